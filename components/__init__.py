@@ -1,0 +1,1 @@
+"""Containerized KFP components, one folder each, and the rooms they share."""

@@ -1,0 +1,166 @@
+"""The Dataset artifact: a folder of Parquet shards a split, and `dataset.json`.
+
+    dataset/
+      dataset.json              schema, rows, digests, sources, how it was split
+      train/part-00000.parquet  eval/…  test/…
+      quarantine/*.jsonl        bad rows, with file, line and reason (where asked for)
+
+`digest` covers the schema and the rows of every split, in order: the same input gives the
+same digest on every machine, for any number of shards or threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from kfp_suite.components.contracts.canonical import read_json, write_json
+from kfp_suite.components.contracts.digests import check_files, digest_value
+from kfp_suite.components.contracts.errors import ContractError, MissingError, did_you_mean
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.tables import Column, arrow_schema
+
+FORMAT_VERSION = 1
+MANIFEST = "dataset.json"
+SPLITS = ("train", "eval", "test")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One Parquet file: its path inside the dataset, its rows, bytes and digest."""
+
+    path: str
+    rows: int
+    bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of one split; `digest` is over the rows, not over the files."""
+
+    rows: int
+    bytes: int
+    digest: str
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True)
+class SourceObject:
+    """One file or object of a source, pinned: `generation` for Cloud Storage, the version
+    or ETag for S3, and a digest where the bytes were read."""
+
+    uri: str
+    bytes: int
+    digest: str = ""
+    generation: str = ""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A named source as it was read."""
+
+    uri: str
+    format: str
+    digest: str
+    objects: tuple[SourceObject, ...] = ()
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DatasetManifest:
+    """What `dataset.json` holds. `parameters` are the ingest parameters, for `reproduce`."""
+
+    digest: str
+    columns: tuple[Column, ...]
+    splits: dict[str, Split]
+    sources: dict[str, Source]
+    parameters: dict[str, Any]
+    quarantined: int = 0
+    format_version: int = FORMAT_VERSION
+
+
+def dataset_digest(columns: tuple[Column, ...], splits: Mapping[str, Split]) -> str:
+    """The content digest of a dataset: its columns and the row digest of every split."""
+    return digest_value(
+        {
+            "columns": [[c.name, c.type] for c in columns],
+            "splits": {name: [split.rows, split.digest] for name, split in splits.items()},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A Dataset artifact on disk."""
+
+    path: Path
+    manifest: DatasetManifest
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The canonical Arrow schema of every split."""
+        return arrow_schema(self.manifest.columns)
+
+    def files(self, split: str) -> list[Path]:
+        """The shards of a split, in row order.
+
+        Raises:
+            MissingError: the dataset has no such split.
+        """
+        if split not in self.manifest.splits:
+            raise MissingError(
+                f"no split '{split}'",
+                where=self.path,
+                fix=did_you_mean(split, self.manifest.splits),
+            )
+        return [self.path / shard.path for shard in self.manifest.splits[split].shards]
+
+    def scan(self, split: str) -> ds.Dataset:
+        """The split as an Arrow dataset, for scans in bounded memory, in row order."""
+        files = [str(path) for path in self.files(split)]
+        return ds.dataset(files, schema=self.schema, format="parquet")
+
+    def table(self, split: str, columns: list[str] | None = None) -> pa.Table:
+        """The split (or some of its columns) in memory."""
+        return self.scan(split).to_table(columns=columns)
+
+    def verify(self) -> None:
+        """Recompute every shard's digest.
+
+        Raises:
+            IntegrityError: naming the first shard whose bytes differ.
+        """
+        for split in self.manifest.splits.values():
+            check_files(self.path, {shard.path: shard.sha256 for shard in split.shards})
+
+
+def read_dataset(path: Path) -> Dataset:
+    """Open a Dataset artifact.
+
+    Raises:
+        MissingError: there is no `dataset.json`.
+        ContractError: it is of another format version or not ours.
+    """
+    manifest = path / MANIFEST
+    value = read_json(manifest)
+    version = value.get("format_version") if isinstance(value, dict) else None
+    if version != FORMAT_VERSION:
+        raise ContractError(
+            "unknown dataset format",
+            where=manifest,
+            got=version,
+            expected=f"format_version {FORMAT_VERSION}",
+            fix="ingest the data again with this version of kfp-suite",
+        )
+    return Dataset(path, parse(DatasetManifest, value, str(manifest)))
+
+
+def write_dataset_manifest(folder: Path, manifest: DatasetManifest) -> None:
+    """Write `dataset.json`, the completion marker: call it last."""
+    write_json(folder / MANIFEST, asdict(manifest))

@@ -1,0 +1,126 @@
+"""What computed an artifact: code, libraries, image, threads and CPU class.
+
+Two runs can be compared bit for bit only where these are the same; `reproduce` names the
+first that differs.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from kfp_suite.components.contracts.digests import digest_files, digest_value
+
+DISTRIBUTION = "kfp-suite"
+IMAGE_DIGEST_VARIABLE = "KFP_SUITE_IMAGE_DIGEST"
+"""Set by `compile --image-lock`: an image cannot contain its own digest."""
+
+
+@dataclass(frozen=True)
+class Environment:
+    """The environment of a step. `digest` covers libraries, python, threads and cpu."""
+
+    python: str
+    libraries: dict[str, str]
+    threads: int
+    cpu: str
+    image: str = "none"
+
+    @property
+    def digest(self) -> str:
+        return digest_value(
+            {
+                "python": self.python,
+                "libraries": self.libraries,
+                "threads": self.threads,
+                "cpu": self.cpu,
+            }
+        )
+
+
+def environment(family: str) -> Environment:
+    """The environment this process runs in.
+
+    Args:
+        family: The extra of the distribution whose libraries count: `sklearn`, `tfx`.
+    """
+    return Environment(
+        python=".".join(str(part) for part in sys.version_info[:3]),
+        libraries=libraries(family),
+        threads=available_cpus(),
+        cpu=cpu_class(),
+        image=os.environ.get(IMAGE_DIGEST_VARIABLE, "none"),
+    )
+
+
+def available_cpus() -> int:
+    """The CPUs this process may run on."""
+    return len(os.sched_getaffinity(0))
+
+
+@functools.cache
+def code_digest() -> str:
+    """The digest of the installed `kfp_suite.components` sources."""
+    spec = importlib.util.find_spec("kfp_suite.components")
+    assert spec is not None and spec.submodule_search_locations
+    folder = Path(next(iter(spec.submodule_search_locations)))
+    names = (p.relative_to(folder).as_posix() for p in folder.rglob("*.py"))
+    return digest_value(digest_files(folder, names))
+
+
+@functools.cache
+def libraries(family: str) -> dict[str, str]:
+    """Name and version of every installed distribution that the extra `family` pulls in."""
+    found: dict[str, str] = {}
+    waiting = [(DISTRIBUTION, frozenset({family}))]
+    seen: set[tuple[str, frozenset[str]]] = set()
+    while waiting:
+        name, extras = waiting.pop()
+        if (name, extras) in seen:
+            continue
+        seen.add((name, extras))
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # a requirement whose marker does not hold on this platform
+        if name != DISTRIBUTION:
+            found[name] = distribution.version
+        waiting.extend(_requirements(distribution.requires or (), extras))
+    return dict(sorted(found.items()))
+
+
+def _requirements(lines: list[str] | tuple[()], extras: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
+    wanted = []
+    for line in lines:
+        requirement, _, marker = line.partition(";")
+        needed_by = re.search(r"""extra\s*==\s*["']([^"']+)["']""", marker)
+        if needed_by and needed_by.group(1) not in extras:
+            continue
+        match = re.match(r"\s*([A-Za-z0-9._-]+)\s*(?:\[([^\]]*)\])?", requirement)
+        assert match is not None
+        name = re.sub(r"[-_.]+", "-", match.group(1)).lower()
+        inner = frozenset(e.strip() for e in (match.group(2) or "").split(",") if e.strip())
+        wanted.append((name, inner))
+    return wanted
+
+
+@functools.cache
+def cpu_class() -> str:
+    """The machine type and the widest vector extension: what floating-point sums depend on."""
+    flags: set[str] = set()
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                flags = set(line.split(":", 1)[1].split())
+                break
+    except OSError:
+        pass
+    widest = next((f for f in ("avx512f", "avx2", "avx", "sve", "asimd") if f in flags), "generic")
+    return f"{platform.machine()}-{widest}"

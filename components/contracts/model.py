@@ -1,0 +1,175 @@
+"""The Model artifact: a folder that can be served as it is.
+
+    model/
+      model.json           the manifest: digest, signature, lineage
+      transform/           the fitted transform (see features)
+      estimator.skops      the estimator, in a format that runs no code
+      estimator.onnx       the same, where outputs were proven equal (derived, not digested)
+      sample_request.json  {"instances": [...]} of raw records
+      module.py            the user's module, where one was used
+      MODEL_CARD.md
+
+`digest` covers payload, transform and signature only: two runs that made the same model
+have the same digest, whatever they were called and whenever they ran.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kfp_suite.components.contracts.canonical import read_json, write_json
+from kfp_suite.components.contracts.dataset import Source
+from kfp_suite.components.contracts.digests import check_files, digest_value
+from kfp_suite.components.contracts.environment import Environment
+from kfp_suite.components.contracts.errors import ContractError, IntegrityError
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.tables import ColumnType
+
+FORMAT_VERSION = 1
+MANIFEST = "model.json"
+Task = Literal["binary", "multiclass", "regression"]
+Framework = Literal["sklearn", "xgboost", "lightgbm"]
+
+
+@dataclass(frozen=True)
+class Field:
+    """A named input or output. `required`: it must be in each record; `nullable`: it may be
+    null, because the transform imputes it."""
+
+    name: str
+    type: ColumnType
+    required: bool = True
+    nullable: bool = False
+    shape: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Signature:
+    """Raw columns in, predictions out.
+
+    Outputs: `prediction` (the class or the value) and, for classification,
+    `probabilities` of shape (classes,) in the order of `classes`.
+    """
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything needed to make the model again."""
+
+    dataset_digest: str
+    transform_digest: str
+    code_digest: str
+    environment: Environment
+    sources: dict[str, Source]
+    ingest: dict[str, Any]
+    features: dict[str, Any]
+    train: dict[str, Any]
+    module_digest: str = ""
+
+
+@dataclass(frozen=True)
+class ModelManifest:
+    """What `model.json` holds.
+
+    `files` maps each file of the folder to its digest; `payload` names those that the
+    model's own digest covers. `classes` are the label values in the order of
+    probabilities. `threshold` applies to the second class of a binary model.
+    """
+
+    digest: str
+    framework: Framework
+    task: Task
+    label: str
+    signature: Signature
+    files: dict[str, str]
+    payload: tuple[str, ...]
+    recipe: Recipe
+    classes: tuple[str | int | bool, ...] = ()
+    threshold: float | None = None
+    format_version: int = FORMAT_VERSION
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def model_digest(
+    *,
+    task: Task,
+    label: str,
+    classes: tuple[str | int | bool, ...],
+    threshold: float | None,
+    signature: Signature,
+    payload: dict[str, str],
+) -> str:
+    """The digest of a model: its payload files, what it takes and what it gives."""
+    return digest_value(
+        {
+            "task": task,
+            "label": label,
+            "classes": list(classes),
+            "threshold": threshold,
+            "signature": asdict(signature),
+            "payload": payload,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Model artifact on disk."""
+
+    path: Path
+    manifest: ModelManifest
+
+    def verify(self) -> None:
+        """Recompute every digest.
+
+        Raises:
+            IntegrityError: a file, or the model's own digest, does not match.
+        """
+        m = self.manifest
+        check_files(self.path, m.files)
+        got = model_digest(
+            task=m.task,
+            label=m.label,
+            classes=m.classes,
+            threshold=m.threshold,
+            signature=m.signature,
+            payload={name: m.files[name] for name in m.payload},
+        )
+        if got != m.digest:
+            raise IntegrityError(
+                "the model's digest does not match its content",
+                where=self.path / MANIFEST,
+                got=got,
+                expected=m.digest,
+            )
+
+
+def read_model(path: Path) -> Model:
+    """Open a Model artifact, without loading the model.
+
+    Raises:
+        MissingError: there is no `model.json`.
+        ContractError: it is of another format version or not ours.
+    """
+    manifest = path / MANIFEST
+    value = read_json(manifest)
+    version = value.get("format_version") if isinstance(value, dict) else None
+    if version != FORMAT_VERSION:
+        raise ContractError(
+            "unknown model format",
+            where=manifest,
+            got=version,
+            expected=f"format_version {FORMAT_VERSION}",
+            fix="train the model again with this version of kfp-suite",
+        )
+    return Model(path, parse(ModelManifest, value, str(manifest)))
+
+
+def write_model_manifest(folder: Path, manifest: ModelManifest) -> None:
+    """Write `model.json`, the completion marker: call it last."""
+    write_json(folder / MANIFEST, asdict(manifest))

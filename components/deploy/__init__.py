@@ -1,0 +1,1 @@
+"""An InferenceService for a published version."""

@@ -1,0 +1,1 @@
+"""Metrics with intervals, slices, thresholds, champion comparison; a verdict."""

@@ -1,0 +1,1 @@
+"""The feature spec, its operations, and the transform fitted from them."""

@@ -1,0 +1,1 @@
+"""InferenceService manifests: build, apply, wait."""

@@ -1,0 +1,1 @@
+"""Save, load and predict with a trained model."""

@@ -1,0 +1,1 @@
+"""A blessed model to an immutable, numbered version in a store."""

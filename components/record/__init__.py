@@ -1,0 +1,1 @@
+"""The run record, written when a pipeline ends, however it ends."""

@@ -1,0 +1,1 @@
+"""Mutable references (sources, module file, champion) to URIs and digests."""

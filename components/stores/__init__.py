@@ -1,0 +1,1 @@
+"""A folder, Cloud Storage or S3: read, list, create exclusively."""

@@ -1,0 +1,1 @@
+"""A scikit-learn family model from a Dataset and a fitted transform."""

@@ -1,0 +1,1 @@
+"""A feature spec fitted on the train split."""

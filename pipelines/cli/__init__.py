@@ -1,0 +1,1 @@
+"""The kfp-suite command: one module a command."""

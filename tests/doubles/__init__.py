@@ -1,0 +1,1 @@
+"""Test doubles that can fail on demand, for users too."""
