@@ -19,10 +19,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.dataset as ds
 
-from kfp_suite.components.contracts.canonical import read_json, write_json
+from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.digests import check_files, digest_value
-from kfp_suite.components.contracts.errors import ContractError, MissingError, did_you_mean
-from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.errors import MissingError, did_you_mean
+from kfp_suite.components.contracts.manifests import read_manifest
 from kfp_suite.components.contracts.tables import Column, arrow_schema
 
 FORMAT_VERSION = 1
@@ -147,18 +147,13 @@ def read_dataset(path: Path) -> Dataset:
         MissingError: there is no `dataset.json`.
         ContractError: it is of another format version or not ours.
     """
-    manifest = path / MANIFEST
-    value = read_json(manifest)
-    version = value.get("format_version") if isinstance(value, dict) else None
-    if version != FORMAT_VERSION:
-        raise ContractError(
-            "unknown dataset format",
-            where=manifest,
-            got=version,
-            expected=f"format_version {FORMAT_VERSION}",
-            fix="ingest the data again with this version of kfp-suite",
-        )
-    return Dataset(path, parse(DatasetManifest, value, str(manifest)))
+    manifest = read_manifest(
+        path / MANIFEST,
+        DatasetManifest,
+        format_version=FORMAT_VERSION,
+        fix="ingest the data again with this version of kfp-suite",
+    )
+    return Dataset(path, manifest)
 
 
 def write_dataset_manifest(folder: Path, manifest: DatasetManifest) -> None:

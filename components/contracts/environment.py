@@ -96,7 +96,9 @@ def libraries(family: str) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def _requirements(lines: list[str] | tuple[()], extras: frozenset[str]) -> list[tuple[str, frozenset[str]]]:
+def _requirements(
+    lines: list[str] | tuple[()], extras: frozenset[str]
+) -> list[tuple[str, frozenset[str]]]:
     wanted = []
     for line in lines:
         requirement, _, marker = line.partition(";")

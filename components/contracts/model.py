@@ -19,12 +19,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from kfp_suite.components.contracts.canonical import read_json, write_json
+from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.dataset import Source
 from kfp_suite.components.contracts.digests import check_files, digest_value
 from kfp_suite.components.contracts.environment import Environment
-from kfp_suite.components.contracts.errors import ContractError, IntegrityError
-from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.errors import IntegrityError
+from kfp_suite.components.contracts.manifests import read_manifest
 from kfp_suite.components.contracts.tables import ColumnType
 
 FORMAT_VERSION = 1
@@ -156,18 +156,13 @@ def read_model(path: Path) -> Model:
         MissingError: there is no `model.json`.
         ContractError: it is of another format version or not ours.
     """
-    manifest = path / MANIFEST
-    value = read_json(manifest)
-    version = value.get("format_version") if isinstance(value, dict) else None
-    if version != FORMAT_VERSION:
-        raise ContractError(
-            "unknown model format",
-            where=manifest,
-            got=version,
-            expected=f"format_version {FORMAT_VERSION}",
-            fix="train the model again with this version of kfp-suite",
-        )
-    return Model(path, parse(ModelManifest, value, str(manifest)))
+    manifest = read_manifest(
+        path / MANIFEST,
+        ModelManifest,
+        format_version=FORMAT_VERSION,
+        fix="train the model again with this version of kfp-suite",
+    )
+    return Model(path, manifest)
 
 
 def write_model_manifest(folder: Path, manifest: ModelManifest) -> None:

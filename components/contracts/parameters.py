@@ -38,7 +38,9 @@ def parse(cls: type[T], value: object, where: str) -> T:
         if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
             known = _known_keys(cls, first["loc"][:-1])
             raise ParameterError(
-                f"unknown key '{first['loc'][-1]}'", where=where, fix=did_you_mean(str(first["loc"][-1]), known)
+                f"unknown key '{first['loc'][-1]}'",
+                where=where,
+                fix=did_you_mean(str(first["loc"][-1]), known),
             ) from error
         if first["type"] in ("missing", "missing_argument"):
             raise ParameterError(f"missing key '{path}'", where=where) from error
@@ -53,7 +55,11 @@ def parse(cls: type[T], value: object, where: str) -> T:
 def _known_keys(cls: Any, loc: tuple[int | str, ...]) -> list[str]:
     """The keys allowed at `loc` inside the dataclass `cls`, as far as types tell."""
     for part in loc:
-        found = next((f.type for f in fields(cls) if f.name == part), None) if is_dataclass(cls) else None
+        found = (
+            next((f.type for f in fields(cls) if f.name == part), None)
+            if is_dataclass(cls)
+            else None
+        )
         if found is None or isinstance(found, str):
             break
         cls = found

@@ -15,8 +15,8 @@ from types import TracebackType
 
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.contracts.run_record import ERROR
 
-ERROR_FILE = "error.json"
 DEBUG_VARIABLE = "KFP_SUITE_DEBUG"
 
 
@@ -30,7 +30,7 @@ def step(name: str, output_path: str) -> Iterator[None]:
     """
     if os.environ.get("_KFP_RUNTIME") == "true" and not os.environ.get(DEBUG_VARIABLE):
         sys.excepthook = _one_line
-    error_file = Path(output_path).parent / ERROR_FILE
+    error_file = Path(output_path).parent / ERROR
     error_file.unlink(missing_ok=True)  # of an earlier try
     try:
         yield

@@ -66,9 +66,7 @@ class TableDigest:
     def __init__(self, schema: pa.Schema) -> None:
         self.schema = schema
         self.rows = 0
-        self._hash = hashlib.sha256(
-            canonical_json([[c.name, c.type] for c in columns_of(schema)])
-        )
+        self._hash = hashlib.sha256(canonical_json([[c.name, c.type] for c in columns_of(schema)]))
         self._waiting: list[pa.RecordBatch] = []
         self._waiting_rows = 0
 
@@ -111,7 +109,9 @@ def _canonical_buffers(array: pa.Array | pa.ChunkedArray) -> list[memoryview | b
     if pa.types.is_string(array.type):
         array = pc.fill_null(array, "") if array.null_count else array
         _, offsets_buffer, data = array.buffers()
-        offsets = np.frombuffer(offsets_buffer, np.int32)[array.offset : array.offset + len(array) + 1]
+        offsets = np.frombuffer(offsets_buffer, np.int32)[
+            array.offset : array.offset + len(array) + 1
+        ]
         parts.append(np.diff(offsets).tobytes())
         if data is not None:
             parts.append(memoryview(data)[offsets[0] : offsets[-1]])
@@ -120,9 +120,12 @@ def _canonical_buffers(array: pa.Array | pa.ChunkedArray) -> list[memoryview | b
         parts.append(np.packbits(array.to_numpy(zero_copy_only=False)).tobytes())
     else:
         if array.null_count:
-            array = pc.fill_null(array, pa.scalar(0, pa.int64()).cast(array.type)
-                                 if not pa.types.is_date32(array.type)
-                                 else pa.scalar(0, pa.int32()).cast(pa.date32()))
+            array = pc.fill_null(
+                array,
+                pa.scalar(0, pa.int64()).cast(array.type)
+                if not pa.types.is_date32(array.type)
+                else pa.scalar(0, pa.int32()).cast(pa.date32()),
+            )
         width = array.type.bit_width // 8
         data = array.buffers()[1]
         start = array.offset * width

@@ -1,0 +1,107 @@
+"""The run record: what a run made and why, joined from the files its steps left.
+
+`record` writes it when a pipeline ends, however it ends, so it is read from the run's
+folder alone:
+
+    error.json        a step that failed        (contracts.step)
+    validation.json   validate's verdict        (in its anomalies artifact)
+    evaluation.json   evaluate's verdict        (in its evaluation artifact)
+    pushed.json       the published version     (in push's version artifact)
+    endpoint.json     the endpoint              (in deploy's endpoint artifact)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.manifests import read_manifest
+
+FORMAT_VERSION = 1
+RECORD = "run_record.json"
+VALIDATION = "validation.json"
+EVALUATION = "evaluation.json"
+PUSHED = "pushed.json"
+ENDPOINT = "endpoint.json"
+ERROR = "error.json"
+LEFT_BY_STEPS = (ERROR, VALIDATION, EVALUATION, PUSHED, ENDPOINT)
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What a run made.
+
+    `status` is KFP's final state: SUCCEEDED, FAILED or CANCELLED. A model that was not
+    blessed, or data that did not validate, is a run that SUCCEEDED with `version` None and
+    the reasons in `evaluation` or `validation`.
+    """
+
+    run: str
+    run_id: str
+    pipeline: str
+    status: str
+    validation: dict[str, Any] | None = None
+    evaluation: dict[str, Any] | None = None
+    version: dict[str, Any] | None = None
+    endpoint: dict[str, Any] | None = None
+    errors: tuple[dict[str, Any], ...] = ()
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why there is no version, as lines for a person; empty where there is one."""
+        if self.version is not None:
+            return []
+        if self.errors:
+            return [str(error["message"]) for error in self.errors]
+        for verdict, good in ((self.validation, "valid"), (self.evaluation, "blessed")):
+            if verdict is not None and not verdict.get(good):
+                return [str(reason) for reason in verdict.get("reasons", ())]
+        return []
+
+
+def join_record(
+    run: str, run_id: str, pipeline: str, status: str, left: Iterable[tuple[str, Any]]
+) -> RunRecord:
+    """The record of a run from the `(file name, content)` pairs its steps left."""
+    found: dict[str, list[Any]] = {name: [] for name in LEFT_BY_STEPS}
+    for name, content in left:
+        found[name].append(content)
+
+    def last(name: str) -> Any:
+        return found[name][-1] if found[name] else None
+
+    return RunRecord(
+        run=run,
+        run_id=run_id,
+        pipeline=pipeline,
+        status=status,
+        validation=last(VALIDATION),
+        evaluation=last(EVALUATION),
+        version=last(PUSHED),
+        endpoint=last(ENDPOINT),
+        errors=tuple(found[ERROR]),
+    )
+
+
+def write_record(folder: Path, record: RunRecord) -> None:
+    """Write `run_record.json` in `folder`."""
+    write_json(folder / RECORD, asdict(record))
+
+
+def read_record(path: Path) -> RunRecord:
+    """Read a `run_record.json`.
+
+    Raises:
+        MissingError: the file is not there.
+        ContractError: it is of another format version or not ours.
+    """
+    return read_manifest(
+        path,
+        RunRecord,
+        format_version=FORMAT_VERSION,
+        fix="read it with the kfp-suite that wrote it",
+    )

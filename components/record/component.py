@@ -1,0 +1,38 @@
+"""The KFP interface of record."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Output
+
+
+@dsl.component(base_image="kfp-suite-python-sklearn:0.1.0", install_kfp_package=False)
+def record(
+    status: dsl.PipelineTaskFinalStatus,
+    run: str,
+    run_id: str,
+    pipeline: str,
+    run_record: Output[Artifact],
+):
+    """Write the run record when the pipeline ends, however it ends.
+
+    An exit handler: it joins the verdicts, the published version, the endpoint and the
+    errors that the run's steps left under the run's root with the final status.
+
+    Args:
+        status: The final status, which KFP gives to an exit handler.
+        run: The run's name: `dsl.PIPELINE_JOB_NAME_PLACEHOLDER`.
+        run_id: The run's id: `dsl.PIPELINE_JOB_ID_PLACEHOLDER`.
+        pipeline: The pipeline's name.
+        run_record: A folder with `run_record.json`.
+    """
+    from pathlib import Path
+
+    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.record.executor import RecordParameters
+    from kfp_suite.components.record.executor import record as execute
+
+    with step("record", run_record.path):
+        execute(
+            RecordParameters(run=run, run_id=run_id, pipeline=pipeline, status=status.state),
+            run_record.uri,
+            Path(run_record.path),
+        )
