@@ -1,0 +1,228 @@
+"""One self-contained HTML document: no script, nothing fetched, light and dark.
+
+    page = Page("Evaluation", "late arrivals, split test")
+    page.verdict(True, ["roc_auc 0.712 is at least 0.700"])
+    page.table(["metric", "value"], [["roc_auc", 0.712]])
+    page.figure(charts.lines([charts.Series("model", fpr, tpr)]), "ROC curve")
+    write_file(path, page.html().encode())
+
+The KFP UI shows it in a sandboxed frame, where scripts do not run. Text is escaped; only
+what `reports` itself made (charts, tags) is markup.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Literal
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup, escape
+
+from kfp_suite.components.reports.formatting import (
+    MISSING,
+    decimals_for,
+    fixed,
+    number,
+    printable,
+    short_digest,
+)
+
+Align = Literal["left", "right", "center"]
+Tone = Literal["good", "bad", "warn", "calm"]
+Cell = str | int | float | bool | None
+"""A cell or fact: text is escaped, numbers are formatted, None is a dash, `Markup` (a str)
+from `tag` or `charts` goes in as it is."""
+
+_FOOTER = "Made by KFP Suite. Self-contained: no scripts, nothing loaded from elsewhere."
+_SYMBOLS: dict[Tone, str] = {"good": "✓ ", "bad": "✕ ", "warn": "! ", "calm": ""}
+
+
+def tag(text: str, tone: Tone = "calm") -> Markup:
+    """A small label for a cell: a symbol says what the colour says."""
+    return Markup('<span class="tag {}"><span aria-hidden="true">{}</span>{}</span>').format(
+        tone, _SYMBOLS[tone], printable(text)
+    )
+
+
+def code(text: str) -> Markup:
+    """`text` in the fixed-width font."""
+    return Markup("<code>{}</code>").format(printable(text))
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    ok: bool
+    title: str
+    reasons: Sequence[Markup]
+    kind: str = "verdict"
+
+
+@dataclass(frozen=True)
+class _Facts:
+    facts: Sequence[tuple[Markup, Markup]]
+    kind: str = "facts"
+
+
+@dataclass(frozen=True)
+class _Text:
+    text: Markup
+    kind: str
+    level: int = 2
+
+
+@dataclass(frozen=True)
+class _Figure:
+    svg: Markup
+    caption: Markup
+    wide: bool
+
+
+@dataclass(frozen=True)
+class _Figures:
+    figures: list[_Figure]
+    kind: str = "figures"
+
+
+@dataclass(frozen=True)
+class _Table:
+    header: Sequence[Markup]
+    rows: Sequence[Sequence[Markup]]
+    align: Sequence[Align]
+    caption: Markup
+    fold: Markup
+    kind: str = "table"
+
+
+class Page:
+    """A report under construction: blocks in the order they are added."""
+
+    def __init__(self, title: str, subtitle: str = "") -> None:
+        self._title, self._subtitle = printable(title), printable(subtitle)
+        self._blocks: list[_Verdict | _Facts | _Text | _Figures | _Table] = []
+
+    def verdict(self, ok: bool, reasons: Sequence[str], title: str = "") -> None:
+        """What was decided, and why; `title` is `Passed` or `Failed` by default."""
+        self._blocks.append(
+            _Verdict(ok, title or ("Passed" if ok else "Failed"), [_text(r) for r in reasons])
+        )
+
+    def facts(self, facts: Mapping[str, Cell]) -> None:
+        """Short named values, side by side. A whole digest is shown by its first digits."""
+        self._blocks.append(_Facts([(_text(name), _cell(v)) for name, v in facts.items()]))
+
+    def heading(self, text: str, level: int = 2) -> None:
+        """A heading of `level` 2 or 3."""
+        self._blocks.append(_Text(_text(text), "heading", level))
+
+    def text(self, text: str) -> None:
+        """A paragraph."""
+        self._blocks.append(_Text(_text(text), "text"))
+
+    def note(self, text: str) -> None:
+        """A paragraph set apart: a limit of what is shown, or why something is missing."""
+        self._blocks.append(_Text(_text(text), "note"))
+
+    def figure(self, svg: Markup, caption: str = "", wide: bool = False) -> None:
+        """A chart of `charts`. Figures in a row stand side by side, unless `wide`."""
+        if not self._blocks or not isinstance(self._blocks[-1], _Figures):
+            self._blocks.append(_Figures([]))
+        group = self._blocks[-1]
+        assert isinstance(group, _Figures)
+        group.figures.append(_Figure(svg, _text(caption), wide))
+
+    def table(
+        self,
+        header: Sequence[str],
+        rows: Sequence[Sequence[Cell]],
+        align: Sequence[Align] | None = None,
+        caption: str = "",
+        fold: str = "",
+    ) -> None:
+        """A table whose first column names its rows.
+
+        Args:
+            header: One name a column.
+            rows: Cells; a column of floats gets one number of decimals.
+            align: One of left, right, center a column; by default numbers stand right.
+            caption: What the table shows, for screen readers too.
+            fold: Where given, the table is folded behind this text.
+        """
+        columns = [[row[i] for row in rows] for i in range(len(header))]
+        numeric = [_is_numeric(column) for column in columns]
+        texts = [
+            _column(c) if n else [_cell(v) for v in c]
+            for c, n in zip(columns, numeric, strict=True)
+        ]
+        self._blocks.append(
+            _Table(
+                [_text(name) for name in header],
+                list(zip(*texts, strict=True)),
+                align or ["right" if n else "left" for n in numeric],
+                _text(caption),
+                _text(fold),
+            )
+        )
+
+    def html(self) -> str:
+        """The document."""
+        return (
+            _template().render(
+                title=self._title,
+                subtitle=self._subtitle,
+                style=_style(),
+                blocks=self._blocks,
+                footer=_FOOTER,
+            )
+            + "\n"
+        )
+
+
+@functools.cache
+def _template() -> Template:
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    return environment.from_string(_resource("page.html.j2"))
+
+
+@functools.cache
+def _style() -> Markup:
+    return Markup(_resource("page.css"))  # noqa: S704 - our own file
+
+
+def _resource(name: str) -> str:
+    return resources.files("kfp_suite.components.reports").joinpath(name).read_text("utf-8")
+
+
+def _text(text: str) -> Markup:
+    return text if isinstance(text, Markup) else escape(printable(text))
+
+
+def _cell(value: Cell) -> Markup:
+    if value is None or value == "":
+        return Markup('<span class="none">{}</span>').format(MISSING)
+    if isinstance(value, Markup):
+        return value
+    if isinstance(value, str):
+        short = short_digest(value)
+        return Markup('<code title="{}">{}</code>').format(value, short) if short else _text(value)
+    return escape(number(value))
+
+
+def _is_numeric(column: Sequence[Cell]) -> bool:
+    present = [v for v in column if v is not None]
+    return bool(present) and all(
+        isinstance(v, (int, float)) and not isinstance(v, bool) for v in present
+    )
+
+
+def _column(column: Sequence[Cell]) -> list[Markup]:
+    """Numbers of one column, with one number of decimals where their sizes allow it."""
+    sizes = [abs(v) for v in column if isinstance(v, (int, float)) and v and math.isfinite(v)]
+    floats = any(isinstance(v, float) and not v.is_integer() for v in column)
+    if not floats or max(sizes) / min(sizes) > 1e4 or not 1e-4 <= max(sizes) < 1e9:
+        return [_cell(v) for v in column]
+    decimals = min(decimals_for(max(sizes)), 4)
+    return [escape(fixed(v, decimals)) if isinstance(v, (int, float)) else _cell(v) for v in column]
