@@ -1,0 +1,78 @@
+# Everything starts from here: `make demo`, `make test`. `make help` lists the rest.
+#
+# PYTHON=python3.12 chooses another interpreter (3.11 to 3.13), VENV another environment.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+SOURCES := $(shell find components pipelines images tests/doubles -type f \
+	-not -path '*/__pycache__/*' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types check bench lock golden readmes clean
+
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+# Hash-locked, in two steps: what builds source distributions is installed first, so that
+# no build fetches anything that is not locked.
+define install
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+		|| { echo "error: KFP Suite needs Python 3.11 to 3.13; run make PYTHON=python3.11"; exit 2; }
+	@echo "installing $(1) (once; about a minute)"
+	@$(PIP) install --require-hashes -r requirements/build.txt
+	@$(PIP) install --require-hashes --no-build-isolation -r requirements/$(1).txt
+	@touch $@
+endef
+
+$(VENV)/local: requirements/build.txt requirements/local.txt
+	$(call install,local)
+
+$(VENV)/dev: requirements/build.txt requirements/dev.txt
+	$(call install,dev)
+	@touch $(VENV)/local
+
+# A normal install, not an editable one: what is tested is what is shipped.
+$(VENV)/suite: pyproject.toml README.md $(SOURCES) | $(VENV)/local
+	@$(PIP) install --no-deps --no-build-isolation --force-reinstall .
+	@touch $@
+
+demo: $(VENV)/local $(VENV)/suite ## From raw flights to a live, versioned endpoint.
+	@$(BIN)/kfp-suite run train_and_deploy --params flights
+
+test: $(VENV)/dev $(VENV)/suite ## Lint, types, and every test that this machine can run.
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest $(PYTEST)
+
+check: lint types ## Lint and types only.
+
+lint: $(VENV)/dev $(VENV)/suite
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+
+types: $(VENV)/dev $(VENV)/suite
+	$(BIN)/mypy -p kfp_suite.components -p kfp_suite.pipelines -p kfp_suite.testing
+
+bench: $(VENV)/dev $(VENV)/suite ## The benchmarks: a table of ratios (takes minutes).
+	$(BIN)/python -m tests.benchmarks
+
+golden: $(VENV)/dev $(VENV)/suite ## Write the compiled pipelines that the tests compare with.
+	$(BIN)/kfp-suite compile --all -o tests/golden
+
+readmes: $(VENV)/dev $(VENV)/suite ## Write every component's README from its interface.
+	$(BIN)/python -m tests.contract.component_readmes
+
+lock: ## Compile requirements/*.txt from pyproject.toml (needs uv).
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+		--no-annotate --no-header --allow-unsafe requirements/build.in -o requirements/build.txt
+	for extra in local dev; do \
+		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+			--no-annotate --no-header --extra $$extra pyproject.toml \
+			-o requirements/$$extra.txt || exit 1; \
+	done
+
+clean: ## Remove the environment and everything that was built or run here.
+	rm -rf $(VENV) build dist *.egg-info kfp-suite-runs .mypy_cache .ruff_cache .pytest_cache
