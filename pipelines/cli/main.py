@@ -1,0 +1,84 @@
+"""The `kfp-suite` command: a lazy group, so that `--help` imports no command."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+
+import click
+
+from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.contracts.step import DEBUG_VARIABLE
+
+# name: (module, one line for --help)
+COMMANDS = {
+    "run": ("run", "Run a pipeline on this machine, to a live endpoint."),
+    "serve": ("serve", "Serve a published version or an InferenceService manifest."),
+    "compile": ("compile", "Compile pipelines to YAML for the Kubeflow UI."),
+    "list": ("list", "List pipelines and components."),
+    "models": ("models", "What is in a store: list, show, alias, rollback, verify."),
+    "runs": ("runs", "Runs of this machine: list, show, compare, best."),
+    "reproduce": ("reproduce", "Rebuild a published model from its manifest and compare."),
+    "doctor": ("doctor", "What this machine can run, and what is missing."),
+}
+
+
+class LazyGroup(click.Group):
+    """Imports a command's module when the command is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        if name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"kfp_suite.pipelines.cli.{COMMANDS[name][0]}")
+        command = getattr(module, name if name != "list" else "list_")
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(package_name="kfp-suite", prog_name="kfp-suite")
+def cli(debug: bool) -> None:
+    """Kubeflow Pipelines components and pipelines that turn data into reproducible,
+    versioned KServe endpoints."""
+    if debug:
+        os.environ[DEBUG_VARIABLE] = "1"
+
+
+def main() -> None:
+    """Run the command: exit 0, 1 for a failed run or check, 2 for bad input."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        code = error.exit_code
+    except click.exceptions.Abort:
+        print("interrupted", file=sys.stderr)
+        code = 130
+    except KfpSuiteError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        print(f"error: {error}", file=sys.stderr)
+        code = error.exit_code
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except Exception as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        print(
+            f"error: unexpected {type(error).__name__}: {error}; "
+            "this is a defect: run again with kfp-suite --debug and report the traceback",
+            file=sys.stderr,
+        )
+        code = 1
+    sys.exit(code if isinstance(code, int) else 0)

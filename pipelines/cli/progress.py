@@ -1,0 +1,89 @@
+"""A run's progress on a terminal: one line a step, its state and its seconds."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Said, Started
+
+_MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cached": ("·", "cyan")}
+
+
+class Progress:
+    """Shows events as they come: live on a terminal, one line a step elsewhere."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = (
+            Live(console=console, get_renderable=self._running, refresh_per_second=8)
+            if console.is_terminal
+            else None
+        )
+        self._task = ""
+        self._said = ""
+        self._note = ""
+        self._started = 0.0
+
+    def __enter__(self) -> Progress:
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._task = ""
+        if self._live:
+            self._live.stop()
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(task):
+                if task != self._task:
+                    self._note = ""
+                self._task, self._said, self._started = task, "", time.monotonic()
+            case Said(_, text):
+                self._said = text
+            case Retried(_, attempt):
+                self._note = f"after {attempt + 1} tries"
+            case Finished(task, succeeded):
+                seconds = time.monotonic() - self._started
+                self._task = ""
+                self._line(task, "done" if succeeded else "failed", f"{seconds:6.1f} s")
+            case Cached(task):
+                self._note = ""
+                self._line(task, "cached", "")
+
+    def _line(self, task: str, state: str, seconds: str) -> None:
+        mark, style = {"done": ("✓", "green"), "failed": ("✗", "red"), "cached": ("·", "cyan")}[
+            state
+        ]
+        self._console.print(
+            Text.assemble(
+                (f"{mark} ", style),
+                f"{task:12}",
+                (f" {state:7}", style),
+                seconds,
+                f"  {self._note}",
+            )
+        )
+
+    def _running(self) -> Table | Text:
+        if not self._task:
+            return Text("")
+        grid = Table.grid(padding=(0, 1))
+        seconds = f"{time.monotonic() - self._started:6.1f} s"
+        said = Text(self._said[:200], style="dim", overflow="ellipsis", no_wrap=True)
+        grid.add_row(
+            Text("…", "yellow"), f"{self._task:12}", Text("running", "yellow"), seconds, said
+        )
+        return grid

@@ -1,0 +1,208 @@
+"""kfp-suite run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kfp_suite.components.contracts.errors import InputError, KfpSuiteError, RunError
+from kfp_suite.pipelines.cli.progress import Progress
+from kfp_suite.pipelines.runs.arguments import run_arguments
+from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+from kfp_suite.pipelines.runs.history import PastRun, write_run
+from kfp_suite.pipelines.runs.local import LOG, LocalRun, open_root, run_locally
+from kfp_suite.pipelines.runs.parameters import parameter_file
+
+
+@click.command("run")
+@click.argument("pipeline")
+@click.option(
+    "--params", metavar="FILE", help="Parameter file, or a shipped one: flights, penguins."
+)
+@click.option(
+    "--param",
+    "assignments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="One parameter; a.b=VALUE reaches into a mapping. Repeatable.",
+)
+@click.option(
+    "--runner",
+    type=click.Choice(["subprocess", "docker"]),
+    default="subprocess",
+    show_default=True,
+    help="Run each step in this environment, or in its container.",
+)
+@click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("kfp-suite-runs"),
+    show_default=True,
+    help="Folder for runs, staged data, cache and the default store.",
+)
+@click.option("--no-cache", is_flag=True, help="Run every step, whatever was run before.")
+@click.option("--no-serve", is_flag=True, help="Do not start the endpoint and check its answer.")
+@click.option("--keep", is_flag=True, help="Keep the endpoint up until Ctrl-C.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of the endpoint.")
+@click.option("--require-blessed", is_flag=True, help="Exit 1 where the model was not blessed.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
+def run(
+    pipeline: str,
+    params: str | None,
+    assignments: tuple[str, ...],
+    runner: str,
+    root: Path,
+    no_cache: bool,
+    no_serve: bool,
+    keep: bool,
+    port: int | None,
+    require_blessed: bool,
+    as_json: bool,
+) -> None:
+    """Run PIPELINE on this machine, from raw data to a live endpoint.
+
+    Exit code 0 if the pipeline succeeded (also where it refused a model, and said why),
+    1 if it failed, 2 for bad input.
+    """
+    console = Console(stderr=as_json, highlight=False)
+    entry = find_pipeline(pipeline)
+    runs = open_root(root)
+    file = parameter_file(params) if params else None
+    arguments = run_arguments(load(entry), file, assignments, runs)
+
+    started_at = datetime.now(UTC)
+    console.print(f"[bold]{entry.name}[/]: {entry.summary}")
+    with Progress(console) as progress:
+        finished = run_locally(
+            entry.name, arguments, runs, runner=runner, caching=not no_cache, on_event=progress
+        )
+    endpoint: dict[str, Any] | None = None
+    failure: KfpSuiteError | None = None
+    if finished.succeeded and finished.record.endpoint and not no_serve:
+        from kfp_suite.pipelines.cli.endpoint import check_endpoint
+
+        try:
+            endpoint = check_endpoint(finished, port, keep, console)
+        except KfpSuiteError as error:
+            failure = error
+    write_run(
+        finished.folder,
+        PastRun(
+            record=finished.record,
+            parameters=arguments,
+            steps=finished.steps,
+            started_at=started_at.isoformat(timespec="seconds"),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            endpoint=endpoint,
+        ),
+    )
+    if not finished.succeeded:
+        failure = _failure(finished)
+    _report(finished, endpoint, console)
+    if as_json:
+        click.echo(json.dumps(_answer(finished, endpoint, failure)))
+    if failure is not None:
+        raise failure
+    if require_blessed and finished.record.version is None:
+        raise RunError(
+            "the model was not blessed",
+            where=finished.folder,
+            got="; ".join(finished.record.reasons) or "no reason given",
+            fix="read the reports",
+        )
+
+
+def _failure(finished: LocalRun) -> KfpSuiteError:
+    """The error of a failed run: the step's own line, with the step's own exit code."""
+    log = finished.folder / LOG
+    if not finished.record.errors:
+        failed = [step.name for step in finished.steps if step.state == "failed"]
+        return RunError(f"step {', '.join(failed) or '?'} failed without a word", fix=f"read {log}")
+    first = finished.record.errors[0]
+    kind = InputError if first["exit_code"] == InputError.exit_code else RunError
+    return kind(
+        first["what"],
+        where=f"{first['step']}: {first['where']}" if first["where"] else first["step"],
+        got=first["got"],
+        expected=first["expected"],
+        fix=first["fix"] or f"read {log}",
+    )
+
+
+def _answer(
+    finished: LocalRun, endpoint: dict[str, Any] | None, failure: KfpSuiteError | None
+) -> dict[str, Any]:
+    record = finished.record
+    version = record.version or {}
+    evaluation = record.evaluation or {}
+    return {
+        "run_id": record.run,
+        "status": "FAILED" if failure else record.status,
+        "pipeline": record.pipeline,
+        "folder": str(finished.folder),
+        "blessed": evaluation.get("blessed"),
+        "reasons": record.reasons,
+        "model": version.get("model"),
+        "version": version.get("version"),
+        "uri": version.get("uri"),
+        "digest": version.get("digest"),
+        "manifest_digest": version.get("manifest_digest"),
+        "dataset_digest": evaluation.get("dataset_digest"),
+        "metrics": {k: m.get("value") for k, m in evaluation.get("metrics", {}).items()},
+        "outputs": outputs_of(finished.folder),
+        "endpoint": endpoint or record.endpoint,
+        "steps": {
+            step.name: {"state": step.state, "seconds": step.seconds} for step in finished.steps
+        },
+        "error": str(failure) if failure else None,
+    }
+
+
+def outputs_of(folder: Path) -> dict[str, str]:
+    """Every output artifact of a run's own steps: `step.artifact` to its path."""
+    return {
+        f"{step.name}.{artifact.name}": str(artifact)
+        for step in sorted(folder.iterdir())
+        if step.is_dir()
+        for artifact in sorted(step.iterdir())
+        if artifact.name not in ("executor_output.json", "error.json", "Output")
+        and not artifact.name.startswith(".")
+    }
+
+
+def _report(finished: LocalRun, endpoint: dict[str, Any] | None, console: Console) -> None:
+    record = finished.record
+    console.print()
+    rows = [("run", str(finished.folder)), ("log", str(finished.folder / LOG))]
+    rows += [
+        (name.removesuffix(".report").replace(".", " ") + " report", path)
+        for name, path in outputs_of(finished.folder).items()
+        if name.endswith((".report", ".preview"))
+    ]
+    if record.version:
+        rows.append(("model", f"{record.version['model']} version {record.version['version']}"))
+        rows.append(("stored at", record.version["uri"]))
+        rows.append(("digest", record.version["digest"]))
+    if record.endpoint:
+        rows.append(("manifest", record.endpoint["manifest"]))
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        console.print(f"[bold]{name:>{width}}[/]  {value}", soft_wrap=True)
+    if finished.succeeded and not record.version:
+        console.print("\n[yellow]no version was published:[/]")
+        for reason in record.reasons:
+            console.print(f"  - {reason}", soft_wrap=True)
+    if endpoint:
+        console.print(
+            f"\n[green]the endpoint answered:[/] {json.dumps(endpoint['answer'])}", soft_wrap=True
+        )
+        console.print(f"\nask it:   {endpoint['curl']}", soft_wrap=True, markup=False)
+        console.print(f"keep it:  {endpoint['serve']}", soft_wrap=True, markup=False)
+    sys.stdout.flush()

@@ -1,0 +1,174 @@
+"""kfp-suite runs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from kfp_suite.pipelines.runs.history import (
+    PastRun,
+    best_run,
+    find_run,
+    flat,
+    read_run,
+    run_folders,
+)
+
+_ROOT = click.option(
+    "--root",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("kfp-suite-runs"),
+    show_default=True,
+    help="The folder of runs.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+_HEADLINES = ("roc_auc", "accuracy", "f1", "rmse", "r2")
+
+
+@click.group("runs")
+def runs() -> None:
+    """Runs of this machine, from their run records."""
+
+
+@runs.command("list")
+@_ROOT
+@_JSON
+def list_runs(root: Path, as_json: bool) -> None:
+    """List runs, oldest first."""
+    found = {name: read_run(folder) for name, folder in run_folders(root).items()}
+    if as_json:
+        click.echo(json.dumps([{"name": name, **asdict(run)} for name, run in found.items()]))
+        return
+    if not found:
+        click.echo(f"no runs in {root}")
+        return
+    table = Table("run", "status", "blessed", "version", "metrics", "seconds")
+    for name, run in found.items():
+        table.add_row(name, *_cells(run))
+    Console(highlight=False).print(table)
+
+
+def _cells(run: PastRun) -> tuple[str, ...]:
+    blessed = (run.record.evaluation or {}).get("blessed")
+    version = run.record.version
+    return (
+        run.record.status,
+        {True: "yes", False: "no", None: "-"}[blessed],
+        f"{version['model']}/{version['version']}" if version else "-",
+        ", ".join(f"{m} {run.metrics[m]:.4f}" for m in _HEADLINES if m in run.metrics) or "-",
+        "-" if run.seconds is None else f"{run.seconds:.0f}",
+    )
+
+
+@runs.command("show")
+@click.argument("name", default="latest")
+@_ROOT
+@_JSON
+def show_run(name: str, root: Path, as_json: bool) -> None:
+    """Show one run: its steps, parameters, metrics and what it made. NAME may be `latest`."""
+    name, run = find_run(root, name)
+    if as_json:
+        click.echo(json.dumps({"name": name, **asdict(run)}))
+        return
+    console = Console(highlight=False)
+    console.print(f"[bold]{name}[/]  {run.record.status}")
+    for reason in run.record.reasons:
+        console.print(f"  - {reason}", soft_wrap=True)
+    steps = Table("step", "state", "seconds", title="steps", title_justify="left")
+    for step in run.steps:
+        steps.add_row(step.name, step.state, f"{step.seconds:.1f}")
+    console.print(steps)
+    for title, values in _sections(run).items():
+        if values:
+            table = Table("name", "value", title=title, title_justify="left")
+            for key, value in values.items():
+                table.add_row(key, str(value))
+            console.print(table)
+
+
+def _sections(run: PastRun) -> dict[str, dict[str, Any]]:
+    return {
+        "metrics": {name: f"{value:.6g}" for name, value in run.metrics.items()},
+        "version": dict(run.record.version or {}),
+        "endpoint": dict(run.record.endpoint or {}),
+        "digests": _digests(run),
+        "parameters": flat(run.parameters) if run.parameters else {},
+    }
+
+
+def _digests(run: PastRun) -> dict[str, Any]:
+    evaluation = run.record.evaluation or {}
+    return {
+        name: evaluation[key]
+        for name, key in (("dataset", "dataset_digest"), ("model", "model_digest"))
+        if evaluation.get(key)
+    }
+
+
+def _seconds(run: PastRun) -> dict[str, float]:
+    return {step.name: step.seconds for step in run.steps}
+
+
+@runs.command("compare")
+@click.argument("first")
+@click.argument("second")
+@_ROOT
+@_JSON
+def compare_runs(first: str, second: str, root: Path, as_json: bool) -> None:
+    """Show what differs between two runs: parameters, digests, metrics and time."""
+    (first, one), (second, two) = find_run(root, first), find_run(root, second)
+    differences = {
+        group: {
+            key: [a.get(key), b.get(key)]
+            for key in sorted(a.keys() | b.keys())
+            if a.get(key) != b.get(key)
+        }
+        for group, a, b in (
+            ("parameters", flat(one.parameters), flat(two.parameters)),
+            ("digests", _digests(one), _digests(two)),
+            ("metrics", one.metrics, two.metrics),
+            (
+                "seconds",
+                {s.name: s.seconds for s in one.steps},
+                {s.name: s.seconds for s in two.steps},
+            ),
+        )
+    }
+    if as_json:
+        click.echo(json.dumps({"runs": [first, second], **differences}))
+        return
+    console = Console(highlight=False)
+    for group, values in differences.items():
+        if not values:
+            console.print(f"{group}: the same")
+            continue
+        table = Table(group, first, second)
+        for key, (a, b) in values.items():
+            table.add_row(key, "-" if a is None else str(a), "-" if b is None else str(b))
+        console.print(table)
+
+
+@runs.command("best")
+@click.option("--metric", required=True, help="A metric of the evaluations: roc_auc, rmse, …")
+@click.option(
+    "--lowest/--highest", default=None, help="Which is better; default: as the metric is."
+)
+@_ROOT
+@_JSON
+def best(metric: str, lowest: bool | None, root: Path, as_json: bool) -> None:
+    """Show the run with the best value of a metric."""
+    found = {name: read_run(folder) for name, folder in run_folders(root).items()}
+    name = best_run(found, metric, lowest)
+    run = found[name]
+    if as_json:
+        click.echo(json.dumps({"name": name, "value": run.metrics[metric], **asdict(run)}))
+        return
+    version = run.record.version
+    click.echo(f"{name}  {metric} {run.metrics[metric]:.6g}")
+    click.echo(f"version: {version['uri'] if version else 'none was published'}")

@@ -1,0 +1,51 @@
+"""The complete arguments of a local run: parameters, staged sources, the default store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.pipelines.runs.local import Root
+from kfp_suite.pipelines.runs.parameters import (
+    check,
+    merge,
+    parameters_of,
+    parse_assignments,
+    read_parameters,
+)
+from kfp_suite.pipelines.runs.staging import stage, stage_sources
+
+
+def run_arguments(
+    pipeline: Any, file: Path | None, assignments: tuple[str, ...], root: Root
+) -> dict[str, Any]:
+    """What a local run of `pipeline` is called with.
+
+    Values of `--param` override those of the file. Relative paths start from the file's
+    folder in the file, from the working folder in `--param`. Local sources, the module
+    file and the schema are staged below the root; a store that is not given is the
+    root's own.
+
+    Raises:
+        InputError: a parameter or a file that is not right.
+    """
+    known = parameters_of(pipeline)
+    assigned = parse_assignments(assignments, known)
+    from_file = read_parameters(file) if file else {}
+    values = merge(known, from_file, assigned)
+    if "store" in known:
+        values.setdefault("store", str(root.models))
+    values = check(known, values, str(file) if file else "--param")
+
+    def base(name: str) -> Path:
+        return file.parent if file and name not in assigned else Path()
+
+    if isinstance(values.get("sources"), dict):
+        values["sources"] = stage_sources(values["sources"], base("sources"), root.data)
+    if values.get("module_file"):
+        values["module_file"] = stage(
+            values["module_file"], base("module_file"), root.data, "module_file"
+        )
+    if "://" not in values.get("store", "://"):
+        values["store"] = str((base("store") / values["store"]).absolute())
+    return values

@@ -1,0 +1,77 @@
+"""What can be run: pipelines and components, found by their files.
+
+Summaries are read from the sources, so that listing them imports nothing.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.errors import MissingError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A pipeline or a component: its name, its one-line summary and its module."""
+
+    name: str
+    summary: str
+    module: str
+
+
+def pipelines() -> dict[str, Entry]:
+    """The pipelines of the suite, by name."""
+    folder = _folder("kfp_suite.pipelines")
+    return {
+        path.stem: _entry(path, path.stem, f"kfp_suite.pipelines.{path.stem}")
+        for path in sorted(folder.glob("*.py"))
+        if path.stem != "__init__"
+    }
+
+
+def components() -> dict[str, Entry]:
+    """The components of the suite, by name."""
+    folder = _folder("kfp_suite.components")
+    return {
+        path.parent.name: _entry(
+            path, path.parent.name, f"kfp_suite.components.{path.parent.name}.component"
+        )
+        for path in sorted(folder.glob("*/component.py"))
+    }
+
+
+def load(entry: Entry) -> Any:
+    """The kfp pipeline or component of an entry."""
+    return getattr(importlib.import_module(entry.module), entry.name)
+
+
+def find_pipeline(name: str) -> Entry:
+    """The pipeline called `name`; hyphens and underscores are the same.
+
+    Raises:
+        MissingError: with the near miss.
+    """
+    known = pipelines()
+    key = name.replace("-", "_")
+    if key not in known:
+        raise MissingError(f"no pipeline '{name}'", fix=did_you_mean(key, known))
+    return known[key]
+
+
+def _folder(package: str) -> Path:
+    spec = importlib.util.find_spec(package)
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _entry(path: Path, name: str, module: str) -> Entry:
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and node.name == name:
+            return Entry(name, (ast.get_docstring(node) or "").split("\n", 1)[0], module)
+    raise AssertionError(f"{path} defines no function '{name}'")

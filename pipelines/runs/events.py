@@ -1,0 +1,85 @@
+"""Progress from the log of kfp's local runner.
+
+kfp.local has no callback, so its log is read line by line; the lines it writes about tasks
+are those of the version we pin.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_COLOR = re.compile(r"\x1b\[[0-9;]*m")
+_STARTED = re.compile(r"- Executing task '([^']+)'$")
+_FINISHED = re.compile(r"- Task '([^']+)' finished with status (\w+)$")
+_CACHED = re.compile(r"- Task (\S+) cache hit ")
+_RETRIED = re.compile(r"- Task (\S+) failed \(attempt (\d+)/(\d+)\)\. Retrying")
+_EXECUTOR = "[KFP Executor "
+_INDENT = "    "
+
+
+@dataclass(frozen=True)
+class Started:
+    task: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    task: str
+    succeeded: bool
+
+
+@dataclass(frozen=True)
+class Cached:
+    task: str
+
+
+@dataclass(frozen=True)
+class Retried:
+    task: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Said:
+    """A line that a step printed."""
+
+    task: str
+    text: str
+
+
+Event = Started | Finished | Cached | Retried | Said
+
+
+class LogReader:
+    """Turns log lines into events, one line at a time."""
+
+    def __init__(self) -> None:
+        self._task = ""
+        self._in_executor_input = False
+
+    def read(self, line: str) -> Event | None:
+        """The event that `line` tells of, or None."""
+        line = _COLOR.sub("", line.rstrip("\n"))
+        if line.startswith(_INDENT):
+            return self._step_line(line.removeprefix(_INDENT))
+        if match := _STARTED.search(line):
+            self._task = match.group(1)
+            self._in_executor_input = False
+            return Started(self._task)
+        if match := _FINISHED.search(line):
+            return Finished(match.group(1), match.group(2) == "SUCCESS")
+        if match := _CACHED.search(line):
+            return Cached(match.group(1))
+        if match := _RETRIED.search(line):
+            return Retried(match.group(1), int(match.group(2)))
+        return None
+
+    def _step_line(self, text: str) -> Event | None:
+        if self._in_executor_input:
+            self._in_executor_input = text != "}"
+            return None
+        if text.startswith(_EXECUTOR):
+            self._in_executor_input = text.endswith("Got executor_input:")
+            return None
+        return Said(self._task, text) if text.strip() and self._task else None

@@ -1,0 +1,143 @@
+"""The runs of a root, from the files they left."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.errors import MissingError, ParameterError, did_you_mean
+from kfp_suite.components.contracts.manifests import read_manifest
+from kfp_suite.components.contracts.run_record import RECORD, RunRecord, read_record
+
+FORMAT_VERSION = 1
+RUN = "run.json"
+
+
+@dataclass(frozen=True)
+class Step:
+    """One task of a run: `state` is succeeded, failed or cached; `seconds` its duration."""
+
+    name: str
+    state: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run as `run.json` keeps it: the record, and what only the command knows.
+
+    `started_at` and `finished_at` are ISO 8601 times with a zone.
+    """
+
+    record: RunRecord
+    parameters: dict[str, Any]
+    steps: tuple[Step, ...] = ()
+    started_at: str = ""
+    finished_at: str = ""
+    endpoint: dict[str, Any] | None = None
+    format_version: int = FORMAT_VERSION
+
+    @property
+    def seconds(self) -> float | None:
+        """How long the run took; None for a run that the command did not start."""
+        if not (self.started_at and self.finished_at):
+            return None
+        started, finished = map(datetime.fromisoformat, (self.started_at, self.finished_at))
+        return (finished - started).total_seconds()
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The metrics of its evaluation, those that are defined."""
+        metrics = (self.record.evaluation or {}).get("metrics", {})
+        return {name: m["value"] for name, m in metrics.items() if m.get("value") is not None}
+
+
+def write_run(folder: Path, run: PastRun) -> None:
+    """Write `run.json` into the run's folder."""
+    write_json(folder / RUN, asdict(run))
+
+
+def read_run(folder: Path) -> PastRun:
+    """Read a run's folder; a run made in a notebook has a record and no `run.json`.
+
+    Raises:
+        MissingError: the folder holds neither.
+    """
+    if (folder / RUN).is_file():
+        return read_manifest(
+            folder / RUN,
+            PastRun,
+            format_version=FORMAT_VERSION,
+            fix="read it with the kfp-suite that wrote it",
+        )
+    return PastRun(record=read_record(folder / "record" / "run_record" / RECORD), parameters={})
+
+
+def run_folders(root: Path) -> dict[str, Path]:
+    """The folders of finished runs below `root`, oldest first, by run name."""
+    found = {path.parent.name: path.parent for path in root.glob(f"*/{RUN}")} | {
+        path.parents[2].name: path.parents[2] for path in root.glob(f"*/record/run_record/{RECORD}")
+    }
+    return dict(sorted(found.items(), key=lambda item: _time_part(item[0])))
+
+
+def _time_part(name: str) -> list[str]:
+    """kfp ends a run's name with its time: year, month, day, hour, minute, second, micros."""
+    return name.split("-")[-7:]
+
+
+def find_run(root: Path, name: str) -> tuple[str, PastRun]:
+    """The run called `name`, or the newest for `latest`; a unique ending is enough.
+
+    Raises:
+        MissingError: there is no such run.
+        ParameterError: several runs end so.
+    """
+    folders = run_folders(root)
+    if name == "latest" and folders:
+        name = next(reversed(folders))
+    matches = [known for known in folders if known == name or known.endswith(name)]
+    if not matches:
+        raise MissingError(f"no run '{name}'", where=root, fix=did_you_mean(name, folders))
+    if len(matches) > 1:
+        raise ParameterError(
+            f"'{name}' names {len(matches)} runs", where=root, got=", ".join(matches)
+        )
+    return matches[0], read_run(folders[matches[0]])
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as dotted keys to plain values, for comparing."""
+    if isinstance(value, dict) and value:
+        parts = {}
+        for key, item in value.items():
+            parts.update(flat(item, f"{prefix}.{key}" if prefix else str(key)))
+        return parts
+    return {prefix: value}
+
+
+LOWER_IS_BETTER = frozenset(
+    {"log_loss", "brier", "calibration_error", "mae", "rmse", "mse", "mape", "median_ae"}
+)
+
+
+def best_run(runs: dict[str, PastRun], metric: str, lowest: bool | None = None) -> str:
+    """The name of the run with the best value of `metric`.
+
+    Args:
+        runs: Runs by name.
+        metric: A metric of their evaluations.
+        lowest: Whether lower is better; None asks what the metric is.
+
+    Raises:
+        MissingError: no run has the metric.
+    """
+    values = {name: run.metrics[metric] for name, run in runs.items() if metric in run.metrics}
+    if not values:
+        known = {name for run in runs.values() for name in run.metrics}
+        raise MissingError(f"no run has the metric '{metric}'", fix=did_you_mean(metric, known))
+    lower = metric in LOWER_IS_BETTER if lowest is None else lowest
+    return (min if lower else max)(values, key=lambda name: values[name])

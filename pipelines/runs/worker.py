@@ -1,0 +1,65 @@
+"""The child process that runs a pipeline with kfp.local.
+
+It reads a `Job` as JSON from standard input and logs to standard output: so the parent
+owns its own output, and nothing that kfp prints can spoil a JSON answer.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Job:
+    """A pipeline to run."""
+
+    pipeline: str
+    arguments: dict[str, Any]
+    root: str
+    runner: str
+    caching: bool
+    cache_root: str
+
+
+def main() -> int:
+    """Run the job: exit 0 if the pipeline succeeded, 1 if it failed."""
+    job = Job(**json.load(sys.stdin))
+
+    # What the local runner ignores is meant for a cluster, and said once per task.
+    warnings.filterwarnings(
+        "ignore", message=r"Task '.*': settings .* have no effect", category=UserWarning
+    )
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stdout, format="%(asctime)s - %(levelname)s - %(message)s"
+    )
+
+    from kfp import local
+
+    from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+
+    runner = (
+        local.DockerRunner() if job.runner == "docker" else local.SubprocessRunner(use_venv=False)
+    )
+    local.init(
+        runner,
+        pipeline_root=job.root,
+        raise_on_error=True,
+        enable_caching=job.caching,
+        cache_root=job.cache_root,
+    )
+    pipeline = load(find_pipeline(job.pipeline))
+    try:
+        pipeline(**job.arguments)
+    except RuntimeError as error:
+        print(f"- ERROR - {error}", flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
