@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
@@ -86,7 +87,7 @@ def histogram(
     """
     several = isinstance(counts, Mapping)
     series = dict(counts) if isinstance(counts, Mapping) else {"": counts}
-    widths = [b - a for a, b in zip(edges, edges[1:], strict=False)]
+    widths = [b - a for a, b in pairwise(edges)]
     uneven = bool(widths) and max(widths) - min(widths) > 1e-6 * max(widths)
     heights: dict[str, list[float]] = {}
     for name, values in series.items():
@@ -156,7 +157,7 @@ def bars(
     several = isinstance(values, Mapping)
     series = dict(values) if isinstance(values, Mapping) else {"": values}
     shown = list(labels[:MOST_LABELS])
-    thick = 16.0 if len(series) == 1 else max(6.0, 18.0 / len(series))
+    thick = 16.0 if len(series) == 1 else max(8.0, 13.0 - 1.5 * (len(series) - 2))
     row = thick * len(series) + 8
     names = list(series) if several else []
     top = _LEGEND_HEIGHT * _legend_rows(names, width) + 4
@@ -233,7 +234,8 @@ def lines(
         finite_range([v for s in series for part in (s.y, s.low, s.high) for v in part])
     )
     names = [s.name for s in series if s.name] if len(series) > 1 else []
-    plot = _axes(across, up, title or "Line chart", x_label, y_label, width, height, names)
+    whole = across[1] - across[0] >= 2 and all(float(v).is_integer() for s in series for v in s.x)
+    plot = _axes(across, up, title or "Line chart", x_label, y_label, width, height, names, whole)
     if diagonal:
         ends = max(across[0], up[0]), min(across[1], up[1])
         plot.drawing.line(
@@ -299,17 +301,15 @@ def heatmap(
                 f"{row_title} {rows[i]}, {column_title} {columns[j]}: "
                 f"{number(matrix[i][j])} ({percent(share)} of {number(total)})"
             )
-            drawing.rect(x, y, side, tall, "cell f0", tip, opacity=round(share * 0.9, 2))
+            drawing.rect(x, y, side, tall, "cell shade", tip, opacity=0.7 * share)
             if m <= 12:
-                # Half-shaded cells would leave neither ink readable: the switch is at 0.55.
-                on = " on" if share > 0.55 else ""
                 middle = x + side / 2
                 roomy = tall >= 36 and side >= 40
                 drawing.text(
                     middle,
                     y + tall / 2 + (-2 if roomy else 4),
                     number(matrix[i][j]),
-                    f"strong{on}",
+                    "strong",
                     "middle",
                 )
                 if roomy:
@@ -317,7 +317,7 @@ def heatmap(
                         middle,
                         y + tall / 2 + 14,
                         percent(share) if total else "–",
-                        f"value{on}",
+                        "value",
                         "middle",
                     )
     return drawing.markup()
@@ -440,6 +440,7 @@ def _axes(
     width: float,
     height: float,
     names: Sequence[str],
+    whole: bool = False,
 ) -> _Plot:
     """Axes with round ticks and light horizontal rules; the legend stands above."""
     y_ticks = round_ticks(*up)
@@ -449,7 +450,7 @@ def _axes(
     bottom = height - (40 if x_label else 22)
     drawing = Drawing(width, height, title)
     x, y = Scale(across, left, width - 12), Scale(up, bottom, top)
-    x_ticks = round_ticks(*across, about=max(2, int((x.end - x.start) / 75)))
+    x_ticks = round_ticks(*across, about=max(2, int((x.end - x.start) / 75)), whole=whole)
     for tick, text in zip(y_ticks, y_texts, strict=True):
         drawing.line(left, y(tick), x.end, y(tick), "grid")
         drawing.text(left - 7, y(tick) + 4, text, "tick", "end")

@@ -23,11 +23,20 @@ def finite_range(values: Iterable[float | None], *, include_zero: bool = False) 
     return float(low), float(high)
 
 
-def round_ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Multiples of 1, 2, 2.5 or 5 times a power of ten inside [low, high]."""
+def round_ticks(low: float, high: float, about: int = 5, *, whole: bool = False) -> list[float]:
+    """Multiples of 1, 2, 2.5 or 5 times a power of ten inside [low, high].
+
+    Args:
+        low: The smallest value shown.
+        high: The largest value shown, above `low`.
+        about: How many ticks are wanted.
+        whole: Whether only integers make sense on this axis.
+    """
     raw = (high - low) / max(1, about)
     power = 10.0 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw * 0.999)
+    if whole:
+        step = max(1.0, math.ceil(step))
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [i * step for i in range(first, last + 1)]
 

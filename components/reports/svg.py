@@ -70,8 +70,9 @@ class Drawing:
 
     def dot(self, x: float, y: float, radius: float, kind: str, tip: str = "") -> None:
         """A filled circle."""
+        place = f'cx="{coordinate(x)}" cy="{coordinate(y)}" r="{coordinate(radius)}"'
         self._parts.append(
-            f'<circle class="{kind}" cx="{coordinate(x)}" cy="{coordinate(y)}" r="{coordinate(radius)}"'
+            f'<circle class="{kind}" {place}'
             + (f"><title>{escape(printable(tip))}</title></circle>" if tip else "/>")
         )
 
