@@ -68,6 +68,7 @@ class LogReader:
             self._in_executor_input = False
             return Started(self._task)
         if match := _FINISHED.search(line):
+            self._task = ""  # what follows, indented, are its outputs
             return Finished(match.group(1), match.group(2) == "SUCCESS")
         if match := _CACHED.search(line):
             return Cached(match.group(1))
