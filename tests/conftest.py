@@ -1,0 +1,9 @@
+"""What every test shares."""
+
+import os
+
+from hypothesis import settings
+
+# No deadline: two busy cores are slow at times. The same examples on every CI run.
+settings.register_profile("suite", deadline=None, derandomize=bool(os.environ.get("CI")))
+settings.load_profile("suite")

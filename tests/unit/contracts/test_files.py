@@ -1,0 +1,135 @@
+"""Files and folders appear whole or not at all; digests cover content."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import (
+    canonical_json,
+    read_json,
+    write_file,
+    write_json,
+)
+from kfp_suite.components.contracts.digests import (
+    check_files,
+    digest_bytes,
+    digest_file,
+    digest_files,
+    digest_value,
+    files_below,
+)
+from kfp_suite.components.contracts.errors import (
+    ContractError,
+    IntegrityError,
+    MissingError,
+    StoreError,
+)
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
+
+
+@given(st.dictionaries(st.text(), json_values))
+def test_equal_values_have_equal_canonical_bytes(value: dict[str, object]) -> None:
+    reordered = dict(reversed(value.items()))
+    assert canonical_json(value) == canonical_json(reordered)
+    assert digest_value(value) == digest_value(reordered)
+
+
+def test_canonical_json_refuses_nan() -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        canonical_json(float("nan"))
+
+
+def test_write_json_round_trips_and_leaves_nothing_beside(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "b.json", {"é": [1, None]})
+    assert read_json(tmp_path / "a" / "b.json") == {"é": [1, None]}
+    assert os.listdir(tmp_path / "a") == ["b.json"]
+
+
+def test_reading_what_is_not_json_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ContractError, match=r"x\.json: not valid JSON"):
+        read_json(tmp_path / "x.json")
+    with pytest.raises(MissingError, match=r"y\.json: no such file"):
+        read_json(tmp_path / "y.json")
+
+
+def test_a_full_disk_leaves_no_partial_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(fd: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match="no space left; free space or choose another folder"):
+        write_file(tmp_path / "x", b"abc")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_whole_folder_replaces_what_was_there(tmp_path: Path) -> None:
+    final = tmp_path / "out"
+    final.mkdir()
+    (final / "old").touch()
+    with whole_folder(final) as folder:
+        (folder / "new").touch()
+    assert os.listdir(final) == ["new"]
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
+    final = tmp_path / "out"
+    final.mkdir()
+    (final / "old").touch()
+    with pytest.raises(RuntimeError, match="boom"), whole_folder(final) as folder:
+        (folder / "new").touch()
+        raise RuntimeError("boom")
+    assert os.listdir(final) == ["old"]
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_a_kill_leaves_no_output_and_the_next_try_succeeds(tmp_path: Path) -> None:
+    killed = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import os, pathlib, sys\n"
+            "from kfp_suite.components.contracts.atomic import whole_folder\n"
+            "with whole_folder(pathlib.Path(sys.argv[1])) as folder:\n"
+            "    (folder / 'half').touch()\n"
+            "    os.kill(os.getpid(), 9)\n",
+            str(tmp_path / "out"),
+        ],
+        check=False,
+    )
+    assert killed.returncode == -9
+    assert not (tmp_path / "out").exists()
+    with whole_folder(tmp_path / "out") as folder:
+        (folder / "whole").touch()
+    assert os.listdir(tmp_path / "out") == ["whole"]
+    assert os.listdir(tmp_path) == ["out"]
+
+
+def test_digests_of_files(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "x").write_bytes(b"abc")
+    assert digest_file(tmp_path / "d" / "x") == digest_bytes(b"abc")
+    assert files_below(tmp_path) == ["d/x"]
+    recorded = digest_files(tmp_path, files_below(tmp_path))
+    check_files(tmp_path, recorded)
+    (tmp_path / "d" / "x").write_bytes(b"abd")
+    with pytest.raises(IntegrityError, match="the bytes do not match the recorded digest"):
+        check_files(tmp_path, recorded)
