@@ -1,0 +1,82 @@
+"""Every component's README, made from its signature and docstring.
+
+`python -m tests.contract.component_readmes` (make readmes) writes them; a test holds them
+fresh.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import json
+from pathlib import Path
+from typing import Any
+
+from docstring_parser import parse
+
+COMPONENTS = Path(__file__).resolve().parents[2] / "components"
+
+
+def component_names() -> list[str]:
+    """The folders of `components/` that hold a component."""
+    return sorted(path.parent.name for path in COMPONENTS.glob("*/component.py"))
+
+
+def readme(name: str) -> str:
+    """The README of one component."""
+    component: Any = getattr(
+        importlib.import_module(f"kfp_suite.components.{name}.component"), name
+    )
+    spec = component.component_spec
+    doc = parse(inspect.getdoc(component.python_func) or "")
+    described = {p.arg_name: " ".join((p.description or "").split()) for p in doc.params}
+    lines = [f"# {name}", "", doc.short_description or "", ""]
+    if doc.long_description:
+        lines += [doc.long_description, ""]
+    lines += [
+        "```python",
+        f"from kfp_suite.components.{name}.component import {name}",
+        "```",
+        "",
+    ]
+    inputs = spec.inputs or {}
+    if inputs:
+        lines += ["## Inputs", "", "| name | type | default | what it is |", "|---|---|---|---|"]
+        lines += [
+            f"| `{n}` | {_type(i.type)} | {_default(i)} | {_cell(described.get(n, ''))} |"
+            for n, i in inputs.items()
+        ]
+        lines.append("")
+    outputs = spec.outputs or {}
+    lines += ["## Outputs", "", "| name | type | what it is |", "|---|---|---|"]
+    returned = " ".join((doc.returns.description or "").split()) if doc.returns else ""
+    lines += [
+        f"| `{n}` | {_type(o.type)} | {_cell(described.get(n, '') or returned)} |"
+        for n, o in outputs.items()
+    ]
+    lines += ["", f"Image: `{spec.implementation.container.image}`.", ""]
+    return "\n".join(lines)
+
+
+def _type(name: str) -> str:
+    return name.removeprefix("system.").split("@")[0]
+
+
+def _default(spec: Any) -> str:
+    if not spec.optional:
+        return "required"
+    return f"`{json.dumps(spec.default)}`" if spec.default is not None else ""
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def main() -> None:
+    """Write every README."""
+    for name in component_names():
+        (COMPONENTS / name / "README.md").write_text(readme(name))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Definitions import with kfp alone, say what each parameter is, and compile to golden YAML."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from docstring_parser import parse
+
+from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
+from kfp_suite.pipelines.runs.compilation import compile_pipeline
+from tests.contract.component_readmes import COMPONENTS, component_names, readme
+
+GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+HEAVY = ["boto3", "duckdb", "google.cloud", "jinja2", "kserve", "kubernetes", "lightgbm", "numpy", "onnx", "onnxruntime", "pandas", "pyarrow", "scipy", "skl2onnx", "sklearn", "skops", "tensorflow_metadata", "xgboost"]
+
+
+def test_definitions_import_with_kfp_alone() -> None:
+    modules = [entry.module for entry in (*components().values(), *pipelines().values())]
+    code = (
+        "import importlib, sys\n"
+        f"heavy = {HEAVY!r}\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if any(name == h or name.startswith(h + '.') for h in heavy):\n"
+        "            raise ImportError('a definition imported ' + name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        f"for module in {modules!r}:\n"
+        "    importlib.import_module(module)\n"
+        "print(len(sys.modules))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(modules) >= 10
+
+
+@pytest.mark.parametrize("name", component_names())
+def test_every_parameter_is_described(name: str) -> None:
+    component: Any = load(components()[name])
+    spec = component.component_spec
+    doc = parse(inspect.getdoc(component.python_func) or "")
+    described = {p.arg_name for p in doc.params if p.description}
+    outputs = set(spec.outputs or {}) - {"Output"} if len(doc.params) else set()
+    named = set(spec.inputs or {}) | outputs
+    returned = {"sources", "module", "champion"} if name == "resolve" else set()
+    assert doc.short_description
+    assert named - described - returned == set()
+
+
+@pytest.mark.parametrize("name", component_names())
+def test_the_readme_is_fresh(name: str) -> None:
+    file = COMPONENTS / name / "README.md"
+    assert file.read_text() == readme(name), "run: make readmes"
+
+
+@pytest.mark.parametrize("entry", pipelines().values(), ids=lambda entry: entry.name)
+def test_the_compiled_pipeline_is_the_golden_one(entry: Entry, tmp_path: Path) -> None:
+    compiled = compile_pipeline(entry, tmp_path)
+    golden = GOLDEN / compiled.name
+    assert compiled.read_text() == golden.read_text(), "if the change is meant: make golden"
+
+
+@pytest.mark.parametrize("entry", pipelines().values(), ids=lambda entry: entry.name)
+def test_nothing_is_installed_when_a_step_starts(entry: Entry, tmp_path: Path) -> None:
+    text = compile_pipeline(entry, tmp_path).read_text()
+    assert "pip install" not in text
+    spec = next(yaml.safe_load_all(text))
+    for executor in spec["deploymentSpec"]["executors"].values():
+        assert executor["container"]["image"].startswith("kfp-suite-python-")
+
+
+@pytest.mark.parametrize("entry", pipelines().values(), ids=lambda entry: entry.name)
+def test_a_pipeline_is_described_for_the_ui(entry: Entry) -> None:
+    pipeline = load(entry)
+    inputs = pipeline.component_spec.inputs
+    undescribed = [name for name, spec in inputs.items() if not spec.description]
+    assert pipeline.description
+    assert undescribed == []
+
+
+def test_the_package_list_names_every_package() -> None:
+    pyproject = tomllib.loads((COMPONENTS.parent / "pyproject.toml").read_text())
+    roots = pyproject["tool"]["setuptools"]["package-dir"]
+    found = {
+        ".".join((package, *path.parent.relative_to(COMPONENTS.parent / folder).parts))
+        for package, folder in roots.items()
+        for path in (COMPONENTS.parent / folder).rglob("__init__.py")
+    }
+    assert found == set(pyproject["tool"]["setuptools"]["packages"])

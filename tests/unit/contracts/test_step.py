@@ -1,0 +1,64 @@
+"""A failed step leaves error.json and ends with one line."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.step import step
+
+FAILING = """
+import sys
+from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.step import step
+with step("ingest", sys.argv[1]):
+    raise DataError("no rows", where="x.csv", fix="add rows")
+"""
+
+
+def run_failing(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", FAILING, str(tmp_path / "dataset")],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={"_KFP_RUNTIME": "true", **environment},
+    )
+
+
+def test_a_failed_step_ends_with_one_line(tmp_path: Path) -> None:
+    done = run_failing(tmp_path)
+    assert done.returncode == 1
+    assert done.stderr == "error: x.csv: no rows; add rows\n"
+
+
+def test_a_failed_step_shows_its_traceback_when_asked(tmp_path: Path) -> None:
+    done = run_failing(tmp_path, KFP_SUITE_DEBUG="1")
+    assert "Traceback" in done.stderr
+
+
+def test_the_error_is_left_for_the_record(tmp_path: Path) -> None:
+    with pytest.raises(DataError), step("ingest", str(tmp_path / "dataset")):
+        raise DataError("no rows", where="x.csv")
+    left = json.loads((tmp_path / "error.json").read_text())
+    assert left["step"] == "ingest"
+    assert left["message"] == "x.csv: no rows"
+    assert left["exit_code"] == 2
+
+
+def test_an_unexpected_error_is_left_too(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), step("train", str(tmp_path / "model")):
+        _ = 1 / 0
+    left = json.loads((tmp_path / "error.json").read_text())
+    assert left["message"].startswith("ZeroDivisionError: division by zero; a defect")
+    assert left["exit_code"] == 1
+
+
+def test_a_try_that_succeeds_clears_the_error_of_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "error.json").write_text("{}")
+    with step("ingest", str(tmp_path / "dataset")):
+        pass
+    assert list(tmp_path.iterdir()) == []
