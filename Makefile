@@ -57,7 +57,7 @@ types: $(VENV)/dev $(VENV)/suite
 	$(BIN)/mypy -p kfp_suite.components -p kfp_suite.pipelines -p kfp_suite.testing
 
 bench: $(VENV)/dev $(VENV)/suite ## The benchmarks: a table of ratios (takes minutes).
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks $(BENCH)
 
 golden: $(VENV)/dev $(VENV)/suite ## Write the compiled pipelines that the tests compare with.
 	$(BIN)/kfp-suite compile --all -o tests/golden
