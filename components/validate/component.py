@@ -1,0 +1,75 @@
+"""The KFP interface of validate."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Artifact, Dataset, Input, Output
+
+
+@dsl.component(base_image="kfp-suite-python-sklearn:0.1.0", install_kfp_package=False)
+def validate(
+    dataset: Input[Dataset],
+    statistics: Output[Artifact],
+    enforced_schema: Output[Artifact],
+    anomalies: Output[Artifact],
+    report: Output[HTML],
+    schema: dict = {},
+    label: str = "",
+    options: dict = {},
+    baseline_statistics: str = "",
+) -> bool:
+    """Check a dataset against its schema, and its splits against each other.
+
+    One pass over each split in flat memory. Returns whether the dataset is as it should be;
+    a dataset that is not is a result, not a failure. The verdict is never taken from a cache.
+
+    Args:
+        dataset: The Dataset artifact of ingest, with a split named `train`.
+        statistics: A folder: `statistics.pb` (a TensorFlow Metadata
+            `DatasetFeatureStatisticsList`, one dataset a split), the same by split in
+            `Split-<name>/FeatureStats.pb`, and `statistics.json` for people.
+        enforced_schema: A folder with `schema.pbtxt` (a TensorFlow Metadata `Schema`): what
+            was enforced, inferred where it was not given. Edit it and give it back.
+        anomalies: A folder: `anomalies.pbtxt` (TensorFlow Metadata `Anomalies`) and
+            `validation.json` (verdict, reasons, anomalies, distances, dataset digest).
+        report: The report, one self-contained HTML file.
+        schema: What the data should be. Empty: inferred from train; what contradicts an
+            inferred constraint is a warning. Else `uri`, the path of a `schema.pbtxt`; or
+            `columns` (by name: `type` int64, float64, bool, string, date or timestamp;
+            `required`, `not_null`, `unique`, `categorical`, `allow_nan`, `allow_infinite`:
+            booleans; `min_fraction`, `min_domain_mass`: 0 to 1; `domain`: a list of strings,
+            or `{min, max}`), `unexpected_columns` (`allow`, `warn` or `error`) and
+            `min_rows` (rows by split). What contradicts it is an error.
+        label: The label column: an error if it is all missing, or constant in train. Empty:
+            no such check.
+        options: `skew` and `drift`: the largest distances allowed, each with `l_infinity`
+            (categorical columns) and `jensen_shannon` (numeric ones), 0 to 1, and `columns`
+            (a threshold by column); none by default, distances are always reported.
+            `warnings_are_errors`: boolean. `threads`: 0 for all CPUs. `report_columns`: the
+            most columns the report shows, 1 or more, 100 by default.
+        baseline_statistics: The path of an earlier dataset's statistics (a statistics
+            artifact, a binary proto or its `.pbtxt`) to measure drift against. Empty: none.
+    """
+    from pathlib import Path
+
+    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.validate.executor import (
+        ValidateOutputs,
+        ValidateParameters,
+    )
+    from kfp_suite.components.validate.executor import validate as execute
+
+    with step("validate", statistics.path):
+        return execute(
+            ValidateParameters(
+                schema=schema,
+                label=label,
+                options=options,
+                baseline_statistics=baseline_statistics,
+            ),
+            Path(dataset.path),
+            ValidateOutputs(
+                statistics=Path(statistics.path),
+                schema=Path(enforced_schema.path),
+                anomalies=Path(anomalies.path),
+                report=Path(report.path),
+            ),
+        )
