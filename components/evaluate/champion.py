@@ -1,0 +1,141 @@
+"""The champion, fetched from its store and scored on the challenger's rows.
+
+Whatever keeps it from being scored is a reason, not a failure of the step: only a store
+that may answer on another try is an error.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from pydantic import ConfigDict
+
+from kfp_suite.components.contracts.errors import (
+    KfpSuiteError,
+    ParameterError,
+    TransientError,
+)
+from kfp_suite.components.contracts.model import MANIFEST, ModelManifest, read_model
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.evaluate.predictions import LabelledRows, Predictor, Scores, score
+
+
+@dataclass(frozen=True)
+class ChampionReference:
+    """The version that holds the alias `champion`, pinned by resolve."""
+
+    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
+
+    uri: str
+    version: int
+    manifest_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Champion:
+    """What became of the champion.
+
+    `same` where it is the very model under evaluation; `scores` None where it could not be
+    scored, with the `reason`.
+    """
+
+    reference: ChampionReference
+    manifest: ModelManifest | None = None
+    scores: Scores | None = None
+    same: bool = False
+    reason: str = ""
+
+
+Fetch = Callable[[ChampionReference, Path], Path]
+Load = Callable[[Path], Predictor]
+
+
+def parse_champion(text: str) -> ChampionReference | None:
+    """The reference in the JSON that resolve gives; None for an empty text.
+
+    Raises:
+        ParameterError: it is not JSON, or not of `uri`, `version`, `manifest_digest`.
+    """
+    if not text:
+        return None
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ParameterError(
+            "not valid JSON",
+            where="champion",
+            got=text,
+            expected='{"uri": ..., "version": ..., "manifest_digest": ...} or an empty text',
+        ) from error
+    return parse(ChampionReference, value, "champion")
+
+
+def fetch_champion(reference: ChampionReference, folder: Path) -> Path:
+    """Download the champion to `folder`, its digests verified; the model's own folder."""
+    from kfp_suite.components.stores.store import open_store
+    from kfp_suite.components.stores.versions import ModelStore, parse_reference
+
+    store, model, _ = parse_reference(reference.uri)
+    ModelStore(open_store(store)).fetch(model, reference.version, folder)
+    return next(path.parent for path in sorted(folder.rglob(MANIFEST)))
+
+
+def load_folder(folder: Path) -> Predictor:
+    """The model in a Model artifact, its digests verified."""
+    from kfp_suite.components.models.loading import load_model
+
+    return load_model(folder)
+
+
+def score_champion(
+    reference: ChampionReference,
+    challenger: ModelManifest,
+    rows: LabelledRows,
+    *,
+    fetch: Fetch,
+    load: Load,
+) -> Champion:
+    """Fetch, load and score the champion on `rows`.
+
+    Raises:
+        TransientError: the store may answer on another try.
+    """
+    manifest = None
+    try:
+        with tempfile.TemporaryDirectory(prefix="champion-") as scratch:
+            folder = fetch(reference, Path(scratch) / "champion")
+            manifest = read_model(folder).manifest
+            if manifest.digest == challenger.digest:
+                return Champion(reference, manifest, same=True)
+            reason = _why_incomparable(manifest, challenger)
+            if reason:
+                return Champion(reference, manifest, reason=reason)
+            return Champion(reference, manifest, score(load(folder), rows))
+    except TransientError:
+        raise
+    except KfpSuiteError as error:
+        return Champion(reference, manifest, reason=str(error))
+    except Exception as error:  # a model of another library version fails in its own ways
+        return Champion(reference, manifest, reason=f"{type(error).__name__}: {error}")
+
+
+def _why_incomparable(champion: ModelManifest, challenger: ModelManifest) -> str:
+    differences: list[tuple[str, Any, Any]] = [
+        ("task", champion.task, challenger.task),
+        ("label", champion.label, challenger.label),
+        ("classes", champion.classes, challenger.classes),
+    ]
+    for name, its, ours in differences:
+        if its != ours:
+            verb = "are" if name == "classes" else "is"
+            return f"its {name} {verb} {_listed(its)}, not {_listed(ours)}"
+    return ""
+
+
+def _listed(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

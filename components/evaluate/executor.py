@@ -1,0 +1,231 @@
+"""Measure a model on a split, hold it against thresholds and the champion, and say why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import write_file, write_json
+from kfp_suite.components.contracts.dataset import read_dataset
+from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.components.contracts.model import read_model
+from kfp_suite.components.contracts.run_record import EVALUATION
+from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampling, measure, rounded
+from kfp_suite.components.evaluate.champion import (
+    Fetch,
+    Load,
+    fetch_champion,
+    load_folder,
+    parse_champion,
+    score_champion,
+)
+from kfp_suite.components.evaluate.curves import Curve, roc_curve
+from kfp_suite.components.evaluate.document import document
+from kfp_suite.components.evaluate.metrics import BinaryScores
+from kfp_suite.components.evaluate.outcome import Confusion, Outcome, SliceResult
+from kfp_suite.components.evaluate.predictions import (
+    LabelledRows,
+    Scores,
+    read_rows,
+    score,
+    unseen_classes,
+)
+from kfp_suite.components.evaluate.report import draw
+from kfp_suite.components.evaluate.slices import SliceColumns, check_columns, cut, parse_slices
+from kfp_suite.components.evaluate.verdict import (
+    Check,
+    Threshold,
+    check_threshold,
+    compare,
+    decide,
+    parse_comparison,
+    parse_thresholds,
+)
+
+MOST_CATEGORIES = 50
+"""Classes of a confusion matrix in the KFP UI; with more it is left out."""
+
+
+@dataclass(frozen=True)
+class EvaluateParameters:
+    """The parameters of evaluate, as its interface takes them.
+
+    Raises:
+        ParameterError: a number out of its range.
+    """
+
+    split: str = "test"
+    thresholds: Mapping[str, Any] = field(default_factory=dict)
+    slices: Sequence[Any] = ()
+    min_slice_rows: int = 100
+    champion: str = ""
+    comparison: Mapping[str, Any] = field(default_factory=dict)
+    resamples: int = 200
+    confidence: float = 0.95
+    seed: int = 0
+    dataset_uri: str = ""
+    model_uri: str = ""
+
+    def __post_init__(self) -> None:
+        for name, value, fits, expected in (
+            ("resamples", self.resamples, 0 <= self.resamples <= 10_000, "0 to 10,000"),
+            ("confidence", self.confidence, 0 < self.confidence < 1, "above 0 and below 1"),
+            ("min_slice_rows", self.min_slice_rows, self.min_slice_rows >= 1, "at least 1"),
+            ("seed", self.seed, self.seed >= 0, "at least 0"),
+        ):
+            if not fits:
+                raise ParameterError("is not allowed", where=name, got=value, expected=expected)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What KFP shows beside the report: the verdict, the figures, ROC and confusion."""
+
+    blessed: bool
+    reasons: Sequence[str]
+    metrics: dict[str, float]
+    roc: Curve | None
+    confusion: Confusion | None
+
+
+def evaluate(
+    parameters: EvaluateParameters,
+    dataset: Path,
+    model: Path,
+    evaluation: Path,
+    report: Path,
+    *,
+    load: Load = load_folder,
+    fetch: Fetch = fetch_champion,
+) -> Evaluation:
+    """Write `evaluation.json` to the folder `evaluation` and the report to the file `report`.
+
+    Args:
+        parameters: What to measure and what is asked.
+        dataset: A Dataset artifact.
+        model: A Model artifact.
+        evaluation: Where the folder with `evaluation.json` is written.
+        report: Where the HTML report is written.
+        load: Loads a Model artifact.
+        fetch: Fetches the champion.
+
+    Raises:
+        InputError: parameters, a split or columns that do not fit the data and the model.
+        TransientError: the champion's store may answer on another try.
+    """
+    data, manifest = read_dataset(dataset), read_model(model).manifest
+    thresholds = parse_thresholds(parameters.thresholds, manifest.task)
+    comparison = parse_comparison(parameters.comparison, manifest.task)
+    wanted = parse_slices(parameters.slices)
+    reference = parse_champion(parameters.champion)
+    _check_slice_limits(thresholds, wanted)
+    slice_columns = check_columns(wanted, data)
+    resampling = Resampling(parameters.resamples, parameters.confidence, parameters.seed)
+
+    rows = read_rows(data, parameters.split, manifest.label, slice_columns)
+    scores = [score(load(model), rows)]
+    champion = None
+    if reference is not None:
+        champion = score_champion(reference, manifest, rows, fetch=fetch, load=load)
+        if champion.scores is not None:
+            scores.append(champion.scores)
+    measured = measure(scores, resampling, "all")
+    slices = _measure_slices(scores, rows, wanted, parameters.min_slice_rows, resampling)
+    checks = _check(thresholds, measured[0], slices, scores[0])
+    duel = compare(comparison, manifest.task, measured, resampling) if len(scores) > 1 else None
+    blessed, reasons = decide(checks, champion, duel, comparison)
+    outcome = Outcome(
+        manifest=manifest,
+        dataset_digest=data.manifest.digest,
+        split=parameters.split,
+        unlabelled=rows.unlabelled,
+        unseen=unseen_classes(manifest, rows),
+        resampling=resampling,
+        min_slice_rows=parameters.min_slice_rows,
+        comparison=comparison,
+        scores=scores,
+        measured=measured,
+        slices=slices,
+        checks=checks,
+        champion=champion,
+        duel=duel,
+        blessed=blessed,
+        reasons=reasons,
+    )
+    write_file(report, draw(outcome).encode())
+    with whole_folder(evaluation) as folder:
+        content = document(outcome, parameters.dataset_uri, parameters.model_uri)
+        write_json(folder / EVALUATION, content)
+    return _for_kfp(outcome)
+
+
+def _check_slice_limits(
+    thresholds: Mapping[str, Threshold], wanted: tuple[SliceColumns, ...]
+) -> None:
+    known = {name for columns in wanted for name in columns}
+    for metric, threshold in thresholds.items():
+        for name in threshold.slices.columns if threshold.slices else ():
+            if name not in known:
+                raise ParameterError(
+                    f"'{name}' is not among the slices",
+                    where=f"thresholds: {metric}: slices",
+                    fix=did_you_mean(name, known),
+                )
+
+
+def _measure_slices(
+    scores: Sequence[Scores],
+    rows: LabelledRows,
+    wanted: tuple[SliceColumns, ...],
+    least: int,
+    resampling: Resampling,
+) -> list[SliceResult]:
+    found = []
+    for part in cut(rows.columns, wanted):
+        measured: list[Measured] = []
+        if len(part.rows) >= least:
+            measured = measure([s.take(part.rows) for s in scores], resampling, part.name)
+        found.append(SliceResult(part.name, part.columns, len(part.rows), *measured))
+    return found
+
+
+def _check(
+    thresholds: Mapping[str, Threshold],
+    measured: Measured,
+    slices: Sequence[SliceResult],
+    scores: Scores,
+) -> list[Check]:
+    def estimate(found: Measured, metric: str) -> Estimate:
+        return found.estimates.get(metric) or Estimate(None, reason=scores.why_undefined(metric))
+
+    checks = [
+        check_threshold(metric, threshold, estimate(measured, metric))
+        for metric, threshold in thresholds.items()
+    ]
+    checks += [
+        check_threshold(metric, threshold, estimate(result.challenger, metric), result.name)
+        for result in slices
+        for metric, threshold in thresholds.items()
+        if result.challenger is not None and threshold.limits_slices_of(result.columns)
+    ]
+    return checks
+
+
+def _for_kfp(outcome: Outcome) -> Evaluation:
+    scores, confusion = outcome.scores[0], outcome.confusion()
+    if confusion is not None and len(confusion.categories) > MOST_CATEGORIES:
+        confusion = None
+    return Evaluation(
+        outcome.blessed,
+        outcome.reasons,
+        {
+            name: value
+            for name, estimate in outcome.measured[0].estimates.items()
+            if (value := rounded(estimate.value)) is not None
+        },
+        roc_curve(scores) if isinstance(scores, BinaryScores) else None,
+        confusion,
+    )
