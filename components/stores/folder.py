@@ -1,0 +1,85 @@
+"""A folder as a store."""
+
+from __future__ import annotations
+
+import builtins
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import BinaryIO
+
+from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, store_error
+from kfp_suite.components.stores.store import ObjectInfo, check_name
+
+_PARTIAL = ".partial"
+
+
+class FolderStore:
+    """Objects are files below `root`, written to a sibling and linked into place."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.uri = str(self.root)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        folder = self.root / prefix.rpartition("/")[0]
+        if not folder.is_dir():
+            return
+        names = []
+        for parent, _, files in os.walk(folder):
+            below = Path(parent).relative_to(self.root)
+            names += [(below / file).as_posix() for file in files if not file.endswith(_PARTIAL)]
+        for name in sorted(name for name in names if name.startswith(prefix)):
+            try:
+                yield self.stat(name)
+            except MissingError:
+                continue  # removed since it was listed
+
+    def stat(self, name: str) -> ObjectInfo:
+        try:
+            found = (self.root / check_name(name)).stat()
+        except OSError as error:
+            raise store_error(error, self.root / name) from error
+        created = datetime.fromtimestamp(found.st_mtime, UTC).isoformat(timespec="seconds")
+        return ObjectInfo(name, found.st_size, "", created)
+
+    def read(self, name: str, generation: str = "") -> bytes:
+        with self.open(name, generation) as file:
+            return file.read()
+
+    def open(self, name: str, generation: str = "") -> BinaryIO:
+        try:
+            return builtins.open(self.root / check_name(name), "rb")
+        except OSError as error:
+            raise store_error(error, self.root / name) from error
+
+    def create(self, name: str, content: bytes | Path) -> None:
+        target = self.root / check_name(name)
+        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_PARTIAL}")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with builtins.open(partial, "xb") as file:
+                if isinstance(content, Path):
+                    with builtins.open(content, "rb") as source:
+                        shutil.copyfileobj(source, file)
+                else:
+                    file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            # A hard link fails where the name is taken: exclusive and whole at once.
+            os.link(partial, target)
+        except FileExistsError as error:
+            raise AlreadyExistsError("it is there already", where=target) from error
+        except OSError as error:
+            raise store_error(error, target) from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def download(self, prefix: str, folder: Path) -> None:
+        for info in self.list(f"{prefix}/"):
+            target = folder / info.name.removeprefix(f"{prefix}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.root / info.name, target)

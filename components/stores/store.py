@@ -1,0 +1,97 @@
+"""The seam between the suite and where its artifacts live.
+
+A store is a folder, a Cloud Storage bucket or an S3 bucket, below a prefix. Its only write
+is an exclusive create of a whole object: published versions, aliases and claims are built
+from that alone, so every store that has it is safe for many writers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from kfp_suite.components.contracts.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """An object: its name below the store, its size, its generation (Cloud Storage) or
+    version or ETag (S3), and the time the store says it was created (ISO 8601)."""
+
+    name: str
+    bytes: int
+    generation: str = ""
+    created: str | None = None
+
+
+class Store(Protocol):
+    """Objects by relative POSIX name.
+
+    Every method raises `StoreError` where the store refuses and `TransientError` where
+    another try may succeed.
+    """
+
+    uri: str
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        """Every object whose name starts with `prefix`, sorted by name."""
+
+    def stat(self, name: str) -> ObjectInfo:
+        """One object. Raises MissingError."""
+
+    def read(self, name: str, generation: str = "") -> bytes:
+        """An object's bytes. Raises MissingError, also for a generation that is gone."""
+
+    def open(self, name: str, generation: str = "") -> BinaryIO:
+        """An object as a stream. Raises MissingError."""
+
+    def create(self, name: str, content: bytes | Path) -> None:
+        """Create an object, whole. Raises AlreadyExistsError where it is there."""
+
+    def download(self, prefix: str, folder: Path) -> None:
+        """Copy every object below `prefix/` to `folder`, by its name below the prefix."""
+
+
+def check_name(name: str) -> str:
+    """`name`, if it is a safe relative object name.
+
+    Raises:
+        ParameterError: it is empty, absolute, has `..` or control characters.
+    """
+    parts = name.split("/")
+    if not name or any(part in ("", ".", "..") for part in parts) or not name.isprintable():
+        raise ParameterError(
+            "not an object name", got=name, expected="a relative path without '..' or empty parts"
+        )
+    return name
+
+
+def open_store(uri: str) -> Store:
+    """The store at `uri`: `gs://bucket/prefix`, `s3://bucket/prefix`, or a folder's path.
+
+    Raises:
+        ParameterError: the URI is of no kind we know.
+        StoreError: no credentials were found.
+    """
+    scheme, separator, rest = uri.partition("://")
+    if not separator:
+        from kfp_suite.components.stores.folder import FolderStore
+
+        return FolderStore(Path(uri))
+    if scheme == "file":
+        from kfp_suite.components.stores.folder import FolderStore
+
+        return FolderStore(Path(rest))
+    if scheme == "gs":
+        from kfp_suite.components.stores.cloud_storage import CloudStorageStore
+
+        return CloudStorageStore(uri)
+    if scheme == "s3":
+        from kfp_suite.components.stores.s3 import S3Store
+
+        return S3Store(uri)
+    raise ParameterError(
+        f"unknown kind of store '{scheme}'", got=uri, expected="a folder, gs://… or s3://…"
+    )
