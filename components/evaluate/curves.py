@@ -29,8 +29,7 @@ def roc_curve(scores: BinaryScores) -> Curve | None:
     """
     if scores.probability is None or scores.actual.all() or not scores.actual.any():
         return None
-    ranking, true, false = _counts(scores)
-    thresholds = scores.probability[ranking.order][ranking.ends]
+    thresholds, true, false = _counts(scores)
     first = float(np.nextafter(thresholds[0], np.inf))
     x = np.concatenate([[0.0], false / false[-1]])
     y = np.concatenate([[0.0], true / true[-1]])
@@ -41,8 +40,7 @@ def precision_recall_curve(scores: BinaryScores) -> Curve | None:
     """Recall against precision, from the highest score down; None where undefined."""
     if scores.probability is None or not scores.actual.any():
         return None
-    ranking, true, false = _counts(scores)
-    thresholds = scores.probability[ranking.order][ranking.ends]
+    thresholds, true, false = _counts(scores)
     return _thinned(true / true[-1], true / (true + false), thresholds)
 
 
@@ -93,11 +91,13 @@ def _equal_groups(values: Floats, most: int = CALIBRATION_GROUPS) -> list[np.nda
     return [rows for rows in np.split(order, sorted(cuts - {0})) if len(rows)]
 
 
-def _counts(scores: BinaryScores) -> tuple[Ranking, Floats, Floats]:
+def _counts(scores: BinaryScores) -> tuple[Floats, Floats, Floats]:
+    """The distinct probabilities, falling, and the true and false positives from there up."""
     assert scores.probability is not None
     ranking = Ranking.of(scores.probability, scores.actual)
-    true, false = ranking.counts(np.ones((1, scores.rows)))
-    return ranking, true[0], false[0]
+    positive, negative = ranking.at_scores(np.ones((1, scores.rows)))
+    thresholds = scores.probability[ranking.order][ranking.starts]
+    return thresholds, np.cumsum(positive[0]), np.cumsum(negative[0])
 
 
 def _thinned(x: Floats, y: Floats, thresholds: Floats) -> Curve:

@@ -152,10 +152,10 @@ class BinaryScores:
         if self.probability is not None:
             truth, ranked = self.actual.astype(np.float64), self._ranked
             assert ranked is not None
-            roc_auc, average_precision = ranked.areas(weights)
+            positives, negatives = ranked.at_scores(weights)
             found |= {
-                "roc_auc": roc_auc,
-                "average_precision": average_precision,
+                "roc_auc": roc_area(positives, negatives),
+                "average_precision": average_precision(positives, negatives),
                 "log_loss": _mean(self._row_loss, weights),
                 "brier": _mean((self.probability - truth) ** 2, weights),
                 "calibration_error": _calibration_error(self.probability, truth, weights),
@@ -241,7 +241,7 @@ class MulticlassScores:
                 weights,
             )
             if self.classes <= MOST_CLASSES_FOR_ROC:
-                areas = np.stack([r.areas(weights)[0] for r in self._rankings], axis=1)
+                areas = np.stack([roc_area(*r.at_scores(weights)) for r in self._rankings], axis=1)
                 found["roc_auc_ovr"] = _mean_where(areas, ~np.isnan(areas))
             for name, k in TOP_K.items():
                 if k < self.classes:
@@ -330,37 +330,46 @@ class RegressionScores:
 
 @dataclass(frozen=True)
 class Ranking:
-    """Rows by falling score, and where each run of equal scores ends."""
+    """Rows by falling score, and where each run of equal scores starts."""
 
     order: Integers
     positive: Floats
-    ends: Integers
+    starts: Integers
 
     @classmethod
     def of(cls, scores: Floats, positive: NDArray[np.bool_]) -> Ranking:
         order = np.argsort(-scores, kind="stable")
-        ranked = scores[order]
-        ends = np.append(np.flatnonzero(np.diff(ranked)), len(ranked) - 1)
-        return cls(order, positive[order].astype(np.float64), ends)
+        starts = np.append(0, np.flatnonzero(np.diff(scores[order])) + 1)
+        return cls(order, positive[order].astype(np.float64), starts)
 
-    def counts(self, weights: Floats) -> tuple[Floats, Floats]:
-        """True and false positives at each distinct score, from the highest down."""
+    def at_scores(self, weights: Floats) -> tuple[Floats, Floats]:
+        """The weight of positives and of negatives at each distinct score, falling."""
         ranked = weights[:, self.order]
-        reached = np.cumsum(ranked, axis=1)[:, self.ends]
-        ranked *= self.positive
-        true = np.cumsum(ranked, axis=1)[:, self.ends]
-        return true, reached - true
+        positive = ranked * self.positive
+        negative = ranked - positive
+        if len(self.starts) < len(self.order):
+            positive = np.add.reduceat(positive, self.starts, axis=1)
+            negative = np.add.reduceat(negative, self.starts, axis=1)
+        return positive, negative
 
-    def areas(self, weights: Floats) -> tuple[Floats, Floats]:
-        """ROC AUC (trapezoids) and average precision (steps)."""
-        true, false = self.counts(weights)
-        positives, negatives = true[:, -1], false[:, -1]
-        true_before = np.concatenate([np.zeros((len(true), 1)), true[:, :-1]], axis=1)
-        false_steps = np.diff(false, axis=1, prepend=0.0)
-        roc = ((true + true_before) * false_steps).sum(axis=1) / 2
-        precision = _ratio(true, true + false, empty=0.0)
-        steps = ((true - true_before) * precision).sum(axis=1)
-        return _ratio(roc, positives * negatives), _ratio(steps, positives)
+
+def roc_area(positive: Floats, negative: Floats) -> Floats:
+    """The area under the ROC curve, by trapezoids: a tie counts half (Mann-Whitney)."""
+    above = np.cumsum(positive, axis=1)
+    pairs = positive.sum(axis=1) * negative.sum(axis=1)
+    above -= positive / 2
+    return _ratio(np.einsum("bi,bi->b", negative, above), pairs)
+
+
+def average_precision(positive: Floats, negative: Floats) -> Floats:
+    """Precision at each score, weighted by the recall gained there."""
+    found = np.cumsum(positive, axis=1)
+    flagged = np.cumsum(negative, axis=1)
+    flagged += found
+    # Before the first row of any weight nothing is flagged, and nothing found.
+    np.maximum(flagged, np.finfo(np.float64).tiny, out=flagged)
+    precision = np.divide(found, flagged, out=flagged)
+    return _ratio(np.einsum("bi,bi->b", positive, precision), positive.sum(axis=1))
 
 
 def _sums(codes: Integers, size: int, weights: Floats) -> Floats:

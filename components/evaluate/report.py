@@ -35,7 +35,7 @@ from kfp_suite.components.reports.charts import (
     intervals,
     lines,
 )
-from kfp_suite.components.reports.formatting import interval, number, percent
+from kfp_suite.components.reports.formatting import decimals_for, fixed, number, percent, span
 from kfp_suite.components.reports.page import Align, Cell, Page, tag
 
 METRIC_NAMES: Mapping[str, str] = {
@@ -196,29 +196,34 @@ def _duel(page: Page, outcome: Outcome, duel: Duel) -> None:
 
 def _thresholds(page: Page, checks: Sequence[Check]) -> None:
     page.heading("Thresholds")
-    rows: list[list[Cell]] = [
-        [
-            METRIC_NAMES[check.metric],
-            check.slice or "all rows",
-            " and ".join(
-                part
-                for part in (
-                    f"≥ {number(check.min)}" if check.min is not None else "",
-                    f"≤ {number(check.max)}" if check.max is not None else "",
-                )
-                if part
-            ),
-            number(check.value),
-            interval(check.low, check.high),
-            tag("met", "good") if check.passed else tag("not met", "bad"),
-        ]
-        for check in checks
-    ]
-    page.table(
-        ["Metric", "Rows", "Limit", "Value", "Interval", "Verdict"],
-        rows,
-        align=["left", "left", "right", "right", "right", "left"],
-    )
+    first = [check for check in checks if check.slice is None or not check.passed]
+    _check_table(page, first)
+    rest = [check for check in checks if check not in first]
+    if rest:
+        _check_table(page, rest, fold=f"{number(len(rest))} limits of slices, all met")
+
+
+def _check_table(page: Page, checks: Sequence[Check], fold: str = "") -> None:
+    rows: list[list[Cell]] = []
+    for check in checks:
+        limits = [f"≥ {number(check.min)}"] if check.min is not None else []
+        limits += [f"≤ {number(check.max)}"] if check.max is not None else []
+        rows.append(
+            [
+                METRIC_NAMES[check.metric],
+                check.slice or "all rows",
+                " and ".join(limits),
+                *_estimate_cells(Estimate(check.value, check.low, check.high)),
+                tag("met", "good") if check.passed else tag("not met", "bad"),
+            ]
+        )
+    if rows:
+        page.table(
+            ["Metric", "Rows", "Limit", "Value", "Interval", "Verdict"],
+            rows,
+            align=["left", "left", "right", "right", "right", "left"],
+            fold=fold,
+        )
 
 
 def _binary(page: Page, outcome: Outcome) -> None:
@@ -428,8 +433,8 @@ def _slices(page: Page, outcome: Outcome) -> None:
             row: list[Cell] = [result.name, result.rows, *_estimate_cells(found.get(primary))]
             if several:
                 theirs = result.champion.estimates.get(primary) if result.champion else None
-                row.append(number(theirs.value) if theirs else None)
-            row += [number(found[m].value) if m in found else None for m in others]
+                row.append(_estimate_cells(theirs)[0])
+            row += [_estimate_cells(found.get(m))[0] for m in others]
             rows.append(row)
         if rows:
             page.table(header, rows, align=["left", *(["right"] * (len(header) - 1))])  # type: ignore[list-item]
@@ -452,7 +457,18 @@ _SLICE_METRICS: Mapping[Task, tuple[str, ...]] = {
 def _estimate_cells(estimate: Estimate | None) -> list[Cell]:
     if estimate is None or estimate.value is None:
         return [None, None]
-    return [number(estimate.value), interval(estimate.low, estimate.high)]
+    value = estimate.value
+    if estimate.low is None or estimate.high is None:
+        return [_set_like(value, value), None]
+    low, high = _set_like(estimate.low, value), _set_like(estimate.high, value)
+    return [_set_like(value, value), span(low, high)]
+
+
+def _set_like(value: float, model: float) -> str:
+    """`value` with the decimals that show four digits of `model`; at most four decimals."""
+    if not 1e-3 <= abs(model) < 1e15:
+        return number(value)
+    return fixed(value, min(4, decimals_for(model)))
 
 
 def _names(scores: Sequence[Scores]) -> list[str]:

@@ -194,23 +194,24 @@ def check_threshold(
     by_interval = threshold.decide_by == "interval" and estimate.low is not None
     lowest = estimate.low if by_interval else estimate.value
     highest = estimate.high if by_interval else estimate.value
-    shown = f"{f'{slice_name}: ' if slice_name else ''}{metric}"
+    shown = f"{slice_name}: {metric}" if slice_name else metric
     if lowest is None or highest is None:
         passed, reason = False, f"{shown} is undefined: {estimate.reason}"
     else:
-        limit_words = []
+        found = []
         if limits.min is not None:
-            limit_words.append((lowest >= limits.min, "at least", "below", limits.min))
+            found.append((lowest >= limits.min, "at least", "below", limits.min))
         if limits.max is not None:
-            limit_words.append((highest <= limits.max, "at most", "above", limits.max))
-        passed = all(fits for fits, *_ in limit_words)
+            found.append((highest <= limits.max, "at most", "above", limits.max))
+        passed = all(fits for fits, *_ in found)
         words = " and ".join(
             f"{kept if passed else broken} {number(limit)}"
-            for fits, kept, broken, limit in limit_words
+            for fits, kept, broken, limit in found
             if fits == passed
         )
+        digits = _telling_digits(estimate.value, [limit for *_, limit in found])
         subject = ": the interval is" if by_interval else " is"
-        reason = f"{shown} {_shown(estimate)}{subject} {words}"
+        reason = f"{shown} {_shown(estimate, digits)}{subject} {words}"
     return Check(
         metric,
         slice_name,
@@ -280,10 +281,10 @@ def _judge(comparison: Comparison, difference: Estimate) -> tuple[bool, str]:
     value, low, high = difference.value, difference.low, difference.high
     assert value is not None
     by_value = comparison.decide_by == "value" or low is None or high is None
-    direction = "better" if value > 0 else "worse" if value < 0 else "better or worse"
-    range_ = "" if low is None else f" ({interval(low, high)})"
-    size = f"{direction} by {number(abs(value))}"
-    gain = f"{size}, difference {number(value)}{range_}" if range_ else size
+    gain = f"{'better' if value > 0 else 'worse'} by {number(abs(value))}"
+    gain = gain if value else "no difference"
+    if low is not None:
+        gain += f" (interval of the improvement: {interval(low, high)})"
     if comparison.min_improvement > 0:
         asked = comparison.min_improvement
         reached = value if by_value or low is None else low
@@ -303,9 +304,21 @@ def _proof(found: bool, by_value: bool) -> str:
     return "is shown" if found else "is not shown"
 
 
-def _shown(estimate: Estimate) -> str:
-    range_ = "" if estimate.low is None else f" ({interval(estimate.low, estimate.high)})"
-    return f"{number(estimate.value)}{range_}"
+def _shown(estimate: Estimate, digits: int) -> str:
+    value = number(estimate.value, digits)
+    return value if estimate.low is None else f"{value} ({interval(estimate.low, estimate.high)})"
+
+
+def _telling_digits(value: float | None, limits: Sequence[float]) -> int:
+    """Enough digits to tell `value` from limits it does not equal: 0.69998 is not 0.7."""
+    return next(
+        (
+            digits
+            for digits in range(4, 16)
+            if all(value == x or number(value, digits) != number(x, digits) for x in limits)
+        ),
+        16,
+    )
 
 
 def _check_metric(metric: str, task: Task, where: str) -> None:

@@ -71,10 +71,15 @@ def byte_size(count: int) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 4) -> str:
-    """A closed range: `0.71 – 0.74`."""
+    """A closed range: `0.71 – 0.74`, and `−0.01 to 0.02` where a sign is in the way."""
     if low is None or high is None:
         return MISSING
-    return f"{number(low, digits)} – {number(high, digits)}"
+    return span(number(low, digits), number(high, digits))
+
+
+def span(low: str, high: str) -> str:
+    """Two formatted numbers as a range."""
+    return f"{low} to {high}" if "−" in low + high else f"{low} – {high}"
 
 
 def short_digest(text: str) -> str | None:
