@@ -150,8 +150,8 @@ def shown(value: float | str | None, kind: ColumnType) -> str:
     if kind == "bool" and value in (0, 1):
         return "true" if value else "false"
     if kind in ("date", "timestamp") and math.isfinite(value):
-        unit = "D" if kind == "date" else "us"
-        return str(np.datetime64(int(value), unit))
+        count = int(value)
+        return str(np.datetime64(count, "D") if kind == "date" else np.datetime64(count, "us"))
     if kind in ("int64", "bool") and math.isfinite(value) and float(value).is_integer():
         return str(int(value))
     return f"{value:.10g}"
@@ -426,12 +426,14 @@ class _Check:
         if self.feature.HasField("bool_domain"):
             return 0, 1
         domain = self.feature.float_domain if self.kind == "float64" else self.feature.int_domain
-        return (
-            domain.min if domain.HasField("min") else None,
-            domain.max if domain.HasField("max") else None,
+        low, high = (
+            getattr(domain, end) if domain.HasField(end) else None for end in ("min", "max")
         )
+        return low, high
 
     def _range_text(self, low: float | None, high: float | None) -> str:
+        if self.kind == "float64":  # the digits that single precision holds
+            low, high = (None if bound is None else float(f"{bound:.7g}") for bound in (low, high))
         if low is None:
             return f"at most {shown(high, self.kind)}"
         if high is None:

@@ -47,7 +47,7 @@ def hash_strings(strings: pa.Array) -> Hashes:
     offsets = np.frombuffer(offset_buffer, np.int64)[strings.offset :][: len(strings) + 1]
     lengths = np.diff(offsets)
     if data is None or offsets[0] == offsets[-1]:
-        return mix(lengths)
+        return mix(mix(lengths))
     text = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
     starts = offsets[:-1] - offsets[0]
     positions = np.arange(len(text)) - np.repeat(starts, lengths)

@@ -43,16 +43,16 @@ class Moments:
     squares: int = 0
 
     def add(self, values: Integers | Floats) -> None:
+        doubles = values.astype(np.float64, copy=False)
         if values.dtype.kind == "i":
             large = (values >= _EXACT_DOUBLE) | (values <= -_EXACT_DOUBLE)
             if large.any():
                 numbers = values[large].astype(object)
                 self.total += int(numbers.sum()) << UNIT_BITS
                 self.squares += int((numbers * numbers).sum()) << 2 * UNIT_BITS
-                values = values[~large]
-            values = values.astype(np.float64)
-        self.total += exact_sum(values)
-        self.squares += exact_sum_of_squares(values)
+                doubles = doubles[~large]
+        self.total += exact_sum(doubles)
+        self.squares += exact_sum_of_squares(doubles)
 
     def add_counted(self, values: Integers | Floats, counts: Integers) -> None:
         units, unit_bits = units_of(values)
@@ -111,7 +111,7 @@ class NumericColumn:
         self.rows += len(values) + missing
         self.missing += missing
         if not self.integral:
-            values = self._finite(values) + 0.0  # -0.0 counts as 0.0
+            values = self._finite(values.astype(np.float64, copy=False)) + 0.0  # -0.0 counts as 0.0
         if not len(values):
             return
         low, high = values.min().item(), values.max().item()

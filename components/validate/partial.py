@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from kfp_suite.components.contracts.tables import ARROW_TYPES, Column
 from kfp_suite.components.validate.numeric import NumericColumn
@@ -66,9 +68,11 @@ class SplitPartial:
         self.rows += other.rows
         for name, partial in self.columns.items():
             theirs = other.columns[name]
-            if (isinstance(partial, StringColumn) and isinstance(theirs, StringColumn)) or (
-                isinstance(partial, NumericColumn) and isinstance(theirs, NumericColumn)
-            ):
+            if isinstance(partial, StringColumn):
+                assert isinstance(theirs, StringColumn)
+                partial.merge(theirs)
+            else:
+                assert isinstance(theirs, NumericColumn)
                 partial.merge(theirs)
         if self._strings:
             self.sample.merge(other.sample)
@@ -78,7 +82,7 @@ def _encoded(values: pa.Array) -> pa.DictionaryArray:
     return values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
 
 
-def _numbers(values: pa.Array) -> object:
+def _numbers(values: pa.Array) -> NDArray[np.int64] | NDArray[np.float64]:
     kind = values.type
     if pa.types.is_boolean(kind):
         values = values.cast(pa.int64())
@@ -86,4 +90,5 @@ def _numbers(values: pa.Array) -> object:
         values = values.view(pa.int32()).cast(pa.int64())
     elif pa.types.is_timestamp(kind):
         values = values.view(pa.int64())
-    return values.to_numpy()
+    numbers: NDArray[np.int64] | NDArray[np.float64] = values.to_numpy()
+    return numbers

@@ -80,7 +80,7 @@ def equal_width_counts(column: NumericColumn, edges: Floats) -> Floats:
     lows, highs = column.bounds()
     if column.exact:
         at = np.clip(np.searchsorted(edges, lows, side="right") - 1, 0, len(edges) - 2)
-        return np.bincount(at, weights=column.counts, minlength=len(edges) - 1)
+        return np.bincount(at, column.counts, len(edges) - 1).astype(np.float64)
     below = np.concatenate([[0.0], np.cumsum(column.counts)])
     at = np.searchsorted(lows, edges, side="left")  # bins that start below the edge
     last = np.maximum(at - 1, 0)
@@ -171,7 +171,7 @@ def bucket_edges(low: float, high: float, buckets: int) -> Floats:
     share = np.arange(buckets + 1) / buckets
     edges: Floats = low * (1 - share) + high * share  # no overflow, unlike high - low
     edges[0], edges[-1] = low, high
-    return np.maximum.accumulate(edges)
+    return np.maximum.accumulate(np.clip(edges, low, high))
 
 
 def _quantiles_histogram(histogram: pb.Histogram, column: NumericColumn) -> None:

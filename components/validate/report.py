@@ -11,7 +11,7 @@ from kfp_suite.components.contracts.dataset import DatasetManifest
 from kfp_suite.components.contracts.tables import Column
 from kfp_suite.components.reports.charts import spark
 from kfp_suite.components.reports.formatting import number, percent
-from kfp_suite.components.reports.page import Cell, Page, tag
+from kfp_suite.components.reports.page import Align, Cell, Page, tag
 from kfp_suite.components.validate.anomalies import Anomaly, shown
 from kfp_suite.components.validate.comparisons import Comparison
 from kfp_suite.components.validate.numeric import NumericColumn
@@ -163,7 +163,7 @@ def _columns(page: Page, findings: Findings, columns: list[Column]) -> None:
     page.table(
         ["column", "type", "distinct", *(f"missing in {s}" for s in splits), *splits],
         rows,
-        align=["left", "left", "right", *(["right"] * len(splits)), *(["left"] * len(splits))],
+        align=_align("llr" + "r" * len(splits) + "l" * len(splits)),
     )
 
 
@@ -197,7 +197,7 @@ def _distances(page: Page, findings: Findings, columns: list[Column]) -> None:
             ]
             for key in ordered
         ],
-        align=["left", "left", *(["right"] * len(others)), "right", "left"],
+        align=_align("ll" + "r" * len(others) + "rl"),
     )
 
 
@@ -222,7 +222,7 @@ def _figures(page: Page, findings: Findings, columns: list[Column]) -> None:
         page.table(
             ["column", "split", "min", "median", "max", "mean", "std dev", "zeros", "not finite"],
             numbers,
-            align=["left", "left", *(["right"] * 7)],
+            align=_align("ll" + "r" * 7),
             fold=f"Figures of {len(numbers) // len(findings.partials)} columns by split",
         )
     if values:
@@ -230,7 +230,7 @@ def _figures(page: Page, findings: Findings, columns: list[Column]) -> None:
         page.table(
             ["column", "split", "distinct", "mean bytes", "most frequent values"],
             values,
-            align=["left", "left", "right", "right", "left"],
+            align=_align("llrrl"),
             fold=f"Values of {len(values) // len(findings.partials)} columns by split",
         )
 
@@ -325,3 +325,7 @@ def _thresholds(comparisons: list[Comparison]) -> Cell:
 def _farthest(comparisons: list[Comparison]) -> Cell:
     farthest = max(comparisons, key=lambda c: c.value or 0.0)
     return shown(farthest.farthest, "string") if farthest.farthest else None
+
+
+def _align(letters: str) -> list[Align]:
+    return ["left" if letter == "l" else "right" for letter in letters]

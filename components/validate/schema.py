@@ -11,17 +11,22 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from google.protobuf import text_format
 from pydantic import ConfigDict
 from tensorflow_metadata.proto.v0 import schema_pb2 as pb
 
-from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
+from kfp_suite.components.contracts.errors import (
+    ContractError,
+    ParameterError,
+    did_you_mean,
+    store_error,
+)
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.tables import Column, ColumnType
+from kfp_suite.components.contracts.tables import ARROW_TYPES, Column, ColumnType
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.text import StringColumn
@@ -94,6 +99,16 @@ class SchemaSpec:
     columns: dict[str, ColumnSpec] = field(default_factory=dict)
     unexpected_columns: Severity = "allow"
     min_rows: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _DeclaredSchema:
+    """A `SchemaSpec` whose columns are still to be read."""
+
+    uri: str = ""
+    columns: dict[str, dict[str, Any]] = field(default_factory=dict)
+    unexpected_columns: Severity = "allow"
+    min_rows: dict[str, int] = field(default_factory=dict)
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
 
@@ -122,7 +137,16 @@ def parse_schema(value: object, where: str = "schema") -> SchemaSpec:
         ParameterError: an unknown key, with the near miss; a domain that no value or the
             wrong type of value is in; bounds the wrong way round.
     """
-    spec = parse(SchemaSpec, value, where)
+    declared = parse(_DeclaredSchema, value, where)
+    spec = SchemaSpec(
+        uri=declared.uri,
+        columns={
+            name: _parse_column(column, f"{where}: columns.{name}")
+            for name, column in declared.columns.items()
+        },
+        unexpected_columns=declared.unexpected_columns,
+        min_rows=declared.min_rows,
+    )
     if spec.uri and (spec.columns or spec.min_rows):
         raise ParameterError(
             "both 'uri' and 'columns' or 'min_rows' are given",
@@ -132,6 +156,35 @@ def parse_schema(value: object, where: str = "schema") -> SchemaSpec:
     for name, column in spec.columns.items():
         _check_column(column, f"{where}: columns.{name}")
     return spec
+
+
+def _parse_column(declared: Mapping[str, Any], where: str) -> ColumnSpec:
+    """One column; level by level, so that an error names the key next to the wrong one."""
+    domain = declared.get("domain")
+    if isinstance(domain, Mapping):
+        domain = parse(RangeSpec, domain, f"{where}.domain")
+    elif domain is not None:
+        if not isinstance(domain, list | tuple):
+            raise ParameterError(
+                "'domain' is neither a list of strings nor a range",
+                where=where,
+                got=domain,
+                expected="[a, b] or {min: …, max: …}",
+            )
+        if other := [item for item in domain if not isinstance(item, str)]:
+            raise ParameterError(
+                "a list of values is a domain for strings",
+                where=where,
+                got=other[0],
+                fix="quote it, or use domain: {min: …, max: …}",
+            )
+        domain = tuple(domain)
+    kind = declared.get("type")
+    if kind is not None and kind not in ARROW_TYPES:
+        raise ParameterError(
+            f"unknown type '{kind}'", where=where, fix=did_you_mean(str(kind), ARROW_TYPES)
+        )
+    return replace(parse(ColumnSpec, {**declared, "domain": None}, where), domain=domain)
 
 
 def _check_column(column: ColumnSpec, where: str) -> None:
@@ -372,13 +425,7 @@ def _declare(
     if spec.categorical:
         feature.int_domain.is_categorical = True
     if isinstance(spec.domain, RangeSpec) and kind is not None:
-        _check_range(spec.domain, kind, where)
-        domain = feature.float_domain if kind == "float64" else feature.int_domain
-        low, high = (_bound(bound, kind, where) for bound in (spec.domain.min, spec.domain.max))
-        if low is not None:
-            domain.min = low
-        if high is not None:
-            domain.max = high
+        _declare_range(feature, kind, spec.domain, where)
     elif isinstance(spec.domain, tuple):
         if kind not in (None, "string"):
             raise ParameterError(
@@ -391,3 +438,13 @@ def _declare(
         proto.string_domain.add(name=feature.name, value=list(spec.domain))
     if spec.min_domain_mass is not None:
         feature.distribution_constraints.min_domain_mass = spec.min_domain_mass
+
+
+def _declare_range(feature: pb.Feature, kind: ColumnType, declared: RangeSpec, where: str) -> None:
+    _check_range(declared, kind, where)
+    domain = feature.float_domain if kind == "float64" else feature.int_domain
+    low, high = (_bound(bound, kind, where) for bound in (declared.min, declared.max))
+    if low is not None:
+        domain.min = low
+    if high is not None:
+        domain.max = high

@@ -41,9 +41,8 @@ def duplicate_anomalies(
         for column in columns:
             name = '"' + column.name.replace('"', '""') + '"'
             groups = rows.filter(f"{name} IS NOT NULL").aggregate(f"{name} AS v, count(*) AS n")
-            result = groups.filter("n > 1").aggregate("count(*), sum(n), min(v)").fetchone()
-            assert result is not None
-            values, repeated, first = result
+            result = groups.filter("n > 1").aggregate("count(*), sum(n), min(v)").fetchall()
+            values, repeated, first = result[0]
             if values:
                 example = shown(first, "string") if isinstance(first, str) else str(first)
                 found.append(
