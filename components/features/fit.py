@@ -1,0 +1,235 @@
+"""Fitting: a spec and the train split to a fitted transform, in bounded memory.
+
+Passes over the split, batch by batch: operations that build on what others learned wait
+for them, so a feature of median, logarithm and scale takes two passes. What is learned
+does not depend on batches, threads or the order of rows (a user's own transformer aside).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+
+from kfp_suite.components.contracts.environment import available_cpus
+from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
+from kfp_suite.components.contracts.tables import columns_of
+from kfp_suite.components.features.bound import outside_domain
+from kfp_suite.components.features.counting import MOST_DISTINCT
+from kfp_suite.components.features.defaults import default_features
+from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.features.operation import (
+    DomainError,
+    Learner,
+    NothingToLearnError,
+    State,
+    TooManyValuesError,
+)
+from kfp_suite.components.features.program import EMITS, Node, Program
+from kfp_suite.components.features.spec import FeatureSpec
+from kfp_suite.components.features.values import COLUMN_READERS
+
+BATCH_ROWS = 65_536
+
+
+def fit(
+    spec: FeatureSpec, scan: ds.Dataset, label: str = "", exclude: Sequence[str] = ()
+) -> FittedTransform:
+    """Fit `spec` on `scan`, the train split.
+
+    Args:
+        spec: From `parse_features`.
+        scan: An Arrow dataset with a canonical schema.
+        label: The label column, which no feature may read.
+        exclude: Further columns that no feature may read: weights, keys.
+
+    Raises:
+        ParameterError: the spec does not fit the columns.
+        DataError: no rows, an infinity, a null that the spec does not impute, a value
+            outside an operation's domain; naming the column.
+    """
+    columns = columns_of(scan.schema)
+    names = [column.name for column in columns]
+    if label and label not in names:
+        raise ParameterError(f"no column '{label}'", where="label", fix=did_you_mean(label, names))
+    exclude = (*spec.exclude, *exclude)
+    for name in exclude:
+        if name not in names:
+            raise ParameterError(
+                f"no column '{name}'", where="exclude", fix=did_you_mean(name, names)
+            )
+    features = spec.features
+    if spec.others == "auto":
+        named = {name for feature in features for name in feature.columns}
+        rest = [c for c in columns if c.name not in named | {label, *exclude}]
+        features += default_features(scan, rest)
+    if not features:
+        raise ParameterError(
+            "no features", where="features", fix="name some, or give 'others: auto'"
+        )
+    program = Program(features, columns, label=label, exclude=exclude)
+    states, rows = _learn(program, scan)
+    return FittedTransform(program, states, label, rows)
+
+
+def _learn(program: Program, scan: ds.Dataset) -> tuple[list[State | None], int]:
+    states: list[State | None] = [None] * len(program.nodes)
+    bound: dict[int, Any] = {}
+    learners: dict[int, Learner] = {}
+    producer = {node.output: i for i, node in enumerate(program.nodes) if node.output != EMITS}
+    for i, node in enumerate(program.nodes):
+        learner = node.primitive.learner()
+        if learner is None:
+            bound[i] = node.primitive.bind({})
+        else:
+            learners[i] = learner
+
+    def ready(node: Node) -> bool:
+        """Whether everything above the node is bound."""
+        above = [producer[r] for r in node.inputs if r in producer]
+        return all(i in bound and ready(program.nodes[i]) for i in above)
+
+    rows = 0
+    first = True
+    while first or learners:
+        now = [i for i in learners if ready(program.nodes[i])]
+        a_pass = _Pass(program, bound, producer, {i: learners[i] for i in now}, check=first)
+        seen = a_pass.run(scan)
+        if first:
+            rows = seen
+            if not rows:
+                raise DataError("no rows to fit the features on", where="split 'train'")
+        for i in now:
+            state = _finished(program.nodes[i], learners[i])
+            if state is not None:
+                states[i] = state
+                bound[i] = program.nodes[i].primitive.bind(state)
+                del learners[i]
+        first = False
+    return states, rows
+
+
+class _Pass:
+    """One pass over the split: feeds the learners that are ready."""
+
+    def __init__(
+        self,
+        program: Program,
+        bound: dict[int, Any],
+        producer: dict[int, int],
+        learners: dict[int, Learner],
+        *,
+        check: bool,
+    ) -> None:
+        self._program, self._bound, self._producer = program, bound, producer
+        self._nullable = {column.name: nullable for column, nullable in program.inputs}
+        self._check = check
+        needed = {c for i in learners for c in program.nodes[i].columns}
+        self._columns = [c for c in self._nullable if check or c in needed]
+        self._reads = [r for r in program.reads if r.column.name in self._columns]
+        self._by_feature: dict[int, list[tuple[Node, Learner]]] = {}
+        for i, learner in learners.items():
+            node = program.nodes[i]
+            self._by_feature.setdefault(node.feature, []).append((node, learner))
+
+    def run(self, scan: ds.Dataset) -> int:
+        """The number of rows seen."""
+        rows = 0
+        with ThreadPoolExecutor(available_cpus()) as pool:
+            for batch in scan.to_batches(columns=self._columns, batch_size=BATCH_ROWS):
+                if not batch.num_rows:
+                    continue
+                work = [self._reader(batch, read) for read in self._reads]
+                registers = dict(self._each(pool, work, batch.num_rows))
+                self._each(
+                    pool, [self._feeder(f, registers) for f in self._by_feature], batch.num_rows
+                )
+                rows += batch.num_rows
+        return rows
+
+    @staticmethod
+    def _each(pool: ThreadPoolExecutor, work: list[Callable[[], Any]], rows: int) -> list[Any]:
+        if rows < 4096:
+            return [task() for task in work]
+        return list(pool.map(lambda task: task(), work))
+
+    def _reader(self, batch: pa.RecordBatch, read: Any) -> Callable[[], tuple[int, Any]]:
+        def task() -> tuple[int, Any]:
+            array = batch.column(read.column.name)
+            if self._check:
+                _check_column(read.column.name, array, self._nullable[read.column.name])
+            return read.register, COLUMN_READERS[read.kind](array)
+
+        return task
+
+    def _feeder(self, feature: int, columns: dict[int, Any]) -> Callable[[], None]:
+        def task() -> None:
+            registers = dict(columns)
+            with np.errstate(all="ignore"):
+                for node, learner in self._by_feature[feature]:
+                    values = [self._value(register, registers) for register in node.inputs]
+                    try:
+                        learner.update(*values)
+                    except TooManyValuesError as error:
+                        raise _too_many(node) from error
+
+        return task
+
+    def _value(self, register: int, registers: dict[int, Any]) -> Any:
+        if register not in registers:
+            i = self._producer[register]
+            node = self._program.nodes[i]
+            values = [self._value(r, registers) for r in node.inputs]
+            try:
+                registers[register] = self._bound[i].columns(*values)
+            except DomainError as error:
+                raise outside_domain(node, error) from error
+        return registers[register]
+
+
+def _check_column(name: str, array: pa.Array, nullable: bool) -> None:
+    floats = pa.types.is_floating(array.type)
+    numbers = array.to_numpy(zero_copy_only=False) if floats else None
+    if numbers is not None and np.isinf(numbers).any():
+        raise DataError(
+            "the train split holds an infinity",
+            where=f"column '{name}'",
+            got=float(numbers[np.isinf(numbers)][0]),
+            expected="finite numbers",
+            fix="correct it in the SQL of ingest: CASE WHEN isfinite(x) THEN x END",
+        )
+    if nullable:
+        return
+    if array.null_count or (numbers is not None and np.isnan(numbers).any()):
+        raise DataError(
+            "the train split holds a missing value, which the features do not handle",
+            where=f"column '{name}'",
+            got="null" if array.null_count else "NaN",
+            fix="impute the column, or set keep_missing for an estimator that takes NaN",
+        )
+
+
+def _finished(node: Node, learner: Learner) -> State | None:
+    try:
+        return learner.finish()
+    except NothingToLearnError as error:
+        raise DataError(
+            f"'{node.primitive.op}' has nothing to learn from: every value of train is missing",
+            where=f"column '{node.columns[0]}'",
+            fix="leave the column out of the features",
+        ) from error
+    except TooManyValuesError as error:
+        raise _too_many(node) from error
+
+
+def _too_many(node: Node) -> DataError:
+    return DataError(
+        f"too many distinct values for '{node.primitive.op}'",
+        where=f"column '{node.columns[0]}'",
+        expected=f"at most {MOST_DISTINCT:,}",
+        fix="use hash (or ngrams with buckets), or bucketize",
+    )
