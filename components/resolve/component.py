@@ -1,0 +1,51 @@
+"""The KFP interface of resolve."""
+
+from typing import NamedTuple
+
+from kfp import dsl
+from kfp.dsl import Artifact, Output
+
+
+@dsl.component(base_image="kfp-suite-python-sklearn:0.1.0", install_kfp_package=False)
+def resolve(
+    sources: dict,
+    pins: Output[Artifact],
+    store: str = "",
+    model_name: str = "",
+    module_file: str = "",
+) -> NamedTuple("Resolved", [("sources", str), ("module", str), ("champion", str)]):
+    """Pin what may change: sources, the module file and the champion.
+
+    KFP's cache looks at parameters, not at what a URI holds today. This step is never
+    cached; it turns each reference into a text with a digest, so that every cached step
+    after it runs again exactly when its input changed. It returns `sources` (JSON: name to
+    URI, objects and digest), `module` (JSON: URI and digest; empty for none) and
+    `champion` (JSON: URI, version and manifest digest; empty for none).
+
+    Args:
+        sources: Name to a URI, or to a mapping with `uri` (a path, pattern or folder,
+            `package://NAME/path`, `gs://` or `s3://`), `format` (csv, jsonl or parquet),
+            and for CSV `delimiter`, `header`, `encoding` (utf-8, utf-16 or latin-1),
+            `null_values` and `types` (column to int64, float64, bool, string, date or
+            timestamp). CSV and JSON Lines may be gzipped or zipped.
+        pins: A folder with `pins.json`: the three texts, for people.
+        store: Where versions live: a folder, `gs://…` or `s3://…`; empty for no champion.
+        model_name: The model whose champion is pinned.
+        module_file: The user's Python module for train: a path, `gs://…` or `s3://…`;
+            empty for none.
+    """
+    from pathlib import Path
+    from typing import NamedTuple
+
+    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.resolve.executor import resolve as execute
+
+    with step("resolve", pins.path):
+        resolved = execute(sources, module_file, store, model_name, Path(pins.path))
+
+    class Resolved(NamedTuple):
+        sources: str
+        module: str
+        champion: str
+
+    return Resolved(resolved.sources, resolved.module, resolved.champion)

@@ -1,0 +1,84 @@
+"""Turn what may change into what cannot: URIs into digests, an alias into a version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.digests import digest_bytes
+from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.stores.sources import REMOTE, parse_sources, pin, sources_to_json
+from kfp_suite.components.stores.store import open_store
+from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+
+PINS = "pins.json"
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """What the later steps are given: each a text that changes when its content does."""
+
+    sources: str
+    module: str
+    champion: str
+
+
+def resolve(sources: Mapping[str, Any], module_file: str, store: str, model_name: str) -> Resolved:
+    """Pin every mutable reference of a run.
+
+    Args:
+        sources: Source name to URI or spec.
+        module_file: The user's module: a path, gs:// or s3://; "" for none.
+        store: Where versions live; "" for none.
+        model_name: Whose champion to pin.
+        output: The folder `pins.json` is written to.
+
+    Raises:
+        MissingError: a source or the module is not there.
+    """
+    pinned = {name: pin(name, spec) for name, spec in parse_sources(sources).items()}
+    resolved = Resolved(
+        sources=sources_to_json(pinned),
+        module=_module(module_file) if module_file else "",
+        champion=_champion(store, model_name) if store else "",
+    )
+    with whole_folder(output) as folder:
+        write_json(
+            folder / PINS, {k: json.loads(v) if v else None for k, v in asdict(resolved).items()}
+        )
+    return resolved
+
+
+def read_module(uri: str) -> bytes:
+    """The bytes of a user's module."""
+    if uri.startswith(REMOTE):
+        parent, _, name = uri.rpartition("/")
+        return open_store(parent).read(name)
+    path = Path(uri)
+    if not path.is_file():
+        raise MissingError("no such file", where="module_file", got=uri, fix="check the path")
+    return path.read_bytes()
+
+
+def _module(uri: str) -> str:
+    return json.dumps({"uri": uri, "digest": digest_bytes(read_module(uri))}, sort_keys=True)
+
+
+def _champion(store: str, model_name: str) -> str:
+    models = ModelStore(open_store(store))
+    version = models.aliases(model_name).get(CHAMPION)
+    if version is None:
+        return ""
+    return json.dumps(
+        {
+            "uri": models.uri(model_name, version),
+            "version": version,
+            "manifest_digest": models.manifest_digest(model_name, version),
+        },
+        sort_keys=True,
+    )

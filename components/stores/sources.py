@@ -1,0 +1,272 @@
+"""Named sources of data: what a user writes, what exactly it names today, and its files.
+
+A source is mutable (a path, a pattern, a folder of a bucket); `pin` says which objects it
+names now and what they hold, and `materialize` gives exactly those bytes or an error.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, get_args
+
+from pydantic import ConfigDict
+
+from kfp_suite.components.contracts.dataset import Source, SourceObject
+from kfp_suite.components.contracts.digests import digest_file, digest_value
+from kfp_suite.components.contracts.errors import (
+    IntegrityError,
+    MissingError,
+    ParameterError,
+)
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.tables import ColumnType
+from kfp_suite.components.stores.store import Store, open_store
+
+PACKAGE = "package://"
+REMOTE = ("gs://", "s3://")
+Format = Literal["csv", "jsonl", "parquet"]
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".pq": "parquet",
+}
+_COMPRESSION = (".gz", ".zip")
+
+
+@dataclass(frozen=True)
+class SourceSpec:
+    """A source as the user writes it.
+
+    Attributes:
+        uri: A path, a pattern (`*`, `?`, `**`), a folder, `package://NAME/path` (a file of
+            an installed package), `gs://…` or `s3://…`.
+        format: csv, jsonl or parquet; by the files' suffix where it is not given.
+        delimiter: Of CSV: one character; found where it is not given.
+        header: Whether a CSV file starts with the column names.
+        encoding: Of CSV: utf-8, utf-16 or latin-1.
+        null_values: Texts that mean a missing value in CSV, beside the empty one.
+        types: Column name to type, where the inferred type is not the right one.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    uri: str
+    format: Format | None = None
+    delimiter: str | None = None
+    header: bool = True
+    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    null_values: tuple[str, ...] = ()
+    types: dict[str, ColumnType] = field(default_factory=dict)
+
+
+def parse_sources(sources: Mapping[str, Any]) -> dict[str, SourceSpec]:
+    """The sources parameter: a name to a URI, or to a mapping with a `uri`.
+
+    Raises:
+        ParameterError: a name that SQL cannot use, or a key nobody reads.
+    """
+    if not sources:
+        raise ParameterError("no source", where="sources", expected="a name and a URI")
+    parsed = {}
+    for name, value in sources.items():
+        if not name.isidentifier():
+            raise ParameterError(
+                "not a source name",
+                where="sources",
+                got=name,
+                expected="letters, digits and '_', as SQL names a table",
+            )
+        spec = {"uri": value} if isinstance(value, str) else value
+        parsed[name] = parse(SourceSpec, spec, f"sources.{name}")
+    return parsed
+
+
+def pin(name: str, spec: SourceSpec) -> Source:
+    """Which objects the source names now, and what they hold.
+
+    The source's digest covers the objects' content (local files) or generations (stores)
+    and how they are read; not their paths.
+
+    Raises:
+        MissingError: it names no object.
+        ParameterError: the format cannot be told from the names.
+    """
+    where = f"sources.{name}"
+    options = {k: v for k, v in asdict(spec).items() if k not in ("uri", "format")}
+    objects = _remote(spec.uri, where) if spec.uri.startswith(REMOTE) else _local(spec.uri, where)
+    file_format = spec.format or _format(objects, where)
+    content = [[o.digest, o.generation, o.bytes] for o in objects]
+    digest = digest_value({"format": file_format, "options": options, "objects": content})
+    return Source(spec.uri, file_format, digest, objects, options)
+
+
+def spec_of(source: Source) -> SourceSpec:
+    """The spec that a pinned source came from."""
+    return parse(
+        SourceSpec, {"uri": source.uri, "format": source.format, **source.options}, source.uri
+    )
+
+
+def sources_to_json(sources: Mapping[str, Source]) -> str:
+    """Pinned sources as the text that KFP passes from step to step."""
+    return json.dumps({name: asdict(source) for name, source in sources.items()}, sort_keys=True)
+
+
+def sources_from_json(text: str) -> dict[str, Source]:
+    """Pinned sources from that text.
+
+    Raises:
+        ParameterError: it is not what resolve writes.
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise ParameterError(
+            "not pinned sources", where="sources", got=text, fix="pass resolve's output `sources`"
+        ) from error
+    return {name: parse(Source, source, f"sources.{name}") for name, source in dict(value).items()}
+
+
+def materialize(name: str, source: Source, folder: Path) -> list[Path]:
+    """Local files with exactly the pinned bytes, in order; remote ones are copied to `folder`.
+
+    Raises:
+        IntegrityError: a file changed since it was pinned.
+        MissingError: an object is gone.
+    """
+    files = []
+    for number, pinned in enumerate(source.objects):
+        if pinned.uri.startswith(REMOTE):
+            files.append(_copy(pinned, folder / f"{number:05}"))
+            continue
+        path = Path(pinned.uri)
+        if digest_file(path) != pinned.digest:
+            raise IntegrityError(
+                "the file changed since it was resolved",
+                where=f"sources.{name}: {path}",
+                got=digest_file(path),
+                expected=pinned.digest,
+                fix="run the pipeline again; do not edit sources while a run reads them",
+            )
+        files.append(path)
+    return files
+
+
+def package_path(uri: str, where: str) -> Path:
+    """The path of `package://NAME/path`, a file that an installed package ships.
+
+    The package is found, not imported.
+
+    Raises:
+        MissingError: the package is not installed, or the path leaves it.
+    """
+    name, _, inside = uri.removeprefix(PACKAGE).partition("/")
+    spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations or ".." in inside.split("/"):
+        raise MissingError(
+            f"package '{name}' is not installed", where=where, got=uri, fix=f"pip install {name}"
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / inside
+
+
+def local_files(uri: str, where: str, base: Path = Path()) -> dict[str, Path]:
+    """The files that a local URI names, by a name that is unique among them, in order.
+
+    Raises:
+        MissingError: it names none.
+    """
+    if not uri.isprintable():
+        raise ParameterError("control characters in a path", where=where, got=uri)
+    path = (
+        package_path(uri, where) if uri.startswith(PACKAGE) else base / uri.removeprefix("file://")
+    )
+    if path.is_file():
+        return {path.name: path}
+    root = path
+    if path.is_dir():
+        found = [p for p in path.rglob("*") if p.is_file()]
+    else:
+        found = [Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()]
+        root = Path(str(path).split("*")[0].split("?")[0].split("[")[0]).parent
+    visible = sorted(p for p in found if not p.name.startswith((".", "_")))
+    if not visible:
+        raise MissingError("no file matches", where=where, got=uri, fix="check the path")
+    return {
+        p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: p for p in visible
+    }
+
+
+def _local(uri: str, where: str) -> tuple[SourceObject, ...]:
+    return tuple(
+        SourceObject(str(path.absolute()), path.stat().st_size, digest_file(path))
+        for path in local_files(uri, where).values()
+    )
+
+
+def _remote(uri: str, where: str) -> tuple[SourceObject, ...]:
+    scheme, _, rest = uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    store = open_store(f"{scheme}://{bucket}")
+    prefix = key.split("*")[0].split("?")[0]
+    matching = [
+        info
+        for info in store.list(prefix)
+        if (
+            fnmatch.fnmatchcase(info.name, key)
+            if prefix != key
+            else _is_or_is_below(info.name, key)
+        )
+        and not info.name.rsplit("/", 1)[-1].startswith((".", "_"))
+        and not info.name.endswith("/")
+    ]
+    if not matching:
+        raise MissingError("no object matches", where=where, got=uri, fix="check the URI")
+    return tuple(
+        SourceObject(f"{scheme}://{bucket}/{i.name}", i.bytes, generation=i.generation)
+        for i in sorted(matching, key=lambda info: info.name)
+    )
+
+
+def _is_or_is_below(name: str, key: str) -> bool:
+    return not key or name == key or name.startswith(key.rstrip("/") + "/")
+
+
+def _copy(pinned: SourceObject, folder: Path) -> Path:
+    scheme, _, rest = pinned.uri.partition("://")
+    bucket, _, key = rest.partition("/")
+    store: Store = open_store(f"{scheme}://{bucket}")
+    target = folder / key.rsplit("/", 1)[-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    with store.open(key, pinned.generation) as source, target.open("wb") as file:
+        while block := source.read(1 << 20):
+            file.write(block)
+    return target
+
+
+def _format(objects: tuple[SourceObject, ...], where: str) -> Format:
+    formats = set()
+    for item in objects:
+        name = item.uri.lower()
+        for suffix in _COMPRESSION:
+            name = name.removesuffix(suffix)
+        formats.add(_SUFFIXES.get(Path(name).suffix))
+    if len(formats) != 1 or None in formats:
+        raise ParameterError(
+            "the format cannot be told from the file names",
+            where=where,
+            got=", ".join(sorted({Path(o.uri).name for o in objects})[:5]),
+            fix=f"give `format`: {', '.join(get_args(Format))}",
+        )
+    (found,) = formats
+    assert found is not None
+    return found
