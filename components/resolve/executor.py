@@ -28,7 +28,9 @@ class Resolved:
     champion: str
 
 
-def resolve(sources: Mapping[str, Any], module_file: str, store: str, model_name: str) -> Resolved:
+def resolve(
+    sources: Mapping[str, Any], module_file: str, store: str, model_name: str, output: Path
+) -> Resolved:
     """Pin every mutable reference of a run.
 
     Args:

@@ -6,8 +6,6 @@ it would give a model that nobody can make again: so steps see copies.
 
 from __future__ import annotations
 
-import glob
-import importlib.util
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,9 +13,8 @@ from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.digests import PREFIX, digest_file, digest_value
-from kfp_suite.components.contracts.errors import MissingError, ParameterError, store_error
-
-PACKAGE = "package://"
+from kfp_suite.components.contracts.errors import ParameterError, store_error
+from kfp_suite.components.stores.sources import PACKAGE, local_files
 
 
 def stage_sources(sources: Mapping[str, Any], base: Path, data: Path) -> dict[str, Any]:
@@ -55,40 +52,9 @@ def stage(uri: str, base: Path, data: Path, where: str) -> str:
     """
     if "://" in uri and not uri.startswith((PACKAGE, "file://")):
         return uri
-    path = (
-        package_path(uri, where) if uri.startswith(PACKAGE) else base / uri.removeprefix("file://")
-    )
-    if path.is_file():
-        return str(_copy({path.name: path}, data) / path.name)
-    if path.is_dir():
-        files = {p.relative_to(path).as_posix(): p for p in sorted(path.rglob("*")) if p.is_file()}
-    else:
-        pattern = str(path)
-        files = {Path(p).name: Path(p) for p in sorted(_glob(pattern))}
-    if not files:
-        raise MissingError("no file matches", where=where, got=uri, fix="check the path")
-    return str(_copy(files, data))
-
-
-def package_path(uri: str, where: str) -> Path:
-    """The path of `package://NAME/path`, a file that an installed package ships.
-
-    The package is found, not imported.
-
-    Raises:
-        MissingError: the package is not installed, or has no such file.
-    """
-    name, _, inside = uri.removeprefix(PACKAGE).partition("/")
-    spec = importlib.util.find_spec(name) if name.isidentifier() else None
-    if spec is None or not spec.submodule_search_locations or ".." in inside.split("/"):
-        raise MissingError(
-            f"package '{name}' is not installed", where=where, got=uri, fix=f"pip install {name}"
-        )
-    return Path(next(iter(spec.submodule_search_locations))) / inside
-
-
-def _glob(pattern: str) -> list[str]:
-    return [p for p in glob.glob(pattern, recursive=True) if Path(p).is_file()]
+    files = local_files(uri, where, base)
+    folder = _copy(files, data)
+    return str(folder / next(iter(files))) if len(files) == 1 else str(folder)
 
 
 def _copy(files: Mapping[str, Path], data: Path) -> Path:

@@ -1,0 +1,65 @@
+"""The KFP interface of ingest."""
+
+from kfp import dsl
+from kfp.dsl import HTML, Dataset, Output
+
+
+@dsl.component(base_image="kfp-suite-python-sklearn:0.1.0", install_kfp_package=False)
+def ingest(
+    sources: str,
+    dataset: Output[Dataset],
+    preview: Output[HTML],
+    sql: str = "",
+    split: dict = {},
+    on_bad_rows: str = "fail",
+    max_bad_fraction: float = 0.0,
+    rows_per_shard: int = 1000000,
+    memory_limit: str = "4GB",
+):
+    """Read sources, query them, and split the rows into a digested Dataset.
+
+    The same input gives the same digest on every machine, for any number of shards or
+    threads. Memory stays flat as the data grow. Files are read as they were pinned by
+    resolve: bytes that changed since are an error.
+
+    Args:
+        sources: Pinned sources: resolve's output `sources`.
+        dataset: Parquet shards of `train`, `eval` and `test`, `dataset.json`, and
+            `quarantine/` with the bad rows that were left out.
+        preview: What the dataset holds, as one HTML page.
+        sql: One deterministic SELECT (DuckDB's SQL) over the sources by their names:
+            joins, filters, casts. Empty: the only source as it is.
+        split: `{by: hash, key: [columns], eval: 0.1, test: 0.1, salt: text}` (fractions 0
+            to 1; an empty key is all columns), `{by: time, column, eval_from, test_from}`
+            (ISO 8601 dates or times, or numbers) or `{by: column, column}` (which holds
+            train, eval or test).
+        on_bad_rows: fail, or quarantine: keep what cannot be read, with file, line and
+            reason, beside the dataset.
+        max_bad_fraction: The largest fraction of bad rows that quarantine accepts, 0 to 1.
+        rows_per_shard: Rows of a Parquet file, at least 1. Changes no digest.
+        memory_limit: What the query may use before it spills to disk, such as 4GB.
+    """
+    from pathlib import Path
+
+    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.ingest.executor import IngestParameters
+    from kfp_suite.components.ingest.executor import ingest as execute
+    from kfp_suite.components.stores.sources import sources_from_json
+
+    with step("ingest", dataset.path):
+        written = execute(
+            IngestParameters(
+                sql=sql,
+                split=split,
+                on_bad_rows=on_bad_rows,
+                max_bad_fraction=max_bad_fraction,
+                rows_per_shard=rows_per_shard,
+                memory_limit=memory_limit,
+            ),
+            sources_from_json(sources),
+            Path(dataset.path),
+            Path(preview.path),
+        )
+        dataset.metadata["digest"] = written.manifest.digest
+        for name, part in written.manifest.splits.items():
+            dataset.metadata[f"{name}_rows"] = part.rows

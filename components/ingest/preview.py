@@ -1,0 +1,41 @@
+"""The preview of a dataset: what it holds, where it came from, its first rows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+
+from kfp_suite.components.contracts.dataset import Dataset
+from kfp_suite.components.reports.page import Page
+
+_ROWS = 10
+
+
+def preview_page(dataset: Dataset) -> str:
+    """One self-contained HTML document."""
+    manifest = dataset.manifest
+    page = Page("Dataset", manifest.digest)
+    page.table(
+        ["split", "rows", "shards", "bytes"],
+        [[name, s.rows, len(s.shards), s.bytes] for name, s in manifest.splits.items()],
+        caption="Splits",
+    )
+    page.table(
+        ["source", "format", "objects", "bytes", "digest"],
+        [
+            [name, s.format, len(s.objects), sum(o.bytes for o in s.objects), s.digest]
+            for name, s in manifest.sources.items()
+        ],
+        caption="Sources",
+    )
+    if manifest.quarantined:
+        page.text(f"{manifest.quarantined} bad rows are in quarantine.")
+    page.table(["column", "type"], [[c.name, c.type] for c in manifest.columns], caption="Columns")
+    first = dataset.scan("train").head(_ROWS)
+    page.table(first.column_names, _cells(first), caption="The first rows of train")
+    return page.html()
+
+
+def _cells(table: pa.Table) -> list[list[Any]]:
+    return [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]

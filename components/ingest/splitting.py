@@ -1,0 +1,171 @@
+"""How rows are split: by a hash of a key, by time, or by a column; never by chance alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import ConfigDict
+
+from kfp_suite.components.contracts.dataset import SPLITS
+from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.tables import Column
+
+_FORBID = ConfigDict(extra="forbid")
+
+
+class SplitRule(Protocol):
+    """Gives each row one of the splits, from the row alone."""
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        """The splits that must not be empty."""
+
+    def expression(self, columns: tuple[Column, ...]) -> str:
+        """A SQL expression for the index of the split in `SPLITS`, or null for no split."""
+
+
+@dataclass(frozen=True)
+class HashSplit:
+    """By MD5 of the key's text, so that rows of one key stay together, on any machine.
+
+    Attributes:
+        key: The key's columns; all columns where it is empty.
+        eval: The fraction of keys in eval, 0 to 1.
+        test: The fraction of keys in test, 0 to 1.
+        salt: Text that changes which keys go where.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    by: Literal["hash"] = "hash"
+    key: tuple[str, ...] = ()
+    eval: float = 0.1
+    test: float = 0.1
+    salt: str = ""
+
+    def __post_init__(self) -> None:
+        if min(self.eval, self.test) < 0 or self.eval + self.test >= 1:
+            raise ParameterError(
+                "fractions leave nothing to train on",
+                where="split",
+                got=f"eval {self.eval}, test {self.test}",
+                expected="each at least 0, together below 1",
+            )
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        shares = {"train": 1.0, "eval": self.eval, "test": self.test}
+        return tuple(name for name in SPLITS if shares[name] > 0)
+
+    def expression(self, columns: tuple[Column, ...]) -> str:
+        key = self.key or tuple(c.name for c in columns)
+        for name in key:
+            _check_column(name, columns, "split.key")
+        parts = [f"coalesce('v' || {_quoted(name)}::VARCHAR, 'n')" for name in key]
+        text = (
+            f"concat_ws(chr(31), '{self.salt.replace(chr(39), chr(39) * 2)}', {', '.join(parts)})"
+        )
+        share = f"(md5_number_upper({text})::DOUBLE / 18446744073709551616.0)"
+        train, evaluated = 1 - self.test - self.eval, 1 - self.test
+        return (
+            f"CASE WHEN {share} < {train!r} THEN 0 WHEN {share} < {evaluated!r} THEN 1 ELSE 2 END"
+        )
+
+
+@dataclass(frozen=True)
+class TimeSplit:
+    """By a date or time: train before `eval_from`, test from `test_from` on.
+
+    Attributes:
+        column: A date, timestamp (ISO 8601 bounds), int64 or float64 column.
+        eval_from: The first value of eval; empty for no eval.
+        test_from: The first value of test; empty for no test.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    column: str
+    by: Literal["time"] = "time"
+    eval_from: str | int | float = ""
+    test_from: str | int | float = ""
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        given = {"train": True, "eval": self.eval_from != "", "test": self.test_from != ""}
+        return tuple(name for name in SPLITS if given[name])
+
+    def expression(self, columns: tuple[Column, ...]) -> str:
+        column = _check_column(self.column, columns, "split.column")
+        sql_type = {
+            "date": "DATE",
+            "timestamp": "TIMESTAMP",
+            "int64": "BIGINT",
+            "float64": "DOUBLE",
+        }.get(column.type)
+        if sql_type is None:
+            raise ParameterError(
+                "cannot split by time",
+                where="split.column",
+                got=f"{column.name} ({column.type})",
+                expected="a date, timestamp or number",
+            )
+        name = _quoted(self.column)
+        cases = []
+        for index, bound in ((2, self.test_from), (1, self.eval_from)):
+            if bound != "":
+                text = str(bound).replace("'", "''")
+                cases.append(f"WHEN {name} >= '{text}'::{sql_type} THEN {index}")
+        return f"CASE WHEN {name} IS NULL THEN NULL {' '.join(cases)} ELSE 0 END"
+
+
+@dataclass(frozen=True)
+class ColumnSplit:
+    """By a column that holds `train`, `eval` or `test`."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = _FORBID
+    column: str
+    by: Literal["column"] = "column"
+
+    @property
+    def expected(self) -> tuple[str, ...]:
+        return ("train",)
+
+    def expression(self, columns: tuple[Column, ...]) -> str:
+        _check_column(self.column, columns, "split.column")
+        names = ", ".join(f"'{name}'" for name in SPLITS)
+        return f"list_position([{names}], {_quoted(self.column)}::VARCHAR) - 1"
+
+
+_RULES: dict[str, type[HashSplit] | type[TimeSplit] | type[ColumnSplit]] = {
+    "hash": HashSplit,
+    "time": TimeSplit,
+    "column": ColumnSplit,
+}
+
+
+def parse_split(split: Mapping[str, Any]) -> SplitRule:
+    """The rule of the parameter `split`; an empty one is a hash of all columns.
+
+    Raises:
+        ParameterError: an unknown rule or key.
+    """
+    kind = split.get("by", "hash")
+    if kind not in _RULES:
+        raise ParameterError(
+            f"unknown rule '{kind}'", where="split.by", fix=did_you_mean(str(kind), _RULES)
+        )
+    return parse(_RULES[kind], split, "split")
+
+
+def _check_column(name: str, columns: tuple[Column, ...], where: str) -> Column:
+    for column in columns:
+        if column.name == name:
+            return column
+    raise ParameterError(
+        f"no column '{name}'", where=where, fix=did_you_mean(name, [c.name for c in columns])
+    )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
