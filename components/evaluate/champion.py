@@ -16,13 +16,16 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from kfp_suite.components.contracts.errors import (
+    IntegrityError,
     KfpSuiteError,
     ParameterError,
     TransientError,
 )
-from kfp_suite.components.contracts.model import MANIFEST, ModelManifest, read_model
+from kfp_suite.components.contracts.model import ModelManifest, read_model
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.evaluate.predictions import LabelledRows, Predictor, Scores, score
+from kfp_suite.components.stores.store import open_store
+from kfp_suite.components.stores.versions import ModelStore, parse_reference
 
 
 @dataclass(frozen=True)
@@ -76,13 +79,25 @@ def parse_champion(text: str) -> ChampionReference | None:
 
 
 def fetch_champion(reference: ChampionReference, folder: Path) -> Path:
-    """Download the champion to `folder`, its digests verified; the model's own folder."""
-    from kfp_suite.components.stores.store import open_store
-    from kfp_suite.components.stores.versions import ModelStore, parse_reference
+    """Download the champion's Model artifact to `folder`, every digest verified.
 
+    Raises:
+        MissingError: there is no such version.
+        IntegrityError: it is not the version that resolve pinned.
+    """
     store, model, _ = parse_reference(reference.uri)
-    ModelStore(open_store(store)).fetch(model, reference.version, folder)
-    return next(path.parent for path in sorted(folder.rglob(MANIFEST)))
+    models = ModelStore(open_store(store))
+    if reference.manifest_digest:
+        got = models.manifest_digest(model, reference.version)
+        if got != reference.manifest_digest:
+            raise IntegrityError(
+                "the manifest is not the one that was pinned",
+                where=reference.uri,
+                got=got,
+                expected=reference.manifest_digest,
+            )
+    models.fetch(model, reference.version, folder)
+    return folder
 
 
 def load_folder(folder: Path) -> Predictor:

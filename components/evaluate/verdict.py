@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
-from pydantic import ConfigDict
+from pydantic import ConfigDict, FiniteFloat
 
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.model import Task
@@ -24,8 +24,8 @@ class SliceLimit:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
     columns: tuple[str, ...] = ()
 
 
@@ -43,8 +43,8 @@ class Threshold:
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
-    min: float | None = None
-    max: float | None = None
+    min: FiniteFloat | None = None
+    max: FiniteFloat | None = None
     decide_by: Literal["value", "interval"] = "value"
     slices: SliceLimit | None = None
 
@@ -76,8 +76,8 @@ class Comparison:
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
     metric: str = ""
-    min_improvement: float = 0.0
-    max_regression: float = 0.0
+    min_improvement: FiniteFloat = 0.0
+    max_regression: FiniteFloat = 0.0
     decide_by: Literal["value", "interval"] = "interval"
     on_incomparable: Literal["reject", "bless"] = "reject"
 

@@ -59,6 +59,11 @@ class Anomaly:
     split: str
     severity: Severity
 
+    def sentence(self) -> str:
+        """What, got and expected in one line, the column first."""
+        what = f"{self.description.rstrip('.')}; got {self.got}, expected {self.expected}"
+        return f"{self.feature}: {what}" if self.feature else what
+
     def to_json(self) -> dict[str, Any]:
         """The anomaly as it stands in `validation.json`."""
         return asdict(self)
@@ -106,8 +111,8 @@ def label_anomalies(
                 Anomaly(
                     label,
                     "FEATURE_TYPE_NOT_PRESENT",
-                    f"The label '{label}' has no value in any row of {split}.",
-                    f"{column.rows} rows, all missing",
+                    f"The label has no value in any row of {split}.",
+                    f"{row_text(column.rows)}, all missing",
                     "a label in each row",
                     split,
                     "error",
@@ -119,8 +124,8 @@ def label_anomalies(
                 Anomaly(
                     label,
                     "FEATURE_TYPE_LOW_FRACTION_PRESENT",
-                    f"The label '{label}' is missing in {column.missing} rows of {split}.",
-                    f"{column.missing} of {column.rows} rows missing",
+                    f"The label is missing in {row_text(column.missing)} of {split}.",
+                    f"{column.missing:,} of {row_text(column.rows)} missing",
                     "a label in each row",
                     split,
                     "warning",
@@ -131,7 +136,7 @@ def label_anomalies(
                 Anomaly(
                     label,
                     "FEATURE_TYPE_LOW_UNIQUE",
-                    f"The label '{label}' is constant in {split}: there is nothing to learn.",
+                    f"The label is constant in {split}: there is nothing to learn.",
                     f"only {_only_value(column, kind)}",
                     "two or more values",
                     split,
@@ -155,6 +160,11 @@ def shown(value: float | str | None, kind: ColumnType) -> str:
     if kind in ("int64", "bool") and math.isfinite(value) and float(value).is_integer():
         return str(int(value))
     return f"{value:.10g}"
+
+
+def row_text(rows: int) -> str:
+    """How many rows: `1 row`, `26,971 rows`."""
+    return "1 row" if rows == 1 else f"{rows:,} rows"
 
 
 def share(part: float, whole: float) -> str:
@@ -187,7 +197,7 @@ def anomalies_proto(schema: schema_pb2.Schema, anomalies: list[Anomaly]) -> anom
         info.reason.add(
             type=anomalies_pb2.AnomalyInfo.Type.Value(anomaly.kind),
             short_description=_SHORT.get(anomaly.kind, "Anomaly"),
-            description=anomaly.description,
+            description=f"{anomaly.sentence()}.",
         )
     for info in [*proto.anomaly_info.values(), proto.dataset_anomaly_info]:
         if info.reason:
@@ -205,9 +215,9 @@ def _row_counts(schema: DatasetSchema, splits: Mapping[str, SplitPartial]) -> It
             yield Anomaly(
                 "",
                 "DATASET_LOW_NUM_EXAMPLES",
-                f"The split {split} has {rows} rows, fewer than the {least} required.",
-                f"{rows} rows",
-                f"at least {least} rows",
+                f"The split {split} has too few rows.",
+                row_text(rows),
+                f"at least {row_text(least)}",
                 split,
                 "error",
             )
@@ -318,7 +328,7 @@ class _Check:
                 yield self._anomaly(
                     "FEATURE_TYPE_NOT_PRESENT",
                     "No row has a value",
-                    f"{column.rows} rows, all missing",
+                    f"{row_text(column.rows)}, all missing",
                     "values",
                 )
             return
@@ -326,14 +336,14 @@ class _Check:
             yield self._anomaly(
                 "FEATURE_TYPE_LOW_NUMBER_PRESENT",
                 "Too few rows have a value",
-                f"{present} rows with a value",
+                f"{row_text(present)} with a value",
                 f"at least {presence.min_count}",
             )
         if present / column.rows < presence.min_fraction:
             yield self._anomaly(
                 "FEATURE_TYPE_LOW_FRACTION_PRESENT",
                 f"{share(column.missing, column.rows)} of the rows have no value",
-                f"{column.missing} of {column.rows} rows missing",
+                f"{column.missing:,} of {row_text(column.rows)} missing",
                 "no value missing"
                 if presence.min_fraction == 1
                 else f"a value in at least {share(presence.min_fraction, 1)} of the rows",
@@ -361,7 +371,7 @@ class _Check:
             yield self._anomaly(
                 kind,
                 f"{share(rows, column.present)} of the values are not in the domain",
-                f"{_listed(values)} in {rows} rows",
+                f"{_listed(values)} in {row_text(rows)}",
                 self._mass_text(f"one of {_listed(domain)}"),
             )
 
@@ -372,7 +382,7 @@ class _Check:
             yield self._anomaly(
                 "FLOAT_TYPE_HAS_INF",
                 "There are infinite values",
-                f"{infinite} of {column.rows} rows infinite",
+                f"{infinite:,} of {row_text(column.rows)} infinite",
                 "finite values",
                 "error",  # no estimator takes them
             )
@@ -380,7 +390,7 @@ class _Check:
             yield self._anomaly(
                 "FLOAT_TYPE_HAS_NAN",
                 "There are NaN values",
-                f"{column.nans} of {column.rows} rows NaN",
+                f"{column.nans:,} of {row_text(column.rows)} NaN",
                 "no NaN",
             )
 
@@ -409,7 +419,7 @@ class _Check:
                 yield self._anomaly(
                     kinds[0],
                     f"{share(rows, column.finite)} of the values are below the domain",
-                    f"min {shown(column.minimum, self.kind)}, {rows} rows below",
+                    f"min {shown(column.minimum, self.kind)}, {row_text(rows)} below",
                     expected,
                 )
         if high is not None and rounded(column.maximum) > high:
@@ -418,7 +428,7 @@ class _Check:
                 yield self._anomaly(
                     kinds[1],
                     f"{share(rows, column.finite)} of the values are above the domain",
-                    f"max {shown(column.maximum, self.kind)}, {rows} rows above",
+                    f"max {shown(column.maximum, self.kind)}, {row_text(rows)} above",
                     expected,
                 )
 

@@ -144,13 +144,13 @@ def comparison_anomalies(
         if c.exceeds:
             assert c.value is not None
             against = "the baseline" if c.kind == "drift" else c.other
-            hint = f" The value that differs most: '{c.farthest}'." if c.farthest else ""
+            hint = f" (most for '{c.farthest}')" if c.farthest else ""
             found.append(
                 Anomaly(
                     c.column,
                     _TYPES[c.metric][0],
-                    f"The {_METRIC_NAMES[c.metric]} between train and {against} is "
-                    f"{c.value:.4g}, above the threshold {c.threshold:g}.{hint}",
+                    f"The {_METRIC_NAMES[c.metric]} between train and {against} is above its "
+                    f"threshold{hint}.",
                     f"{c.value:.4g}",
                     f"at most {c.threshold:g}",
                     "train" if c.kind == "drift" else c.other,
@@ -165,8 +165,8 @@ def comparison_anomalies(
                     Anomaly(
                         column,
                         "COMPARATOR_CONTROL_DATA_MISSING",
-                        f"The baseline statistics have no comparable column '{column}'.",
-                        "no such column in the baseline",
+                        "There is nothing to compare with in the baseline statistics.",
+                        "no such column",
                         "a column of the same kind",
                         "train",
                         "error",

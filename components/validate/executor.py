@@ -210,7 +210,7 @@ def _verdict(
 ) -> dict[str, Any]:
     """What `validation.json` holds."""
     reasons = [
-        f"{anomaly.feature}: {anomaly.description}" if anomaly.feature else anomaly.description
+        anomaly.sentence()
         for anomaly in anomalies
         if anomaly.severity == "error" or warnings_are_errors
     ]

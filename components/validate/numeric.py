@@ -194,6 +194,12 @@ class NumericColumn:
         spread[ranks == self.finite] = highs[-1]
         return spread
 
+    def median(self) -> float:
+        """The middle of the finite values: of an even number, the mean of the middle two."""
+        middle = np.array([(self.finite + 1) // 2, self.finite // 2 + 1])
+        low, high = self.order_statistics(middle).tolist()
+        return float(low / 2 + high / 2 if low != high else low)
+
     def bounds(self) -> tuple[Floats, Floats]:
         """The least and the greatest value that each key may stand for."""
         if self.exact:

@@ -138,8 +138,7 @@ def _numeric_stats(stats: pb.NumericStatistics, column: NumericColumn) -> None:
         moments = column.moments()
         stats.mean = moments.mean(column.finite)
         stats.std_dev = moments.std_dev(column.finite)
-        middle = np.array([(column.finite + 1) // 2, column.finite // 2 + 1])
-        stats.median = float(column.order_statistics(middle).mean())
+        stats.median = column.median()
     if column.finite or infinite or column.nans:
         _standard_histogram(stats.histograms.add(num_nan=column.nans), column)
         _quantiles_histogram(stats.histograms.add(num_nan=column.nans), column)

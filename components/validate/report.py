@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 
 from kfp_suite.components.contracts.dataset import DatasetManifest
 from kfp_suite.components.contracts.tables import Column
@@ -21,6 +22,7 @@ from kfp_suite.components.validate.text import StringColumn
 
 _BARS = 20
 _TOP_VALUES = 5
+_TYPICAL_VALUES = 3
 _MOST_ANOMALIES = 200
 _MOST_REASONS = 10
 
@@ -112,7 +114,7 @@ def _anomalies(page: Page, findings: Findings) -> None:
             [
                 a.feature or "(dataset)",
                 tag("error", "bad") if a.severity == "error" else tag("warning", "warn"),
-                a.split or "all",
+                _unbroken(a.split or "all"),
                 a.description,
                 a.got,
                 a.expected,
@@ -151,19 +153,20 @@ def _columns(page: Page, findings: Findings, columns: list[Column]) -> None:
         rows.append(
             [
                 column.name,
-                column.type,
+                _unbroken(column.type),
                 _distinct(partials["train"]),
-                *(_missing(partials[name]) for name in splits),
+                _missing(partials),
                 *(
                     spark(bars[name], f"{column.name} in {name}") if name in bars else None
                     for name in splits
                 ),
+                _typical(column, findings.partials["train"]),
             ]
         )
     page.table(
-        ["column", "type", "distinct", *(f"missing in {s}" for s in splits), *splits],
+        ["column", "type", "distinct", f"missing in {' · '.join(splits)}", *splits, "in train"],
         rows,
-        align=_align("llr" + "r" * len(splits) + "l" * len(splits)),
+        align=_align("llrr" + "l" * (len(splits) + 1)),
     )
 
 
@@ -210,13 +213,12 @@ def _figures(page: Page, findings: Findings, columns: list[Column]) -> None:
             if isinstance(found, StringColumn):
                 top = found.top(_TOP_VALUES, partial.sample.column(column.name))
                 listed = ", ".join(
-                    f"{shown(value, 'string')} {percent(rows / found.present)}"
-                    for value, rows in top
+                    f"{_short(value)} {percent(rows / found.present)}" for value, rows in top
                 )
                 average = found.total_bytes / found.present if found.present else None
-                values.append([column.name, split, _distinct(found), average, listed])
+                values.append([column.name, _unbroken(split), _distinct(found), average, listed])
             else:
-                numbers.append([column.name, split, *_number_cells(found, column)])
+                numbers.append([column.name, _unbroken(split), *_number_cells(found, column)])
     if numbers:
         page.heading("Numbers")
         page.table(
@@ -240,8 +242,7 @@ def _number_cells(found: NumericColumn, column: Column) -> list[Cell]:
     if not found.finite:
         return [None, None, None, None, None, None, odd]
     moments = found.moments()
-    middle = np.array([(found.finite + 1) // 2, found.finite // 2 + 1])
-    median = float(found.order_statistics(middle).mean())
+    median = found.median()
     mean, std_dev = moments.mean(found.finite), moments.std_dev(found.finite)
     if column.type in ("date", "timestamp"):
         texts = [shown(v, column.type) for v in (found.minimum, median, found.maximum, mean)]
@@ -303,10 +304,41 @@ def _distinct(found: ColumnPartial) -> str:
     return number(found.distinct()) if found.exact else f"about {number(found.distinct())}"
 
 
-def _missing(found: ColumnPartial) -> Cell:
-    if not found.rows:
+def _missing(partials: Mapping[str, ColumnPartial]) -> Cell:
+    if not any(found.missing for found in partials.values()):
+        return 0
+    shares = (percent(p.missing / p.rows) if p.missing else "0" for p in partials.values())
+    return " · ".join(shares)
+
+
+def _typical(column: Column, train: SplitPartial) -> Cell:
+    """The most frequent values of text, the middle and the range of numbers."""
+    found = train.columns[column.name]
+    if isinstance(found, StringColumn):
+        top = found.top(_TYPICAL_VALUES, train.sample.column(column.name))
+        return ", ".join(
+            f"{_short(value)} {percent(rows / found.present, 0)}" for value, rows in top
+        )
+    if not found.finite:
         return None
-    return percent(found.missing / found.rows) if found.missing else "0"
+    if column.type == "bool":
+        ones = found.finite - found.num_zeros()
+        return f"true {percent(ones / found.finite)}"
+    low, middle, high = (
+        shown(value, column.type) if column.type in ("date", "timestamp") else number(value)
+        for value in (found.minimum, found.median(), found.maximum)
+    )
+    if column.type in ("date", "timestamp"):
+        return f"{low} to {high}"
+    return low if low == high else f"{middle} ({low} to {high})"
+
+
+def _short(value: str) -> str:
+    return value if len(value) <= 24 else f"{value[:23]}…"
+
+
+def _unbroken(text: str) -> Markup:
+    return Markup('<span style="white-space: nowrap">{}</span>').format(text)
 
 
 def _measured(comparison: Comparison | None) -> Cell:

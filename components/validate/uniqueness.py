@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 
 from kfp_suite.components.contracts.tables import Column
-from kfp_suite.components.validate.anomalies import Anomaly, shown
+from kfp_suite.components.validate.anomalies import Anomaly, row_text, shown
 
 _MEMORY = "1GB"
 
@@ -49,8 +49,8 @@ def duplicate_anomalies(
                     Anomaly(
                         column.name,
                         "CUSTOM_VALIDATION",
-                        f"{values} values occur more than once, in {repeated} rows.",
-                        f"{values} repeated values, such as {example}",
+                        f"{values:,} values occur more than once, in {row_text(int(repeated))}.",
+                        f"repeated values such as {example}",
                         "each value at most once, over all splits",
                         "",
                         "error",

@@ -118,7 +118,10 @@ def test_what_contradicts_an_inferred_schema_is_a_warning(run):
         "severity": "warning",
     }
     strict, _ = run(table(), other, options={"warnings_are_errors": True})
-    assert strict["reasons"] == ["carrier: 10% of the values are not in the domain in eval."]
+    assert strict["reasons"] == [
+        "carrier: 10% of the values are not in the domain in eval; "
+        "got 'XX' in 6 rows, expected one of 'AA', 'UA', 'WN'"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -156,7 +159,7 @@ def test_what_contradicts_an_inferred_schema_is_a_warning(run):
             {"carrier": ["AA"] * 59 + ["ZZ"]},
             {"carrier": {"domain": ["AA", "UA"]}},
             "ENUM_TYPE_UNEXPECTED_STRING_VALUES",
-            "'ZZ' in 1 rows",
+            "'ZZ' in 1 row",
             "one of 'AA', 'UA'",
         ),
         (
@@ -177,7 +180,7 @@ def test_what_contradicts_an_inferred_schema_is_a_warning(run):
             {"temp": [0.5] * 59 + [9.5]},
             {"temp": {"domain": {"min": 0.1, "max": 1.0}}},
             "FLOAT_TYPE_BIG_FLOAT",
-            "max 9.5, 1 rows above",
+            "max 9.5, 1 row above",
             "0.1 to 1",
         ),
         (
@@ -191,7 +194,7 @@ def test_what_contradicts_an_inferred_schema_is_a_warning(run):
             {"id": [1] * 2 + [7] * 3 + list(range(100, 155))},
             {"id": {"unique": True}},
             "CUSTOM_VALIDATION",
-            "2 repeated values, such as 1",
+            "repeated values such as 1",
             "each value at most once, over all splits",
         ),
     ],
@@ -230,14 +233,18 @@ def test_what_agrees_with_a_declared_schema_is_valid(run, columns, declared):
 
 def test_a_value_in_two_splits_is_a_duplicate(run):
     verdict, _ = run(table(), table(), schema={"columns": {"id": {"unique": True}}})
-    assert verdict["reasons"] == ["id: 60 values occur more than once, in 120 rows."]
+    assert verdict["reasons"] == [
+        "id: 60 values occur more than once, in 120 rows; "
+        "got repeated values such as 0, expected each value at most once, over all splits"
+    ]
 
 
 def test_missing_and_unexpected_columns(run):
     declared = {"columns": {"carier": {}, "temp": {}}, "unexpected_columns": "warn"}
     verdict, _ = run(table(), schema=declared)
     assert verdict["reasons"] == [
-        "carier: The column 'carier' is not in the data (did you mean 'carrier'?)."
+        "carier: The column 'carier' is not in the data (did you mean 'carrier'?); "
+        "got no such column, expected the column"
     ]
     assert [(a["feature"], a["kind"], a["severity"]) for a in verdict["anomalies"]] == [
         ("id", "SCHEMA_NEW_COLUMN", "warning"),
@@ -251,18 +258,25 @@ def test_too_few_rows(run):
     verdict, _ = run(
         table(), table(5), table().slice(0, 0), schema={"min_rows": {"train": 50, "eval": 10}}
     )
-    assert verdict["reasons"] == ["The split eval has 5 rows, fewer than the 10 required."]
+    assert verdict["reasons"] == [
+        "The split eval has too few rows; got 5 rows, expected at least 10 rows"
+    ]
     assert found(verdict)[1] == ("", "DATASET_LOW_NUM_EXAMPLES", "test", "warning")
 
 
 def test_an_empty_train_split_is_an_error(run):
     verdict, _ = run(table().slice(0, 0))
-    assert verdict["reasons"] == ["The split train has no rows."]
+    assert verdict["reasons"] == [
+        "The split train has no rows; got 0 rows, expected at least 1 row"
+    ]
 
 
 def test_infinities_are_an_error(run):
     verdict, _ = run(table(temp=[math.inf, -math.inf] + [1.0] * 58))
-    assert verdict["reasons"] == ["temp: There are infinite values in train."]
+    assert verdict["reasons"] == [
+        "temp: There are infinite values in train; "
+        "got 2 of 60 rows infinite, expected finite values"
+    ]
 
 
 @pytest.mark.parametrize(
@@ -270,11 +284,13 @@ def test_infinities_are_an_error(run):
     [
         (
             pa.nulls(60, pa.bool_()),
-            "late: The label 'late' has no value in any row of train.",
+            "late: The label has no value in any row of train; "
+            "got 60 rows, all missing, expected a label in each row",
         ),
         (
             [True] * 60,
-            "late: The label 'late' is constant in train: there is nothing to learn.",
+            "late: The label is constant in train: there is nothing to learn; "
+            "got only true, expected two or more values",
         ),
     ],
 )
@@ -304,8 +320,8 @@ def test_distances_are_reported_and_limited_only_where_asked(run):
     limited, outputs = run(table(), other, options={"skew": {"l_infinity": 0.2}})
     assert limited["valid"] is False
     assert limited["reasons"] == [
-        f"carrier: The L-infinity distance between train and eval is {carrier['value']:.4g}, "
-        "above the threshold 0.2. The value that differs most: 'UA'."
+        "carrier: The L-infinity distance between train and eval is above its threshold "
+        f"(most for 'UA'); got {carrier['value']:.4g}, expected at most 0.2"
     ]
     proto = text_format.Parse(
         (outputs.anomalies / "anomalies.pbtxt").read_text(), anomalies_pb2.Anomalies()
@@ -327,8 +343,8 @@ def test_drift_is_measured_against_earlier_statistics(run):
         options={"drift": {"columns": {"temp": 0.3}}},
     )
     assert verdict["reasons"] == [
-        "temp: The Jensen-Shannon divergence between train and the baseline is 1, "
-        "above the threshold 0.3."
+        "temp: The Jensen-Shannon divergence between train and the baseline is above its "
+        "threshold; got 1, expected at most 0.3"
     ]
     assert {d["against"] for d in verdict["distances"]} == {"baseline"}
     file = earlier.statistics / "Split-train" / "FeatureStats.pb"
@@ -343,7 +359,10 @@ def test_a_threshold_for_a_column_that_the_baseline_lacks_is_an_error(run):
         baseline_statistics=str(earlier.statistics),
         options={"drift": {"columns": {"temp": 0.3}}},
     )
-    assert verdict["reasons"] == ["temp: The baseline statistics have no comparable column 'temp'."]
+    assert verdict["reasons"] == [
+        "temp: There is nothing to compare with in the baseline statistics; "
+        "got no such column, expected a column of the same kind"
+    ]
 
 
 def test_the_schema_of_one_run_is_enforced_in_the_next(run):
