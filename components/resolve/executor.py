@@ -10,9 +10,8 @@ from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.stores.sources import REMOTE, parse_sources, pin, sources_to_json
+from kfp_suite.components.stores.files import pin_file
+from kfp_suite.components.stores.sources import parse_sources, pin, sources_to_json
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 
@@ -46,7 +45,7 @@ def resolve(
     pinned = {name: pin(name, spec) for name, spec in parse_sources(sources).items()}
     resolved = Resolved(
         sources=sources_to_json(pinned),
-        module=_module(module_file) if module_file else "",
+        module=pin_file(module_file).to_json() if module_file else "",
         champion=_champion(store, model_name) if store else "",
     )
     with whole_folder(output) as folder:
@@ -54,21 +53,6 @@ def resolve(
             folder / PINS, {k: json.loads(v) if v else None for k, v in asdict(resolved).items()}
         )
     return resolved
-
-
-def read_module(uri: str) -> bytes:
-    """The bytes of a user's module."""
-    if uri.startswith(REMOTE):
-        parent, _, name = uri.rpartition("/")
-        return open_store(parent).read(name)
-    path = Path(uri)
-    if not path.is_file():
-        raise MissingError("no such file", where="module_file", got=uri, fix="check the path")
-    return path.read_bytes()
-
-
-def _module(uri: str) -> str:
-    return json.dumps({"uri": uri, "digest": digest_bytes(read_module(uri))}, sort_keys=True)
 
 
 def _champion(store: str, model_name: str) -> str:

@@ -1,0 +1,150 @@
+"""Estimators by name: what `estimator: random_forest` means for each task."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.components.contracts.model import Framework, Task
+from kfp_suite.components.contracts.parameters import whole_numbers
+
+
+@dataclass(frozen=True)
+class EstimatorKind:
+    """Import paths of a named estimator; "" where it does not do the task."""
+
+    classifier: str = ""
+    regressor: str = ""
+    framework: Framework = "sklearn"
+
+    def path(self, task: Task) -> str:
+        """The import path for a task, "" for none."""
+        return self.regressor if task == "regression" else self.classifier
+
+
+def _sklearn(module: str, classifier: str = "", regressor: str = "") -> EstimatorKind:
+    prefix = f"sklearn.{module}."
+    return EstimatorKind(
+        prefix + classifier if classifier else "", prefix + regressor if regressor else ""
+    )
+
+
+ESTIMATORS: Mapping[str, EstimatorKind] = {
+    "ada_boost": _sklearn("ensemble", "AdaBoostClassifier", "AdaBoostRegressor"),
+    "decision_tree": _sklearn("tree", "DecisionTreeClassifier", "DecisionTreeRegressor"),
+    "dummy": _sklearn("dummy", "DummyClassifier", "DummyRegressor"),
+    "elastic_net": _sklearn("linear_model", "", "ElasticNet"),
+    "extra_trees": _sklearn("ensemble", "ExtraTreesClassifier", "ExtraTreesRegressor"),
+    "gaussian_naive_bayes": _sklearn("naive_bayes", "GaussianNB"),
+    "gradient_boosting": _sklearn(
+        "ensemble", "GradientBoostingClassifier", "GradientBoostingRegressor"
+    ),
+    "hist_gradient_boosting": _sklearn(
+        "ensemble", "HistGradientBoostingClassifier", "HistGradientBoostingRegressor"
+    ),
+    "k_neighbors": _sklearn("neighbors", "KNeighborsClassifier", "KNeighborsRegressor"),
+    "lasso": _sklearn("linear_model", "", "Lasso"),
+    "lightgbm": EstimatorKind("lightgbm.LGBMClassifier", "lightgbm.LGBMRegressor", "lightgbm"),
+    "linear_regression": _sklearn("linear_model", "", "LinearRegression"),
+    "logistic_regression": _sklearn("linear_model", "LogisticRegression"),
+    "mlp": _sklearn("neural_network", "MLPClassifier", "MLPRegressor"),
+    "random_forest": _sklearn("ensemble", "RandomForestClassifier", "RandomForestRegressor"),
+    "ridge": _sklearn("linear_model", "RidgeClassifier", "Ridge"),
+    "sgd": _sklearn("linear_model", "SGDClassifier", "SGDRegressor"),
+    "svm": _sklearn("svm", "SVC", "SVR"),
+    "xgboost": EstimatorKind("xgboost.XGBClassifier", "xgboost.XGBRegressor", "xgboost"),
+}
+
+# Where a library's own default is silent, quick or one thread short of what it could be.
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    "lightgbm": {"verbose": -1, "deterministic": True, "force_row_wise": True},
+    "logistic_regression": {"max_iter": 1000},
+}
+
+
+def make_estimator(
+    name: str, task: Task, hyperparameters: Mapping[str, Any], *, seed: int, threads: int
+) -> Any:
+    """A new estimator.
+
+    Args:
+        name: One of `ESTIMATORS`, or the import path of a scikit-learn estimator class.
+        task: What it is for.
+        hyperparameters: Its keyword arguments; whole floats become integers.
+        seed: Its `random_state`, where it has one that is not given.
+        threads: Its `n_jobs`, where it has one that is not given.
+
+    Raises:
+        ParameterError: an unknown name or hyperparameter, or an estimator that does not do
+            the task.
+    """
+    path = _path(name, task)
+    kind = _import(path)
+    known = inspect.signature(kind).parameters
+    given = {**_DEFAULTS.get(name, {}), **whole_numbers(dict(hyperparameters))}
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    for key in given:
+        if key not in known and not open_ended:
+            raise ParameterError(
+                f"unknown hyperparameter '{key}' of {name}",
+                where="hyperparameters",
+                fix=did_you_mean(key, known),
+            )
+    if "random_state" in known:
+        given.setdefault("random_state", seed)
+    if "n_jobs" in known:
+        given.setdefault("n_jobs", threads)
+    try:
+        return kind(**given)
+    except Exception as error:
+        raise ParameterError(
+            f"{name} does not take these hyperparameters",
+            where="hyperparameters",
+            got=f"{type(error).__name__}: {error}",
+        ) from error
+
+
+def framework_of(estimator: object) -> Framework:
+    """The library a fitted estimator comes from."""
+    package = type(estimator).__module__.partition(".")[0]
+    return "xgboost" if package == "xgboost" else "lightgbm" if package == "lightgbm" else "sklearn"
+
+
+def _path(name: str, task: Task) -> str:
+    if "." in name:
+        return name
+    if name not in ESTIMATORS:
+        raise ParameterError(
+            f"unknown estimator '{name}'", where="estimator", fix=did_you_mean(name, ESTIMATORS)
+        )
+    path = ESTIMATORS[name].path(task)
+    if not path:
+        able = [other for other, kind in ESTIMATORS.items() if kind.path(task)]
+        raise ParameterError(
+            f"{name} does not do {task}", where="estimator", fix=f"use one of {', '.join(able)}"
+        )
+    return path
+
+
+def _import(path: str) -> Any:
+    module_name, _, class_name = path.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ParameterError(
+            f"cannot import '{path}'",
+            where="estimator",
+            got=f"{type(error).__name__}: {error}",
+            fix="install the package in the image of this step, and of the server",
+        ) from error
+    if not (isinstance(found, type) and hasattr(found, "fit") and hasattr(found, "predict")):
+        raise ParameterError(
+            f"'{path}' is not an estimator",
+            where="estimator",
+            expected="a class with fit(X, y) and predict(X)",
+        )
+    return found

@@ -1,0 +1,107 @@
+"""A Model artifact in memory: raw rows in, predictions out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from kfp_suite.components.contracts.model import ModelManifest, read_model
+from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.models.modules import MODULE, import_module
+from kfp_suite.components.models.onnx import ONNX, OnnxEstimator, decide
+from kfp_suite.components.models.persistence import load_estimator
+
+TRANSFORM = "transform"
+DEFAULT_THRESHOLD = 0.5
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a model says of rows.
+
+    `values`: shape (rows,), class values or float64; `probabilities`: shape (rows,
+    classes) in the order of the manifest's `classes`, None where the model has none.
+    """
+
+    values: Any
+    probabilities: Any = None
+
+
+class LoadedModel:
+    """A model that predicts, as it was trained: transform and estimator together."""
+
+    def __init__(self, manifest: ModelManifest, transform: FittedTransform, scorer: Any) -> None:
+        self.manifest = manifest
+        self.transform = transform
+        self._scorer = scorer
+
+    def predict(self, table: pa.Table) -> Prediction:
+        """Predict raw rows.
+
+        Args:
+            table: The columns of `manifest.signature.inputs`; others are ignored.
+
+        Raises:
+            MissingError: a column is not there.
+            DataError: a value that the transform cannot use, naming the column.
+        """
+        scores = self._scorer.scores(self.transform.transform(table))
+        if self.manifest.task == "regression":
+            return Prediction(np.asarray(scores, dtype=np.float64))
+        if scores.ndim == 1:  # class positions: the estimator has no probabilities
+            return Prediction(self._classes[scores])
+        return Prediction(self._classes[decide(scores, self._threshold)], scores)
+
+    @cached_property
+    def _classes(self) -> Any:
+        kinds = {type(value) for value in self.manifest.classes}
+        return np.array(self.manifest.classes, dtype=object if kinds - {bool, int} else None)
+
+    @property
+    def _threshold(self) -> float:
+        threshold = self.manifest.threshold
+        return DEFAULT_THRESHOLD if threshold is None else threshold
+
+
+class FittedEstimator:
+    """A fitted estimator behind the same call as its graph: `scores`."""
+
+    def __init__(self, estimator: Any, task: str) -> None:
+        self._predict = estimator.predict
+        if task != "regression" and hasattr(estimator, "predict_proba"):
+            self._predict = estimator.predict_proba
+
+    def scores(self, matrix: Any) -> Any:
+        """Probabilities of shape (rows, classes), class positions or numbers, shape (rows,)."""
+        return np.asarray(self._predict(matrix))
+
+
+def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
+    """Load a Model artifact.
+
+    The ONNX graph predicts where it is there, which is where it was proven equal.
+
+    Args:
+        folder: The artifact.
+        verify: Recompute every digest first. Only a caller that has just done so says no.
+
+    Raises:
+        MissingError, ContractError: it is not a Model artifact, or not of this version.
+        IntegrityError: a digest does not match.
+    """
+    model = read_model(folder)
+    manifest = model.manifest
+    if verify:
+        model.verify()
+    transform = FittedTransform.load(folder / TRANSFORM)
+    if ONNX in manifest.files:
+        return LoadedModel(manifest, transform, OnnxEstimator(str(folder / ONNX), manifest.task))
+    if MODULE in manifest.files:
+        import_module(folder / MODULE, manifest.files[MODULE])
+    estimator = load_estimator(folder, manifest.notes.get("trusted_types", ()))
+    return LoadedModel(manifest, transform, FittedEstimator(estimator, manifest.task))

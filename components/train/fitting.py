@@ -1,0 +1,132 @@
+"""Fit an estimator: by name, or by the user's own function."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
+from kfp_suite.components.models.estimators import framework_of, make_estimator
+from kfp_suite.components.train.labels import Target
+from kfp_suite.components.train.rows import Rows
+
+FUNCTION = "fit"
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a user's `fit(training)` is given.
+
+    `train` and `eval` hold `matrix` (float32, shape (rows, features)), `target` (class
+    positions in `classes`, or numbers) and `weight` (or None); `eval` is None where the
+    dataset has no such split. Seed whatever is random with `seed`.
+    """
+
+    train: Rows
+    eval: Rows | None
+    task: str
+    classes: tuple[str | int | bool, ...]
+    feature_names: tuple[str, ...]
+    hyperparameters: Mapping[str, Any]
+    seed: int
+    threads: int
+
+
+def fit_named(name: str, training: Training, early_stopping: int) -> Any:
+    """An estimator by name, fitted.
+
+    Args:
+        name: See `make_estimator`.
+        training: Rows and settings.
+        early_stopping: Rounds without a better score on the eval split before it stops;
+            0: off.
+
+    Raises:
+        ParameterError: an estimator without early stopping, or no eval split for it.
+        DataError: what the estimator says against the rows.
+    """
+    target = Target(training.task, training.classes)  # type: ignore[arg-type]
+    estimator = make_estimator(
+        name, target.task, training.hyperparameters, seed=training.seed, threads=training.threads
+    )
+    extra = _early_stopping(estimator, name, training, early_stopping) if early_stopping else {}
+    train = training.train
+    if train.weight is not None:
+        extra["sample_weight"] = train.weight
+    try:
+        return estimator.fit(train.matrix, train.target, **extra)
+    except Exception as error:
+        raise DataError(
+            f"{name} could not be fitted",
+            where=f"{len(train):,} rows of split train",
+            got=f"{type(error).__name__}: {error}",
+            fix="see the transform's report: impute and scale what the estimator needs",
+        ) from error
+
+
+def _early_stopping(estimator: Any, name: str, training: Training, rounds: int) -> dict[str, Any]:
+    """Set the estimator up, and say what else its `fit` takes."""
+    if training.eval is None or not len(training.eval):
+        raise ParameterError(
+            "early stopping needs rows to judge by",
+            where="early_stopping",
+            got=rounds,
+            fix="give ingest's split an eval part, or set early_stopping to 0",
+        )
+    judged = training.eval
+    framework = framework_of(estimator)
+    if framework == "xgboost":
+        estimator.set_params(early_stopping_rounds=rounds)
+        return {"eval_set": [(judged.matrix, judged.target)], "verbose": False}
+    if framework == "lightgbm":
+        import lightgbm
+
+        return {
+            "eval_set": [(judged.matrix, judged.target)],
+            "callbacks": [lightgbm.early_stopping(rounds, verbose=False)],
+        }
+    if type(estimator).__name__.startswith("HistGradientBoosting"):
+        estimator.set_params(early_stopping=True, n_iter_no_change=rounds)
+        return {"X_val": judged.matrix, "y_val": judged.target}
+    raise ParameterError(
+        f"{name} has no early stopping on a split of its own",
+        where="early_stopping",
+        got=rounds,
+        expected="0",
+        fix="use hist_gradient_boosting, xgboost or lightgbm",
+    )
+
+
+def fit_by_module(module: ModuleType, training: Training) -> Any:
+    """What the user's `fit(training)` returns.
+
+    Raises:
+        ParameterError: no such function, it failed, or it returned no estimator.
+    """
+    function = getattr(module, FUNCTION, None)
+    if not callable(function):
+        functions = [name for name, value in vars(module).items() if callable(value)]
+        raise ParameterError(
+            f"no function '{FUNCTION}(training)'",
+            where="module_file",
+            fix=did_you_mean(FUNCTION, functions),
+        )
+    try:
+        estimator = function(training)
+    except Exception as error:
+        raise ParameterError(
+            f"{FUNCTION}(training) failed",
+            where="module_file",
+            got=f"{type(error).__name__}: {error}",
+            fix="run it on its own first",
+        ) from error
+    if not hasattr(estimator, "predict"):
+        raise ParameterError(
+            f"{FUNCTION}(training) returned no estimator",
+            where="module_file",
+            got=type(estimator).__name__,
+            expected="an object with predict(X), and predict_proba(X) for probabilities",
+        )
+    return estimator
