@@ -59,8 +59,10 @@ ESTIMATORS: Mapping[str, EstimatorKind] = {
     "xgboost": EstimatorKind("xgboost.XGBClassifier", "xgboost.XGBRegressor", "xgboost"),
 }
 
-# Where a library's own default is silent, quick or one thread short of what it could be.
+# Where a library's own default does not serve.
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
+    # scikit-learn's "auto" splits the train rows at random, unasked.
+    "hist_gradient_boosting": {"early_stopping": False},
     "lightgbm": {"verbose": -1, "deterministic": True, "force_row_wise": True},
     "logistic_regression": {"max_iter": 1000},
 }

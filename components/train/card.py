@@ -1,0 +1,71 @@
+"""The model card: what a model is, in a page of Markdown."""
+
+from __future__ import annotations
+
+from kfp_suite.components.contracts.model import ModelManifest
+
+
+def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) -> str:
+    """The card of a model.
+
+    Args:
+        manifest: What `model.json` will hold.
+        rows: Labelled rows of each split that training used.
+        estimator: The estimator with its hyperparameters.
+    """
+    recipe = manifest.recipe
+    used = ", ".join(f"{count:,} of {split}" for split, count in rows.items())
+    lines = [
+        f"# Predicts `{manifest.label}`",
+        "",
+        f"- Task: {manifest.task}" + _classes(manifest),
+        f"- Estimator: `{estimator}`",
+        f"- Rows: {used}",
+        f"- Served as: {'ONNX' if 'estimator.onnx' in manifest.files else 'scikit-learn'}",
+        "",
+        "## Input",
+        "",
+        "| field | type | may be null |",
+        "|---|---|---|",
+        *(
+            f"| `{field.name}` | {field.type} | {'yes' if field.nullable else 'no'} |"
+            for field in manifest.signature.inputs
+        ),
+        "",
+        "## Output",
+        "",
+        "| field | type | shape |",
+        "|---|---|---|",
+        *(
+            f"| `{field.name}` | {field.type} | {list(field.shape) if field.shape else 'scalar'} |"
+            for field in manifest.signature.outputs
+        ),
+        "",
+        "## Lineage",
+        "",
+        f"- Model: `{manifest.digest}`",
+        f"- Dataset: `{recipe.dataset_digest}`",
+        f"- Transform: `{recipe.transform_digest}`",
+        f"- Code: `{recipe.code_digest}`",
+        *([f"- Module: `{recipe.module_digest}`"] if recipe.module_digest else []),
+        f"- Seed: {recipe.train['seed']}",
+        f"- Python {recipe.environment.python}, {recipe.environment.threads} threads, "
+        f"{recipe.environment.cpu}, image {recipe.environment.image}",
+        *(f"- Source `{name}`: `{source.digest}`" for name, source in recipe.sources.items()),
+        "",
+        "What it is good for is in the evaluation that it was published by.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _classes(manifest: ModelManifest) -> str:
+    if not manifest.classes:
+        return ""
+    named = ", ".join(f"`{value}`" for value in manifest.classes[:20])
+    more = len(manifest.classes) - 20
+    threshold = manifest.threshold
+    return (
+        f" of {named}"
+        + (f" and {more} more" if more > 0 else "")
+        + (f", decided at {threshold}" if threshold is not None else "")
+    )
