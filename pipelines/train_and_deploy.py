@@ -1,0 +1,159 @@
+"""From raw data to a live, versioned endpoint: the seven steps, wired."""
+
+from kfp import dsl
+
+from kfp_suite.components.deploy.component import deploy
+from kfp_suite.components.evaluate.component import evaluate
+from kfp_suite.components.ingest.component import ingest
+from kfp_suite.components.push.component import push
+from kfp_suite.components.record.component import record
+from kfp_suite.components.resolve.component import resolve
+from kfp_suite.components.train.component import train
+from kfp_suite.components.transform.component import transform
+from kfp_suite.components.validate.component import validate
+
+
+@dsl.pipeline(name="train-and-deploy")
+def train_and_deploy(
+    model_name: str,
+    sources: dict,
+    label: str,
+    store: str,
+    sql: str = "",
+    split: dict = {"by": "hash", "eval": 0.1, "test": 0.1},
+    on_bad_rows: str = "fail",
+    max_bad_fraction: float = 0.0,
+    schema: dict = {},
+    validation: dict = {},
+    baseline_statistics: str = "",
+    features: dict = {},
+    task: str = "auto",
+    estimator: str = "hist_gradient_boosting",
+    hyperparameters: dict = {},
+    module_file: str = "",
+    class_weight: dict = {},
+    sample_weight: str = "",
+    early_stopping: int = 0,
+    threshold: float = 0.5,
+    seed: int = 0,
+    thresholds: dict = {},
+    slices: list = [],
+    comparison: dict = {},
+    target: str = "local",
+    namespace: str = "default",
+):
+    """From raw data to a blessed, published and served model version.
+
+    Data that do not validate, and a model that is not blessed, end the run early and
+    successfully, with the reasons in the run record.
+
+    Args:
+        model_name: Lower-case letters, digits and `-`: the model's and the endpoint's name.
+        sources: Name to URI, or to a mapping with `uri` and how to read it; see resolve.
+        label: The column to predict.
+        store: Where versions live: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
+        sql: One SELECT over the sources; empty: the only source as it is. See ingest.
+        split: How rows are split: by hash, time or column; see ingest.
+        on_bad_rows: `fail` or `quarantine`.
+        max_bad_fraction: The largest fraction of bad rows to quarantine, 0 to 1.
+        schema: What the data should be; empty: inferred from train. See validate.
+        validation: Options of validate: skew, drift, warnings_are_errors.
+        baseline_statistics: Statistics of an earlier dataset, to measure drift against.
+        features: The feature spec; empty: default features. See transform.
+        task: `auto`, `binary`, `multiclass` or `regression`.
+        estimator: The estimator's name; see train.
+        hyperparameters: The estimator's keyword arguments.
+        module_file: A Python file with your own `fit(training)`; empty for none.
+        class_weight: Class to weight, or `{"balanced": true}`.
+        sample_weight: The column of row weights.
+        early_stopping: Rounds without a better score on eval before it stops; 0: off.
+        threshold: The probability from which the second of two classes is predicted.
+        seed: The seed of training and of the bootstrap.
+        thresholds: What a model must reach to be blessed, by metric; see evaluate.
+        slices: Columns whose values are measured apart.
+        comparison: What is asked against the champion; see evaluate.
+        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        namespace: The Kubernetes namespace of the endpoint.
+    """
+    recorded = record(
+        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        pipeline="train_and_deploy",
+    ).set_caching_options(False)
+    with dsl.ExitHandler(recorded, name="train-and-deploy"):
+        pinned = resolve(
+            sources=sources, module_file=module_file, store=store, model_name=model_name
+        )
+        _reads_a_store(pinned)
+        pinned.set_caching_options(False)
+        ingested = ingest(
+            sources=pinned.outputs["sources"],
+            sql=sql,
+            split=split,
+            on_bad_rows=on_bad_rows,
+            max_bad_fraction=max_bad_fraction,
+        )
+        _reads_a_store(ingested)
+        ingested.set_cpu_request("2").set_memory_request("4Gi").set_memory_limit("8Gi")
+        # A verdict is never taken from a cache: neither are push, deploy and record.
+        validated = validate(
+            dataset=ingested.outputs["dataset"],
+            schema=schema,
+            label=label,
+            options=validation,
+            baseline_statistics=baseline_statistics,
+        ).set_caching_options(False)
+        validated.set_memory_request("2Gi").set_memory_limit("4Gi")
+        with dsl.If(validated.outputs["Output"] == True, name="valid"):  # noqa: E712
+            transformed = transform(
+                dataset=ingested.outputs["dataset"],
+                features=features,
+                label=label,
+                sample_weight=sample_weight,
+            )
+            trained = train(
+                dataset=ingested.outputs["dataset"],
+                transform=transformed.outputs["transform"],
+                label=label,
+                task=task,
+                estimator=estimator,
+                hyperparameters=hyperparameters,
+                module=pinned.outputs["module"],
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                early_stopping=early_stopping,
+                threshold=threshold,
+                seed=seed,
+            )
+            trained.set_cpu_request("2").set_memory_request("4Gi").set_memory_limit("8Gi")
+            evaluated = evaluate(
+                dataset=ingested.outputs["dataset"],
+                model=trained.outputs["model"],
+                thresholds=thresholds,
+                slices=slices,
+                champion=pinned.outputs["champion"],
+                comparison=comparison,
+                seed=seed,
+            )
+            evaluated.set_caching_options(False)
+            evaluated.set_memory_request("2Gi").set_memory_limit("4Gi")
+            with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712
+                pushed = push(
+                    model=trained.outputs["model"],
+                    evaluation=evaluated.outputs["evaluation"],
+                    store=store,
+                    model_name=model_name,
+                    run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                    run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                    pipeline="train_and_deploy",
+                )
+                _reads_a_store(pushed)
+                pushed.set_caching_options(False)
+                deploy(
+                    version=pushed.outputs["version"], target=target, namespace=namespace
+                ).set_caching_options(False)
+
+
+def _reads_a_store(task: dsl.PipelineTask) -> None:
+    """Retry what talks to a store: 3 times, from 10 seconds on."""
+    task.set_retry(3, backoff_duration="10s", backoff_factor=2.0)
