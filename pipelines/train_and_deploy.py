@@ -13,6 +13,11 @@ from kfp_suite.components.transform.component import transform
 from kfp_suite.components.validate.component import validate
 
 
+def _reads_a_store(task: dsl.PipelineTask) -> None:
+    """Retry what talks to a store: 3 times, from 10 seconds on."""
+    task.set_retry(3, backoff_duration="10s", backoff_factor=2.0)
+
+
 @dsl.pipeline(name="train-and-deploy")
 def train_and_deploy(
     model_name: str,
@@ -152,8 +157,3 @@ def train_and_deploy(
                 deploy(
                     version=pushed.outputs["version"], target=target, namespace=namespace
                 ).set_caching_options(False)
-
-
-def _reads_a_store(task: dsl.PipelineTask) -> None:
-    """Retry what talks to a store: 3 times, from 10 seconds on."""
-    task.set_retry(3, backoff_duration="10s", backoff_factor=2.0)

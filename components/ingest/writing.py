@@ -35,7 +35,7 @@ def write_splits(
         DataError: rows that the rule gives no split.
     """
     expression = rule.expression(columns_of(schema))
-    reader = connection.execute(
+    reader = connection.sql(
         f'SELECT *, ({expression})::TINYINT AS "{_SPLIT}" FROM ({selection})'  # noqa: S608
     ).to_arrow_reader(_BATCH_ROWS)
     writers = {name: _SplitWriter(name, schema, folder, rows_per_shard) for name in SPLITS}

@@ -93,7 +93,7 @@ def local_endpoint(reference: str, name: str, port: int | None = None) -> Iterat
     """
     port = port or free_port()
     with tempfile.TemporaryFile("w+", errors="replace") as log:
-        process = subprocess.Popen(
+        process = subprocess.Popen(  # noqa: S603 - this command, in a child
             [sys.executable, "-c", _COMMAND, "serve", reference, "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
