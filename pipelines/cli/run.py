@@ -199,9 +199,8 @@ def _report(finished: LocalRun, endpoint: dict[str, Any] | None, console: Consol
         for reason in record.reasons:
             console.print(f"  - {reason}", soft_wrap=True)
     if endpoint:
-        console.print(
-            f"\n[green]the endpoint answered:[/] {json.dumps(endpoint['answer'])}", soft_wrap=True
-        )
-        console.print(f"\nask it:   {endpoint['curl']}", soft_wrap=True, markup=False)
-        console.print(f"keep it:  {endpoint['serve']}", soft_wrap=True, markup=False)
+        console.print("\n[green]the endpoint answered:[/]", end=" ")
+        console.print(json.dumps(endpoint["answer"]), soft_wrap=True, markup=False)
+        console.print(f"\nkeep it up:  {endpoint['serve']}", soft_wrap=True, markup=False)
+        console.print(f"and ask it:  {endpoint['curl']}", soft_wrap=True, markup=False)
     sys.stdout.flush()

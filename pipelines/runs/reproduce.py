@@ -1,0 +1,183 @@
+"""Make a published model again from its manifest, and say what differs and why."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.dataset import Source
+from kfp_suite.components.contracts.environment import Environment, code_digest, environment
+from kfp_suite.components.contracts.errors import InputError, MissingError, did_you_mean
+from kfp_suite.components.contracts.model import Recipe
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.stores.versions import ModelStore
+
+MODULE = "module.py"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Something that is not as it was: `kind` is data, code, image, library, machine,
+    dataset, transform or model."""
+
+    kind: str
+    name: str
+    was: str
+    now: str
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}: was {self.was}, is {self.now}"
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What came of it.
+
+    `identical`: the model has the same digest. `causes`: what is not as it was when it was
+    made, first cause first; there may be some that changed nothing. `results`: the
+    artifacts whose digest differs, first made first.
+    """
+
+    identical: bool
+    causes: tuple[Difference, ...]
+    results: tuple[Difference, ...]
+
+
+def reproduce(
+    models: ModelStore,
+    model: str,
+    version: int,
+    moved: Mapping[str, str],
+    on_step: Callable[[str], None],
+) -> Reproduction:
+    """Ingest, transform and train again, as the manifest says, and compare digests.
+
+    Args:
+        models: The store.
+        model: The model's name.
+        version: Its version.
+        moved: Where sources are now, by name; the others are where they were.
+        on_step: Told the name of each step as it starts.
+
+    Raises:
+        MissingError: a source is not where it was.
+    """
+    manifest = models.manifest(model, version)
+    where = f"{models.uri(model, version)}/manifest.json"
+    recipe = parse(Recipe, manifest.recipe, where)
+    sources, causes = _sources(recipe, moved)
+    causes += _environment(recipe)
+    results = []
+    with tempfile.TemporaryDirectory(prefix="kfp-suite-reproduce-") as scratch:
+        made = _make(recipe, sources, models.model_uri(manifest), Path(scratch), on_step)
+        for kind, was, now in made:
+            if was and was != now:
+                results.append(Difference(kind, "digest", was, now))
+        *_, (_, _, digest) = made
+    if digest != manifest.digest:
+        results.append(Difference("model", "digest", manifest.digest, digest))
+    return Reproduction(digest == manifest.digest, tuple(causes), tuple(results))
+
+
+def _sources(
+    recipe: Recipe, moved: Mapping[str, str]
+) -> tuple[dict[str, Source], list[Difference]]:
+    from kfp_suite.components.stores.sources import pin, spec_of
+
+    for name in moved:
+        if name not in recipe.sources:
+            raise MissingError(
+                f"no source '{name}'", where="--source", fix=did_you_mean(name, recipe.sources)
+            )
+    found, differences = {}, []
+    for name, source in recipe.sources.items():
+        spec = spec_of(source)
+        if name in moved:
+            spec = replace(spec, uri=moved[name])
+        try:
+            found[name] = pin(name, spec)
+        except InputError as error:
+            raise MissingError(
+                "the source is not there any more",
+                where=f"sources.{name}",
+                got=str(error),
+                fix=f"say where it is now: --source {name}=PATH",
+            ) from error
+        if found[name].digest != source.digest:
+            differences.append(Difference("data", name, source.digest, found[name].digest))
+    return found, differences
+
+
+def _environment(recipe: Recipe) -> list[Difference]:
+    was, now = recipe.environment, environment("sklearn")
+    differences = []
+    if recipe.code_digest != code_digest():
+        differences.append(Difference("code", "kfp-suite", recipe.code_digest, code_digest()))
+    if was.image != now.image:
+        differences.append(Difference("image", "of the step", was.image, now.image))
+    differences += _libraries(was, now)
+    for name in ("threads", "cpu"):
+        before, after = str(getattr(was, name)), str(getattr(now, name))
+        if before != after:
+            differences.append(Difference("machine", name, before, after))
+    return differences
+
+
+def _libraries(was: Environment, now: Environment) -> list[Difference]:
+    before, after = ({"python": e.python, **e.libraries} for e in (was, now))
+    return [
+        Difference("library", name, before.get(name, "none"), after.get(name, "none"))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _make(
+    recipe: Recipe,
+    sources: Mapping[str, Source],
+    model_uri: str,
+    scratch: Path,
+    on_step: Callable[[str], None],
+) -> list[tuple[str, str, str]]:
+    """Each artifact's name, the digest it had, and the one it has now; the model's last."""
+    from kfp_suite.components.ingest.executor import IngestParameters, ingest
+    from kfp_suite.components.stores.files import PinnedFile
+    from kfp_suite.components.train.executor import TrainParameters, train
+    from kfp_suite.components.transform.executor import TransformParameters, transform
+
+    dataset, fitted, model = scratch / "dataset", scratch / "transform", scratch / "model"
+    on_step("ingest")
+    given = {key: value for key, value in recipe.ingest.items() if key != "sources"}
+    ingested = ingest(
+        parse(IngestParameters, given, "ingest"), sources, dataset, scratch / "preview"
+    )
+    on_step("transform")
+    trained_by: dict[str, Any] = recipe.train
+    transformed = transform(
+        TransformParameters(
+            features=recipe.features,
+            label=trained_by["label"],
+            sample_weight=trained_by["sample_weight"],
+        ),
+        dataset,
+        fitted,
+        scratch / "report",
+    )
+    on_step("train")
+    module = (
+        PinnedFile(f"{model_uri}/{MODULE}", recipe.module_digest) if recipe.module_digest else None
+    )
+    trained = train(parse(TrainParameters, trained_by, "train"), module, dataset, fitted, model)
+    return [
+        ("dataset", recipe.dataset_digest, ingested.manifest.digest),
+        ("transform", recipe.transform_digest, transformed.digest),
+        ("model", "", trained.digest),
+    ]
+
+
+def to_json(reproduction: Reproduction) -> dict[str, Any]:
+    """The same, as a mapping."""
+    return asdict(reproduction)
