@@ -26,7 +26,7 @@ def models() -> None:
 def list_models(store: str, as_json: bool) -> None:
     """Every version in STORE: a folder, gs://bucket/prefix or s3://bucket/prefix."""
     opened = ModelStore(open_store(store))
-    found = [
+    found: list[dict[str, Any]] = [
         {
             "model": name,
             "version": version,
