@@ -51,5 +51,5 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
         "sources.a: package 'nothere' is not installed; got package://nothere/x.csv; "
         "pip install nothere"
     )
-    with pytest.raises(ParameterError, match="sources.a: not a source; got 3"):
+    with pytest.raises(ParameterError, match=r"sources\.a: not a source; got 3"):
         stage_sources({"a": 3}, tmp_path, tmp_path / "data")

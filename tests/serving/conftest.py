@@ -1,0 +1,43 @@
+"""A store with two versions of a small model, made by the executors themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kfp_suite.components.ingest.executor import IngestParameters, ingest
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.components.train.executor import TrainParameters, train
+from kfp_suite.components.transform.executor import TransformParameters, transform
+
+MODEL = "wings"
+
+
+def _publish(models: ModelStore, folder: Path, estimator: str) -> None:
+    source = folder / "wings.csv"
+    source.parent.mkdir(parents=True)
+    rows = [
+        f"{i},{i * 0.5 if i % 7 else ''},{'ab'[i % 2]},{'true' if i % 3 else 'false'},"
+        f"2024-01-{i % 28 + 1:02}T08:00:00"
+        for i in range(300)
+    ]
+    source.write_text("\n".join(["span,weight,kind,flies,seen", *rows]) + "\n")
+    pinned = {n: pin(n, s) for n, s in parse_sources({"wings": str(source)}).items()}
+    split = {"by": "hash", "eval": 0.2, "test": 0.2}
+    dataset, fitted, model = folder / "dataset", folder / "transform", folder / "model"
+    ingest(IngestParameters(split=split), pinned, dataset, folder / "preview")
+    transform(TransformParameters(label="flies"), dataset, fitted, folder / "report")
+    train(TrainParameters(label="flies", estimator=estimator), None, dataset, fitted, model)
+    models.publish(MODEL, model, evaluation={}, run={}, parameters={})
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    folder = tmp_path_factory.mktemp("serving")
+    found = ModelStore(FolderStore(folder / "store"))
+    for number, estimator in enumerate(("hist_gradient_boosting", "logistic_regression"), 1):
+        _publish(found, folder / str(number), estimator)
+    return found
