@@ -67,6 +67,8 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "logistic_regression": {"max_iter": 1000},
 }
 
+_PARALLEL = {"extra_trees", "k_neighbors", "lightgbm", "random_forest", "xgboost"}
+
 
 def make_estimator(
     name: str, task: Task, hyperparameters: Mapping[str, Any], *, seed: int, threads: int
@@ -78,7 +80,7 @@ def make_estimator(
         task: What it is for.
         hyperparameters: Its keyword arguments; whole floats become integers.
         seed: Its `random_state`, where it has one that is not given.
-        threads: Its `n_jobs`, where it has one that is not given.
+        threads: Its `n_jobs`, where it trains on several and that is not given.
 
     Raises:
         ParameterError: an unknown name or hyperparameter, or an estimator that does not do
@@ -98,7 +100,7 @@ def make_estimator(
             )
     if "random_state" in known:
         given.setdefault("random_state", seed)
-    if "n_jobs" in known:
+    if name in _PARALLEL:
         given.setdefault("n_jobs", threads)
     try:
         return kind(**given)

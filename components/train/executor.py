@@ -186,7 +186,7 @@ def _write_estimator(
     folder: Path,
 ) -> tuple[Proof, list[str]]:
     """Save the estimator, and its graph where that predicts the same on real rows."""
-    if hasattr(estimator, "n_jobs"):
+    if getattr(estimator, "n_jobs", None) is not None:
         estimator.n_jobs = None  # how many cores trained it is not part of the model
     types = save_estimator(estimator, folder)
     rows = training.eval if training.eval is not None else training.train
