@@ -40,7 +40,7 @@ def step(name: str, output_path: str) -> Iterator[None]:
     except Exception as error:
         unexpected = KfpSuiteError(
             f"{type(error).__name__}: {error}",
-            fix=f"a defect of kfp-suite or of your own code: set {DEBUG_VARIABLE}=1 for a traceback",
+            fix=f"a defect of kfp-suite or of your code: set {DEBUG_VARIABLE}=1 for a traceback",
         )
         write_json(error_file, {"step": name, **unexpected.to_json()})
         raise

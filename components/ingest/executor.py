@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import duckdb
 
@@ -39,7 +39,7 @@ class IngestParameters:
 
     sql: str = ""
     split: Mapping[str, Any] = field(default_factory=dict)
-    on_bad_rows: Literal["fail", "quarantine"] = "fail"
+    on_bad_rows: str = "fail"
     max_bad_fraction: float = 0.0
     rows_per_shard: int = 1_000_000
     memory_limit: str = "4GB"

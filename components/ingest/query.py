@@ -108,7 +108,8 @@ def canonical_query(
     Raises:
         DataError: a column of a type that a dataset cannot hold, or a name twice.
     """
-    selected, fields = [], []
+    selected: list[str] = []
+    fields: list[pa.Field] = []
     for name, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall():
         base = kind.split("(")[0]
         canonical = None if kind.endswith("]") else _CANONICAL.get(base)

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
@@ -58,7 +58,10 @@ def add_view(
             _check_parquet(name, plain)
             relation = f"read_parquet({listed})"
         case "jsonl":
-            relation = f"read_json({listed}, format='newline_delimited', sample_size=-1, union_by_name=true{_json_types(spec)})"
+            relation = (
+                f"read_json({listed}, format='newline_delimited', sample_size=-1, "
+                f"union_by_name=true{_json_types(spec)})"
+            )
         case _:
             _check_headers(name, plain, spec)
             relation = f"read_csv({listed}, {_csv_options(name, spec)})"
@@ -88,7 +91,7 @@ def bad_rows(
                 r.error_message, r.csv_line
             FROM "rejects_{name}" r JOIN "scans_{name}" s USING (scan_id, file_id)
             ORDER BY s.file_path, r.line_byte_position, r.column_idx
-            """  # noqa: S608 - names are identifiers
+            """
         ).fetchall()
         for path, group in _by_file(rows).items():
             lines = _line_numbers(Path(path), [row[1] for row in group])
@@ -256,7 +259,7 @@ def _plain(path: Path) -> BinaryIO:
     return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
 
 
-def _by_file(rows: list[tuple[object, ...]]) -> dict[str, list[tuple[object, ...]]]:
+def _by_file(rows: list[Any]) -> dict[str, list[Any]]:
     grouped: dict[str, list[tuple[object, ...]]] = {}
     for row in rows:
         grouped.setdefault(str(row[0]), []).append(row)

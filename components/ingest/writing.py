@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def write_splits(
     rule: SplitRule,
     folder: Path,
     rows_per_shard: int,
-) -> Mapping[str, Split]:
+) -> dict[str, Split]:
     """Write every row of `selection` to its split below `folder`.
 
     Raises:
@@ -36,7 +35,7 @@ def write_splits(
     """
     expression = rule.expression(columns_of(schema))
     reader = connection.sql(
-        f'SELECT *, ({expression})::TINYINT AS "{_SPLIT}" FROM ({selection})'  # noqa: S608
+        f'SELECT *, ({expression})::TINYINT AS "{_SPLIT}" FROM ({selection})'
     ).to_arrow_reader(_BATCH_ROWS)
     writers = {name: _SplitWriter(name, schema, folder, rows_per_shard) for name in SPLITS}
     without = 0

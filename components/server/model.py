@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from dataclasses import dataclass
 from typing import Any
 
@@ -163,7 +164,7 @@ def _infer_response(
         output.set_data_from_numpy(array.astype(kind), binary_data=request.use_binary_outputs)
         outputs.append(output)
     return kserve.InferResponse(
-        response_id=request.id,
+        response_id=request.id or uuid.uuid4().hex,
         model_name=request.model_name,
         model_version=current.version,
         infer_outputs=outputs,

@@ -75,7 +75,7 @@ def test_every_report_is_a_whole_page(first: dict[str, Any]) -> None:
     outputs = first["outputs"]
     for name in ("ingest.preview", "validate.report", "transform.report", "evaluate.report"):
         page = Path(outputs[name]).read_text()
-        assert page.startswith("<!DOCTYPE html>"), name
+        assert page.startswith("<!doctype html>"), name
         assert "</html>" in page
         assert "<script src" not in page
 

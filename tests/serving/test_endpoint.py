@@ -54,7 +54,9 @@ def test_columns_records_and_v2_say_the_same(endpoint: Endpoint) -> None:
         {"name": name, "shape": [1], "datatype": datatypes[name], "data": [value]}
         for name, value in RECORD.items()
     ]
-    v2 = post(endpoint, "/v2/models/wings/infer", {"inputs": tensors}).json()
+    response = post(endpoint, "/v2/models/wings/infer", {"inputs": tensors})
+    assert response.status_code == 200, response.text
+    v2 = response.json()
     assert columns == records
     assert v2["model_version"] == "1"
     outputs = {output["name"]: output["data"] for output in v2["outputs"]}

@@ -1,0 +1,131 @@
+"""A Cloud Storage bucket as a store, through google-cloud-storage.
+
+With STORAGE_EMULATOR_HOST set, the client speaks to the emulator without credentials.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import requests
+from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
+from google.auth.exceptions import DefaultCredentialsError, TransportError
+from google.cloud import storage
+
+from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
+    MissingError,
+    ParameterError,
+    StoreError,
+    TransientError,
+)
+from kfp_suite.components.stores.store import ObjectInfo, check_name
+
+_EMULATOR = "STORAGE_EMULATOR_HOST"
+
+
+class CloudStorageStore:
+    """Objects below `gs://bucket/prefix`; `generation` is Cloud Storage's own."""
+
+    def __init__(self, uri: str) -> None:
+        bucket, _, prefix = uri.removeprefix("gs://").strip("/").partition("/")
+        if not bucket:
+            raise ParameterError("no bucket", got=uri, expected="gs://bucket/prefix")
+        self.uri = uri.rstrip("/")
+        self._prefix = f"{prefix}/" if prefix else ""
+        self._bucket = _client(self.uri).bucket(bucket)
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with _errors(f"{self.uri}/{prefix}"):
+            for blob in self._bucket.list_blobs(prefix=self._prefix + prefix):
+                yield self._info(blob)
+
+    def stat(self, name: str) -> ObjectInfo:
+        with _errors(f"{self.uri}/{name}"):
+            blob = self._blob(name)
+            blob.reload()
+            return self._info(blob)
+
+    def read(self, name: str, generation: str = "") -> bytes:
+        with _errors(f"{self.uri}/{name}", generation):
+            return bytes(self._blob(name, generation).download_as_bytes())
+
+    def open(self, name: str, generation: str = "") -> BinaryIO:
+        with _errors(f"{self.uri}/{name}", generation):
+            blob = self._blob(name, generation)
+            blob.reload()
+            return cast(BinaryIO, blob.open("rb"))
+
+    def create(self, name: str, content: bytes | Path) -> None:
+        data = content.read_bytes() if isinstance(content, Path) else content
+        with _errors(f"{self.uri}/{name}"):
+            # Below this size the client uploads in one request, which carries the precondition.
+            blob = self._blob(name)
+            blob.upload_from_string(
+                data, content_type="application/octet-stream", if_generation_match=0
+            )
+
+    def download(self, prefix: str, folder: Path) -> None:
+        for info in self.list(f"{prefix}/"):
+            target = folder / info.name.removeprefix(f"{prefix}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _errors(f"{self.uri}/{info.name}"):
+                self._blob(info.name, info.generation).download_to_filename(str(target))
+
+    def _blob(self, name: str, generation: str = "") -> Any:
+        key = self._prefix + check_name(name)
+        return self._bucket.blob(key, generation=int(generation) if generation else None)
+
+    def _info(self, blob: Any) -> ObjectInfo:
+        created = blob.time_created.isoformat(timespec="seconds") if blob.time_created else None
+        name = blob.name.removeprefix(self._prefix)
+        return ObjectInfo(name, blob.size, str(blob.generation), created)
+
+
+def _client(uri: str) -> Any:
+    try:
+        if os.environ.get(_EMULATOR):
+            return storage.Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+        return storage.Client()
+    except (DefaultCredentialsError, OSError) as error:
+        raise StoreError(
+            "no Google Cloud credentials",
+            where=uri,
+            got=str(error).partition("\n")[0],
+            fix="run gcloud auth application-default login, or use Workload Identity",
+        ) from error
+
+
+@contextmanager
+def _errors(where: str, generation: str = "") -> Iterator[None]:
+    try:
+        yield
+    except exceptions.NotFound as error:
+        raise MissingError(
+            "no such object" + (f" of generation {generation}" if generation else ""),
+            where=where,
+            fix="it was deleted or overwritten: resolve again" if generation else "check the URI",
+        ) from error
+    except exceptions.PreconditionFailed as error:
+        raise AlreadyExistsError("it is there already", where=where) from error
+    except (exceptions.Unauthorized, exceptions.Forbidden) as error:
+        raise StoreError(
+            "permission denied", where=where, fix="grant Storage Object User on the bucket"
+        ) from error
+    except (
+        exceptions.TooManyRequests,
+        exceptions.ServerError,
+        exceptions.RetryError,
+        requests.RequestException,
+        TransportError,
+    ) as error:
+        raise TransientError(
+            "the store did not answer", where=where, got=str(error), fix="try again"
+        ) from error
+    except exceptions.GoogleAPICallError as error:
+        raise StoreError("the store refused", where=where, got=str(error)) from error

@@ -1,0 +1,156 @@
+"""An S3 bucket as a store, through boto3: Amazon's, MinIO's or SeaweedFS's.
+
+AWS_ENDPOINT_URL names another server than Amazon's.
+"""
+
+from __future__ import annotations
+
+import io
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import boto3
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
+    MissingError,
+    ParameterError,
+    StoreError,
+    TransientError,
+)
+from kfp_suite.components.stores.store import ObjectInfo, check_name
+
+_PROBE = "_probe"
+
+
+class S3Store:
+    """Objects below `s3://bucket/prefix`; `generation` is the ETag.
+
+    A server that ignores `If-None-Match` would lose versions: the first create finds out.
+    """
+
+    def __init__(self, uri: str) -> None:
+        bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
+        if not bucket:
+            raise ParameterError("no bucket", got=uri, expected="s3://bucket/prefix")
+        self.uri = uri.rstrip("/")
+        self._name, self._prefix = bucket, f"{prefix}/" if prefix else ""
+        try:
+            self._client = boto3.client("s3")
+        except BotoCoreError as error:
+            raise StoreError("no S3 client", where=uri, got=str(error)) from error
+        self._is_exclusive = False
+
+    def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
+        with _errors(f"{self.uri}/{prefix}"):
+            pages = self._client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._name, Prefix=self._prefix + prefix
+            )
+            for page in pages:
+                for found in page.get("Contents", ()):
+                    name = found["Key"].removeprefix(self._prefix)
+                    if not name.startswith(_PROBE):
+                        yield _info(name, found["Size"], found["ETag"], found["LastModified"])
+
+    def stat(self, name: str) -> ObjectInfo:
+        with _errors(f"{self.uri}/{name}"):
+            found = self._client.head_object(Bucket=self._name, Key=self._key(name))
+        return _info(name, found["ContentLength"], found["ETag"], found["LastModified"])
+
+    def read(self, name: str, generation: str = "") -> bytes:
+        with _errors(f"{self.uri}/{name}", generation):
+            return bytes(self._get(name, generation).read())
+
+    def open(self, name: str, generation: str = "") -> BinaryIO:
+        with _errors(f"{self.uri}/{name}", generation):
+            return cast(BinaryIO, self._get(name, generation))
+
+    def create(self, name: str, content: bytes | Path) -> None:
+        if not self._is_exclusive:
+            self._probe()
+        with _errors(f"{self.uri}/{name}"):
+            self._put(self._key(name), content)
+
+    def download(self, prefix: str, folder: Path) -> None:
+        for info in self.list(f"{prefix}/"):
+            target = folder / info.name.removeprefix(f"{prefix}/")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with _errors(f"{self.uri}/{info.name}"), target.open("wb") as file:
+                for block in self._get(info.name, info.generation).iter_chunks(1 << 20):
+                    file.write(block)
+
+    def _key(self, name: str) -> str:
+        return self._prefix + check_name(name)
+
+    def _get(self, name: str, generation: str) -> Any:
+        match = {"IfMatch": f'"{generation}"'} if generation else {}
+        return self._client.get_object(Bucket=self._name, Key=self._key(name), **match)["Body"]
+
+    def _put(self, key: str, content: bytes | Path) -> None:
+        with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as body:
+            self._client.put_object(Bucket=self._name, Key=key, Body=body, IfNoneMatch="*")
+
+    def _probe(self) -> None:
+        """Create one object twice: the second must be refused."""
+        key = f"{self._prefix}{_PROBE}/{uuid.uuid4().hex}"
+        with _errors(self.uri):
+            self._put(key, b"")
+        try:
+            with _errors(self.uri):
+                self._put(key, b"")
+        except AlreadyExistsError:
+            self._is_exclusive = True
+        finally:
+            with _errors(self.uri):
+                self._client.delete_object(Bucket=self._name, Key=key)
+        if not self._is_exclusive:
+            raise StoreError(
+                "this S3 server overwrites where it should refuse",
+                where=self.uri,
+                expected="If-None-Match on PutObject",
+                fix="use a newer server, a folder or gs://",
+            )
+
+
+def _info(name: str, size: int, etag: str, modified: Any) -> ObjectInfo:
+    return ObjectInfo(name, size, etag.strip('"'), modified.isoformat(timespec="seconds"))
+
+
+@contextmanager
+def _errors(where: str, generation: str = "") -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        code = error.response["Error"]["Code"]
+        if status == 404 or (status == 412 and generation):
+            raise MissingError(
+                "no such object" + (f" of ETag {generation}" if generation else ""),
+                where=where,
+                fix="it was deleted or overwritten: resolve again"
+                if generation
+                else "check the URI",
+            ) from error
+        if status in (409, 412):
+            raise AlreadyExistsError("it is there already", where=where) from error
+        if status in (401, 403):
+            raise StoreError(
+                "permission denied", where=where, got=code, fix="grant read and write on the bucket"
+            ) from error
+        if status == 429 or status >= 500:
+            raise TransientError(
+                "the store did not answer", where=where, got=code, fix="try again"
+            ) from error
+        raise StoreError("the store refused", where=where, got=str(error)) from error
+    except NoCredentialsError as error:
+        raise StoreError(
+            "no S3 credentials", where=where, fix="set AWS_ACCESS_KEY_ID or use a service account"
+        ) from error
+    except BotoCoreError as error:
+        raise TransientError(
+            "the store did not answer", where=where, got=str(error), fix="try again"
+        ) from error

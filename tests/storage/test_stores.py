@@ -1,0 +1,96 @@
+"""What every store promises, by the real clients against real servers."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
+    MissingError,
+    ParameterError,
+)
+from kfp_suite.components.stores.store import Store, open_store
+
+
+def test_an_object_is_what_was_created(store: Store, tmp_path: Path) -> None:
+    file = tmp_path / "content"
+    file.write_bytes(b"from a file")
+    store.create("a/b.txt", b"bytes")
+    store.create("a/c.txt", file)
+    assert store.read("a/b.txt") == b"bytes"
+    with store.open("a/c.txt") as stream:
+        assert stream.read() == b"from a file"
+    assert store.stat("a/c.txt").bytes == 11
+    assert store.stat("a/c.txt").created is not None
+
+
+def test_names_are_listed_in_order_below_a_prefix(store: Store) -> None:
+    for name in ("m/10/x", "m/2/x", "n/1/x", "m2/1/x"):
+        store.create(name, b"1")
+    assert [info.name for info in store.list("m/")] == ["m/10/x", "m/2/x"]
+    assert [info.name for info in store.list()] == ["m/10/x", "m/2/x", "m2/1/x", "n/1/x"]
+    assert list(store.list("nothing/")) == []
+
+
+def test_what_is_not_there_is_missing(store: Store) -> None:
+    for read in (store.read, store.stat, store.open):
+        with pytest.raises(MissingError):
+            read("not/there")
+
+
+def test_create_is_exclusive(store: Store) -> None:
+    store.create("once", b"first")
+    with pytest.raises(AlreadyExistsError, match="it is there already"):
+        store.create("once", b"second")
+    assert store.read("once") == b"first"
+
+
+def test_a_race_has_one_winner(store: Store) -> None:
+    def create(number: int) -> bool:
+        try:
+            store.create("race", str(number).encode())
+        except AlreadyExistsError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(16) as pool:
+        won = list(pool.map(create, range(16)))
+    assert won.count(True) == 1
+    assert store.read("race") == str(won.index(True)).encode()
+
+
+def test_download_copies_what_is_below(store: Store, tmp_path: Path) -> None:
+    store.create("v/1/a", b"a")
+    store.create("v/1/deep/b", b"b")
+    store.create("v/10/c", b"c")
+    store.download("v/1", tmp_path / "copy")
+    found = {p.relative_to(tmp_path / "copy").as_posix() for p in (tmp_path / "copy").rglob("*")}
+    assert found == {"a", "deep", "deep/b"}
+
+
+@pytest.mark.parametrize("name", ["", "/absolute", "../up", "a/../b", "a//b", "a\nb"])
+def test_an_unsafe_name_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(ParameterError, match="not an object name"):
+        store.create(name, b"")
+    with pytest.raises(ParameterError, match="not an object name"):
+        store.read(name)
+
+
+def test_a_generation_is_the_bytes_it_was(store: Store) -> None:
+    store.create("pinned", b"first")
+    generation = store.stat("pinned").generation
+    assert store.read("pinned", generation) == b"first"
+    if generation:
+        with pytest.raises(MissingError, match="deleted or overwritten: resolve again"):
+            store.read("pinned", str(int(generation) + 1) if generation.isdigit() else "0" * 32)
+
+
+def test_an_unknown_scheme_says_what_is_known() -> None:
+    with pytest.raises(ParameterError) as caught:
+        open_store("ftp://host/models")
+    assert str(caught.value) == (
+        "unknown kind of store 'ftp'; got ftp://host/models; expected a folder, gs://… or s3://…"
+    )
