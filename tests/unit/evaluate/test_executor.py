@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import CLASSES, Case, load, rows_of, write_dataset, write_model
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from kfp_suite.components.contracts.errors import (
@@ -25,6 +24,7 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.evaluate.champion import ChampionReference
 from kfp_suite.components.evaluate.executor import EvaluateParameters, Evaluation, evaluate
+from tests.unit.evaluate.cases import CLASSES, Case, load, rows_of, write_dataset, write_model
 
 CHAMPION = json.dumps({"uri": "/store/late/3", "version": 3, "manifest_digest": ""})
 
