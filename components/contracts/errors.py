@@ -23,6 +23,8 @@ import errno
 from collections.abc import Iterable
 from typing import Any
 
+DEBUG_VARIABLE = "KFP_SUITE_DEBUG"
+"""Set it to see tracebacks."""
 _LONGEST_VALUE = 200
 
 

@@ -14,10 +14,8 @@ from pathlib import Path
 from types import TracebackType
 
 from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError
 from kfp_suite.components.contracts.run_record import ERROR
-
-DEBUG_VARIABLE = "KFP_SUITE_DEBUG"
 
 
 @contextmanager

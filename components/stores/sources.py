@@ -197,7 +197,8 @@ def local_files(uri: str, where: str, base: Path = Path()) -> dict[str, Path]:
         found = [p for p in path.rglob("*") if p.is_file()]
     else:
         found = [Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()]
-        root = Path(str(path).split("*")[0].split("?")[0].split("[")[0]).parent
+        before_wildcard = str(path).split("*")[0].split("?")[0].split("[")[0]
+        root = Path(before_wildcard.rpartition("/")[0] or "/")
     visible = sorted(p for p in found if not p.name.startswith((".", "_")))
     if not visible:
         raise MissingError("no file matches", where=where, got=uri, fix="check the path")

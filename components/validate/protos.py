@@ -190,7 +190,7 @@ def _quantiles_histogram(histogram: pb.Histogram, column: NumericColumn) -> None
     cumulative[finite] = low_rows + _rows_up_to(column, bounds[finite], ranks[finite] - low_rows)
     lows, highs = bounds[:-1], bounds[1:]
     counts = np.diff(cumulative)
-    for value in np.unique(highs):  # buckets that end at the same value share their rows
+    for value in set(highs.tolist()):  # buckets that end at the same value share their rows
         same = highs == value
         counts[same] = counts[same].sum() / same.sum()
     first = (lows == lows[0]) & (highs == highs[0])

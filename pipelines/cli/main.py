@@ -9,8 +9,7 @@ import traceback
 
 import click
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
-from kfp_suite.components.contracts.step import DEBUG_VARIABLE
+from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError
 
 # name: (module, one line for --help)
 COMMANDS = {

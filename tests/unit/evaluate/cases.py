@@ -109,7 +109,7 @@ def write_model(
     write_model_manifest(
         folder,
         ModelManifest(
-            digest=digest_value([formula, task, list(classes)]),
+            digest=digest_value([str(formula), task, list(classes), label, list(inputs)]),
             framework="sklearn",
             task=task,
             label=label,

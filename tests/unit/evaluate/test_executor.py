@@ -29,14 +29,14 @@ from tests.unit.evaluate.cases import CLASSES, Case, load, rows_of, write_datase
 CHAMPION = json.dumps({"uri": "/store/late/3", "version": 3, "manifest_digest": ""})
 
 
-def run(case: Case, champion: Path | None = None, **parameters: Any) -> Evaluation:
-    if champion is not None:
+def run(case: Case, against: Path | None = None, **parameters: Any) -> Evaluation:
+    if against is not None:
         parameters["champion"] = CHAMPION
 
     def fetch(reference: ChampionReference, folder: Path) -> Path:
         assert reference == ChampionReference("/store/late/3", 3)
-        assert champion is not None
-        shutil.copytree(champion, folder)
+        assert against is not None
+        shutil.copytree(against, folder)
         return folder
 
     return evaluate(
