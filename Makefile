@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
+# A file's tests share what it takes long to make.
+PYTEST ?= -n auto --dist loadfile
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 SOURCES := $(shell find components pipelines images tests/doubles -type f \

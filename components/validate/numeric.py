@@ -211,7 +211,11 @@ class NumericColumn:
         lows = _double(self.keys << shift)
         highs = _double((self.keys << shift) | ((1 << shift) - 1))
         least, greatest = float(self.minimum), float(self.maximum)
-        return np.clip(lows, least, greatest), np.clip(highs, least, greatest)
+        # The widest bins reach past the greatest double, where bits are NaN: fmin skips it.
+        return (
+            np.fmin(np.fmax(lows, least), greatest),
+            np.fmax(np.fmin(highs, greatest), least),
+        )
 
     def _finite(self, values: Floats) -> Floats:
         finite = np.isfinite(values)
