@@ -8,6 +8,7 @@ from typing import Any
 
 import kserve
 import numpy as np
+import orjson
 import pyarrow as pa
 from kserve.errors import InvalidInput
 
@@ -102,6 +103,11 @@ def _metadata(field: Field) -> dict[str, Any]:
 
 
 def _table_of_v1(payload: object, inputs: tuple[Field, ...]) -> pa.Table:
+    if isinstance(payload, bytes):  # JSON without its content type, as curl sends it
+        try:
+            payload = orjson.loads(payload)
+        except orjson.JSONDecodeError as error:
+            raise DataError("the request is not JSON", got=str(error)) from error
     if isinstance(payload, dict) and "instances" in payload:
         return table_of_records(payload["instances"], inputs)
     if isinstance(payload, dict) and "inputs" in payload:

@@ -108,6 +108,13 @@ def test_a_bad_request_is_told_field_got_and_expected(
     assert (response.status_code, response.json()) == (400, {"error": message})
 
 
+def test_json_without_its_content_type_is_read(endpoint: Endpoint) -> None:
+    content = json.dumps({"instances": [RECORD]}).encode()
+    form = {"content-type": "application/x-www-form-urlencoded"}
+    found = httpx.post(endpoint.url, content=content, headers=form, timeout=30)
+    assert found.json() == v1(endpoint, {"instances": [RECORD]}).json()
+
+
 def test_what_is_not_json_is_a_bad_request(endpoint: Endpoint) -> None:
     assert v1(endpoint, b"{").status_code == 400
 

@@ -1,0 +1,192 @@
+"""Ingest: the same rows give the same digest; what cannot be read is one line."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kfp_suite.components.contracts.dataset import Dataset
+from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.ingest.executor import IngestParameters, ingest
+from kfp_suite.components.stores.sources import parse_sources, pin
+
+HASH = {"by": "hash", "key": ["id"], "eval": 0.2, "test": 0.2}
+CSV = "id,name,score\n" + "".join(f"{i},n{i % 5},{i / 4}\n" for i in range(100))
+
+
+def run(folder: Path, sources: dict[str, Any], **parameters: Any) -> Dataset:
+    pinned = {name: pin(name, spec) for name, spec in parse_sources(sources).items()}
+    given = IngestParameters(**({"split": HASH} | parameters))
+    return ingest(given, pinned, folder / "dataset", folder / "preview")
+
+
+def fails(folder: Path, sources: dict[str, Any], **parameters: Any) -> str:
+    with pytest.raises(KfpSuiteError) as caught:
+        run(folder, sources, **parameters)
+    assert not (folder / "dataset").exists()
+    assert not (folder / "preview").exists()
+    text = str(caught.value).replace(str(folder), "FOLDER")
+    assert "\n" not in text
+    return text
+
+
+def write(path: Path, content: str | bytes) -> str:
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(path)
+
+
+def test_every_row_is_in_one_split(tmp_path: Path) -> None:
+    data = run(tmp_path, {"t": write(tmp_path / "a.csv", CSV)})
+    ids = [i for s in ("train", "eval", "test") for i in data.table(s)["id"].to_pylist()]
+    assert sorted(ids) == list(range(100))
+    assert {c.name: c.type for c in data.manifest.columns} == {
+        "id": "int64",
+        "name": "string",
+        "score": "float64",
+    }
+    data.verify()
+
+
+def test_the_format_and_the_compression_change_no_digest(tmp_path: Path) -> None:
+    rows = [{"id": i, "name": f"n{i % 5}", "score": i / 4} for i in range(100)]
+    with zipfile.ZipFile(tmp_path / "a.csv.zip", "w") as archive:
+        archive.writestr("a.csv", CSV)
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "a.parquet")
+    files = [
+        write(tmp_path / "a.csv", CSV),
+        write(tmp_path / "a.csv.gz", gzip.compress(CSV.encode())),
+        str(tmp_path / "a.csv.zip"),
+        write(tmp_path / "a.jsonl", "\n".join(map(json.dumps, rows))),
+        str(tmp_path / "a.parquet"),
+    ]
+    digests = {run(tmp_path / f"out{i}", {"t": f}).manifest.digest for i, f in enumerate(files)}
+    assert len(digests) == 1
+
+
+@settings(max_examples=15)
+@given(cut=st.integers(1, 99), shard=st.integers(1, 120))
+def test_files_and_shards_change_no_digest(
+    cut: int, shard: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("cut")
+    header, *lines = CSV.splitlines(keepends=True)
+    (folder / "in").mkdir()
+    write(folder / "in" / "a.csv", header + "".join(lines[:cut]))
+    write(folder / "in" / "b.csv", header + "".join(lines[cut:]))
+    whole = run(folder / "whole", {"t": write(folder / "all.csv", CSV)})
+    parts = run(folder / "parts", {"t": str(folder / "in")}, rows_per_shard=shard)
+    assert parts.manifest.digest == whole.manifest.digest
+
+
+def test_a_query_joins_sources_and_row_order_does_not_matter(tmp_path: Path) -> None:
+    names = write(tmp_path / "names.csv", "name,group\nn0,x\nn1,y\n")
+    header, *lines = CSV.splitlines(keepends=True)
+    sql = 'SELECT id, score, "group" FROM t JOIN names USING (name)'
+    one = run(tmp_path / "1", {"t": write(tmp_path / "a.csv", CSV), "names": names}, sql=sql)
+    turned = write(tmp_path / "b.csv", header + "".join(reversed(lines)))
+    two = run(tmp_path / "2", {"t": turned, "names": names}, sql=sql)
+    assert one.manifest.digest == two.manifest.digest
+    assert sum(s.rows for s in one.manifest.splits.values()) == 40
+
+
+def test_a_split_by_time_keeps_the_future_apart(tmp_path: Path) -> None:
+    rows = "".join(f"2024-{m:02}-01,{m}\n" for m in range(1, 13))
+    split = {"by": "time", "column": "day", "eval_from": "2024-09-01", "test_from": "2024-11-01"}
+    data = run(tmp_path, {"t": write(tmp_path / "a.csv", "day,month\n" + rows)}, split=split)
+    months = {name: data.table(name)["month"].to_pylist() for name in ("train", "eval", "test")}
+    assert months == {"train": list(range(1, 9)), "eval": [9, 10], "test": [11, 12]}
+
+
+def test_bad_rows_are_kept_with_file_line_and_reason(tmp_path: Path) -> None:
+    bad = CSV.replace("7,n2,1.75\n", "7,n2,1.75,extra\n")
+    source = {"t": write(tmp_path / "a.csv", bad)}
+    assert "a.csv:9: " in fails(tmp_path, source)
+    data = run(tmp_path, source, on_bad_rows="quarantine", max_bad_fraction=0.05)
+    (kept,) = (data.path / "quarantine" / "t.jsonl").read_text().splitlines()
+    found = json.loads(kept)
+    assert Path(found["file"]).name == "a.csv"
+    assert (found["line"], found["text"]) == (9, "7,n2,1.75,extra")
+    assert found["reason"]
+    assert data.manifest.quarantined == 1
+    assert sum(s.rows for s in data.manifest.splits.values()) == 99
+    assert "at most 0.50% bad rows" in fails(
+        tmp_path / "strict", source, on_bad_rows="quarantine", max_bad_fraction=0.005
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.csv", b"", "sources.t: FOLDER/a.csv: the file is empty"),
+        ("a.csv", b"id,name,score\n", "no rows"),
+        ("a.csv", b"id,id\n1,2\n", "id"),
+        ("a.csv", b"id,name\n1,\xff\xfe\xfa\n", "a.csv"),
+        ("a.parquet", b"PAR1" + b"\0" * 40, "a.parquet"),
+        ("a.xyz", b"1", "sources.t: the format cannot be told from the file names; got a.xyz"),
+    ],
+)
+def test_a_bad_file_is_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:
+    assert message in fails(tmp_path, {"t": write(tmp_path / name, content)})
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    text = fails(tmp_path, {"t": str(tmp_path / "gone.csv")})
+    assert text == "sources.t: no file matches; got FOLDER/gone.csv; check the path"
+
+
+def test_two_files_with_other_columns_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    write(tmp_path / "in" / "a.csv", "id,name\n1,x\n")
+    write(tmp_path / "in" / "b.csv", "id,nome\n2,y\n")
+    assert "b.csv" in fails(tmp_path, {"t": str(tmp_path / "in")})
+
+
+@pytest.mark.parametrize(
+    ("sql", "message"),
+    [
+        ("SELEC 1", "sql: "),
+        ("SELECT nome FROM t", "sql: "),
+        ("SELECT * FROM u", "sql: "),
+        ("SELECT *, random() AS r FROM t", "random"),
+        ("SELECT *, now() AS n FROM t", "now"),
+        ("SELECT * FROM read_csv('/etc/passwd')", "sql"),
+        ("DROP TABLE t", "sql"),
+    ],
+)
+def test_a_bad_query_is_one_line(sql: str, message: str, tmp_path: Path) -> None:
+    text = fails(tmp_path, {"t": write(tmp_path / "a.csv", CSV)}, sql=sql)
+    assert message in text
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"on_bad_rows": "ignore"}, "on_bad_rows: not allowed; got ignore; expected fail or"),
+        ({"max_bad_fraction": 2.0}, "max_bad_fraction: out of range; got 2.0; expected 0 to 1"),
+        ({"split": {"by": "luck"}}, "split"),
+        ({"split": {"by": "hash", "key": ["idd"], "eval": 0.1, "test": 0.1}}, "idd"),
+        ({"split": {"by": "time", "column": "nme", "eval_from": 1, "test_from": 2}}, "nme"),
+    ],
+)
+def test_a_bad_parameter_is_one_line(
+    parameters: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    assert message in fails(tmp_path, {"t": write(tmp_path / "a.csv", CSV)}, **parameters)
+
+
+def test_a_file_that_changed_since_it_was_pinned_is_refused(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.csv", CSV)
+    pinned = {"t": pin("t", parse_sources({"t": source})["t"])}
+    write(tmp_path / "a.csv", CSV + "100,n,1\n")
+    with pytest.raises(KfpSuiteError, match="the file changed since it was resolved"):
+        ingest(IngestParameters(split=HASH), pinned, tmp_path / "dataset", tmp_path / "preview")
+    assert not (tmp_path / "dataset").exists()
