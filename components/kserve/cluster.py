@@ -45,14 +45,7 @@ def serve_version(
     where = f"InferenceService {namespace}/{name}"
     place = (GROUP, API_VERSION, namespace, PLURAL, name)
     try:
-        applied = custom.patch_namespaced_custom_object(
-            *place,
-            dict(manifest),
-            field_manager=FIELD_MANAGER,
-            force=True,
-            _content_type="application/apply-patch+yaml",
-        )
-        generation = applied["metadata"]["generation"]
+        generation = _apply(api, namespace, name, manifest)["metadata"]["generation"]
         deadline = time.monotonic() + timeout_seconds
         while True:
             found = custom.get_namespaced_custom_object(*place)
@@ -75,6 +68,23 @@ def serve_version(
         got="; ".join([*_conditions(status), *_pod_errors(api, namespace, name)]) or "no status",
         expected=f"ready within {timeout_seconds:g} s",
         fix=f"kubectl describe inferenceservice {name} -n {namespace}",
+    )
+
+
+def _apply(api: Any, namespace: str, name: str, manifest: Mapping[str, Any]) -> Any:
+    """Server-side apply; the client's own method for custom objects can only merge."""
+    return api.call_api(
+        f"/apis/{GROUP}/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}",
+        "PATCH",
+        query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
+        header_params={
+            "Content-Type": "application/apply-patch+yaml",
+            "Accept": "application/json",
+        },
+        body=dict(manifest),
+        response_type="object",
+        auth_settings=["BearerToken"],
+        _return_http_data_only=True,
     )
 
 
