@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
@@ -67,11 +68,9 @@ class HashSplit:
         text = (
             f"concat_ws(chr(31), '{self.salt.replace(chr(39), chr(39) * 2)}', {', '.join(parts)})"
         )
-        share = f"(md5_number_upper({text})::DOUBLE / 18446744073709551616.0)"
-        train, evaluated = 1 - self.test - self.eval, 1 - self.test
-        return (
-            f"CASE WHEN {share} < {train!r} THEN 0 WHEN {share} < {evaluated!r} THEN 1 ELSE 2 END"
-        )
+        # Compared as hexadecimal text: it sorts as the number does, and needs no wide integer.
+        train, evaluated = (_hex(1 - share) for share in (self.test + self.eval, self.test))
+        return f"(md5({text}) >= '{train}')::TINYINT + (md5({text}) >= '{evaluated}')::TINYINT"
 
 
 @dataclass(frozen=True)
@@ -165,6 +164,11 @@ def _check_column(name: str, columns: tuple[Column, ...], where: str) -> Column:
     raise ParameterError(
         f"no column '{name}'", where=where, fix=did_you_mean(name, [c.name for c in columns])
     )
+
+
+def _hex(fraction: float) -> str:
+    """The first 64 bits, in hexadecimal, of the smallest MD5 not below `fraction` of all."""
+    return "g" if fraction >= 1 else f"{math.ceil(fraction * 2**64):016x}"
 
 
 def _quoted(name: str) -> str:

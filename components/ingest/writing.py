@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from kfp_suite.components.contracts.tables import TableDigest, columns_of
 from kfp_suite.components.ingest.splitting import SplitRule
 
 _BATCH_ROWS = 131_072
+_IN_FLIGHT = 2
 _SPLIT = "__split"
 
 
@@ -37,20 +39,18 @@ def write_splits(
     reader = connection.sql(
         f'SELECT *, ({expression})::TINYINT AS "{_SPLIT}" FROM ({selection})'
     ).to_arrow_reader(_BATCH_ROWS)
-    writers = {name: _SplitWriter(name, schema, folder, rows_per_shard) for name in SPLITS}
+    writers = {
+        name: _SplitWriter(name, index, schema, folder, rows_per_shard)
+        for index, name in enumerate(SPLITS)
+    }
     without = 0
     try:
         for batch in reader:
             chosen = batch.column(batch.num_columns - 1)
             rows = batch.select(schema.names).cast(schema)
             without += chosen.null_count
-            for index, name in enumerate(SPLITS):
-                mask = pc.fill_null(pc.equal(chosen, index), False)
-                count = pc.sum(mask).as_py() or 0
-                if count == rows.num_rows:
-                    writers[name].write(rows)
-                elif count:
-                    writers[name].write(rows.filter(mask))
+            for writer in writers.values():
+                writer.write(rows, chosen)
         if without:
             raise DataError(
                 f"{without} rows belong to no split",
@@ -64,26 +64,28 @@ def write_splits(
 
 
 class _SplitWriter:
-    """Digests and writes the rows of one split, each on a thread of its own."""
+    """Selects, digests and writes the rows of one split, on threads of its own."""
 
-    def __init__(self, name: str, schema: pa.Schema, folder: Path, rows_per_shard: int) -> None:
-        self._name, self._schema, self._folder = name, schema, folder
+    def __init__(
+        self, name: str, index: int, schema: pa.Schema, folder: Path, rows_per_shard: int
+    ) -> None:
+        self._name, self._index, self._schema, self._folder = name, index, schema, folder
         self._rows_per_shard = rows_per_shard
         self._digest = TableDigest(schema)
-        self._pool = ThreadPoolExecutor(2)
-        self._pending: list[Future[None]] = []
+        # One thread each, so that the order of rows is kept.
+        self._selecting, self._digesting = ThreadPoolExecutor(1), ThreadPoolExecutor(1)
+        self._pending: deque[Future[None]] = deque()
         self._shards: list[tuple[str, int]] = []
         self._writer: pq.ParquetWriter | None = None
         self._rows_in_shard = 0
         (folder / name).mkdir()
 
-    def write(self, rows: pa.RecordBatch) -> None:
-        # One batch at a time is in flight: order is kept and memory stays flat.
-        self._wait()
-        self._pending = [
-            self._pool.submit(self._digest.update, rows),
-            self._pool.submit(self._write, rows),
-        ]
+    def write(self, rows: pa.RecordBatch, chosen: pa.Array) -> None:
+        """Take this split's part of `rows`; returns while it is worked on."""
+        # Few batches are in flight at a time, so memory stays flat.
+        while len(self._pending) >= _IN_FLIGHT:
+            self._pending.popleft().result()
+        self._pending.append(self._selecting.submit(self._select, rows, chosen))
 
     def close(self) -> Split:
         """Finish the last shard and describe the split."""
@@ -104,15 +106,24 @@ class _SplitWriter:
 
     def stop(self) -> None:
         """Release the threads and the file, also after a failure."""
-        self._pool.shutdown()
+        self._selecting.shutdown(cancel_futures=True)
+        self._digesting.shutdown()
         if self._writer is not None:
             self._writer.close()
             self._writer = None
 
     def _wait(self) -> None:
-        for pending in self._pending:
-            pending.result()
-        self._pending = []
+        while self._pending:
+            self._pending.popleft().result()
+
+    def _select(self, rows: pa.RecordBatch, chosen: pa.Array) -> None:
+        mask = pc.equal(chosen, self._index)
+        count = pc.sum(mask).as_py() or 0
+        if count:
+            part = rows if count == rows.num_rows else rows.filter(mask)
+            digesting = self._digesting.submit(self._digest.update, part)
+            self._write(part)
+            digesting.result()
 
     def _write(self, rows: pa.RecordBatch) -> None:
         while rows.num_rows:

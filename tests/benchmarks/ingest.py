@@ -14,6 +14,8 @@ from tests.benchmarks.flights import flights_csv
 from tests.benchmarks.table import Row
 
 TIMES = 20
+# Less than this does not fill the buffers, and says nothing about growth.
+_FEWER = 5
 
 _OURS = """
 from pathlib import Path
@@ -39,11 +41,11 @@ polars.scan_csv(sys.argv[1], null_values="NA", infer_schema_length=100000).sink_
 
 
 def run() -> list[Row]:
-    """Seconds against the faster library at 20x, and our peak memory at 20x against 1x."""
+    """Seconds against the faster library at 20x, and our peak memory at 20x against 5x."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        small, big = flights_csv(folder, 1), flights_csv(folder, TIMES)
-        ours, once = _cost(_OURS, big, folder / "ours"), _cost(_OURS, small, folder / "once")
+        small, big = flights_csv(folder, _FEWER), flights_csv(folder, TIMES)
+        ours, fewer = _cost(_OURS, big, folder / "ours"), _cost(_OURS, small, folder / "fewer")
         plain = min(
             _cost(_DUCKDB, big, folder / "duckdb.parquet"),
             _cost(_POLARS, big, folder / "polars.parquet"),
@@ -58,10 +60,10 @@ def run() -> list[Row]:
             "at most 1.5",
         ),
         Row(
-            f"ingest: peak memory at {TIMES}x against 1x",
+            f"ingest: peak memory at {TIMES}x against {_FEWER}x",
             str(ours),
-            str(once),
-            ours.peak_bytes / once.peak_bytes,
+            str(fewer),
+            ours.peak_bytes / fewer.peak_bytes,
             "flat",
         ),
     ]
