@@ -29,6 +29,7 @@ from kfp_suite.components.contracts.tables import ColumnType
 
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
+SAMPLE_REQUEST = "sample_request.json"
 Task = Literal["binary", "multiclass", "regression"]
 Framework = Literal["sklearn", "xgboost", "lightgbm"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from kfp_suite.components.models.loading import load_model
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
 from kfp_suite.components.server.serving import serve
 
@@ -19,9 +18,9 @@ def main() -> None:
     parser.add_argument("--http_port", type=int, default=8080)
     parser.add_argument("--grpc_port", type=int, default=8081)
     given = parser.parse_args()
-    served = ServedVersion(given.model_version, load_model(given.model_dir))
+    served = ServedVersion.load(given.model_version, given.model_dir)
     serve(
-        [VersionedModel(given.model_name, served)],
+        {VersionedModel(given.model_name, served): None},
         host="0.0.0.0",  # noqa: S104 - the pod's network is the boundary
         http_port=given.http_port,
         grpc_port=given.grpc_port,

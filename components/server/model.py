@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kserve
@@ -13,9 +16,10 @@ import pyarrow as pa
 from kserve.errors import InvalidInput
 
 from kfp_suite.components.contracts.errors import DataError, InputError
-from kfp_suite.components.contracts.model import Field
+from kfp_suite.components.contracts.model import SAMPLE_REQUEST, Field
 from kfp_suite.components.contracts.tables import ColumnType
-from kfp_suite.components.models.loading import LoadedModel, Prediction
+from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
+from kfp_suite.components.server.batching import Batcher
 from kfp_suite.components.server.records import table_of_columns, table_of_records
 
 VERSION_HEADER = "x-model-version"
@@ -29,12 +33,36 @@ _DATATYPES: dict[ColumnType, str] = {
 }
 
 
+# A call that costs less than this is made where the request is read: a thread costs more.
+_CHEAP_SECONDS = 0.0005
+_FEW_ROWS = 64
+_WARM_UP_CALLS = 10
+
+
 @dataclass(frozen=True)
 class ServedVersion:
-    """A loaded model and the version it is."""
+    """A loaded model and the version it is; `cheap`: a call for a few rows costs little."""
 
     version: str
     model: LoadedModel
+    cheap: bool
+
+    @classmethod
+    def load(cls, version: str, folder: Path, *, verify: bool = True) -> ServedVersion:
+        """Load a Model artifact, and warm it up with its own sample request.
+
+        Raises:
+            As `load_model`.
+        """
+        model = load_model(folder, verify=verify)
+        sample = orjson.loads((folder / SAMPLE_REQUEST).read_bytes())
+        row = _table_of_v1(sample, model.manifest.signature.inputs).slice(0, 1)
+        seconds = []
+        for _ in range(_WARM_UP_CALLS):
+            started = time.monotonic()
+            model.predict(row)
+            seconds.append(time.monotonic() - started)
+        return cls(version, model, min(seconds) < _CHEAP_SECONDS)
 
 
 class VersionedModel(kserve.Model):  # type: ignore[misc]
@@ -48,6 +76,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         super().__init__(name, return_response_headers=True)
         self.enable_latency_logging = False
         self._current = current
+        self._batcher = Batcher()
         self.ready = True
 
     @property
@@ -59,7 +88,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         """Answer with another version from the next request on."""
         self._current = current
 
-    def predict(
+    async def predict(
         self,
         payload: Any,
         headers: dict[str, str] | None = None,
@@ -71,13 +100,8 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
             InvalidInput: HTTP 400: naming the field, what it got and what it takes.
         """
         current = self._current
-        inputs = current.model.manifest.signature.inputs
         try:
-            if isinstance(payload, kserve.InferRequest):
-                table = _table_of_tensors(payload, inputs)
-            else:
-                table = _table_of_v1(payload, inputs)
-            prediction = current.model.predict(table)
+            prediction = await self._predicted(payload, current)
         except InputError as error:
             raise InvalidInput(str(error)) from error
         if response_headers is not None:
@@ -88,6 +112,18 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         if prediction.probabilities is not None:
             answer["probabilities"] = prediction.probabilities.tolist()
         return answer
+
+    async def _predicted(self, payload: Any, current: ServedVersion) -> Prediction:
+        inputs = current.model.manifest.signature.inputs
+        read = _table_of_tensors if isinstance(payload, kserve.InferRequest) else _table_of_v1
+        if _rows_of(payload) > _FEW_ROWS:
+            # Off the event loop: a large request must not hold up the small ones.
+            table = await asyncio.to_thread(read, payload, inputs)
+        else:
+            table = read(payload, inputs)
+            if current.cheap:
+                return current.model.predict(table)
+        return await self._batcher.predict(current.model, table)
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """The signature's inputs, as V2 model metadata."""
@@ -100,6 +136,18 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
 
 def _metadata(field: Field) -> dict[str, Any]:
     return {"name": field.name, "datatype": _DATATYPES[field.type], "shape": [-1, *field.shape]}
+
+
+def _rows_of(payload: Any) -> int:
+    """How many rows a request seems to have, before it is checked."""
+    if isinstance(payload, kserve.InferRequest):
+        return max((tensor.shape[0] for tensor in payload.inputs if tensor.shape), default=0)
+    if isinstance(payload, dict):
+        instances = payload.get("instances") or payload.get("inputs") or ()
+        if isinstance(instances, dict):
+            instances = next(iter(instances.values()), ())
+        return len(instances) if isinstance(instances, (list, tuple)) else 0
+    return len(payload) // 1024 if isinstance(payload, bytes) else 0
 
 
 def _table_of_v1(payload: object, inputs: tuple[Field, ...]) -> pa.Table:

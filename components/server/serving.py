@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+import grpc
 import kserve
 from kserve.model_server import app
+from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
+from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from kserve.protocol.grpc.servicer import InferenceServicer
 
 from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
@@ -62,72 +66,94 @@ class BodyLimit:
         await send({"type": "http.response.body", "body": text.encode()})
 
 
+Newer = Callable[[], ServedVersion | None]
+
+
 class Server(kserve.ModelServer):  # type: ignore[misc]
-    """The KServe server, bound to `host`, that may follow a moving reference."""
+    """The KServe server, bound to `host`, whose models may follow moving references."""
 
-    def __init__(self, host: str, http_port: int, grpc_port: int | None) -> None:
-        super().__init__(
-            http_port=http_port,
-            grpc_port=grpc_port or 0,
-            enable_grpc=grpc_port is not None,
-            grace_period=GRACE_SECONDS,
-        )
-        self._host = host
-        self._follow: Callable[[], ServedVersion | None] | None = None
-        self._model: VersionedModel | None = None
-
-    def follow(self, model: VersionedModel, newer: Callable[[], ServedVersion | None]) -> None:
-        """Ask `newer` now and then, off the event loop, and serve what it gives."""
-        self._model, self._follow = model, newer
+    def __init__(
+        self,
+        host: str,
+        http_port: int,
+        grpc_port: int | None,
+        models: Mapping[VersionedModel, Newer | None],
+    ) -> None:
+        # Its own gRPC server listens on every address.
+        super().__init__(http_port=http_port, enable_grpc=False, grace_period=GRACE_SECONDS)
+        self._host, self._grpc_bound = host, grpc_port
+        self._models = models
 
     async def _serve(self) -> None:
         assert self._rest_server is not None
         self._rest_server.config.host = self._host
-        follower = asyncio.create_task(self._poll())
+        grpc_server = None if self._grpc_bound is None else await self._start_grpc()
+        followers = [
+            asyncio.create_task(_follow(model, newer))
+            for model, newer in self._models.items()
+            if newer is not None
+        ]
         try:
             await super()._serve()
         finally:
-            follower.cancel()
+            for follower in followers:
+                follower.cancel()
+            if grpc_server is not None:
+                await grpc_server.stop(GRACE_SECONDS)
 
-    async def _poll(self) -> None:
-        while self._follow is not None and self._model is not None:
-            await asyncio.sleep(POLL_SECONDS)
-            try:
-                found = await asyncio.to_thread(self._follow)
-            except KfpSuiteError as error:
-                log.warning("still serving version %s: %s", self._model.version, error)
-                continue
-            if found is not None:
-                self._model.replace(found)
-                log.info("now serving version %s", found.version)
+    async def _start_grpc(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            interceptors=(ExceptionToStatusInterceptor(),),
+            options=[
+                ("grpc.max_receive_message_length", MOST_BODY_BYTES),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
+        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
+        server.add_insecure_port(f"{self._host}:{self._grpc_bound}")
+        await server.start()
+        return server
+
+
+async def _follow(model: VersionedModel, newer: Newer) -> None:
+    """Ask `newer` now and then, off the event loop, and serve what it gives."""
+    while True:
+        await asyncio.sleep(POLL_SECONDS)
+        try:
+            found = await asyncio.to_thread(newer)
+        except KfpSuiteError as error:
+            log.warning("%s: still serving version %s: %s", model.name, model.version, error)
+            continue
+        if found is not None:
+            model.replace(found)
+            log.info("%s: now serving version %s", model.name, found.version)
 
 
 def serve(
-    models: list[VersionedModel],
+    models: Mapping[VersionedModel, Newer | None],
     *,
     host: str,
     http_port: int,
     grpc_port: int | None = None,
-    newer: Callable[[], ServedVersion | None] | None = None,
 ) -> None:
     """Serve until a signal.
 
     Args:
-        models: What to serve; each by its name.
-        host: The address to bind HTTP to.
+        models: What to serve, each by its name; and what to ask, every 2 seconds, for a
+            version to replace it with.
+        host: The address to bind to.
         http_port: The port of V1 and V2 over HTTP.
-        grpc_port: The port of V2 over gRPC, on all addresses; None: no gRPC.
-        newer: Asked every 2 seconds for a version to replace the first model's with.
+        grpc_port: The port of V2 over gRPC; None: no gRPC.
 
     Raises:
-        EndpointError: the port is in use.
+        EndpointError: a port is in use.
     """
-    check_port(host, http_port)
+    for port in (http_port, grpc_port):
+        if port is not None:
+            check_port(host, port)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES)
-    server = Server(host, http_port, grpc_port)
-    if newer is not None:
-        server.follow(models[0], newer)
-    server.start(models)
+    Server(host, http_port, grpc_port, models).start(list(models))
 
 
 def check_port(host: str, port: int) -> None:

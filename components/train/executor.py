@@ -24,6 +24,7 @@ from kfp_suite.components.contracts.environment import (
 )
 from kfp_suite.components.contracts.errors import ContractError, ParameterError
 from kfp_suite.components.contracts.model import (
+    SAMPLE_REQUEST,
     Field,
     ModelManifest,
     Recipe,
@@ -43,7 +44,6 @@ from kfp_suite.components.train.fitting import Training, fit_by_module, fit_name
 from kfp_suite.components.train.labels import Target, target_of
 from kfp_suite.components.train.rows import Rows, class_weights, labels_of, read_rows
 
-SAMPLE_REQUEST = "sample_request.json"
 CARD = "MODEL_CARD.md"
 _SAMPLE_ROWS = 2
 _PROOF_ROWS = 65_536

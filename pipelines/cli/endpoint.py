@@ -10,12 +10,11 @@ from typing import Any
 from rich.console import Console
 
 from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.contracts.model import SAMPLE_REQUEST
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.local import LocalRun
 from kfp_suite.pipelines.runs.serving import local_endpoint
-
-SAMPLE_REQUEST = "sample_request.json"
 
 
 def check_endpoint(

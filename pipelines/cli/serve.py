@@ -4,44 +4,41 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from kfp_suite.components.contracts.errors import IntegrityError
+from kfp_suite.components.contracts.errors import IntegrityError, ParameterError
 from kfp_suite.components.kserve.manifests import read_served
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore, parse_reference
 
 if TYPE_CHECKING:
-    from kfp_suite.components.server.model import ServedVersion
+    from kfp_suite.components.server.model import ServedVersion, VersionedModel
 
 LOOPBACK = "127.0.0.1"
 
 
 @click.command("serve")
-@click.argument("reference", metavar="MANIFEST|STORE/MODEL[/VERSION]")
+@click.argument("references", metavar="MANIFEST|STORE/MODEL[/VERSION]...", nargs=-1, required=True)
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
-@click.option("--host", default=LOOPBACK, show_default=True, help="Address to bind HTTP to.")
+@click.option("--host", default=LOOPBACK, show_default=True, help="Address to bind to.")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), help="Serve gRPC, too.")
-def serve(reference: str, port: int, host: str, grpc_port: int | None) -> None:
-    """Serve a published version on this machine, with KServe's own server.
+def serve(references: tuple[str, ...], port: int, host: str, grpc_port: int | None) -> None:
+    """Serve published versions on this machine, with KServe's own server.
 
     An InferenceService manifest, or a model with a version or an alias, is served as it
     is. A model alone is its champion, and follows it: a new champion takes over without a
-    dropped request.
+    dropped request. Several models are served side by side, each by its name.
     """
-    name, models, wanted, digest = _target(reference)
-    number = models.resolve(name, wanted)
-    if digest and models.manifest_digest(name, number) != digest:
-        raise IntegrityError(
-            "the published version is not the one the manifest names",
-            where=reference,
-            got=models.manifest_digest(name, number),
-            expected=digest,
-            fix="deploy the version again",
-        )
+    found = [_find(reference) for reference in references]
+    names = [target.name for target in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ParameterError(f"model '{name}' is there twice", where="kfp-suite serve")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.components.server.model import VersionedModel
     from kfp_suite.components.server.serving import check_port
@@ -49,38 +46,61 @@ def serve(reference: str, port: int, host: str, grpc_port: int | None) -> None:
 
     check_port(host, port)
     with tempfile.TemporaryDirectory(prefix="kfp-suite-serve-") as scratch:
-        model = VersionedModel(name, _load(models, name, number, Path(scratch)))
+        models = {}
+        for target in found:
+            model = VersionedModel(target.name, target.load(target.version, Path(scratch)))
+            models[model] = _newer(target, model, Path(scratch)) if target.follows else None
+            url = f"http://{host}:{port}/v1/models/{target.name}:predict"
+            click.echo(f"{target.name} version {target.version}: {url}")
+        serve_models(models, host=host, http_port=port, grpc_port=grpc_port)
 
-        def newer() -> ServedVersion | None:
-            champion = models.resolve(name)
-            if str(champion) == model.version:
-                return None
-            return _load(models, name, champion, Path(scratch))
 
-        click.echo(f"{name} version {number}: http://{host}:{port}/v1/models/{name}:predict")
-        serve_models(
-            [model],
-            host=host,
-            http_port=port,
-            grpc_port=grpc_port,
-            newer=None if wanted else newer,
+@dataclass(frozen=True)
+class _Target:
+    """A version to serve, of a model that may be followed."""
+
+    models: ModelStore
+    name: str
+    version: int
+    follows: bool
+
+    def load(self, version: int, scratch: Path) -> ServedVersion:
+        from kfp_suite.components.server.model import ServedVersion
+
+        folder = scratch / self.name / str(version)
+        self.models.fetch(self.name, version, folder)
+        return ServedVersion.load(str(version), folder, verify=False)
+
+
+def _newer(
+    target: _Target, model: VersionedModel, scratch: Path
+) -> Callable[[], ServedVersion | None]:
+    def newer() -> ServedVersion | None:
+        champion = target.models.resolve(target.name)
+        return None if str(champion) == model.version else target.load(champion, scratch)
+
+    return newer
+
+
+def _find(reference: str) -> _Target:
+    """What a reference names.
+
+    Raises:
+        IntegrityError: the published version is not the one that a manifest was made for.
+    """
+    if not reference.endswith((".yaml", ".yml")):
+        store, name, wanted = parse_reference(reference)
+        models = ModelStore(open_store(store))
+        return _Target(models, name, models.resolve(name, wanted), follows=not wanted)
+    served = read_served(Path(reference))
+    models = ModelStore(open_store(served.store))
+    found = models.manifest_digest(served.model, served.version)
+    if served.manifest_digest and found != served.manifest_digest:
+        raise IntegrityError(
+            "the published version is not the one the manifest names",
+            where=reference,
+            got=found,
+            expected=served.manifest_digest,
+            fix="deploy the version again",
         )
-
-
-def _target(reference: str) -> tuple[str, ModelStore, str, str]:
-    """Model, store, version or alias ("" to follow the champion) and manifest digest."""
-    if reference.endswith((".yaml", ".yml")):
-        served = read_served(Path(reference))
-        models = ModelStore(open_store(served.store))
-        return served.model, models, str(served.version), served.manifest_digest
-    store, name, wanted = parse_reference(reference)
-    return name, ModelStore(open_store(store)), wanted, ""
-
-
-def _load(models: ModelStore, name: str, number: int, scratch: Path) -> ServedVersion:
-    from kfp_suite.components.models.loading import load_model
-    from kfp_suite.components.server.model import ServedVersion
-
-    folder = scratch / str(number)
-    models.fetch(name, number, folder)
-    return ServedVersion(str(number), load_model(folder, verify=False))
+    return _Target(models, served.model, served.version, follows=False)

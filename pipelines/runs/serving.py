@@ -10,7 +10,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -80,13 +80,16 @@ def free_port() -> int:
 
 
 @contextmanager
-def local_endpoint(reference: str, name: str, port: int | None = None) -> Iterator[Endpoint]:
+def local_endpoint(
+    reference: str, name: str, port: int | None = None, arguments: Sequence[str] = ()
+) -> Iterator[Endpoint]:
     """Serve a manifest or a version in a child process until the block ends.
 
     Args:
         reference: What `kfp-suite serve` takes.
         name: The model's name.
         port: None: a free one.
+        arguments: More of them.
 
     Raises:
         EndpointError: it did not come up; with the last thing it said.
@@ -94,7 +97,7 @@ def local_endpoint(reference: str, name: str, port: int | None = None) -> Iterat
     port = port or free_port()
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(  # noqa: S603 - this command, in a child
-            [sys.executable, "-c", _COMMAND, "serve", reference, "--port", str(port)],
+            [sys.executable, "-c", _COMMAND, "serve", reference, *arguments, "--port", str(port)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -13,10 +13,8 @@ from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
 
-MODEL = "wings"
 
-
-def _publish(models: ModelStore, folder: Path, estimator: str) -> None:
+def _publish(models: ModelStore, name: str, folder: Path, estimator: str) -> None:
     source = folder / "wings.csv"
     source.parent.mkdir(parents=True)
     rows = [
@@ -31,13 +29,19 @@ def _publish(models: ModelStore, folder: Path, estimator: str) -> None:
     ingest(IngestParameters(split=split), pinned, dataset, folder / "preview")
     transform(TransformParameters(label="flies"), dataset, fitted, folder / "report")
     train(TrainParameters(label="flies", estimator=estimator), None, dataset, fitted, model)
-    models.publish(MODEL, model, evaluation={}, run={}, parameters={})
+    models.publish(name, model, evaluation={}, run={}, parameters={})
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     folder = tmp_path_factory.mktemp("serving")
     found = ModelStore(FolderStore(folder / "store"))
-    for number, estimator in enumerate(("hist_gradient_boosting", "logistic_regression"), 1):
-        _publish(found, folder / str(number), estimator)
+    for number, (name, estimator) in enumerate(
+        [
+            ("wings", "hist_gradient_boosting"),
+            ("wings", "logistic_regression"),
+            ("feet", "random_forest"),
+        ]
+    ):
+        _publish(found, name, folder / str(number), estimator)
     return found

@@ -5,11 +5,16 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import grpc
 import httpx
 import pytest
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.serving import Endpoint, free_port, local_endpoint
 
@@ -17,8 +22,15 @@ RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
 
 
 @pytest.fixture(scope="module")
-def endpoint(models: ModelStore) -> Iterator[Endpoint]:
-    with local_endpoint(f"{models.store.uri}/wings/1", "wings") as served:
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def endpoint(models: ModelStore, grpc_port: int) -> Iterator[Endpoint]:
+    uri = models.store.uri
+    arguments = [f"{uri}/feet/1", "--grpc-port", str(grpc_port)]
+    with local_endpoint(f"{uri}/wings/1", "wings", arguments=arguments) as served:
         yield served
 
 
@@ -62,6 +74,83 @@ def test_columns_records_and_v2_say_the_same(endpoint: Endpoint) -> None:
     outputs = {output["name"]: output["data"] for output in v2["outputs"]}
     assert outputs["prediction"] == records["predictions"]
     assert outputs["probabilities"] == records["probabilities"][0]
+
+
+def test_several_models_are_served_by_name(endpoint: Endpoint) -> None:
+    answers = {
+        name: post(endpoint, f"/v1/models/{name}:predict", {"instances": [RECORD]}).json()
+        for name in ("wings", "feet")
+    }
+    assert answers["wings"]["probabilities"] != answers["feet"]["probabilities"]
+    assert httpx.get(f"{endpoint.base}/v2/models").json() == {"models": ["wings", "feet"]}
+
+
+def test_grpc_says_what_http_says(endpoint: Endpoint, grpc_port: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        service = GRPCInferenceServiceStub(channel)
+        found = service.ModelInfer(grpc_request(RECORD))
+        tensors = {output.name: output.contents for output in found.outputs}
+        expected = v1(endpoint, {"instances": [RECORD]}).json()
+        assert found.model_version == "1"
+        assert list(tensors["prediction"].bool_contents) == expected["predictions"]
+        assert list(tensors["probabilities"].fp64_contents) == expected["probabilities"][0]
+        with pytest.raises(grpc.RpcError) as refused:
+            service.ModelInfer(grpc_request({"span": 7, "kindness": "a"}))
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "unknown field 'kindness'; did you mean 'kind'?" in refused.value.details()
+
+
+def grpc_request(record: dict[str, Any]) -> ModelInferRequest:
+    request = ModelInferRequest(model_name="wings")
+    for name, value in record.items():
+        tensor = request.inputs.add(name=name, shape=[1])
+        if isinstance(value, str):
+            tensor.datatype = "BYTES"
+            tensor.contents.bytes_contents.append(value.encode())
+        elif isinstance(value, float):
+            tensor.datatype = "FP64"
+            tensor.contents.fp64_contents.append(value)
+        else:
+            tensor.datatype = "INT64"
+            tensor.contents.int64_contents.append(value)
+    return request
+
+
+def test_a_large_request_does_not_hold_up_a_small_one(endpoint: Endpoint) -> None:
+    large = json.dumps({"instances": [RECORD] * 60_000}).encode()
+    with ThreadPoolExecutor(1) as pool:
+        slow = pool.submit(v1, endpoint, large)
+        waits = []
+        while not slow.done():
+            started = time.monotonic()
+            v1(endpoint, {"instances": [RECORD]})
+            waits.append(time.monotonic() - started)
+        assert len(slow.result().json()["predictions"]) == 60_000
+    assert len(waits) > 1
+
+
+def test_requests_that_arrive_together_are_answered_each_as_alone(endpoint: Endpoint) -> None:
+    records = [{**RECORD, "span": span} for span in range(60)]
+    records[30]["kind"] = 3
+    with ThreadPoolExecutor(16) as pool:
+        together = list(pool.map(lambda r: v1(endpoint, {"instances": [r]}), records))
+    assert [found.status_code for found in together] == [200] * 30 + [400] + [200] * 29
+    alone = [v1(endpoint, {"instances": [record]}).json() for record in records]
+    assert [found.json() for found in together] == alone
+
+
+def test_a_port_in_use_is_said_so(models: ModelStore, endpoint: Endpoint, grpc_port: int) -> None:
+    where = f"{models.store.uri}/wings/1"
+    with (
+        pytest.raises(EndpointError, match=f"port {endpoint.port} cannot be used"),
+        local_endpoint(where, "none", endpoint.port),
+    ):
+        pass
+    with (
+        pytest.raises(EndpointError, match=f"port {grpc_port} cannot be used"),
+        local_endpoint(where, "none", arguments=["--grpc-port", str(grpc_port)]),
+    ):
+        pass
 
 
 def test_null_is_missing_where_the_model_imputes(endpoint: Endpoint) -> None:

@@ -1,0 +1,100 @@
+"""What arrives together is predicted together.
+
+While one batch is worked on, on a thread, the next one gathers: no request waits for a
+timer, and the event loop goes on answering probes and reading requests.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from kfp_suite.components.models.loading import LoadedModel, Prediction
+
+MOST_ROWS = 1024
+"""A batch takes no further request beyond this; one larger request is a batch alone."""
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    model: LoadedModel
+    table: pa.Table
+    answer: asyncio.Future[Prediction]
+
+
+class Batcher:
+    """Gathers the requests of one event loop."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[_Waiting] = deque()
+        self._thread = ThreadPoolExecutor(1, "predict")
+        self._working: asyncio.Task[None] | None = None
+
+    async def predict(self, model: LoadedModel, table: pa.Table) -> Prediction:
+        """`model.predict(table)`, perhaps in one call with other requests.
+
+        Raises:
+            InputError: as `LoadedModel.predict`; for this request only.
+        """
+        answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Waiting(model, table, answer))
+        if self._working is None:
+            self._working = asyncio.create_task(self._work())
+        return await answer
+
+    async def _work(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                batch = self._take()
+                tables = [waiting.table for waiting in batch]
+                found = await loop.run_in_executor(
+                    self._thread, predict_together, batch[0].model, tables
+                )
+                for waiting, result in zip(batch, found, strict=True):
+                    if waiting.answer.cancelled():  # the client went away
+                        continue
+                    if isinstance(result, Prediction):
+                        waiting.answer.set_result(result)
+                    else:
+                        waiting.answer.set_exception(result)
+        finally:
+            self._working = None
+
+    def _take(self) -> list[_Waiting]:
+        batch = [self._waiting.popleft()]
+        rows = batch[0].table.num_rows
+        while self._waiting and self._waiting[0].model is batch[0].model:
+            rows += self._waiting[0].table.num_rows
+            if rows > MOST_ROWS:
+                break
+            batch.append(self._waiting.popleft())
+        return batch
+
+
+def predict_together(
+    model: LoadedModel, tables: Sequence[pa.Table]
+) -> list[Prediction | Exception]:
+    """The prediction of each table, from one call where that can be.
+
+    Where the call fails each table is asked for alone, so that one bad request does not
+    fail the others.
+    """
+    try:
+        whole = model.predict(pa.concat_tables(tables).combine_chunks())
+    except Exception as error:
+        if len(tables) == 1:
+            return [error]
+        return [found for table in tables for found in predict_together(model, [table])]
+    found, start = [], 0
+    for table in tables:
+        rows = slice(start, start + table.num_rows)
+        start += table.num_rows
+        probabilities = None if whole.probabilities is None else whole.probabilities[rows]
+        found.append(Prediction(whole.values[rows], probabilities))
+    return list(found)
