@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from kfp_suite.components.models.loading import LoadedModel, Prediction
 
@@ -32,7 +33,9 @@ class Batcher:
 
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
-        self._thread = ThreadPoolExecutor(1, "predict")
+        # OpenMP's threads cost a small batch more than they bring.
+        self._few = ThreadPoolExecutor(1, "few", initializer=threadpool_limits, initargs=(1,))
+        self._many = ThreadPoolExecutor(1, "many")
         self._working: asyncio.Task[None] | None = None
 
     async def predict(self, model: LoadedModel, table: pa.Table) -> Prediction:
@@ -53,9 +56,8 @@ class Batcher:
             while self._waiting:
                 batch = self._take()
                 tables = [waiting.table for waiting in batch]
-                found = await loop.run_in_executor(
-                    self._thread, predict_together, batch[0].model, tables
-                )
+                thread = self._few if sum(map(len, tables)) <= MOST_ROWS else self._many
+                found = await loop.run_in_executor(thread, predict_together, batch[0].model, tables)
                 for waiting, result in zip(batch, found, strict=True):
                     if waiting.answer.cancelled():  # the client went away
                         continue

@@ -35,7 +35,7 @@ _DATATYPES: dict[ColumnType, str] = {
 
 # A call that costs less than this is made where the request is read: a thread costs more.
 _CHEAP_SECONDS = 0.0005
-_FEW_ROWS = 64
+_FEW_ROWS = 256
 _WARM_UP_CALLS = 10
 
 
