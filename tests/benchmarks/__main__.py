@@ -7,7 +7,7 @@ import sys
 
 from tests.benchmarks.table import Row, render
 
-BENCHMARKS = ("ingest", "overhead")
+BENCHMARKS = ("ingest", "validate", "endpoint", "overhead")
 
 
 def main() -> None:
