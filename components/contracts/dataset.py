@@ -11,19 +11,21 @@ same digest on every machine, for any number of shards or threads.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.digests import check_files, digest_value
 from kfp_suite.components.contracts.errors import MissingError, did_you_mean
 from kfp_suite.components.contracts.manifests import read_manifest
-from kfp_suite.components.contracts.tables import Column, arrow_schema
+from kfp_suite.components.contracts.tables import BLOCK_ROWS, Column, arrow_schema
 
 FORMAT_VERSION = 1
 MANIFEST = "dataset.json"
@@ -122,9 +124,25 @@ class Dataset:
         return [self.path / shard.path for shard in self.manifest.splits[split].shards]
 
     def scan(self, split: str) -> ds.Dataset:
-        """The split as an Arrow dataset, for scans in bounded memory, in row order."""
+        """The split as an Arrow dataset."""
         files = [str(path) for path in self.files(split)]
         return ds.dataset(files, schema=self.schema, format="parquet")
+
+    def batches(
+        self, split: str, columns: list[str] | None = None, rows: int = BLOCK_ROWS
+    ) -> Iterator[pa.RecordBatch]:
+        """The rows of a split, in order, at most `rows` at a time, in bounded memory."""
+        # Not Arrow's scanner, which reads ahead of a slow reader without a bound.
+        for path in self.files(split):
+            with pq.ParquetFile(path) as file:
+                yield from file.iter_batches(rows, columns=columns)
+
+    def head(self, split: str, rows: int, columns: list[str] | None = None) -> pa.Table:
+        """The first rows of a split, without reading the others."""
+        schema = self.schema
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        return pa.Table.from_batches(islice(self.batches(split, columns, rows), 1), schema)
 
     def table(self, split: str, columns: list[str] | None = None) -> pa.Table:
         """The split (or some of its columns) in memory."""

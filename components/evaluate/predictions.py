@@ -150,8 +150,7 @@ def _predict(model: Predictor, rows: LabelledRows) -> tuple[Any, Floats | None]:
     values: list[Any] = []
     probabilities: list[Floats] = []
     start = 0
-    scan = rows.dataset.scan(rows.split)
-    for batch in scan.to_batches(columns=columns, batch_size=BATCH_ROWS):
+    for batch in rows.dataset.batches(rows.split, columns, BATCH_ROWS):
         labelled = rows.labelled[start : start + batch.num_rows]
         start += batch.num_rows
         table = pa.Table.from_batches([batch]).filter(pa.array(labelled))

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
 
+from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.tables import Column
 from kfp_suite.components.features.calendar import Cyclic
 from kfp_suite.components.features.categorical import Hash, OneHot
@@ -31,10 +31,10 @@ FEW_DISTINCT = 32
 HASH_BUCKETS = 64
 
 
-def default_features(scan: ds.Dataset, columns: Sequence[Column]) -> tuple[Feature, ...]:
+def default_features(data: Dataset, columns: Sequence[Column]) -> tuple[Feature, ...]:
     """The default features of `columns`, after one pass over the train split."""
     distinct: dict[str, set[object]] = {column.name: set() for column in columns}
-    for batch in scan.to_batches(columns=list(distinct)):
+    for batch in data.batches("train", list(distinct)):
         for name, seen in distinct.items():
             if len(seen) <= FEW_DISTINCT:
                 seen.update(_some_distinct(batch.column(name)))

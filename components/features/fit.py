@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 
+from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.environment import available_cpus
 from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
-from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.features.bound import outside_domain
 from kfp_suite.components.features.counting import MOST_DISTINCT
 from kfp_suite.components.features.defaults import default_features
@@ -37,13 +36,13 @@ BATCH_ROWS = 65_536
 
 
 def fit(
-    spec: FeatureSpec, scan: ds.Dataset, label: str = "", exclude: Sequence[str] = ()
+    spec: FeatureSpec, data: Dataset, label: str = "", exclude: Sequence[str] = ()
 ) -> FittedTransform:
-    """Fit `spec` on `scan`, the train split.
+    """Fit `spec` on the train split of `data`.
 
     Args:
         spec: From `parse_features`.
-        scan: An Arrow dataset with a canonical schema.
+        data: The dataset; no other split is read.
         label: The label column, which no feature may read.
         exclude: Further columns that no feature may read: weights, keys.
 
@@ -52,7 +51,7 @@ def fit(
         DataError: no rows, an infinity, a null that the spec does not impute, a value
             outside an operation's domain; naming the column.
     """
-    columns = columns_of(scan.schema)
+    columns = data.manifest.columns
     names = [column.name for column in columns]
     if label and label not in names:
         raise ParameterError(f"no column '{label}'", where="label", fix=did_you_mean(label, names))
@@ -66,17 +65,17 @@ def fit(
     if spec.others == "auto":
         named = {name for feature in features for name in feature.columns}
         rest = [c for c in columns if c.name not in named | {label, *exclude}]
-        features += default_features(scan, rest)
+        features += default_features(data, rest)
     if not features:
         raise ParameterError(
             "no features", where="features", fix="name some, or give 'others: auto'"
         )
     program = Program(features, columns, label=label, exclude=exclude)
-    states, rows = _learn(program, scan)
+    states, rows = _learn(program, data)
     return FittedTransform(program, states, label, rows)
 
 
-def _learn(program: Program, scan: ds.Dataset) -> tuple[list[State | None], int]:
+def _learn(program: Program, data: Dataset) -> tuple[list[State | None], int]:
     states: list[State | None] = [None] * len(program.nodes)
     bound: dict[int, Any] = {}
     learners: dict[int, Learner] = {}
@@ -98,7 +97,7 @@ def _learn(program: Program, scan: ds.Dataset) -> tuple[list[State | None], int]
     while first or learners:
         now = [i for i in learners if ready(program.nodes[i])]
         a_pass = _Pass(program, bound, producer, {i: learners[i] for i in now}, check=first)
-        seen = a_pass.run(scan)
+        seen = a_pass.run(data)
         if first:
             rows = seen
             if not rows:
@@ -136,11 +135,11 @@ class _Pass:
             node = program.nodes[i]
             self._by_feature.setdefault(node.feature, []).append((node, learner))
 
-    def run(self, scan: ds.Dataset) -> int:
+    def run(self, data: Dataset) -> int:
         """The number of rows seen."""
         rows = 0
         with ThreadPoolExecutor(available_cpus()) as pool:
-            for batch in scan.to_batches(columns=self._columns, batch_size=BATCH_ROWS):
+            for batch in data.batches("train", self._columns, BATCH_ROWS):
                 if not batch.num_rows:
                     continue
                 work = [self._reader(batch, read) for read in self._reads]

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.reports.page import Page
@@ -35,16 +32,9 @@ def preview_page(dataset: Dataset) -> str:
     if manifest.quarantined:
         page.text(f"{manifest.quarantined} bad rows are in quarantine.")
     page.table(["column", "type"], [[c.name, c.type] for c in manifest.columns], caption="Columns")
-    first = _first_rows(dataset.files("train")[0])
+    first = dataset.head("train", _ROWS)
     page.table(first.column_names, _cells(first), caption="The first rows of train")
     return page.html()
-
-
-def _first_rows(shard: Path) -> pa.Table:
-    # Not `Dataset.scan`, which reads ahead as if all rows were wanted.
-    with pq.ParquetFile(shard) as file:
-        schema = file.schema_arrow
-        return pa.Table.from_batches(islice(file.iter_batches(_ROWS), 1), schema)
 
 
 def _cells(table: pa.Table) -> list[list[Any]]:

@@ -18,6 +18,7 @@ from kfp_suite.components.contracts.tables import TableDigest, columns_of
 from kfp_suite.components.ingest.splitting import SplitRule
 
 _BATCH_ROWS = 131_072
+_ROW_GROUP_ROWS = 131_072
 _IN_FLIGHT = 2
 _SPLIT = "__split"
 
@@ -78,6 +79,8 @@ class _SplitWriter:
         self._shards: list[tuple[str, int]] = []
         self._writer: pq.ParquetWriter | None = None
         self._rows_in_shard = 0
+        self._gathered: list[pa.RecordBatch] = []
+        self._gathered_rows = 0
         (folder / name).mkdir()
 
     def write(self, rows: pa.RecordBatch, chosen: pa.Array) -> None:
@@ -90,9 +93,10 @@ class _SplitWriter:
     def close(self) -> Split:
         """Finish the last shard and describe the split."""
         self._wait()
-        if self._writer is None:
+        self._write_row_group()
+        if self._rows_in_shard or not self._shards:
             self._open_shard()
-        self._close_shard()
+            self._close_shard()
         shards = []
         for path, rows in self._shards:
             file = self._folder / path
@@ -126,27 +130,38 @@ class _SplitWriter:
             digesting.result()
 
     def _write(self, rows: pa.RecordBatch) -> None:
+        """Gather rows to row groups of one size, and those to shards."""
         while rows.num_rows:
-            if self._writer is None:
-                self._open_shard()
-            assert self._writer is not None
-            part = rows.slice(0, self._rows_per_shard - self._rows_in_shard)
-            self._writer.write_batch(part)
-            self._rows_in_shard += part.num_rows
+            left = min(_ROW_GROUP_ROWS, self._rows_per_shard - self._rows_in_shard)
+            part = rows.slice(0, left - self._gathered_rows)
             rows = rows.slice(part.num_rows)
+            self._gathered.append(part)
+            self._gathered_rows += part.num_rows
+            if self._gathered_rows == left:
+                self._write_row_group()
             if self._rows_in_shard == self._rows_per_shard:
                 self._close_shard()
 
+    def _write_row_group(self) -> None:
+        if self._gathered:
+            self._open_shard()
+            assert self._writer is not None
+            self._writer.write_table(pa.Table.from_batches(self._gathered))
+            self._rows_in_shard += self._gathered_rows
+            self._gathered, self._gathered_rows = [], 0
+
     def _open_shard(self) -> None:
+        if self._writer is not None:
+            return
         path = f"{self._name}/part-{len(self._shards):05}.parquet"
         self._writer = pq.ParquetWriter(self._folder / path, self._schema, compression="snappy")
         self._rows_in_shard = 0
         self._shards.append((path, 0))
 
     def _close_shard(self) -> None:
-        if self._writer is None:
-            return
+        assert self._writer is not None
         self._writer.close()
         self._writer = None
         path, _ = self._shards[-1]
         self._shards[-1] = (path, self._rows_in_shard)
+        self._rows_in_shard = 0

@@ -131,7 +131,7 @@ def train(
         proof, types = _write_estimator(estimator, target, training, parameters, folder)
         shutil.copytree(transform, folder / TRANSFORM)
         inputs = [field.name for field in fitted.inputs]
-        sample = data.scan("train").head(_SAMPLE_ROWS, columns=inputs).to_pylist()
+        sample = data.head("train", _SAMPLE_ROWS, inputs).to_pylist()
         write_json(folder / SAMPLE_REQUEST, {"instances": [_record(row) for row in sample]})
         manifest = _manifest(
             folder=folder,

@@ -82,7 +82,7 @@ def read_rows(
     inputs = [field.name for field in transform.inputs]
     matrix = np.empty((int(kept.sum()), len(transform.output_names)), np.float32)
     start = filled = 0
-    for batch in data.scan(split).to_batches(columns=inputs, batch_size=BATCH_ROWS):
+    for batch in data.batches(split, inputs, BATCH_ROWS):
         chosen = kept[start : start + batch.num_rows]
         start += batch.num_rows
         table = pa.Table.from_batches([batch])

@@ -41,7 +41,7 @@ def transform(
     exclude = dict.fromkeys(
         name for name in (*parameters.exclude, parameters.sample_weight) if name
     )
-    fitted = fit(spec, data.scan("train"), parameters.label, tuple(exclude))
+    fitted = fit(spec, data, parameters.label, tuple(exclude))
     page = report_page(fitted, dataset_digest=data.manifest.digest, columns=len(data.schema))
     with whole_folder(output) as folder:
         fitted.save(folder)

@@ -28,6 +28,15 @@ def flights_csv(folder: Path, times: int) -> Path:
     return target
 
 
+def raw_dataset(folder: Path, times: int) -> Path:
+    """The raw flights, `times` over, split by plane."""
+    source = {"uri": str(flights_csv(folder, times)), "null_values": ["NA"]}
+    pinned = {n: pin(n, s) for n, s in parse_sources({"flights": source}).items()}
+    split = {"by": "hash", "key": ["tailnum"], "eval": 0.1, "test": 0.1}
+    ingest(IngestParameters(split=split), pinned, folder / f"raw-{times}", folder / "preview")
+    return folder / f"raw-{times}"
+
+
 def flights_parameters() -> dict[str, Any]:
     """`params/flights.yaml`."""
     text = (files("kfp_suite.pipelines") / "params" / "flights.yaml").read_text()

@@ -12,10 +12,8 @@ import tempfile
 from pathlib import Path
 
 from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
 from tests.benchmarks.child import cost
-from tests.benchmarks.flights import flights_csv
+from tests.benchmarks.flights import raw_dataset
 from tests.benchmarks.table import Row
 
 TIMES = 20
@@ -41,7 +39,7 @@ def run() -> list[Row]:
     """Seconds against the query, and our peak memory at 20x against 5x."""
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
-        small, big = (_dataset(folder, times) for times in (_FEWER, TIMES))
+        small, big = (raw_dataset(folder, times) for times in (_FEWER, TIMES))
         query = folder / "query.sql"
         query.write_text(_figures(big))
         fewer = cost(_OURS, str(small), str(folder / "fewer"))
@@ -66,14 +64,6 @@ def run() -> list[Row]:
             "flat",
         ),
     ]
-
-
-def _dataset(folder: Path, times: int) -> Path:
-    source = {"uri": str(flights_csv(folder, times)), "null_values": ["NA"]}
-    pinned = {n: pin(n, s) for n, s in parse_sources({"flights": source}).items()}
-    split = {"by": "hash", "key": ["tailnum"], "eval": 0.1, "test": 0.1}
-    ingest(IngestParameters(split=split), pinned, folder / f"{times}", folder / "preview")
-    return folder / f"{times}"
 
 
 def _figures(dataset: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 import zipfile
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.dataset import Dataset
+from kfp_suite.components.contracts.dataset import SPLITS, Dataset
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.stores.sources import parse_sources, pin
@@ -54,6 +55,35 @@ def test_every_row_is_in_one_split(tmp_path: Path) -> None:
         "score": "float64",
     }
     data.verify()
+
+
+def test_a_row_goes_where_the_md5_of_its_key_says(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV)
+    split = {"by": "hash", "key": ["name", "id"], "eval": 0.25, "test": 0.25, "salt": "s"}
+    dataset = run(tmp_path, {"t": str(tmp_path / "a.csv")}, split=split)
+    found = {
+        row["id"]: split for split in SPLITS for row in dataset.table(split, ["id"]).to_pylist()
+    }
+
+    def expected(i: int) -> str:
+        key = "\x1f".join(["s", f"vn{i % 5}", f"v{i}"])
+        share = int(hashlib.md5(key.encode()).hexdigest(), 16) / 2**128
+        return "train" if share < 0.5 else "eval" if share < 0.75 else "test"
+
+    assert found == {i: expected(i) for i in range(100)}
+
+
+@pytest.mark.parametrize("rows_per_shard", [7, 1_000])
+def test_shards_hold_as_many_rows_as_asked(rows_per_shard: int, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV)
+    dataset = run(tmp_path, {"t": str(tmp_path / "a.csv")}, rows_per_shard=rows_per_shard)
+    for split in dataset.manifest.splits.values():
+        rows = [shard.rows for shard in split.shards]
+        assert sum(rows) == split.rows
+        assert rows[:-1] == [rows_per_shard] * (len(rows) - 1)
+        assert 0 < rows[-1] <= rows_per_shard
+        files = [pq.read_metadata(dataset.path / shard.path).num_rows for shard in split.shards]
+        assert files == rows
 
 
 def test_the_format_and_the_compression_change_no_digest(tmp_path: Path) -> None:

@@ -42,7 +42,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i in range(600):
         a, b = generator.normal(size=2).round(3)
         late = a + b > 0.3
-        endless = "inf" if i == 5 else a
+        endless = "inf" if i % 50 == 5 else a
         lines.append(
             f"{i},{a},{b if i % 9 else ''},{str(late).lower()},{'xyz'[int(a > 0) + int(b > 0)]},"
             f"{2 * a - b:.4f},1,,{endless},{i % 5},{i % 3}"
