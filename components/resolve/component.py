@@ -24,12 +24,14 @@ def resolve(
 
     Args:
         sources: Name to a URI, or to a mapping with `uri` (a path, pattern or folder,
-            `package://NAME/path`, `gs://` or `s3://`), `format` (csv, jsonl or parquet),
+            `package://NAME/path`, `gs://`, `s3://`, or `postgresql://user@host/name` with
+            a `query`), `format` (csv, jsonl or parquet),
             and for CSV `delimiter`, `header`, `encoding` (utf-8, utf-16 or latin-1),
             `null_values` and `types` (column to int64, float64, bool, string, date or
             timestamp). CSV and JSON Lines may be gzipped or zipped.
         pins: A folder with `pins.json`: the three texts, for people.
-        store: Where versions live: a folder, `gs://…` or `s3://…`; empty for no champion.
+        store: Where versions live, and the rows of a database as they were read: a folder,
+            `gs://…` or `s3://…`; empty for no champion.
         model_name: The model whose champion is pinned.
         module_file: The user's Python module for train: a path, `gs://…` or `s3://…`;
             empty for none.

@@ -35,14 +35,14 @@ def resolve(
     Args:
         sources: Source name to URI or spec.
         module_file: The user's module: a path, gs:// or s3://; "" for none.
-        store: Where versions live; "" for none.
+        store: Where versions live, and the rows of database sources; "" for none.
         model_name: Whose champion to pin.
         output: The folder `pins.json` is written to.
 
     Raises:
         MissingError: a source or the module is not there.
     """
-    pinned = {name: pin(name, spec) for name, spec in parse_sources(sources).items()}
+    pinned = {name: pin(name, spec, store) for name, spec in parse_sources(sources).items()}
     resolved = Resolved(
         sources=sources_to_json(pinned),
         module=pin_file(module_file).to_json() if module_file else "",

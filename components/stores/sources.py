@@ -26,6 +26,7 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.tables import ColumnType
+from kfp_suite.components.stores.databases import is_database, snapshot
 from kfp_suite.components.stores.store import Store, open_store
 
 PACKAGE = "package://"
@@ -49,7 +50,9 @@ class SourceSpec:
 
     Attributes:
         uri: A path, a pattern (`*`, `?`, `**`), a folder, `package://NAME/path` (a file of
-            an installed package), `gs://…` or `s3://…`.
+            an installed package), `gs://…`, `s3://…`, or a database as
+            `postgresql://user@host:5432/name`, its password in PGPASSWORD or PGPASSFILE.
+        query: Of a database: one SELECT in its own dialect.
         format: csv, jsonl or parquet; by the files' suffix where it is not given.
         delimiter: Of CSV: one character; found where it is not given.
         header: Whether a CSV file starts with the column names.
@@ -61,6 +64,7 @@ class SourceSpec:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     uri: str
+    query: str = ""
     format: Format | None = None
     delimiter: str | None = None
     header: bool = True
@@ -91,22 +95,36 @@ def parse_sources(sources: Mapping[str, Any]) -> dict[str, SourceSpec]:
     return parsed
 
 
-def pin(name: str, spec: SourceSpec) -> Source:
+def pin(name: str, spec: SourceSpec, store: str = "") -> Source:
     """Which objects the source names now, and what they hold.
 
     The source's digest covers the objects' content (local files) or generations (stores)
     and how they are read; not their paths.
 
+    Args:
+        name: The source's name.
+        spec: What the user wrote.
+        store: Where the rows of a database are kept.
+
     Raises:
         MissingError: it names no object.
         ParameterError: the format cannot be told from the names.
+        As `databases.snapshot`.
     """
     where = f"sources.{name}"
-    options = {k: v for k, v in asdict(spec).items() if k not in ("uri", "format")}
-    objects = _remote(spec.uri, where) if spec.uri.startswith(REMOTE) else _local(spec.uri, where)
+    if is_database(spec.uri):
+        objects: tuple[SourceObject, ...] = (snapshot(spec.uri, spec.query, store, where),)
+    elif spec.query:
+        raise ParameterError("files have no query", where=f"{where}.query", fix="use `sql`")
+    elif spec.uri.startswith(REMOTE):
+        objects = _remote(spec.uri, where)
+    else:
+        objects = _local(spec.uri, where)
     file_format = spec.format or _format(objects, where)
+    options = {k: v for k, v in asdict(spec).items() if k not in ("uri", "format")}
+    reading = {k: v for k, v in options.items() if k != "query"}
     content = [[o.digest, o.generation, o.bytes] for o in objects]
-    digest = digest_value({"format": file_format, "options": options, "objects": content})
+    digest = digest_value({"format": file_format, "options": reading, "objects": content})
     return Source(spec.uri, file_format, digest, objects, options)
 
 

@@ -85,6 +85,7 @@ def reproduce(
 def _sources(
     recipe: Recipe, moved: Mapping[str, str]
 ) -> tuple[dict[str, Source], list[Difference]]:
+    from kfp_suite.components.stores.databases import is_database
     from kfp_suite.components.stores.sources import pin, spec_of
 
     for name in moved:
@@ -96,7 +97,10 @@ def _sources(
     for name, source in recipe.sources.items():
         spec = spec_of(source)
         if name in moved:
-            spec = replace(spec, uri=moved[name])
+            spec = replace(spec, uri=moved[name], query="")
+        if is_database(spec.uri):  # its rows are in the store; the database has moved on
+            found[name] = source
+            continue
         try:
             found[name] = pin(name, spec)
         except InputError as error:
