@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
-import skops.io
 from pydantic import Field
 
 from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
@@ -128,7 +127,7 @@ class LearnTransformer:
         archive = skops_archive.dumps(self._transformer)
         return {
             "outputs": self._output_names(width),
-            "types": sorted(skops.io.get_untrusted_types(data=archive)),
+            "types": skops_archive.types_to_trust(archive),
             "skops": archive,
         }
 
@@ -181,7 +180,7 @@ class Transformed:
         self._outputs: list[str] = list(state["outputs"])
         import_transformer(spec.path, spec.path)
         # These types were recorded by us, next to the digest of the archive.
-        self._transformer = skops.io.loads(state["skops"], trusted=state["types"])
+        self._transformer = skops_archive.loads(state["skops"], state["types"])
 
     def names(self, name: str) -> list[str]:
         return self._outputs

@@ -2,6 +2,9 @@
 
 skops names parts by memory address and stamps them with the time. Here parts are numbered
 in the order in which the schema mentions them, and carry a fixed date.
+
+skops takes a second to import, all of scikit-learn with it; a model that is served as a
+graph needs neither.
 """
 
 from __future__ import annotations
@@ -9,9 +12,8 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Sequence
 from typing import Any
-
-import skops.io
 
 _SCHEMA = "schema.json"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -19,6 +21,8 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def dumps(value: object) -> bytes:
     """`value` as a skops archive; equal values give equal bytes."""
+    import skops.io
+
     with zipfile.ZipFile(io.BytesIO(skops.io.dumps(value))) as archive:
         schema = json.loads(archive.read(_SCHEMA))
         parts = {name: archive.read(name) for name in archive.namelist() if name != _SCHEMA}
@@ -31,6 +35,24 @@ def dumps(value: object) -> bytes:
             archive.writestr(_entry(name), renamed[name])
         archive.writestr(_entry(_SCHEMA), json.dumps(schema, sort_keys=True, indent=1))
     return buffer.getvalue()
+
+
+def loads(archive: bytes, trusted: Sequence[str]) -> Any:
+    """The value of an archive.
+
+    Raises:
+        Exception: of any kind, where it holds a type that is not `trusted`, or cannot be read.
+    """
+    import skops.io
+
+    return skops.io.loads(archive, trusted=list(trusted))
+
+
+def types_to_trust(archive: bytes) -> list[str]:
+    """The types that `loads` has to be told to trust, sorted."""
+    import skops.io
+
+    return sorted(skops.io.get_untrusted_types(data=archive))
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

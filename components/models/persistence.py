@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import skops.io
-
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import ContractError, ParameterError
 from kfp_suite.components.features import skops_archive
@@ -29,8 +27,8 @@ def save_estimator(estimator: Any, folder: Path) -> list[str]:
     """
     try:
         archive = skops_archive.dumps(estimator)
-        types = sorted(skops.io.get_untrusted_types(data=archive))
-        skops.io.loads(archive, trusted=types)
+        types = skops_archive.types_to_trust(archive)
+        skops_archive.loads(archive, types)
     except Exception as error:
         raise ParameterError(
             f"{type(estimator).__name__} cannot be saved without pickle",
@@ -55,7 +53,7 @@ def load_estimator(folder: Path, trusted: Sequence[str]) -> Any:
     """
     path = folder / ESTIMATOR
     try:
-        return skops.io.load(path, trusted=list(trusted))
+        return skops_archive.loads(path.read_bytes(), trusted)
     except Exception as error:
         raise ContractError(
             "the estimator cannot be loaded",

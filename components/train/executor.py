@@ -33,10 +33,11 @@ from kfp_suite.components.contracts.model import (
     write_model_manifest,
 )
 from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.models.conversion import Proof, save_if_equal
 from kfp_suite.components.models.estimators import framework_of
 from kfp_suite.components.models.loading import DEFAULT_THRESHOLD, TRANSFORM, FittedEstimator
 from kfp_suite.components.models.modules import MODULE, import_module
-from kfp_suite.components.models.onnx import ONNX, Proof, save_if_equal
+from kfp_suite.components.models.onnx import ONNX
 from kfp_suite.components.models.persistence import ESTIMATOR, save_estimator
 from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.card import model_card
