@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +31,16 @@ def pretty_json(value: Any) -> bytes:
 def write_file(path: Path, content: bytes) -> None:
     """Write `path` whole or not at all: a sibling first, then a rename.
 
+    The sibling `.<name>.partial` that a kill leaves is written over by the next try: so a
+    path has one writer at a time.
+
     Raises:
         StoreError: the folder is not writable or the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
+    partial = path.with_name(f".{path.name}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "xb") as file:
+        with open(partial, "wb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

@@ -76,7 +76,8 @@ def push(parameters: PushParameters, model: Path, evaluation: Path, output: Path
             folder / PUSHED,
             {
                 "format_version": FORMAT_VERSION,
-                **asdict(published),
+                # Not `created`: a retried push says the same as the first.
+                **{k: v for k, v in asdict(published).items() if k != "created"},
                 "store": parameters.store,
                 "model_uri": models.model_uri(manifest),
             },

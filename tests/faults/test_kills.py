@@ -1,0 +1,42 @@
+"""A step killed at any point, then run again, leaves what one run leaves, and no more."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.faults.steps import STEPS, write_source
+
+KILLS = 6
+
+
+@pytest.fixture(scope="module")
+def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs of every step, each made from those before."""
+    folder = tmp_path_factory.mktemp("inputs")
+    write_source(folder)
+    for run in STEPS.values():
+        run(folder, folder)
+    return folder
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_step_is_made_whole_by_the_next_try(
+    step: str, inputs: Path, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.faults.killing", step, inputs, tmp_path, str(KILLS)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["changes"] >= 3
+    assert len(found["again"]) >= min(KILLS, found["changes"])
+    for place, files in found["again"].items():
+        assert files == found["expected"], f"killed before change {place}"
