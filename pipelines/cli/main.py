@@ -9,7 +9,7 @@ import traceback
 
 import click
 
-from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError
+from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError, store_error
 
 # name: (module, one line for --help)
 COMMANDS = {
@@ -71,6 +71,12 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except OSError as error:
+        if os.environ.get(DEBUG_VARIABLE):
+            traceback.print_exc()
+        refused = store_error(error, error.filename)
+        print(f"error: {refused}", file=sys.stderr)
+        code = refused.exit_code
     except Exception as error:
         if os.environ.get(DEBUG_VARIABLE):
             traceback.print_exc()

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.digests import digest_file
-from tests.faults.steps import STEPS
+from tests.steps import STEPS
 
 _CHANGES = frozenset({"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"})
 

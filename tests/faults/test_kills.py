@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.steps import STEPS, write_source
+from tests.steps import STEPS, write_source
 
 KILLS = 6
 
