@@ -14,6 +14,7 @@ from pydantic import TypeAdapter, ValidationError
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 
 T = TypeVar("T")
+_UNKNOWN = ("unexpected_keyword_argument", "extra_forbidden")
 
 
 def parse(cls: type[T], value: object, where: str) -> T:
@@ -33,9 +34,10 @@ def parse(cls: type[T], value: object, where: str) -> T:
     try:
         return TypeAdapter(cls).validate_python(value)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A misspelt key is also a missing one: its near miss says more.
+        first = min(error.errors(), key=lambda found: found["type"] not in _UNKNOWN)
         path = ".".join(str(part) for part in first["loc"])
-        if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        if first["type"] in _UNKNOWN:
             known = _known_keys(cls, first["loc"][:-1])
             raise ParameterError(
                 f"unknown key '{first['loc'][-1]}'",

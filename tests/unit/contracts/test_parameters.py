@@ -33,7 +33,8 @@ def test_floats_of_kfp_become_the_declared_integers() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"nam": "x"}, "spec: missing key 'name'"),
+        ({}, "spec: missing key 'name'"),
+        ({"nam": "x"}, "spec: unknown key 'nam'; did you mean 'name'?"),
         ({"name": "x", "knd": "a"}, "spec: unknown key 'knd'; did you mean 'kind'?"),
         (
             {"name": "x", "inner": {"widht": 1}},
