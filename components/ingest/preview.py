@@ -15,7 +15,9 @@ _ROWS = 10
 def preview_page(dataset: Dataset) -> str:
     """One self-contained HTML document."""
     manifest = dataset.manifest
-    page = Page("Dataset", manifest.digest)
+    rows = sum(split.rows for split in manifest.splits.values())
+    page = Page("Dataset", f"{rows:,} rows, {len(manifest.columns)} columns")
+    page.facts({"Digest": manifest.digest, "Bad rows in quarantine": manifest.quarantined})
     page.table(
         ["split", "rows", "shards", "bytes"],
         [[name, s.rows, len(s.shards), s.bytes] for name, s in manifest.splits.items()],
@@ -29,8 +31,6 @@ def preview_page(dataset: Dataset) -> str:
         ],
         caption="Sources",
     )
-    if manifest.quarantined:
-        page.text(f"{manifest.quarantined} bad rows are in quarantine.")
     page.table(["column", "type"], [[c.name, c.type] for c in manifest.columns], caption="Columns")
     first = dataset.head("train", _ROWS)
     page.table(first.column_names, _cells(first), caption="The first rows of train")

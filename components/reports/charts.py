@@ -129,7 +129,7 @@ def histogram(
 
 def spark(counts: Sequence[float], title: str = "distribution") -> Markup:
     """A histogram of a table cell's size."""
-    width, height = 120.0, 28.0
+    width, height = 96.0, 28.0
     drawing = Drawing(width, height, title)
     top = max((c for c in counts if is_number(c)), default=0) or 1
     step = width / max(1, len(counts))

@@ -207,8 +207,17 @@ def _cell(value: Cell) -> Markup:
         return value
     if isinstance(value, str):
         short = short_digest(value)
-        return Markup('<code title="{}">{}</code>').format(value, short) if short else _text(value)
+        return (
+            Markup('<code title="{}">{}</code>').format(value, short)
+            if short
+            else _breakable(_text(value))
+        )
     return escape(number(value))
+
+
+def _breakable(text: Markup) -> Markup:
+    """`text`, whose long names may go on in the next line after an underscore."""
+    return text.replace("_", Markup("_<wbr>"))
 
 
 def _is_numeric(column: Sequence[Cell]) -> bool:

@@ -156,7 +156,8 @@ def shown(value: float | str | None, kind: ColumnType) -> str:
         return "true" if value else "false"
     if kind in ("date", "timestamp") and math.isfinite(value):
         count = int(value)
-        return str(np.datetime64(count, "D") if kind == "date" else np.datetime64(count, "us"))
+        moment = np.datetime64(count, "D" if kind == "date" else "us")
+        return str(moment).removesuffix(".000000").replace("T", " ")
     if kind in ("int64", "bool") and math.isfinite(value) and float(value).is_integer():
         return str(int(value))
     return f"{value:.10g}"
