@@ -21,9 +21,10 @@ from kfp_suite.components.contracts.dataset import (
 )
 from kfp_suite.components.contracts.errors import DataError, ParameterError
 from kfp_suite.components.contracts.tables import columns_of
+from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
 from kfp_suite.components.ingest.preview import preview_page
 from kfp_suite.components.ingest.query import canonical_query, checked_query, one_line
-from kfp_suite.components.ingest.reading import BadRow, add_view, bad_rows
+from kfp_suite.components.ingest.reading import add_view
 from kfp_suite.components.ingest.splitting import parse_split
 from kfp_suite.components.ingest.writing import write_splits
 from kfp_suite.components.stores.sources import materialize, sources_to_json
@@ -92,17 +93,18 @@ def ingest(
         work.mkdir()
         connection = _connect(work, parameters.memory_limit)
         files: dict[str, list[Path]] = {}
+        rejected: list[BadRow] = []
         try:
             for name, source in sources.items():
                 files[name] = materialize(name, source, work / name)
-                add_view(connection, name, source, files[name], work)
+                rejected += add_view(connection, name, source, files[name], work)
             query = checked_query(connection, parameters.sql, list(sources))
             _lock(connection, [f for named in files.values() for f in named], work)
             selection, schema = canonical_query(connection, query, ordered=bool(parameters.sql))
             written = write_splits(
                 connection, selection, schema, split, folder, parameters.rows_per_shard
             )
-            rejected = bad_rows(connection, sources, files)
+            rejected += rejected_rows(connection, sources, files)
         except duckdb.Error as error:
             raise DataError(
                 one_line(error), where="sql" if parameters.sql else f"sources.{next(iter(sources))}"

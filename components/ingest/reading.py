@@ -1,4 +1,4 @@
-"""Files of a source as a DuckDB view, and the rows that could not be read."""
+"""Files of a source as a DuckDB view; what makes them unreadable is told first."""
 
 from __future__ import annotations
 
@@ -6,32 +6,18 @@ import csv
 import gzip
 import io
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.dataset import Source
-from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.errors import DataError, did_you_mean
+from kfp_suite.components.ingest.bad_rows import BadRow, plain
+from kfp_suite.components.ingest.json_lines import separate
 from kfp_suite.components.ingest.query import SQL_TYPES, one_line
 from kfp_suite.components.stores.sources import SourceSpec, spec_of
-
-
-@dataclass(frozen=True)
-class BadRow:
-    """A row that could not be read: where it is, why, and its text."""
-
-    source: str
-    file: str
-    line: int
-    column: str | None
-    reason: str
-    text: str
-    fix: str
 
 
 def add_view(
@@ -40,8 +26,11 @@ def add_view(
     source: Source,
     files: list[Path],
     work: Path,
-) -> None:
+) -> list[BadRow]:
     """Make the files of a source readable as the view `name`.
+
+    Returns:
+        The lines of JSON that are left out; rejected rows of CSV are known once it was read.
 
     Raises:
         DataError: an empty or truncated file, files with different columns, a column
@@ -51,81 +40,24 @@ def add_view(
     for path in files:
         if path.stat().st_size == 0:
             raise DataError("the file is empty", where=f"sources.{name}: {path}")
-    plain = [part for path in files for part in _unzipped(name, path, work / f"{name}.unzipped")]
-    listed = "[" + ", ".join(_text(str(path)) for path in plain) + "]"
+    plain_files = [
+        part for path in files for part in _unzipped(name, path, work / f"{name}.unzipped")
+    ]
+    listed = "[" + ", ".join(_text(str(path)) for path in plain_files) + "]"
     match source.format:
         case "parquet":
-            _check_parquet(name, plain)
+            _check_parquet(name, plain_files)
             relation = f"read_parquet({listed})"
         case "jsonl":
-            relation = (
-                f"read_json({listed}, format='newline_delimited', sample_size=-1, "
-                f"union_by_name=true{_json_types(spec)})"
-            )
+            return _add_json_view(connection, name, spec, plain_files, work)
         case _:
-            _check_headers(name, plain, spec)
+            _check_headers(name, plain_files, spec)
             relation = f"read_csv({listed}, {_csv_options(name, spec)})"
     try:
         connection.execute(f'CREATE VIEW "{name}" AS SELECT * FROM {relation}')
     except duckdb.Error as error:
-        raise DataError(one_line(error), where=f"sources.{name}: {plain[0]}") from error
-
-
-def bad_rows(
-    connection: duckdb.DuckDBPyConnection,
-    sources: Mapping[str, Source],
-    files: Mapping[str, list[Path]],
-) -> list[BadRow]:
-    """The rows that reading left out, by source, file and line; each once."""
-    found = []
-    tables = {
-        row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
-    }
-    for name in sources:
-        if f"rejects_{name}" not in tables:
-            continue
-        rows = connection.execute(
-            f"""
-            SELECT DISTINCT ON (s.file_path, r.line_byte_position)
-                s.file_path, r.line_byte_position, r.column_name, r.error_type::VARCHAR,
-                r.error_message, r.csv_line
-            FROM "rejects_{name}" r JOIN "scans_{name}" s USING (scan_id, file_id)
-            ORDER BY s.file_path, r.line_byte_position, r.column_idx
-            """
-        ).fetchall()
-        for path, group in _by_file(rows).items():
-            lines = _line_numbers(Path(path), [row[1] for row in group])
-            for (_, _, column, kind, message, text), line in zip(group, lines, strict=True):
-                found.append(
-                    BadRow(
-                        source=name,
-                        file=_name_of(path, files[name]),
-                        line=line,
-                        column=column,
-                        reason=_reason(kind, message, column),
-                        text=text or "",
-                        fix=_fix(name, kind, column),
-                    )
-                )
-    return found
-
-
-def _reason(kind: str, message: str, column: str | None) -> str:
-    words = " ".join(message.split())
-    if kind == "CAST":
-        return words.removeprefix(f'Error when converting column "{column}". ')
-    return words[0].lower() + words[1:].rstrip(".")
-
-
-def _fix(name: str, kind: str, column: str | None) -> str:
-    if kind == "INVALID ENCODING":
-        return f"give the file's encoding: sources.{name}.encoding: latin-1"
-    if kind == "CAST":
-        return (
-            f"mend the row, set on_bad_rows: quarantine, or give the column's type: "
-            f"sources.{name}.types.{column}: string"
-        )
-    return "mend the row, or set on_bad_rows: quarantine with a max_bad_fraction"
+        raise DataError(one_line(error), where=f"sources.{name}: {plain_files[0]}") from error
+    return []
 
 
 def _csv_options(name: str, spec: SourceSpec) -> str:
@@ -147,11 +79,75 @@ def _csv_options(name: str, spec: SourceSpec) -> str:
     return ", ".join(options)
 
 
-def _json_types(spec: SourceSpec) -> str:
-    if not spec.types:
-        return ""
-    types = ", ".join(f"{_text(c)}: {_text(SQL_TYPES[t])}" for c, t in spec.types.items())
-    return f", columns={{{types}}}"
+def _add_json_view(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    spec: SourceSpec,
+    files: list[Path],
+    work: Path,
+) -> list[BadRow]:
+    bad: list[BadRow] = []
+    try:
+        fits = _create_json_view(connection, name, spec, files)
+    except duckdb.InvalidInputException:
+        fits = False
+    if not fits:
+        sound = [work / f"{name}.sound" / f"{i:05}.jsonl" for i in range(len(files))]
+        for path, target in zip(files, sound, strict=True):
+            bad += separate(name, path, spec.types, target)
+        if bad and all(target.stat().st_size == 0 for target in sound):
+            raise DataError(
+                "no line can be read",
+                where=f"{bad[0].file}:{bad[0].line}",
+                got=bad[0].text,
+                expected="a JSON object a line",
+            )
+        files = sound
+    try:
+        if not fits:
+            _create_json_view(connection, name, spec, files)
+    except duckdb.Error as error:
+        raise DataError(one_line(error), where=f"sources.{name}: {files[0]}") from error
+    return bad
+
+
+def _create_json_view(
+    connection: duckdb.DuckDBPyConnection, name: str, spec: SourceSpec, files: list[Path]
+) -> bool:
+    """Create the view `name`; False where a value is not of the type that was given.
+
+    Types are inferred from every line, so that a rare value is not a surprise.
+    """
+    listed = "[" + ", ".join(_text(str(path)) for path in files) + "]"
+    relation = (
+        f"read_json({listed}, format='newline_delimited', sample_size=-1, union_by_name=true)"
+    )
+    known = [row[0] for row in connection.execute(f"DESCRIBE FROM {relation}").fetchall()]
+    for column in spec.types:
+        if column not in known:
+            raise DataError(
+                f"no column '{column}'",
+                where=f"sources.{name}.types",
+                fix=did_you_mean(column, known),
+            )
+    casts = {_identifier(column): SQL_TYPES[kind] for column, kind in spec.types.items()}
+    replaced = ", ".join(f"CAST({c} AS {kind}) AS {c}" for c, kind in casts.items())
+    connection.execute(
+        f'CREATE OR REPLACE VIEW "{name}" AS SELECT *'
+        + (f" REPLACE ({replaced})" if casts else "")
+        + f" FROM {relation}"
+    )
+    misfits = " OR ".join(
+        f"({c} IS NOT NULL AND TRY_CAST({c} AS {kind}) IS NULL)" for c, kind in casts.items()
+    )
+    if not misfits:
+        return True
+    found = connection.execute(f"SELECT 1 FROM {relation} WHERE {misfits} LIMIT 1").fetchone()
+    return found is None
+
+
+def _identifier(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _text(value: str) -> str:
@@ -223,7 +219,7 @@ def _check_headers(name: str, files: list[Path], spec: SourceSpec) -> None:
 
 
 def _header(path: Path, spec: SourceSpec) -> list[str]:
-    with _plain(path) as raw, io.TextIOWrapper(raw, spec.encoding, errors="replace") as file:
+    with plain(path) as raw, io.TextIOWrapper(raw, spec.encoding, errors="replace") as file:
         line = file.readline()
         delimiter = spec.delimiter or max(",\t;|", key=line.count)
         return next(csv.reader([line], delimiter=delimiter), [])
@@ -253,46 +249,3 @@ def _check_parquet(name: str, files: list[Path]) -> None:
 
 def _described(schema: pa.Schema) -> str:
     return ", ".join(f"{field.name}: {field.type}" for field in schema)
-
-
-def _plain(path: Path) -> BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")  # type: ignore[return-value]
-
-
-def _by_file(rows: list[Any]) -> dict[str, list[Any]]:
-    grouped: dict[str, list[tuple[object, ...]]] = {}
-    for row in rows:
-        grouped.setdefault(str(row[0]), []).append(row)
-    return grouped
-
-
-def _line_numbers(path: Path, positions: list[object]) -> list[int]:
-    """The line of each byte position (from 1, ascending), in one pass.
-
-    DuckDB counts records, which are not lines where a quoted value holds a line break.
-    """
-    numbers = []
-    line, read = 1, 0
-    with _plain(path) as file:
-        for position in positions:
-            remaining = int(str(position)) - 1 - read
-            while remaining > 0:
-                block = file.read(min(remaining, 1 << 20))
-                if not block:
-                    break
-                line += block.count(b"\n")
-                read += len(block)
-                remaining -= len(block)
-            numbers.append(line)
-    return numbers
-
-
-def _name_of(path: str, files: list[Path]) -> str:
-    """The user's name for a file: a zip's member is known by its archive too."""
-    found = Path(path)
-    for file in files:
-        if file == found:
-            return str(file)
-        if file.suffix == ".zip" and found.parent.name == file.stem:
-            return f"{file}/{found.name[6:]}"
-    return path

@@ -220,3 +220,51 @@ def test_a_file_that_changed_since_it_was_pinned_is_refused(tmp_path: Path) -> N
     with pytest.raises(KfpSuiteError, match="the file changed since it was resolved"):
         ingest(IngestParameters(split=HASH), pinned, tmp_path / "dataset", tmp_path / "preview")
     assert not (tmp_path / "dataset").exists()
+
+
+JSON_LINES = (
+    '{"id": 1, "a": 1}\n{"id": 2, "a":\n\n[3]\n{"id": 4, "a": "seven"}\n{"id": 5, "a": 5}\n'
+)
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_bad_lines_of_json_are_kept_with_file_line_and_reason(name: str, tmp_path: Path) -> None:
+    content = JSON_LINES.encode()
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    source = {"uri": str(tmp_path / name), "types": {"a": "int64"}}
+    split = {"by": "hash", "key": ["id"], "eval": 0, "test": 0}
+    more = {"on_bad_rows": "quarantine", "max_bad_fraction": 0.7, "split": split}
+    dataset = run(tmp_path, {"t": source}, **more)
+    assert dataset.table("train").to_pylist() == [{"id": 1, "a": 1}, {"id": 5, "a": 5}]
+    assert dataset.manifest.quarantined == 3
+    kept = (dataset.path / "quarantine" / "t.jsonl").read_text().splitlines()
+    assert [(row["line"], row["column"], row["reason"]) for row in map(json.loads, kept)] == [
+        (2, None, "not JSON: unexpected end of data"),
+        (4, None, "not an object"),
+        (5, "a", "'a' is not of type int64"),
+    ]
+
+
+def test_a_bad_line_of_json_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(JSON_LINES)
+    source = {"uri": str(tmp_path / "a.jsonl"), "types": {"a": "int64"}}
+    assert fails(tmp_path, {"t": source}) == (
+        "FOLDER/a.jsonl:2: not JSON: unexpected end of data (3 bad rows, 60.00%); "
+        'got {"id": 2, "a":; expected none (on_bad_rows is fail); '
+        "mend the row, or set on_bad_rows: quarantine with a max_bad_fraction"
+    )
+    (tmp_path / "b.jsonl").write_text("not json\n")
+    assert "no line can be read; got not json" in fails(tmp_path, {"t": str(tmp_path / "b.jsonl")})
+
+
+def test_a_type_of_json_leaves_the_other_columns(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"id": 1, "zip": 2139}\n{"id": 2, "zip": 10001}\n')
+    source = {"uri": str(tmp_path / "a.jsonl"), "types": {"zip": "string"}}
+    split = {"by": "hash", "key": ["id"], "eval": 0, "test": 0}
+    dataset = run(tmp_path, {"t": source}, split=split)
+    assert dataset.table("train").to_pylist() == [
+        {"id": 1, "zip": "2139"},
+        {"id": 2, "zip": "10001"},
+    ]
+    wrong = {"uri": str(tmp_path / "a.jsonl"), "types": {"zipp": "string"}}
+    assert "no column 'zipp'; did you mean 'zip'?" in fails(tmp_path / "b", {"t": wrong})
