@@ -40,6 +40,7 @@ def train_and_deploy(
     sample_weight: str = "",
     early_stopping: int = 0,
     threshold: float = 0.5,
+    calibration: str = "",
     seed: int = 0,
     thresholds: dict = {},
     slices: list = [],
@@ -74,6 +75,7 @@ def train_and_deploy(
         early_stopping: Rounds without a better score on eval before it stops; 0: off.
         threshold: The probability from which the second of two classes is predicted.
         seed: The seed of training and of the bootstrap.
+        calibration: `isotonic` or `sigmoid` corrects the probabilities on eval; empty: as is.
         thresholds: What a model must reach to be blessed, by metric; see evaluate.
         slices: Columns whose values are measured apart.
         comparison: What is asked against the champion; see evaluate.
@@ -128,6 +130,7 @@ def train_and_deploy(
                 sample_weight=sample_weight,
                 early_stopping=early_stopping,
                 threshold=threshold,
+                calibration=calibration,
                 seed=seed,
             )
             trained.set_cpu_request("2").set_memory_request("4Gi").set_memory_limit("8Gi")

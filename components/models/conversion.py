@@ -18,6 +18,7 @@ from skl2onnx.common.data_types import FloatTensorType
 
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.model import Task
+from kfp_suite.components.models.calibration import Calibration
 from kfp_suite.components.models.estimators import framework_of
 from kfp_suite.components.models.onnx import INPUT, ONNX, OnnxEstimator, decide
 
@@ -68,7 +69,13 @@ def convert(estimator: Any, task: Task, features: int) -> bytes:
 
 
 def save_if_equal(
-    estimator: Any, task: Task, matrix: Any, expected: Any, threshold: float, folder: Path
+    estimator: Any,
+    task: Task,
+    matrix: Any,
+    expected: Any,
+    threshold: float,
+    folder: Path,
+    calibration: Calibration | None = None,
 ) -> Proof:
     """Convert, compare on real rows, and write `estimator.onnx` only if it is the same.
 
@@ -82,6 +89,7 @@ def save_if_equal(
         expected: What the estimator says of them.
         threshold: The decision threshold of a binary model.
         folder: Where the graph is written.
+        calibration: What corrects the probabilities before classes are decided.
     """
     try:
         graph = convert(estimator, task, matrix.shape[1])
@@ -94,7 +102,16 @@ def save_if_equal(
     difference = float(np.max(np.abs(got - expected) / scale)) if len(matrix) else 0.0
     if not difference <= TOLERANCE:
         return Proof(False, "other values", len(matrix), difference)
-    if task != "regression" and (decide(got, threshold) != decide(expected, threshold)).any():
+    if (
+        task != "regression"
+        and (
+            _decided(got, threshold, calibration) != _decided(expected, threshold, calibration)
+        ).any()
+    ):
         return Proof(False, "other classes", len(matrix), difference)
     write_file(folder / ONNX, graph)
     return Proof(True, "", len(matrix), difference)
+
+
+def _decided(scores: Any, threshold: float, calibration: Calibration | None) -> Any:
+    return decide(scores if calibration is None else calibration.apply(scores), threshold)

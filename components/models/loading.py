@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from kfp_suite.components.contracts.model import ModelManifest, read_model
 from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.models.calibration import CALIBRATION, Calibration, load_calibration
 from kfp_suite.components.models.modules import MODULE, import_module
 from kfp_suite.components.models.onnx import ONNX, OnnxEstimator, decide
 from kfp_suite.components.models.persistence import load_estimator
@@ -35,10 +36,17 @@ class Prediction:
 class LoadedModel:
     """A model that predicts, as it was trained: transform and estimator together."""
 
-    def __init__(self, manifest: ModelManifest, transform: FittedTransform, scorer: Any) -> None:
+    def __init__(
+        self,
+        manifest: ModelManifest,
+        transform: FittedTransform,
+        scorer: Any,
+        calibration: Calibration | None = None,
+    ) -> None:
         self.manifest = manifest
         self.transform = transform
         self._scorer = scorer
+        self._calibration = calibration
 
     def predict(self, table: pa.Table) -> Prediction:
         """Predict raw rows.
@@ -55,6 +63,8 @@ class LoadedModel:
             return Prediction(np.asarray(scores, dtype=np.float64))
         if scores.ndim == 1:  # class positions: the estimator has no probabilities
             return Prediction(self._classes[scores])
+        if self._calibration is not None:
+            scores = self._calibration.apply(scores)
         return Prediction(self._classes[decide(scores, self._threshold)], scores)
 
     @cached_property
@@ -99,9 +109,12 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
     if verify:
         model.verify()
     transform = FittedTransform.load(folder / TRANSFORM)
+    calibration = load_calibration(folder) if CALIBRATION in manifest.files else None
     if ONNX in manifest.files:
-        return LoadedModel(manifest, transform, OnnxEstimator(str(folder / ONNX), manifest.task))
+        graph = OnnxEstimator(str(folder / ONNX), manifest.task)
+        return LoadedModel(manifest, transform, graph, calibration)
     if MODULE in manifest.files:
         import_module(folder / MODULE, manifest.files[MODULE])
     estimator = load_estimator(folder, manifest.notes.get("trusted_types", ()))
-    return LoadedModel(manifest, transform, FittedEstimator(estimator, manifest.task))
+    scorer = FittedEstimator(estimator, manifest.task)
+    return LoadedModel(manifest, transform, scorer, calibration)

@@ -20,6 +20,7 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         "",
         f"- Task: {manifest.task}" + _classes(manifest),
         f"- Estimator: `{estimator}`",
+        *([f"- Calibrated: {method}, on eval"] if (method := recipe.train["calibration"]) else []),
         f"- Rows: {used}",
         f"- Served as: {'ONNX' if 'estimator.onnx' in manifest.files else 'scikit-learn'}",
         "",

@@ -19,6 +19,7 @@ def train(
     sample_weight: str = "",
     early_stopping: int = 0,
     threshold: float = 0.5,
+    calibration: str = "",
     seed: int = 0,
 ):
     """Train on the train split: a model that takes raw rows, with its lineage.
@@ -52,6 +53,9 @@ def train(
             off. For hist_gradient_boosting, lightgbm and xgboost.
         threshold: For two classes, the probability of the second from which it is
             predicted; between 0 and 1. It is served with the model.
+        calibration: `isotonic` (for a thousand rows of eval or more) or `sigmoid` (for
+            few): corrects the probabilities on `eval`, and is served with the model, before
+            the threshold. Empty: as the estimator says.
         seed: The seed of everything random, 0 to 2^32-1.
     """
     import shutil
@@ -73,6 +77,7 @@ def train(
                 sample_weight=sample_weight,
                 early_stopping=early_stopping,
                 threshold=threshold,
+                calibration=calibration,
                 seed=seed,
             ),
             pin_from_json(module, "module") if module else None,

@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import threadpoolctl
@@ -22,7 +22,7 @@ from kfp_suite.components.contracts.environment import (
     code_digest,
     environment,
 )
-from kfp_suite.components.contracts.errors import ContractError, ParameterError
+from kfp_suite.components.contracts.errors import ContractError, DataError, ParameterError
 from kfp_suite.components.contracts.model import (
     SAMPLE_REQUEST,
     Field,
@@ -33,6 +33,12 @@ from kfp_suite.components.contracts.model import (
     write_model_manifest,
 )
 from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.models.calibration import (
+    METHODS,
+    Calibration,
+    Method,
+    fit_calibration,
+)
 from kfp_suite.components.models.conversion import Proof, save_if_equal
 from kfp_suite.components.models.estimators import framework_of
 from kfp_suite.components.models.loading import DEFAULT_THRESHOLD, TRANSFORM, FittedEstimator
@@ -64,6 +70,7 @@ class TrainParameters:
     sample_weight: str = ""
     early_stopping: int = 0
     threshold: float = DEFAULT_THRESHOLD
+    calibration: str = ""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -76,6 +83,13 @@ class TrainParameters:
         if not 0 < self.threshold < 1:
             raise ParameterError(
                 "out of range", where="threshold", got=self.threshold, expected="between 0 and 1"
+            )
+        if self.calibration and self.calibration not in METHODS:
+            raise ParameterError(
+                "not allowed",
+                where="calibration",
+                got=self.calibration,
+                expected=f"{', '.join(METHODS)} or empty",
             )
         if not 0 <= self.seed < 2**32:
             raise ParameterError(
@@ -129,7 +143,12 @@ def train(
             write_file(folder / MODULE, module.read())
             estimator = fit_by_module(import_module(folder / MODULE, module.digest), training)
         log.info("trained %s", type(estimator).__name__)
-        proof, types = _write_estimator(estimator, target, training, parameters, folder)
+        calibration = _calibration(estimator, target, judged, parameters)
+        if calibration is not None:
+            calibration.save(folder)
+        proof, types = _write_estimator(
+            estimator, target, training, parameters, folder, calibration
+        )
         shutil.copytree(transform, folder / TRANSFORM)
         inputs = [field.name for field in fitted.inputs]
         sample = data.head("train", _SAMPLE_ROWS, inputs).to_pylist()
@@ -185,6 +204,7 @@ def _write_estimator(
     training: Training,
     parameters: TrainParameters,
     folder: Path,
+    calibration: Calibration | None,
 ) -> tuple[Proof, list[str]]:
     """Save the estimator, and its graph where that predicts the same on real rows."""
     if getattr(estimator, "n_jobs", None) is not None:
@@ -199,9 +219,37 @@ def _write_estimator(
         expected = FittedEstimator(estimator, target.task).scores(matrix)
     if target.task != "regression" and expected.ndim == 1:
         return Proof(False, "the estimator has no probabilities"), types
-    proof = save_if_equal(estimator, target.task, matrix, expected, parameters.threshold, folder)
+    proof = save_if_equal(
+        estimator, target.task, matrix, expected, parameters.threshold, folder, calibration
+    )
     log.info("ONNX: %s", "proven equal" if proof.equal else f"not kept: {proof.why}")
     return proof, types
+
+
+def _calibration(
+    estimator: Any, target: Target, judged: Rows | None, parameters: TrainParameters
+) -> Calibration | None:
+    if not parameters.calibration:
+        return None
+    if not _probable(estimator, target):
+        raise ParameterError(
+            "the estimator has no probabilities",
+            where="calibration",
+            got=type(estimator).__name__,
+            fix="leave it empty, or choose a classifier that has them",
+        )
+    if judged is None:
+        raise ParameterError("there is no eval split to fit it on", where="calibration")
+    seen = np.unique(judged.target).size
+    if seen < len(target.classes):
+        raise DataError(
+            "the eval split lacks a class",
+            where="calibration",
+            got=f"{seen} classes",
+            expected=f"{len(target.classes)}",
+        )
+    said = FittedEstimator(estimator, target.task).scores(judged.matrix)
+    return fit_calibration(cast(Method, parameters.calibration), said, judged.target, judged.weight)
 
 
 def _probable(estimator: Any, target: Target) -> bool:

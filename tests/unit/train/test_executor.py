@@ -228,3 +228,37 @@ def test_a_module_that_does_not_work_is_one_line(
         fit(data, tmp_path / "m", pin_file(str(tmp_path / "ours.py")))
     assert message in str(caught.value)
     assert not (tmp_path / "m").exists()
+
+
+@pytest.mark.parametrize("method", ["isotonic", "sigmoid"])
+def test_a_calibrated_model_serves_what_it_was_corrected_to(
+    method: str, data: Path, tmp_path: Path
+) -> None:
+    plain = fit(data, tmp_path / "plain", estimator="random_forest", threshold=0.4)
+    manifest = fit(
+        data, tmp_path / "m", estimator="random_forest", threshold=0.4, calibration=method
+    )
+    assert "calibration.json" in manifest.payload
+    assert manifest.digest != plain.digest
+    table = read_dataset(data / "dataset").table("test")
+    found, raw = (load_model(tmp_path / name).predict(table) for name in ("m", "plain"))
+    assert not np.allclose(found.probabilities, raw.probabilities)
+    assert (found.values == (found.probabilities[:, 1] >= 0.4)).all()
+    assert f"- Calibrated: {method}, on eval" in (tmp_path / "m" / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"calibration": "magic"}, "calibration: not allowed; got magic; expected isotonic, sigm"),
+        ({"calibration": "sigmoid", "label": "delay"}, "the estimator has no probabilities"),
+        ({"calibration": "sigmoid", "estimator": "ridge"}, "the estimator has no probabilities"),
+    ],
+)
+def test_a_calibration_that_cannot_be_is_one_line(
+    parameters: dict[str, Any], message: str, data: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(KfpSuiteError) as caught:
+        fit(data, tmp_path / "m", **parameters)
+    assert message in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
