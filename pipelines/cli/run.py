@@ -17,6 +17,7 @@ from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.history import PastRun, write_run
 from kfp_suite.pipelines.runs.local import LOG, LocalRun, open_root, run_locally
+from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
 from kfp_suite.pipelines.runs.parameters import parameter_file
 
 
@@ -156,6 +157,7 @@ def _answer(
         "dataset_digest": evaluation.get("dataset_digest"),
         "metrics": {k: m.get("value") for k, m in evaluation.get("metrics", {}).items()},
         "outputs": outputs_of(finished.folder),
+        "reports": {step: str(path) for step, path in collect_reports(finished.folder).items()},
         "endpoint": endpoint or record.endpoint,
         "steps": {
             step.name: {"state": step.state, "seconds": step.seconds} for step in finished.steps
@@ -164,27 +166,12 @@ def _answer(
     }
 
 
-def outputs_of(folder: Path) -> dict[str, str]:
-    """Every output artifact of a run's own steps: `step.artifact` to its path."""
-    return {
-        f"{step.name}.{artifact.name}": str(artifact)
-        for step in sorted(folder.iterdir())
-        if step.is_dir()
-        for artifact in sorted(step.iterdir())
-        if artifact.name not in ("executor_output.json", "error.json", "Output")
-        and not artifact.name.startswith(".")
-    }
-
-
 def _report(finished: LocalRun, endpoint: dict[str, Any] | None, console: Console) -> None:
     record = finished.record
     console.print()
     rows = [("run", str(finished.folder)), ("log", str(finished.folder / LOG))]
-    rows += [
-        (name.removesuffix(".report").replace(".", " ") + " report", path)
-        for name, path in outputs_of(finished.folder).items()
-        if name.endswith((".report", ".preview"))
-    ]
+    reports = collect_reports(finished.folder)
+    rows += [(f"report of {step}", str(path)) for step, path in reports.items()]
     if record.version:
         rows.append(("model", f"{record.version['model']} version {record.version['version']}"))
         rows.append(("stored at", record.version["uri"]))

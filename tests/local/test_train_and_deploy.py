@@ -73,9 +73,10 @@ def test_only_an_endpoint_that_answered_is_champion(root: Path, first: dict[str,
 
 
 def test_every_report_is_a_whole_page(first: dict[str, Any]) -> None:
-    outputs = first["outputs"]
-    for name in ("ingest.preview", "validate.report", "transform.report", "evaluate.report"):
-        page = Path(outputs[name]).read_text()
+    assert list(first["reports"]) == ["evaluate", "ingest", "transform", "validate"]
+    for name, path in first["reports"].items():
+        assert path.endswith(f"/reports/{name}.html")
+        page = Path(path).read_text()
         assert page.startswith("<!doctype html>"), name
         assert "</html>" in page
         assert "<script src" not in page

@@ -1,0 +1,43 @@
+"""What a run's own steps wrote, and its reports as files that a browser opens."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+REPORTS = "reports"
+_KFP_FILES = ("executor_output.json", "error.json", "Output")
+_OPENING = b"<!doctype html>"
+
+
+def outputs_of(folder: Path) -> dict[str, str]:
+    """Every output artifact of a run's own steps: `step.artifact` to its path."""
+    return {
+        f"{step.name}.{artifact.name}": str(artifact)
+        for step in sorted(folder.iterdir())
+        if step.is_dir() and step.name != REPORTS
+        for artifact in sorted(step.iterdir())
+        if artifact.name not in _KFP_FILES and not artifact.name.startswith(".")
+    }
+
+
+def collect_reports(folder: Path) -> dict[str, Path]:
+    """Copy every HTML output to `reports/<step>.html`, and say where, by step.
+
+    KFP gives an artifact's file no suffix, and without one a browser shows its source.
+    """
+    found = {}
+    for name, path in outputs_of(folder).items():
+        artifact = Path(path)
+        if not artifact.is_file() or not _is_html(artifact):
+            continue
+        step = name.partition(".")[0]
+        found[step] = folder / REPORTS / f"{step}.html"
+        found[step].parent.mkdir(exist_ok=True)
+        shutil.copyfile(artifact, found[step])
+    return found
+
+
+def _is_html(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_OPENING)) == _OPENING
