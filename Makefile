@@ -56,7 +56,7 @@ lint: $(VENV)/dev $(VENV)/suite
 	$(BIN)/lint-imports
 
 types: $(VENV)/dev $(VENV)/suite
-	$(BIN)/mypy -p kfp_suite.components -p kfp_suite.pipelines -p kfp_suite.testing
+	$(BIN)/mypy -p kfp_suite.components -p kfp_suite.pipelines -p kfp_suite.testing -p tests
 
 bench: $(VENV)/dev $(VENV)/suite ## The benchmarks: a table of ratios (takes minutes).
 	$(BIN)/python -m tests.benchmarks $(BENCH)

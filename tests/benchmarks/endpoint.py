@@ -67,7 +67,8 @@ def run() -> list[Row]:
         rows = []
         with local_endpoint(reference, MODEL) as ours, _plain(dataset) as plain:
             for records, connections in LOADS:
-                urls, best = (ours.url, plain), {}
+                urls = (ours.url, plain)
+                best: dict[str, Load] = {}
                 for _ in range(ROUNDS):
                     for url in urls:
                         found = _load(url, bodies[records], connections)

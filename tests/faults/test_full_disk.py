@@ -33,7 +33,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
             )
             if done.returncode:
                 pytest.skip(f"cannot mount: {done.stderr.strip()}; to run this: sudo make test")
-            stack.callback(subprocess.run, ["umount", "--lazy", folder], check=True)
+            stack.callback(lambda: subprocess.run(["umount", "--lazy", folder], check=True))
             return folder
 
         yield make

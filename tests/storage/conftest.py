@@ -89,7 +89,7 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     if request.param == "gs":
         url = request.getfixturevalue("cloud_storage")
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
-        client = storage.Client(project="emulator", credentials=AnonymousCredentials())
+        client = storage.Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
         client.create_bucket(bucket)
         return open_store(f"gs://{bucket}/some/prefix")
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("s3"))

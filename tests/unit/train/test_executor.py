@@ -136,17 +136,15 @@ def test_the_sample_request_is_raw_records(data: Path, tmp_path: Path) -> None:
 
 
 def test_weights_and_early_stopping_change_the_model(data: Path, tmp_path: Path) -> None:
+    given: tuple[dict[str, Any], ...] = (
+        {},
+        {"class_weight": {"true": 3}},
+        {"class_weight": {"balanced": True}},
+        {"sample_weight": "weight"},
+        {"early_stopping": 2},
+    )
     digests = {
-        fit(data, tmp_path / str(i), **parameters).digest
-        for i, parameters in enumerate(
-            (
-                {},
-                {"class_weight": {"true": 3}},
-                {"class_weight": {"balanced": True}},
-                {"sample_weight": "weight"},
-                {"early_stopping": 2},
-            )
-        )
+        fit(data, tmp_path / str(i), **parameters).digest for i, parameters in enumerate(given)
     }
     assert len(digests) == 5
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ from kfp_suite.components.validate.executor import (
 )
 
 
-def table(rows=60, seed=0, **columns):
+def table(rows: Any = 60, seed: Any = 0, **columns: Any) -> Any:
     generator = np.random.default_rng(seed)
     return pa.table(
         {
@@ -31,11 +32,11 @@ def table(rows=60, seed=0, **columns):
 
 
 @pytest.fixture
-def run(tmp_path, make_dataset):
+def run(tmp_path: Any, make_dataset: Any) -> Any:
     """Validate tables; the verdict, and what `validation.json` says."""
     made = iter(range(100))
 
-    def run(train=None, *others, shard_rows=1_000_000, **parameters):
+    def run(train: Any = None, *others: Any, shard_rows: Any = 1_000_000, **parameters: Any) -> Any:
         splits = {"train": table() if train is None else train}
         splits |= dict(zip(("eval", "test"), others, strict=False))
         number = next(made)
@@ -52,11 +53,11 @@ def run(tmp_path, make_dataset):
     return run
 
 
-def found(verdict):
+def found(verdict: Any) -> Any:
     return [(a["feature"], a["kind"], a["split"], a["severity"]) for a in verdict["anomalies"]]
 
 
-def test_good_data_is_valid_and_leaves_every_output(run):
+def test_good_data_is_valid_and_leaves_every_output(run: Any) -> None:
     verdict, outputs = run(table(), table(seed=1), table(seed=2), label="late")
     assert verdict["valid"] is True
     assert verdict["reasons"] == []
@@ -87,7 +88,7 @@ def test_good_data_is_valid_and_leaves_every_output(run):
     assert outputs.report.read_text().startswith("<!doctype html>")
 
 
-def test_the_same_data_gives_the_same_bytes_for_any_threads_and_shards(run):
+def test_the_same_data_gives_the_same_bytes_for_any_threads_and_shards(run: Any) -> None:
     tables = [table(5_000), table(3_000, seed=1)]
     one, two = (
         run(*tables, shard_rows=shard_rows, options={"threads": threads})[1]
@@ -103,7 +104,7 @@ def test_the_same_data_gives_the_same_bytes_for_any_threads_and_shards(run):
         assert (one.report.parent / name).read_bytes() == (two.report.parent / name).read_bytes()
 
 
-def test_what_contradicts_an_inferred_schema_is_a_warning(run):
+def test_what_contradicts_an_inferred_schema_is_a_warning(run: Any) -> None:
     other = table(carrier=["XX"] * 6 + ["UA"] * 54)
     verdict, _ = run(table(), other)
     assert verdict["valid"] is True
@@ -200,8 +201,8 @@ def test_what_contradicts_an_inferred_schema_is_a_warning(run):
     ],
 )
 def test_what_contradicts_a_declared_schema_is_an_error(
-    run, columns, declared, kind, got, expected
-):
+    run: Any, columns: Any, declared: Any, kind: Any, got: Any, expected: Any
+) -> None:
     verdict, _ = run(table(**columns), schema={"columns": declared})
     assert verdict["valid"] is False
     (anomaly,) = verdict["anomalies"]
@@ -226,12 +227,12 @@ def test_what_contradicts_a_declared_schema_is_an_error(
         ({}, {"elsewhere": {"required": False}}),
     ],
 )
-def test_what_agrees_with_a_declared_schema_is_valid(run, columns, declared):
+def test_what_agrees_with_a_declared_schema_is_valid(run: Any, columns: Any, declared: Any) -> None:
     verdict, _ = run(table(**columns), schema={"columns": declared})
     assert verdict["anomalies"] == []
 
 
-def test_a_value_in_two_splits_is_a_duplicate(run):
+def test_a_value_in_two_splits_is_a_duplicate(run: Any) -> None:
     verdict, _ = run(table(), table(), schema={"columns": {"id": {"unique": True}}})
     assert verdict["reasons"] == [
         "id: 60 values occur more than once, in 120 rows; "
@@ -239,7 +240,7 @@ def test_a_value_in_two_splits_is_a_duplicate(run):
     ]
 
 
-def test_missing_and_unexpected_columns(run):
+def test_missing_and_unexpected_columns(run: Any) -> None:
     declared = {"columns": {"carier": {}, "temp": {}}, "unexpected_columns": "warn"}
     verdict, _ = run(table(), schema=declared)
     assert verdict["reasons"] == [
@@ -254,7 +255,7 @@ def test_missing_and_unexpected_columns(run):
     ]
 
 
-def test_too_few_rows(run):
+def test_too_few_rows(run: Any) -> None:
     verdict, _ = run(
         table(), table(5), table().slice(0, 0), schema={"min_rows": {"train": 50, "eval": 10}}
     )
@@ -264,14 +265,14 @@ def test_too_few_rows(run):
     assert found(verdict)[1] == ("", "DATASET_LOW_NUM_EXAMPLES", "test", "warning")
 
 
-def test_an_empty_train_split_is_an_error(run):
+def test_an_empty_train_split_is_an_error(run: Any) -> None:
     verdict, _ = run(table().slice(0, 0))
     assert verdict["reasons"] == [
         "The split train has no rows; got 0 rows, expected at least 1 row"
     ]
 
 
-def test_infinities_are_an_error(run):
+def test_infinities_are_an_error(run: Any) -> None:
     verdict, _ = run(table(temp=[math.inf, -math.inf] + [1.0] * 58))
     assert verdict["reasons"] == [
         "temp: There are infinite values in train; "
@@ -294,17 +295,17 @@ def test_infinities_are_an_error(run):
         ),
     ],
 )
-def test_a_label_that_cannot_be_learned_is_a_verdict(run, values, reason):
+def test_a_label_that_cannot_be_learned_is_a_verdict(run: Any, values: Any, reason: Any) -> None:
     verdict, _ = run(table(late=values), label="late")
     assert verdict["reasons"] == [reason]
 
 
-def test_a_label_that_is_missing_here_and_there_is_a_warning(run):
+def test_a_label_that_is_missing_here_and_there_is_a_warning(run: Any) -> None:
     verdict, _ = run(table(late=[None] + [True, False] * 29 + [True]), label="late")
     assert found(verdict) == [("late", "FEATURE_TYPE_LOW_FRACTION_PRESENT", "train", "warning")]
 
 
-def test_distances_are_reported_and_limited_only_where_asked(run):
+def test_distances_are_reported_and_limited_only_where_asked(run: Any) -> None:
     other = table(seed=1, carrier=["UA"] * 60)
     free, _ = run(table(), other)
     assert free["valid"] is True
@@ -335,7 +336,7 @@ def test_distances_are_reported_and_limited_only_where_asked(run):
     assert exempt["valid"] is True
 
 
-def test_drift_is_measured_against_earlier_statistics(run):
+def test_drift_is_measured_against_earlier_statistics(run: Any) -> None:
     _, earlier = run(table())
     verdict, _ = run(
         table(seed=1, temp=[200.0] * 60),
@@ -352,7 +353,7 @@ def test_drift_is_measured_against_earlier_statistics(run):
     assert {d["value"] for d in same["distances"]} == {0.0}
 
 
-def test_a_threshold_for_a_column_that_the_baseline_lacks_is_an_error(run):
+def test_a_threshold_for_a_column_that_the_baseline_lacks_is_an_error(run: Any) -> None:
     _, earlier = run(table().drop_columns("temp"))
     verdict, _ = run(
         table(),
@@ -365,7 +366,7 @@ def test_a_threshold_for_a_column_that_the_baseline_lacks_is_an_error(run):
     ]
 
 
-def test_the_schema_of_one_run_is_enforced_in_the_next(run):
+def test_the_schema_of_one_run_is_enforced_in_the_next(run: Any) -> None:
     _, earlier = run(table())
     given = {"uri": str(earlier.schema)}
     good, outputs = run(table(), schema=given)
@@ -380,14 +381,14 @@ def test_the_schema_of_one_run_is_enforced_in_the_next(run):
     ]
 
 
-def test_integer_codes_are_compared_by_value(run):
+def test_integer_codes_are_compared_by_value(run: Any) -> None:
     declared = {"columns": {"id": {"categorical": True}}}
     verdict, _ = run(table(id=[1, 2] * 30), table(id=[1, 1, 1, 2] * 15), schema=declared)
     distance = next(d for d in verdict["distances"] if d["feature"] == "id")
     assert (distance["metric"], distance["value"]) == ("l_infinity", 0.25)
 
 
-def test_a_schema_of_tfdv_is_enforced(run, tmp_path):
+def test_a_schema_of_tfdv_is_enforced(run: Any, tmp_path: Any) -> None:
     file = tmp_path / "tfdv.pbtxt"
     file.write_text(
         """
@@ -445,13 +446,13 @@ def test_a_schema_of_tfdv_is_enforced(run, tmp_path):
         ),
     ],
 )
-def test_a_wrong_parameter_is_one_line(run, parameters, message):
+def test_a_wrong_parameter_is_one_line(run: Any, parameters: Any, message: Any) -> None:
     with pytest.raises(ParameterError) as error:
         run(table(), **parameters)
     assert str(error.value) == message
 
 
-def test_a_baseline_that_cannot_be_read_is_one_line(run, tmp_path):
+def test_a_baseline_that_cannot_be_read_is_one_line(run: Any, tmp_path: Any) -> None:
     with pytest.raises(MissingError) as missing:
         run(table(), baseline_statistics=str(tmp_path / "none"))
     assert str(missing.value) == (
@@ -480,7 +481,7 @@ def test_a_baseline_that_cannot_be_read_is_one_line(run, tmp_path):
     assert str(hollow.value) == f"baseline_statistics: {torn}: the statistics hold no dataset"
 
 
-def test_a_torn_shard_is_named(tmp_path, make_dataset):
+def test_a_torn_shard_is_named(tmp_path: Any, make_dataset: Any) -> None:
     dataset = make_dataset({"train": table()})
     shard = dataset / "train" / "part-00000.parquet"
     shard.write_bytes(shard.read_bytes()[:-100])
@@ -492,7 +493,7 @@ def test_a_torn_shard_is_named(tmp_path, make_dataset):
     assert not any(path.exists() for path in (out.statistics, out.schema, out.anomalies))
 
 
-def test_a_dataset_without_train_is_refused(tmp_path, make_dataset):
+def test_a_dataset_without_train_is_refused(tmp_path: Any, make_dataset: Any) -> None:
     dataset = make_dataset({"eval": table()})
     out = ValidateOutputs(*(tmp_path / name for name in ("s", "c", "a", "r")))
     with pytest.raises(ParameterError) as error:
@@ -502,7 +503,7 @@ def test_a_dataset_without_train_is_refused(tmp_path, make_dataset):
     )
 
 
-def test_the_report_of_a_wide_table_stays_small(run):
+def test_the_report_of_a_wide_table_stays_small(run: Any) -> None:
     wide = pa.table({f"c{i:04}": np.arange(50) * i for i in range(600)})
     _, outputs = run(wide, wide)
     html = outputs.report.read_text()

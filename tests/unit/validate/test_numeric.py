@@ -1,5 +1,7 @@
 """Counted and coarsened numbers."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -15,14 +17,14 @@ DOUBLES = st.one_of(
 INTEGERS = st.one_of(st.integers(-(2**63), 2**63 - 1), st.integers(-20, 20))
 
 
-def column(values, *, integral=False, cap=8, missing=0):
-    kind = np.int64 if integral else np.float64
+def column(values: Any, *, integral: Any = False, cap: Any = 8, missing: Any = 0) -> Any:
+    kind: Any = np.int64 if integral else np.float64
     result = NumericColumn(integral=integral, cap=cap)
     result.update(np.array(values, kind), missing)
     return result
 
 
-def state(c):
+def state(c: Any) -> Any:
     moments = c.moments()
     return (
         c.rows,
@@ -45,7 +47,9 @@ def state(c):
 @pytest.mark.parametrize(("integral", "elements"), [(False, DOUBLES), (True, INTEGERS)])
 @given(data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_merging_parts_in_any_order_is_counting_at_once(integral, elements, data):
+def test_merging_parts_in_any_order_is_counting_at_once(
+    integral: Any, elements: Any, data: Any
+) -> None:
     values = data.draw(st.lists(elements, max_size=40))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(values)), max_size=4)))
     parts = [values[a:b] for a, b in zip([0, *cuts], [*cuts, len(values)], strict=True)]
@@ -58,7 +62,7 @@ def test_merging_parts_in_any_order_is_counting_at_once(integral, elements, data
 
 
 @given(st.lists(DOUBLES.filter(np.isfinite), min_size=1, max_size=60))
-def test_the_figures_of_counted_values_are_exact(values):
+def test_the_figures_of_counted_values_are_exact(values: Any) -> None:
     c = column(values, cap=100)
     ordered = sorted(v + 0.0 for v in values)
     assert c.exact
@@ -68,7 +72,7 @@ def test_the_figures_of_counted_values_are_exact(values):
     assert (c.minimum, c.maximum) == (ordered[0], ordered[-1])
 
 
-def test_mean_and_deviation_of_many_values_do_not_lose_digits():
+def test_mean_and_deviation_of_many_values_do_not_lose_digits() -> None:
     values = 1e9 + np.random.default_rng(2).normal(size=50_000)
     c = column(values, cap=100)
     assert not c.exact
@@ -78,7 +82,7 @@ def test_mean_and_deviation_of_many_values_do_not_lose_digits():
 
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 1e12])
-def test_quantiles_of_many_values_are_close(scale):
+def test_quantiles_of_many_values_are_close(scale: Any) -> None:
     values = np.random.default_rng(3).lognormal(size=200_000) * scale
     c = column(values, cap=4096)
     ranks = np.linspace(1, len(values), 101).astype(int)
@@ -87,7 +91,7 @@ def test_quantiles_of_many_values_are_close(scale):
     assert (c.order_statistics(ranks)[[0, -1]] == exact[[0, -1]]).all()
 
 
-def test_whole_numbers_beyond_the_doubles_are_counted_one_by_one():
+def test_whole_numbers_beyond_the_doubles_are_counted_one_by_one() -> None:
     values = [2**53, 2**53 + 1, 2**63 - 1, -(2**63)]
     c = column(values, integral=True)
     assert c.distinct() == 4
@@ -95,7 +99,7 @@ def test_whole_numbers_beyond_the_doubles_are_counted_one_by_one():
     assert c.moments().total == column(values, integral=True, cap=2).moments().total
 
 
-def test_the_number_of_distinct_values_is_estimated_beyond_the_cap():
+def test_the_number_of_distinct_values_is_estimated_beyond_the_cap() -> None:
     values = np.random.default_rng(4).normal(size=100_000)
     c = column(values, cap=4096)
     assert c.distinct() == pytest.approx(100_000, rel=0.03)

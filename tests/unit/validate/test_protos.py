@@ -3,6 +3,7 @@
 import datetime
 import math
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,9 @@ from kfp_suite.components.validate.partial import SplitPartial, distinct_cap
 from kfp_suite.components.validate.protos import bucket_edges, split_statistics
 
 
-def statistics(table, categorical=(), cap=None, cuts=(), order=None):
+def statistics(
+    table: Any, categorical: Any = (), cap: Any = None, cuts: Any = (), order: Any = None
+) -> Any:
     """The proto of a table, from parts cut at `cuts`, merged in `order`."""
     columns = columns_of(table.schema)
     bounds = [0, *sorted(cuts), len(table)]
@@ -32,15 +35,15 @@ def statistics(table, categorical=(), cap=None, cuts=(), order=None):
     return split_statistics("train", columns, whole, frozenset(categorical))
 
 
-def feature(array, **options):
+def feature(array: Any, **options: Any) -> Any:
     return statistics(pa.table({"x": array}), **options).features[0]
 
 
-def buckets(histogram):
+def buckets(histogram: Any) -> Any:
     return [(b.low_value, b.high_value, b.sample_count) for b in histogram.buckets]
 
 
-def test_a_numeric_column_as_tfdv_describes_it():
+def test_a_numeric_column_as_tfdv_describes_it() -> None:
     values = np.array([1.0, 2.0, 2.0, 0.0, 10.0])
     got = feature(pa.array([*values, None]))
     assert got.path.step[:] == ["x"]
@@ -62,7 +65,7 @@ def test_a_numeric_column_as_tfdv_describes_it():
     assert buckets(quantiles)[-1][1] == 10
 
 
-def test_a_string_column_as_tfdv_describes_it():
+def test_a_string_column_as_tfdv_describes_it() -> None:
     got = feature(pa.array(["b", "a", "b", None, "ä"]))
     assert got.type == pb.FeatureNameStatistics.STRING
     strings = got.string_stats
@@ -77,7 +80,7 @@ def test_a_string_column_as_tfdv_describes_it():
     assert strings.common_stats.num_missing == 1
 
 
-def test_only_the_most_frequent_values_are_listed():
+def test_only_the_most_frequent_values_are_listed() -> None:
     got = feature(pa.array([str(i) for i in range(3_000)]))
     assert len(got.string_stats.top_values) == 20
     assert len(got.string_stats.rank_histogram.buckets) == 1000
@@ -92,20 +95,20 @@ def test_only_the_most_frequent_values_are_listed():
         (pa.array([datetime.datetime(1970, 1, 1, 0, 0, 1)], pa.timestamp("us")), 10**6, 10**6),
     ],
 )
-def test_booleans_dates_and_timestamps_are_integers(array, low, high):
+def test_booleans_dates_and_timestamps_are_integers(array: Any, low: Any, high: Any) -> None:
     got = feature(array)
     assert got.type == pb.FeatureNameStatistics.INT
     assert (got.num_stats.min, got.num_stats.max) == (low, high)
 
 
-def test_integer_codes_are_described_by_their_values():
+def test_integer_codes_are_described_by_their_values() -> None:
     got = feature(pa.array([2, 1, 2]), categorical=["x"])
     assert got.type == pb.FeatureNameStatistics.INT
     assert got.WhichOneof("stats") == "string_stats"
     assert [(v.value, v.frequency) for v in got.string_stats.top_values] == [("2", 2), ("1", 1)]
 
 
-def test_infinities_and_nan_have_their_own_places():
+def test_infinities_and_nan_have_their_own_places() -> None:
     inf, nan = math.inf, math.nan
     numbers = feature(pa.array([1.0, 3.0, inf, -inf, nan, inf])).num_stats
     assert (numbers.min, numbers.max, numbers.mean, numbers.median) == (-inf, inf, 2, 2)
@@ -118,7 +121,7 @@ def test_infinities_and_nan_have_their_own_places():
     assert buckets(quantiles)[0][0] == -inf
 
 
-def test_a_column_without_values_has_no_figures():
+def test_a_column_without_values_has_no_figures() -> None:
     got = feature(pa.array([None, None], pa.float64()))
     assert got.num_stats.common_stats.num_missing == 2
     assert not got.num_stats.histograms
@@ -126,13 +129,13 @@ def test_a_column_without_values_has_no_figures():
     assert [h.num_nan for h in only_nan.num_stats.histograms] == [1, 1]
 
 
-def test_a_constant_column_is_one_bucket():
+def test_a_constant_column_is_one_bucket() -> None:
     standard, quantiles = feature(pa.array([5, 5, 5])).num_stats.histograms
     assert buckets(standard) == [(5, 5, 3)]
     assert buckets(quantiles) == [(5, 5, pytest.approx(0.3))] * 10
 
 
-def test_histograms_of_very_many_values_add_up():
+def test_histograms_of_very_many_values_add_up() -> None:
     values = np.random.default_rng(0).normal(size=100_000)
     numbers = feature(pa.array(values), cap=4096).num_stats
     standard, quantiles = numbers.histograms
@@ -149,7 +152,7 @@ def test_histograms_of_very_many_values_add_up():
     st.floats(allow_nan=False, allow_infinity=False),
     st.floats(allow_nan=False, allow_infinity=False),
 )
-def test_edges_ascend_over_any_range(a, b):
+def test_edges_ascend_over_any_range(a: Any, b: Any) -> None:
     low, high = min(a, b), max(a, b)
     edges = bucket_edges(low, high, 10)
     assert (edges[0], edges[-1]) == (low, high)
@@ -176,7 +179,7 @@ TABLE_SCHEMA = pa.schema(
     data=st.data(),
 )
 @settings(max_examples=60, deadline=None)
-def test_any_partition_merged_in_any_order_gives_the_same_bytes(rows, data):
+def test_any_partition_merged_in_any_order_gives_the_same_bytes(rows: Any, data: Any) -> None:
     table = pa.Table.from_pylist(rows, schema=TABLE_SCHEMA)
     cuts = data.draw(st.lists(st.integers(0, len(rows)), max_size=4))
     order = data.draw(st.permutations(range(len(cuts) + 1)))
@@ -187,13 +190,13 @@ def test_any_partition_merged_in_any_order_gives_the_same_bytes(rows, data):
     )
 
 
-def test_wide_tables_count_fewer_values_one_by_one():
+def test_wide_tables_count_fewer_values_one_by_one() -> None:
     assert distinct_cap(19) == 65_536
     assert distinct_cap(1_000) == 8_388
     assert distinct_cap(100_000) == 4_096
 
 
-def test_an_empty_table_has_statistics():
+def test_an_empty_table_has_statistics() -> None:
     empty = statistics(arrow_schema(columns_of(TABLE_SCHEMA)).empty_table())
     assert empty.num_examples == 0
     assert [f.path.step[0] for f in empty.features] == ["i", "f", "s", "b"]

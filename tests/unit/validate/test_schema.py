@@ -1,6 +1,7 @@
 """Declared, inferred and given schemas."""
 
 import datetime
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -30,7 +31,7 @@ TABLE = pa.table(
 )
 
 
-def schema_of(declared, table=TABLE):
+def schema_of(declared: Any, table: Any = TABLE) -> Any:
     columns = columns_of(table.schema)
     partial = SplitPartial(columns)
     for batch in table.to_batches():
@@ -38,11 +39,11 @@ def schema_of(declared, table=TABLE):
     return dataset_schema(parse_schema(declared), columns, partial)
 
 
-def feature(declared, name, table=TABLE):
+def feature(declared: Any, name: Any, table: Any = TABLE) -> Any:
     return next(f for f in schema_of(declared, table).proto.feature if f.name == name)
 
 
-def test_a_schema_is_inferred_as_tfdv_infers_it():
+def test_a_schema_is_inferred_as_tfdv_infers_it() -> None:
     schema = schema_of({})
     assert schema.declared == frozenset()
     expected = """
@@ -77,7 +78,7 @@ def test_a_schema_is_inferred_as_tfdv_infers_it():
     assert schema.proto == text_format.Parse(expected, pb.Schema())
 
 
-def test_what_is_declared_replaces_what_is_inferred():
+def test_what_is_declared_replaces_what_is_inferred() -> None:
     schema = schema_of(
         {
             "columns": {
@@ -100,7 +101,7 @@ def test_what_is_declared_replaces_what_is_inferred():
     assert schema.proto.dataset_constraints.min_examples_count == 2
 
 
-def test_types_survive_the_text_format(tmp_path):
+def test_types_survive_the_text_format(tmp_path: Any) -> None:
     schema = schema_of({"columns": {"day": {"domain": {"min": "2013-01-01", "max": "2013-12-31"}}}})
     file = tmp_path / "schema.pbtxt"
     file.write_text(text_format.MessageToString(schema.proto))
@@ -117,7 +118,7 @@ def test_types_survive_the_text_format(tmp_path):
     assert read.feature[4].int_domain == pb.IntDomain(min=15706, max=16070)
 
 
-def test_bounds_of_timestamps_are_microseconds():
+def test_bounds_of_timestamps_are_microseconds() -> None:
     bound = {"domain": {"max": "1970-01-01T00:00:01.5"}}
     assert feature({"columns": {"at": bound}}, "at").int_domain.max == 1_500_000
 
@@ -227,7 +228,7 @@ def test_bounds_of_timestamps_are_microseconds():
         ),
     ],
 )
-def test_a_schema_that_cannot_be_is_refused_in_one_line(declared, message):
+def test_a_schema_that_cannot_be_is_refused_in_one_line(declared: Any, message: Any) -> None:
     with pytest.raises(ParameterError) as error:
         parse_schema(declared)
     assert str(error.value) == message
@@ -248,13 +249,13 @@ def test_a_schema_that_cannot_be_is_refused_in_one_line(declared, message):
         ),
     ],
 )
-def test_a_domain_must_fit_the_column_of_the_data(declared, message):
+def test_a_domain_must_fit_the_column_of_the_data(declared: Any, message: Any) -> None:
     with pytest.raises(ParameterError) as error:
         schema_of({"columns": declared})
     assert str(error.value) == message
 
 
-def test_a_schema_file_that_is_none_is_named(tmp_path):
+def test_a_schema_file_that_is_none_is_named(tmp_path: Any) -> None:
     with pytest.raises(MissingError) as missing:
         read_schema(tmp_path / "none.pbtxt")
     assert str(missing.value) == f"{tmp_path}/none.pbtxt: no such file or folder; check the path"
