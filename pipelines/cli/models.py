@@ -13,6 +13,7 @@ from rich.table import Table
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore, parse_reference
+from kfp_suite.pipelines.cli.tables import print_whole
 
 
 @click.group("models")
@@ -47,10 +48,13 @@ def list_models(store: str, as_json: bool) -> None:
             entry["model"],
             str(entry["version"]),
             ", ".join(entry["aliases"]),
-            entry["created"] or "",
+            (entry["created"] or "")[:19].replace("T", " "),
             entry["digest"][:19],
         )
-    Console(highlight=False).print(table if found else f"no models in {store}")
+    if found:
+        print_whole(table)
+    else:
+        click.echo(f"no models in {store}")
 
 
 @models.command("show")

@@ -11,6 +11,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.history import (
     PastRun,
     best_run,
@@ -48,10 +49,10 @@ def list_runs(root: Path, as_json: bool) -> None:
     if not found:
         click.echo(f"no runs in {root}")
         return
-    table = Table("run", "status", "blessed", "version", "metrics", "seconds")
+    table = Table("run", "status", "blessed", "version", "metric", "seconds", box=None)
     for name, run in found.items():
         table.add_row(name, *_cells(run))
-    Console(highlight=False).print(table)
+    print_whole(table)
 
 
 def _cells(run: PastRun) -> tuple[str, ...]:
@@ -61,7 +62,7 @@ def _cells(run: PastRun) -> tuple[str, ...]:
         run.record.status,
         {True: "yes", False: "no", None: "-"}[blessed],
         f"{version['model']}/{version['version']}" if version else "-",
-        ", ".join(f"{m} {run.metrics[m]:.4f}" for m in _HEADLINES if m in run.metrics) or "-",
+        next((f"{m} {run.metrics[m]:.4f}" for m in _HEADLINES if m in run.metrics), "-"),
         "-" if run.seconds is None else f"{run.seconds:.0f}",
     )
 

@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from rich.table import Table
+
+from kfp_suite.pipelines.cli.tables import print_whole
 
 COMMAND = Path(sys.executable).with_name("kfp-suite")
 
@@ -122,3 +125,15 @@ def test_doctor_answers_as_json() -> None:
     assert answer["able"]["local"] is True
     assert done.returncode == 0
     assert {finding["area"] for finding in answer["findings"]} == {"local", "docker", "cluster"}
+
+
+def test_a_table_is_never_cut(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "30")
+    table = Table("run", "digest", box=None)
+    table.add_row("train-and-deploy-2026-11-23-16-23-37-778655", "sha256:c56be9b1df85")
+    print_whole(table)
+    out = capsys.readouterr().out
+    assert "train-and-deploy-2026-11-23-16-23-37-778655" in out
+    assert "sha256:c56be9b1df85" in out
