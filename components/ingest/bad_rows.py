@@ -26,13 +26,17 @@ class BadRow:
     fix: str
 
 
+_MOST_LOOKED_AT = 100
+_ENCODING = "INVALID ENCODING"
+
+
 def rejected_rows(
     connection: duckdb.DuckDBPyConnection,
     sources: Mapping[str, Source],
     files: Mapping[str, list[Path]],
 ) -> list[BadRow]:
     """The rows of CSV files that DuckDB left out, by source, file and line; each once."""
-    found = []
+    found: list[BadRow] = []
     tables = {
         row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
     }
@@ -50,19 +54,39 @@ def rejected_rows(
         ).fetchall()
         for path, group in _by_file(rows).items():
             lines = _line_numbers(Path(path), [row[1] for row in group])
-            for (_, _, column, kind, message, text), line in zip(group, lines, strict=True):
+            encoding = sources[name].options.get("encoding", "utf-8")
+            for (_, position, column, kind, message, text), line in zip(group, lines, strict=True):
+                # What cannot be decoded cannot be converted either, and is why.
+                undecoded = (
+                    kind == "CAST"
+                    and len(found) < _MOST_LOOKED_AT
+                    and not _is_encoded(Path(path), int(position), encoding)
+                )
                 found.append(
                     BadRow(
                         source=name,
                         file=_name_of(path, files[name]),
                         line=line,
                         column=column,
-                        reason=_reason(kind, message, column),
+                        reason=f"not {encoding}" if undecoded else _reason(kind, message, column),
                         text=text or "",
-                        fix=_fix(name, kind, column),
+                        fix=_fix(name, _ENCODING if undecoded else kind, column),
                     )
                 )
     return found
+
+
+def _is_encoded(path: Path, position: int, encoding: str) -> bool:
+    """Whether the line at a byte position (from 1) is text in that encoding."""
+    if encoding != "utf-8":
+        return True
+    with plain(path) as file:
+        file.seek(position - 1)
+        try:
+            file.readline().decode()
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 def _reason(kind: str, message: str, column: str | None) -> str:
@@ -73,7 +97,7 @@ def _reason(kind: str, message: str, column: str | None) -> str:
 
 
 def _fix(name: str, kind: str, column: str | None) -> str:
-    if kind == "INVALID ENCODING":
+    if kind == _ENCODING:
         return f"give the file's encoding: sources.{name}.encoding: latin-1"
     if kind == "CAST":
         return (

@@ -16,9 +16,10 @@ from kfp_suite.pipelines.cli.progress import Progress
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.history import PastRun, write_run
-from kfp_suite.pipelines.runs.local import LOG, LocalRun, open_root, run_locally
+from kfp_suite.pipelines.runs.local import LOG, LocalRun, Root, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
 from kfp_suite.pipelines.runs.parameters import parameter_file
+from kfp_suite.pipelines.runs.staging import with_originals
 
 
 @click.command("run")
@@ -104,7 +105,7 @@ def run(
         ),
     )
     if not finished.succeeded:
-        failure = _failure(finished)
+        failure = _failure(finished, runs)
     _report(finished, endpoint, console)
     if as_json:
         click.echo(json.dumps(_answer(finished, endpoint, failure)))
@@ -119,8 +120,12 @@ def run(
         )
 
 
-def _failure(finished: LocalRun) -> KfpSuiteError:
+def _failure(finished: LocalRun, runs: Root) -> KfpSuiteError:
     """The error of a failed run: the step's own line, with the step's own exit code."""
+
+    def known(text: str | None) -> str | None:
+        return None if text is None else with_originals(text, runs.data)
+
     log = finished.folder / LOG
     if not finished.record.errors:
         failed = [step.name for step in finished.steps if step.state == "failed"]
@@ -129,8 +134,8 @@ def _failure(finished: LocalRun) -> KfpSuiteError:
     kind = InputError if first["exit_code"] == InputError.exit_code else RunError
     return kind(
         first["what"],
-        where=f"{first['step']}: {first['where']}" if first["where"] else first["step"],
-        got=first["got"],
+        where=known(f"{first['step']}: {first['where']}" if first["where"] else first["step"]),
+        got=known(first["got"]),
         expected=first["expected"],
         fix=first["fix"] or f"read {log}",
     )

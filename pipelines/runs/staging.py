@@ -6,15 +6,19 @@ it would give a model that nobody can make again: so steps see copies.
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import read_json, write_json
 from kfp_suite.components.contracts.digests import PREFIX, digest_file, digest_value
 from kfp_suite.components.contracts.errors import ParameterError, store_error
 from kfp_suite.components.stores.sources import PACKAGE, local_files
+
+_ORIGINALS = ".json"
 
 
 def stage_sources(sources: Mapping[str, Any], base: Path, data: Path) -> dict[str, Any]:
@@ -57,10 +61,21 @@ def stage(uri: str, base: Path, data: Path, where: str) -> str:
     return str(folder / next(iter(files))) if len(files) == 1 else str(folder)
 
 
+def with_originals(text: str, data: Path) -> str:
+    """`text` with the paths of copies below `data` as the files that they were copied from."""
+    for folder in set(re.findall(re.escape(str(data)) + r"/([0-9a-f]{16})/", text)):
+        originals = (data / folder).with_suffix(_ORIGINALS)
+        if originals.is_file():
+            for name, path in read_json(originals).items():
+                text = text.replace(str(data / folder / name), path)
+    return text
+
+
 def _copy(files: Mapping[str, Path], data: Path) -> Path:
     """Copy `files` (name to path) to a folder of `data` named by their content."""
     digest = digest_value({name: digest_file(path) for name, path in files.items()})
     target = data / digest.removeprefix(PREFIX)[:16]
+    write_json(target.with_suffix(_ORIGINALS), {name: str(path) for name, path in files.items()})
     if target.is_dir():
         return target
     try:

@@ -268,3 +268,11 @@ def test_a_type_of_json_leaves_the_other_columns(tmp_path: Path) -> None:
     ]
     wrong = {"uri": str(tmp_path / "a.jsonl"), "types": {"zipp": "string"}}
     assert "no column 'zipp'; did you mean 'zip'?" in fails(tmp_path / "b", {"t": wrong})
+
+
+def test_another_encoding_is_named_also_where_a_number_was_expected(tmp_path: Path) -> None:
+    content = CSV.replace("n3,", "caf\xe9,").replace(",n", ",1").encode("latin-1")
+    (tmp_path / "a.csv").write_bytes(content)
+    message = fails(tmp_path, {"t": {"uri": str(tmp_path / "a.csv"), "types": {"name": "int64"}}})
+    assert "FOLDER/a.csv:5: not utf-8" in message
+    assert message.endswith("give the file's encoding: sources.t.encoding: latin-1")

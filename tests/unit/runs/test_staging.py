@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.contracts.errors import MissingError, ParameterError
-from kfp_suite.pipelines.runs.staging import stage_sources
+from kfp_suite.pipelines.runs.staging import stage, stage_sources, with_originals
 
 
 def test_a_file_is_staged_by_content(tmp_path: Path) -> None:
@@ -53,3 +53,14 @@ def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(ParameterError, match=r"sources\.a: not a source; got 3"):
         stage_sources({"a": 3}, tmp_path, tmp_path / "data")
+
+
+def test_an_error_names_the_file_that_was_staged(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "rows.csv").write_text("a\n1\n")
+    data = tmp_path / "root" / "data"
+    staged = stage("mine/rows.csv", tmp_path, data, "sources.rows")
+    assert staged.startswith(str(data))
+    message = f"{staged}:2: one value too many"
+    assert with_originals(message, data) == f"{tmp_path}/mine/rows.csv:2: one value too many"
+    assert with_originals("nothing was staged", data) == "nothing was staged"
