@@ -15,6 +15,7 @@ from kfp_suite.components.contracts.errors import InputError, KfpSuiteError, Run
 from kfp_suite.pipelines.cli.progress import Progress
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+from kfp_suite.pipelines.runs.docker import check_docker, images_of
 from kfp_suite.pipelines.runs.history import PastRun, write_run
 from kfp_suite.pipelines.runs.local import LOG, LocalRun, Root, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
@@ -78,6 +79,8 @@ def run(
     file = parameter_file(params) if params else None
     arguments = run_arguments(load(entry), file, assignments, runs)
 
+    if runner == "docker":
+        check_docker(images_of(load(entry)))
     started_at = datetime.now(UTC)
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
     with Progress(console) as progress:

@@ -41,7 +41,10 @@ def main() -> int:
     from kfp import local
 
     from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+    from kfp_suite.pipelines.runs.docker import use_docker
 
+    if job.runner == "docker":
+        use_docker()
     runner = (
         local.DockerRunner() if job.runner == "docker" else local.SubprocessRunner(use_venv=False)
     )

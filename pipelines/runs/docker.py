@@ -1,0 +1,104 @@
+"""Steps in containers, whose exit code is always known.
+
+kfp.local's own call starts a container that removes itself, then waits for it; where the
+daemon is the faster of the two, the wait finds nothing, and kfp takes that for success
+(`run_docker_container` in kfp 2.17.0, docker_task_handler.py: `except NotFound: return 0`).
+Here a container stays until its code was read, and is then removed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from kfp_suite.components.contracts.errors import MissingError
+
+
+def use_docker() -> None:
+    """Let kfp.local.DockerRunner run containers by `run_container`."""
+    from kfp.local import docker_task_handler
+
+    docker_task_handler.run_docker_container = run_container
+
+
+def check_docker(images: Iterable[str]) -> None:
+    """Whether the daemon answers and has these images.
+
+    Raises:
+        MissingError: it does not, or lacks one.
+    """
+    import docker
+
+    try:
+        client = docker.from_env()
+    except docker.errors.DockerException as error:
+        raise MissingError(
+            "no Docker daemon answers",
+            where="--runner docker",
+            fix="start Docker, or leave the runner out to run without containers",
+        ) from error
+    try:
+        for image in images:
+            client.images.get(image)
+    except docker.errors.ImageNotFound as error:
+        raise _no_image(image) from error
+    finally:
+        client.close()
+
+
+def images_of(pipeline: Any) -> list[str]:
+    """The images that the steps of a pipeline run in, each once."""
+    executors = dict(pipeline.pipeline_spec.deployment_spec)["executors"]
+    return sorted(
+        {
+            executor["container"]["image"]
+            for executor in executors.values()
+            if "container" in executor
+        }
+    )
+
+
+def _no_image(image: str) -> MissingError:
+    return MissingError(
+        f"no image '{image}' on this machine",
+        where="--runner docker",
+        fix="build it: kfp-suite images build",
+    )
+
+
+def run_container(
+    client: Any, image: str, command: list[str], volumes: dict[str, Any], **arguments: Any
+) -> int:
+    """Run a container to its end, and return its exit code.
+
+    It runs as the user who runs the pipeline, so that what it writes belongs to them, on a
+    read-only root file system.
+
+    Raises:
+        MissingError: the image is not on this machine.
+    """
+    import docker
+
+    try:
+        container = client.containers.create(
+            image,
+            command,
+            volumes=volumes,
+            user=f"{os.getuid()}:{os.getgid()}",
+            read_only=True,
+            tmpfs={"/tmp": "mode=1777"},  # noqa: S108 - the container's own
+            security_opt=["no-new-privileges"],
+            cap_drop=["ALL"],
+            **arguments,
+        )
+    except docker.errors.ImageNotFound as error:
+        raise _no_image(image) from error
+    try:
+        container.start()
+        for line in container.logs(stream=True, follow=True):
+            print(line.decode(errors="replace"), end="", flush=True)
+        code: int = container.wait()["StatusCode"]
+        return code
+    finally:
+        container.remove(force=True)
