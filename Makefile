@@ -67,6 +67,9 @@ golden: $(VENV)/dev $(VENV)/suite ## Write the compiled pipelines that the tests
 readmes: $(VENV)/dev $(VENV)/suite ## Write every component's README from its interface.
 	$(BIN)/python -m tests.contract.component_readmes
 
+LOCK_IMAGE := uv pip compile --quiet --upgrade --python-version 3.13 --generate-hashes \
+	--python-platform x86_64-manylinux_2_28 --no-annotate --no-header
+
 lock: ## Compile requirements/*.txt from pyproject.toml (needs uv).
 	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 		--no-annotate --no-header --allow-unsafe requirements/build.in -o requirements/build.txt
@@ -75,6 +78,10 @@ lock: ## Compile requirements/*.txt from pyproject.toml (needs uv).
 			--no-annotate --no-header --extra $$extra pyproject.toml \
 			-o requirements/$$extra.txt || exit 1; \
 	done
+	for name in executor installer; do \
+		$(LOCK_IMAGE) --no-deps --allow-unsafe images/$$name.in -o images/$$name.txt || exit 1; \
+	done
+	$(LOCK_IMAGE) --extra sklearn pyproject.toml -o images/sklearn/requirements.txt
 
 clean: ## Remove the environment and everything that was built or run here.
 	rm -rf $(VENV) build dist *.egg-info kfp-suite-runs .mypy_cache .ruff_cache .pytest_cache

@@ -20,6 +20,7 @@ COMMANDS = {
     "models": ("models", "What is in a store: list, show, alias, rollback, verify."),
     "runs": ("runs", "Runs of this machine: list, show, compare, best."),
     "reproduce": ("reproduce", "Rebuild a published model from its manifest and compare."),
+    "images": ("images", "Build the container images that steps run in."),
     "doctor": ("doctor", "What this machine can run, and what is missing."),
 }
 

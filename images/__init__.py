@@ -1,0 +1,1 @@
+"""What container images are made from: a Dockerfile, and locked requirements a family."""
