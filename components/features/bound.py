@@ -32,20 +32,22 @@ class BoundProgram:
         self.names: list[str] = []
         self.features: list[int] = []
         """The feature that each output column belongs to."""
-        self._emits: list[tuple[Node, Any, int, int]] = []
-        self._numbers: list[tuple[int, int]] = []
+        self.emits: list[tuple[Node, Any, int, int]] = []
+        """Nodes that write the columns from a place up to another."""
+        self.numbers: list[tuple[int, int]] = []
+        """Registers that are columns themselves, and their places."""
         for output in program.outputs:
             start = len(self.names)
             if output.node is None:
                 assert output.register is not None
                 self.names.append(output.name)
-                self._numbers.append((output.register, start))
+                self.numbers.append((output.register, start))
             else:
                 node = program.nodes[output.node]
                 self.names += bound[output.node].names(output.name)
-                self._emits.append((node, bound[output.node], start, len(self.names)))
+                self.emits.append((node, bound[output.node], start, len(self.names)))
             self.features += [output.feature] * (len(self.names) - start)
-        self._maps = [
+        self.maps: list[tuple[Node, Any]] = [
             (node, bound[i]) for i, node in enumerate(program.nodes) if node.output != EMITS
         ]
         self.inputs = [column for column, _ in program.inputs]
@@ -60,8 +62,8 @@ class BoundProgram:
             for read in program.reads
         ]
         # The same, with methods looked up, for rows.
-        self._row_maps = [(node, b.row, node.inputs, node.output) for node, b in self._maps]
-        self._row_emits = [(node, b.row, node.inputs, start) for node, b, start, _ in self._emits]
+        self._row_maps = [(node, b.row, node.inputs, node.output) for node, b in self.maps]
+        self._row_emits = [(node, b.row, node.inputs, start) for node, b, start, _ in self.emits]
 
     def transform(self, columns: Sequence[pa.ChunkedArray], rows: int) -> Matrix:
         """The matrix (rows, names) float32 for `inputs` columns of `rows` rows each.
@@ -94,13 +96,13 @@ class BoundProgram:
             for place, read, _, register in self._reads:
                 registers[register] = read(arrays[place])
             try:
-                for node, bound in self._maps:
+                for node, bound in self.maps:
                     registers[node.output] = bound.columns(*[registers[i] for i in node.inputs])
-                for node, bound, start, stop in self._emits:
+                for node, bound, start, stop in self.emits:
                     bound.write(out[:, start:stop], *[registers[i] for i in node.inputs])
             except DomainError as error:
                 raise outside_domain(node, error) from error
-            for register, place in self._numbers:
+            for register, place in self.numbers:
                 out[:, place] = registers[register]
 
     def _by_row(self, columns: Sequence[pa.ChunkedArray], rows: int) -> Matrix:
@@ -120,7 +122,7 @@ class BoundProgram:
                             row[start + place] = value
                 except DomainError as error:
                     raise outside_domain(node, error) from error
-                for register, place in self._numbers:
+                for register, place in self.numbers:
                     row[place] = registers[register]
         return out
 

@@ -41,8 +41,8 @@ Part = Literal[
     "minute_of_day",
 ]
 
-# Each function takes microseconds since 1970 as an int or an int64 array: // and % round
-# down for both.
+# Each function takes microseconds since 1970 as an int, an int64 array or a TensorFlow
+# tensor: // and % round down for all, and a condition is arithmetic that gives 0 or 1.
 
 
 def _days(t: Any) -> Any:
@@ -61,14 +61,20 @@ def _civil(t: Any) -> tuple[Any, Any, Any]:
     march_month = (5 * day_of_year + 2) // 153
     day = day_of_year - (153 * march_month + 2) // 5 + 1
     month = (march_month + 2) % 12 + 1
-    return year_of_era + era * 400 + (month <= 2), month, day
+    before_march = (14 - month) // 12
+    return year_of_era + era * 400 + before_march, month, day
+
+
+def _divisible(year: Any, by: int) -> Any:
+    """1 where `year` is a multiple of `by`, else 0."""
+    return 1 - (year % by + by - 1) // by
 
 
 def _day_of_year(t: Any) -> Any:
     year, month, day = _civil(t)
-    leap = ((year % 4 == 0) & ((year % 100 != 0) | (year % 400 == 0))) * 1
+    leap = _divisible(year, 4) - _divisible(year, 100) + _divisible(year, 400)
     # Days before the month: March is 59 days in, or 60.
-    after_february = (month > 2) * 1
+    after_february = (month + 9) // 12
     before = (153 * ((month + 9) % 12) + 2) // 5
     return day + after_february * (before + 59 + leap) + (1 - after_february) * 31 * (month - 1)
 
@@ -91,7 +97,7 @@ PARTS: dict[Part, Callable[[Any], Any]] = {
     "day": lambda t: _civil(t)[2],
     "day_of_year": _day_of_year,
     "weekday": _weekday,
-    "is_weekend": lambda t: (_weekday(t) >= 5) * 1,
+    "is_weekend": lambda t: _weekday(t) // 5,
     "hour": lambda t: t // 3_600_000_000 % 24,
     "minute": lambda t: t // 60_000_000 % 60,
     "second": lambda t: t // 1_000_000 % 60,
@@ -163,7 +169,7 @@ class OnTheCircle:
 
     part: Part
     zero_missing: bool
-    _table: Floats = field(init=False, repr=False)
+    points: Floats = field(init=False, repr=False)
     _rows: list[list[tuple[int, float]]] = field(init=False, repr=False)
     _first: int = field(init=False, repr=False)
     op: ClassVar[str] = "cyclic"
@@ -173,7 +179,7 @@ class OnTheCircle:
         points = [sine_cosine_of_turn(i / length) for i in range(length)]
         for name, value in (
             ("_first", first),
-            ("_table", np.array(points)),
+            ("points", np.array(points)),
             ("_rows", [list(enumerate(point)) for point in points]),
         ):
             object.__setattr__(self, name, value)
@@ -188,7 +194,7 @@ class OnTheCircle:
         return [f"{name}_sin", f"{name}_cos"]
 
     def write(self, out: Matrix, times: Times) -> None:
-        out[:] = self._table[PARTS[self.part](times.microseconds) - self._first]
+        out[:] = self.points[PARTS[self.part](times.microseconds) - self._first]
         if times.missing is not None:
             out[times.missing] = 0.0 if self.zero_missing else NAN
 

@@ -70,7 +70,7 @@ class FittedTransform:
         self.features = program.features
         self._files: dict[str, bytes] = {}
         self._content = self._content_of(program, states)
-        self._program = BoundProgram(
+        self.program = BoundProgram(
             program,
             [
                 node.primitive.bind(state or {})
@@ -81,12 +81,12 @@ class FittedTransform:
             Field(column.name, column.type, required=True, nullable=nullable)
             for column, nullable in program.inputs
         )
-        self.output_names = tuple(self._program.names)
+        self.output_names = tuple(self.program.names)
         repeated = [n for n, count in _tally(self.output_names).items() if count > 1]
         if repeated:
             entries = [
                 f"features[{feature}]"
-                for name, feature in zip(self.output_names, self._program.features, strict=True)
+                for name, feature in zip(self.output_names, self.program.features, strict=True)
                 if name == repeated[0]
             ]
             raise ParameterError(
@@ -99,7 +99,7 @@ class FittedTransform:
         self._content["outputs"] = list(self.output_names)
         self._names = {field.name for field in self.inputs}
         self._may_be_missing = np.array(
-            [self.features[i].keep_missing for i in self._program.features]
+            [self.features[i].keep_missing for i in self.program.features]
         )
         self._keeps_missing = bool(self._may_be_missing.any())
         self._last_layout: tuple[pa.Schema, list[tuple[int, pa.DataType | None]]] | None = None
@@ -121,7 +121,7 @@ class FittedTransform:
         for position, type_ in self._layout(table.schema):
             column = table.column(position)
             columns.append(column if type_ is None else column.cast(type_))
-        matrix = self._program.transform(columns, table.num_rows)
+        matrix = self.program.transform(columns, table.num_rows)
         if not np.isfinite(matrix).all():
             self._check(matrix, columns)
         return matrix
@@ -164,7 +164,7 @@ class FittedTransform:
         if not wrong.any():
             return
         row, output = (int(i) for i in np.argwhere(wrong)[0])
-        feature = self.features[self._program.features[output]]
+        feature = self.features[self.program.features[output]]
         for field, column in zip(self.inputs, columns, strict=True):
             if field.name not in feature.columns:
                 continue
@@ -218,7 +218,7 @@ class FittedTransform:
 
     def outputs_of(self, feature: int) -> list[str]:
         """The output columns of a feature, by its number in the spec."""
-        pairs = zip(self.output_names, self._program.features, strict=True)
+        pairs = zip(self.output_names, self.program.features, strict=True)
         return [name for name, number in pairs if number == feature]
 
     def _content_of(self, program: Program, states: Sequence[State | None]) -> dict[str, Any]:

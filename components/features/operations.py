@@ -5,6 +5,7 @@ from __future__ import annotations
 from kfp_suite.components.features.calendar import Cyclic, DateParts
 from kfp_suite.components.features.categorical import Cross, Hash, OneHot, Ordinal
 from kfp_suite.components.features.custom import Transformer
+from kfp_suite.components.features.images import Image
 from kfp_suite.components.features.numeric import (
     Bucketize,
     Cast,
@@ -19,7 +20,7 @@ from kfp_suite.components.features.numeric import (
     Sqrt,
 )
 from kfp_suite.components.features.operation import Operation
-from kfp_suite.components.features.text import Ngrams
+from kfp_suite.components.features.text import Ngrams, Tokens
 
 OPERATIONS: dict[str, type[Operation]] = {
     operation.op: operation
@@ -33,6 +34,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         DateParts,
         Hash,
         Identity,
+        Image,
         Impute,
         Log,
         Log1p,
@@ -42,6 +44,7 @@ OPERATIONS: dict[str, type[Operation]] = {
         Polynomial,
         Scale,
         Sqrt,
+        Tokens,
         Transformer,
     )
 }

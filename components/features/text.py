@@ -1,4 +1,4 @@
-"""The operation on free text: ngrams."""
+"""The operations on free text: ngrams and tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -23,10 +23,14 @@ from kfp_suite.components.features.operation import (
     Operation,
     State,
     require,
+    require_between,
 )
 from kfp_suite.components.features.values import NAN, Categories, Kind, Matrix
 
 _WORD = re.compile(r"\w+")
+
+PADDING, UNKNOWN, FIRST_WORD = 0, 1, 2
+"""What the numbers of `tokens` begin with."""
 
 
 def ngrams_of(text: str, spec: Ngrams) -> list[str]:
@@ -81,37 +85,37 @@ class NgramColumns:
     """One column an n-gram of the vocabulary, or one a bucket."""
 
     def __init__(self, spec: Ngrams, state: State) -> None:
-        self._spec = spec
-        self._vocabulary: list[str] = state.get("vocabulary", [])
-        self._width = spec.buckets or len(self._vocabulary)
+        self.spec = spec
+        self.vocabulary: list[str] = state.get("vocabulary", [])
+        self.width = spec.buckets or len(self.vocabulary)
         self._place: Callable[[str], int | None]
         if spec.buckets is None:
-            self._place = {gram: i for i, gram in enumerate(self._vocabulary)}.get
+            self._place = {gram: i for i, gram in enumerate(self.vocabulary)}.get
         else:
             buckets = spec.buckets
             self._place = lambda gram: stable_hash(gram) % buckets
-        self._weights: list[float] | None = None
+        self.weights: list[float] | None = None
         if spec.weight == "tfidf":
             texts = 1 + state["texts"]
-            self._weights = [log(texts / (1 + count)) + 1.0 for count in state["documents"]]
+            self.weights = [log(texts / (1 + count)) + 1.0 for count in state["documents"]]
 
     def names(self, name: str) -> list[str]:
-        return [f"{name}:{label}" for label in self._vocabulary or map(str, range(self._width))]
+        return [f"{name}:{label}" for label in self.vocabulary or map(str, range(self.width))]
 
     def row(self, v: str | None) -> list[tuple[int, float]]:
         if v is None:
-            if self._spec.missing == "empty":
+            if self.spec.missing == "empty":
                 return []
-            return [(i, NAN) for i in range(self._width)]
+            return [(i, NAN) for i in range(self.width)]
         counts: Counter[int] = Counter()
-        for gram in ngrams_of(v, self._spec):
+        for gram in ngrams_of(v, self.spec):
             place = self._place(gram)
             if place is not None:
                 counts[place] += 1
         places = sorted(counts)
-        values = [1.0 if self._spec.weight == "binary" else float(counts[i]) for i in places]
-        if self._weights is not None:
-            values = [value * self._weights[i] for i, value in zip(places, values, strict=True)]
+        values = [1.0 if self.spec.weight == "binary" else float(counts[i]) for i in places]
+        if self.weights is not None:
+            values = [value * self.weights[i] for i, value in zip(places, values, strict=True)]
             length = 0.0
             for value in values:
                 length += value * value
@@ -187,6 +191,77 @@ class Ngrams(Operation):
 
     def bind(self, state: State) -> NgramColumns:
         return NgramColumns(self, state)
+
+    def build(self, program: Builder, lanes: Sequence[Lane], where: str) -> list[Lane]:
+        return [program.emit(self, lanes, missing=lanes[0].missing and self.missing == "error")]
+
+
+@dataclass(frozen=True)
+class TokenIds:
+    """The words of a text as numbers, one column a place."""
+
+    spec: Tokens
+    vocabulary: list[str]
+    _place: dict[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        place = {word: FIRST_WORD + i for i, word in enumerate(self.vocabulary)}
+        object.__setattr__(self, "_place", place)
+
+    def names(self, name: str) -> list[str]:
+        return [f"{name}[{i}]" for i in range(self.spec.length)]
+
+    def write(self, out: Matrix, column: Categories) -> None:
+        table = np.zeros((len(column.values) + 1, self.spec.length), np.float32)
+        for i, text in enumerate((*column.values, None)):
+            for place, value in self.row(text):
+                table[i, place] = value
+        out[:] = table[column.codes]  # -1 is the last: missing
+
+    def row(self, v: str | None) -> list[tuple[int, float]]:
+        if v is None:
+            empty = self.spec.missing == "empty"
+            return [] if empty else [(i, NAN) for i in range(self.spec.length)]
+        words = ngrams_of(v, self.spec.as_ngrams())
+        return [(i, float(self._place.get(word, UNKNOWN))) for i, word in enumerate(words)]
+
+
+@dataclass(frozen=True)
+class Tokens(Operation):
+    """The first `length` words of a text as numbers, for embeddings: 0 pads short texts, 1
+    is a word that the vocabulary lacks, 2 the most frequent word of the train split.
+
+    Words are runs of letters, digits and `_`. The vocabulary holds the `max_words` words
+    found in most texts, in at least `min_count` of them. `missing`: `error` or `empty`.
+    """
+
+    length: int = 64
+    max_words: int = 10_000
+    min_count: int = 1
+    lowercase: bool = True
+    missing: Literal["error", "empty"] = "error"
+    op: ClassVar[str] = "tokens"
+    takes: ClassVar[tuple[Kind, ...]] = (Kind.CATEGORY,)
+
+    def check(self, where: str) -> None:
+        require_between(1, self.length, 4096, where, "length")
+        require_between(1, self.max_words, MOST_SLOTS, where, "max_words")
+        require(self.min_count >= 1, where, "min_count", self.min_count, "1 or more")
+
+    def as_ngrams(self) -> Ngrams:
+        """The same words, as n-grams of one."""
+        return Ngrams(
+            max_features=self.max_words,
+            min_count=self.min_count,
+            lowercase=self.lowercase,
+            max_tokens=self.length,
+        )
+
+    def learner(self) -> Learner:
+        return LearnNgrams(self.as_ngrams())
+
+    def bind(self, state: State) -> TokenIds:
+        return TokenIds(self, list(state["vocabulary"]))
 
     def build(self, program: Builder, lanes: Sequence[Lane], where: str) -> list[Lane]:
         return [program.emit(self, lanes, missing=lanes[0].missing and self.missing == "error")]

@@ -63,8 +63,9 @@ def train(
 
     from kfp_suite.components.contracts.step import step
     from kfp_suite.components.stores.files import pin_from_json
-    from kfp_suite.components.train.executor import CARD, TrainParameters
+    from kfp_suite.components.train.executor import TrainParameters
     from kfp_suite.components.train.executor import train as execute
+    from kfp_suite.components.train.packing import CARD
 
     with step("train", model.path):
         manifest = execute(

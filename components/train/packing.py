@@ -1,0 +1,156 @@
+"""What every trained model is packed with: signature, sample, lineage, card and manifest."""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kfp_suite.components.contracts.canonical import write_file, write_json
+from kfp_suite.components.contracts.digests import digest_files, files_below
+from kfp_suite.components.contracts.environment import code_digest, environment
+from kfp_suite.components.contracts.model import (
+    SAMPLE_REQUEST,
+    Field,
+    Framework,
+    ModelManifest,
+    Recipe,
+    Signature,
+    model_digest,
+    write_model_manifest,
+)
+from kfp_suite.components.models.loading import TRANSFORM
+from kfp_suite.components.stores.files import PinnedFile
+from kfp_suite.components.train.card import model_card
+from kfp_suite.components.train.inputs import Inputs, Objective
+from kfp_suite.components.train.labels import Target
+
+CARD = "MODEL_CARD.md"
+_SAMPLE_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Made:
+    """What the training itself made.
+
+    `derived` are files (or folders, ending in `/`) that the model's digest does not cover,
+    because they say in another form what the others say. `family`: the extra whose
+    libraries it was made with. `described`: for the card.
+    """
+
+    framework: Framework
+    family: str
+    described: str
+    has_probabilities: bool
+    derived: tuple[str, ...]
+    notes: Mapping[str, Any]
+
+
+def signature_of(inputs: Inputs, *, has_probabilities: bool) -> Signature:
+    """Raw columns in; the prediction, and the probabilities where there are some, out."""
+    target, columns = inputs.target, inputs.transform.inputs
+    if target.task == "regression":
+        return Signature(columns, (Field("prediction", "float64"),))
+    first = target.classes[0]
+    kind = "bool" if isinstance(first, bool) else "int64" if isinstance(first, int) else "string"
+    outputs: tuple[Field, ...] = (Field("prediction", kind),)  # type: ignore[arg-type]
+    if has_probabilities:
+        outputs += (Field("probabilities", "float64", shape=(len(target.classes),)),)
+    return Signature(columns, outputs)
+
+
+def threshold_of(target: Target, objective: Objective) -> float | None:
+    """The decision threshold, where there is one."""
+    return objective.threshold if target.task == "binary" else None
+
+
+def pack(
+    inputs: Inputs,
+    objective: Objective,
+    module: PinnedFile | None,
+    made: Made,
+    transform: Path,
+    folder: Path,
+) -> ModelManifest:
+    """Add the transform, the sample request and the card to what training wrote into
+    `folder`, and `model.json` last."""
+    target = inputs.target
+    shutil.copytree(transform, folder / TRANSFORM)
+    write_json(folder / SAMPLE_REQUEST, {"instances": sample_records(inputs)})
+    names = files_below(folder)
+    files = digest_files(folder, names)
+    derived = (*made.derived, SAMPLE_REQUEST)
+    payload = tuple(name for name in names if not _is_derived(name, derived))
+    signature = signature_of(inputs, has_probabilities=made.has_probabilities)
+    threshold = threshold_of(target, objective)
+    manifest = ModelManifest(
+        digest=model_digest(
+            task=target.task,
+            label=objective.label,
+            classes=target.classes,
+            threshold=threshold,
+            signature=signature,
+            payload={name: files[name] for name in payload},
+        ),
+        framework=made.framework,
+        task=target.task,
+        label=objective.label,
+        signature=signature,
+        files=files,
+        payload=payload,
+        recipe=_recipe(inputs, objective, module, made.family),
+        classes=target.classes,
+        threshold=threshold,
+        notes=dict(made.notes),
+    )
+    training = inputs.training
+    counts = {"train": len(training.train)}
+    if training.eval is not None:
+        counts["eval"] = len(training.eval)
+    write_file(folder / CARD, model_card(manifest, counts, made.described).encode())
+    files = digest_files(folder, files_below(folder))
+    manifest = ModelManifest(**{**vars(manifest), "files": files})
+    write_model_manifest(folder, manifest)
+    return manifest
+
+
+def sample_records(inputs: Inputs) -> list[dict[str, Any]]:
+    """The first rows of train, as a request."""
+    names = [field.name for field in inputs.transform.inputs]
+    return [_record(row) for row in inputs.data.head("train", _SAMPLE_ROWS, names).to_pylist()]
+
+
+def _is_derived(name: str, derived: tuple[str, ...]) -> bool:
+    return any(name == one or (one.endswith("/") and name.startswith(one)) for one in derived)
+
+
+def _recipe(inputs: Inputs, objective: Objective, module: PinnedFile | None, family: str) -> Recipe:
+    manifest = inputs.data.manifest
+    return Recipe(
+        dataset_digest=manifest.digest,
+        transform_digest=inputs.transform.digest,
+        code_digest=code_digest(),
+        environment=environment(family),
+        sources=manifest.sources,
+        ingest=manifest.parameters,
+        features={"features": inputs.transform.content["features"]},
+        train=asdict(objective),
+        module_digest=module.digest if module else "",
+    )
+
+
+def _record(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as JSON takes it: dates in ISO 8601, a missing value as null."""
+    return {
+        name: value.isoformat()
+        if isinstance(value, datetime.date)
+        else None
+        if isinstance(value, float) and np.isnan(value)
+        else value
+        for name, value in row.items()
+    }
