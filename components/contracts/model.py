@@ -5,6 +5,8 @@
       transform/           the fitted transform (see features)
       estimator.skops      the estimator, in a format that runs no code
       estimator.onnx       the same, where outputs were proven equal (derived, not digested)
+      keras/               a Keras network instead: network.json, weights.npz, scale.json
+      saved_model/         transform, network and decision as one graph (derived)
       sample_request.json  {"instances": [...]} of raw records
       module.py            the user's module, where one was used
       MODEL_CARD.md
@@ -30,8 +32,9 @@ from kfp_suite.components.contracts.tables import ColumnType
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
 SAMPLE_REQUEST = "sample_request.json"
+SAVED_MODEL = "saved_model"
 Task = Literal["binary", "multiclass", "regression"]
-Framework = Literal["sklearn", "xgboost", "lightgbm"]
+Framework = Literal["sklearn", "xgboost", "lightgbm", "tensorflow"]
 
 
 @dataclass(frozen=True)

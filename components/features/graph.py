@@ -84,12 +84,14 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
     def __init__(self, fitted: FittedTransform) -> None:
         super().__init__(name="transform")
         self._program = fitted.program
-        self._tables: list[tf.lookup.StaticHashTable] = []
-        self._vocabularies = {
-            id(bound): self._table(words)
-            for bound in _bound(fitted)
-            if (words := _vocabulary(bound)) is not None
-        }
+        # A SavedModel keeps what it finds on its modules.
+        self._tables: list[Any] = []
+        self._table_of: dict[int, int] = {}
+        for bound in _bound(fitted):
+            words = _vocabulary(bound)
+            if words is not None:
+                self._table_of[id(bound)] = len(self._tables)
+                self._tables.append(_table(words))
         for node, bound in (*self._program.maps, *((n, b) for n, b, *_ in self._program.emits)):
             if not _has_graph(bound):
                 raise _no_graph(node.primitive)
@@ -97,16 +99,9 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
             [not fitted.features[i].keep_missing for i in fitted.program.features]
         )
 
-    def _table(self, words: list[str]) -> Any:
-        table = tf.lookup.StaticHashTable(
-            tf.lookup.KeyValueTensorInitializer(
-                tf.constant([word.encode("utf-8", "surrogatepass") for word in words], tf.string),
-                tf.range(len(words), dtype=tf.int64),
-            ),
-            default_value=-1,
-        )
-        self._tables.append(table)  # a SavedModel keeps what it finds on its modules
-        return table
+    def _places(self, bound: Any, words: Tensor) -> Tensor:
+        """The place of each word in the vocabulary of `bound`; -1 for none."""
+        return self._tables[self._table_of[id(bound)]].lookup(words)
 
     def __call__(self, columns: Mapping[str, Tensor]) -> Tensor:
         """The matrix: float32, shape (rows, outputs).
@@ -266,7 +261,7 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
         grams = _ngrams(x, spec)
         flat, rows = grams.values, grams.value_rowids()
         if spec.buckets is None:
-            places = self._vocabularies[id(bound)].lookup(flat)
+            places = self._places(bound, flat)
         else:
             places = _bucket_of_hash(flat, spec.buckets)
         known = places >= 0
@@ -290,7 +285,7 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
     @_emit.register
     def _(self, bound: TokenIds, x: Texts) -> Tensor:
         words = _words(x, lowercase=bound.spec.lowercase)
-        found = tf.ragged.map_flat_values(self._vocabularies[id(bound)].lookup, words)
+        found = tf.ragged.map_flat_values(lambda flat: self._places(bound, flat), words)
         ids = tf.ragged.map_flat_values(
             lambda place: tf.where(
                 place < 0, tf.constant(text.UNKNOWN, tf.int64), place + text.FIRST_WORD
@@ -321,7 +316,7 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
             absent = categorical.MISSING if slots.missing == "error" else categorical.NO_SLOT
             return tf.where(x.missing, tf.constant(absent, tf.int64), places)
         words = len(slots.vocabulary)
-        places = self._vocabularies[id(slots)].lookup(x.values)
+        places = self._places(slots, x.values)
         if slots.oov:
             others = (
                 _bucket_of_hash(x.values, slots.oov) if slots.oov > 1 else tf.zeros_like(places)
@@ -331,6 +326,16 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
             slots.missing, words + slots.oov
         )
         return tf.where(x.missing, tf.constant(absent, tf.int64), places)
+
+
+def _table(words: list[str]) -> Any:
+    return tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            tf.constant([word.encode("utf-8", "surrogatepass") for word in words], tf.string),
+            tf.range(len(words), dtype=tf.int64),
+        ),
+        default_value=-1,
+    )
 
 
 def _bound(fitted: FittedTransform) -> list[Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kfp_suite.components.contracts.model import ModelManifest, read_model
+from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest, read_model
 from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.models.calibration import CALIBRATION, Calibration, load_calibration
 from kfp_suite.components.models.modules import MODULE, import_module
@@ -110,6 +110,10 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
         model.verify()
     transform = FittedTransform.load(folder / TRANSFORM)
     calibration = load_calibration(folder) if CALIBRATION in manifest.files else None
+    if manifest.framework == "tensorflow":
+        from kfp_suite.components.models.saved_model import SavedModelScorer
+
+        return LoadedModel(manifest, transform, SavedModelScorer(folder / SAVED_MODEL))
     if ONNX in manifest.files:
         graph = OnnxEstimator(str(folder / ONNX), manifest.task)
         return LoadedModel(manifest, transform, graph, calibration)

@@ -20,9 +20,13 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         "",
         f"- Task: {manifest.task}" + _classes(manifest),
         f"- Estimator: `{estimator}`",
-        *([f"- Calibrated: {method}, on eval"] if (method := recipe.train["calibration"]) else []),
+        *(
+            [f"- Calibrated: {method}, on eval"]
+            if (method := recipe.train.get("calibration"))
+            else []
+        ),
         f"- Rows: {used}",
-        f"- Served as: {'ONNX' if 'estimator.onnx' in manifest.files else 'scikit-learn'}",
+        f"- Served as: {_served_as(manifest)}",
         "",
         "## Input",
         "",
@@ -70,3 +74,9 @@ def _classes(manifest: ModelManifest) -> str:
         + (f" and {more} more" if more > 0 else "")
         + (f", decided at {threshold}" if threshold is not None else "")
     )
+
+
+def _served_as(manifest: ModelManifest) -> str:
+    if manifest.framework == "tensorflow":
+        return "SavedModel"
+    return "ONNX" if "estimator.onnx" in manifest.files else "scikit-learn"
