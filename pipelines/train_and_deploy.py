@@ -2,20 +2,19 @@
 
 from kfp import dsl
 
-from kfp_suite.components.deploy.component import deploy
 from kfp_suite.components.evaluate.component import evaluate
-from kfp_suite.components.ingest.component import ingest
-from kfp_suite.components.push.component import push
-from kfp_suite.components.record.component import record
-from kfp_suite.components.resolve.component import resolve
 from kfp_suite.components.train.component import train
 from kfp_suite.components.transform.component import transform
 from kfp_suite.components.validate.component import validate
-
-
-def _reads_a_store(task: dsl.PipelineTask) -> None:
-    """Retry what talks to a store: 3 times, from 10 seconds on."""
-    task.set_retry(3, backoff_duration="10s", backoff_factor=2.0)
+from kfp_suite.pipelines.wiring.steps import (
+    evaluated,
+    ingested,
+    published,
+    recorded,
+    resolved,
+    sized,
+    validated,
+)
 
 
 @dsl.pipeline(name="train-and-deploy")
@@ -82,44 +81,32 @@ def train_and_deploy(
         target: `local` writes the endpoint's manifest, `cluster` applies it.
         namespace: The Kubernetes namespace of the endpoint.
     """
-    recorded = record(
-        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-        pipeline="train_and_deploy",
-    ).set_caching_options(False)
-    with dsl.ExitHandler(recorded, name="train-and-deploy"):
-        pinned = resolve(
+    name = "train_and_deploy"
+    with dsl.ExitHandler(recorded(name), name="train-and-deploy"):
+        pinned = resolved(
             sources=sources, module_file=module_file, store=store, model_name=model_name
         )
-        _reads_a_store(pinned)
-        pinned.set_caching_options(False)
-        ingested = ingest(
-            sources=pinned.outputs["sources"],
+        dataset = ingested(
+            pinned,
             sql=sql,
             split=split,
             on_bad_rows=on_bad_rows,
             max_bad_fraction=max_bad_fraction,
-        )
-        _reads_a_store(ingested)
-        ingested.set_cpu_request("2").set_memory_request("4Gi").set_memory_limit("8Gi")
-        # A verdict is never taken from a cache: neither are push, deploy and record.
-        validated = validate(
-            dataset=ingested.outputs["dataset"],
+        ).outputs["dataset"]
+        valid = validated(
+            validate,
+            dataset,
             schema=schema,
             label=label,
             options=validation,
             baseline_statistics=baseline_statistics,
-        ).set_caching_options(False)
-        validated.set_memory_request("2Gi").set_memory_limit("4Gi")
-        with dsl.If(validated.outputs["Output"] == True, name="valid"):  # noqa: E712
+        )
+        with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
             transformed = transform(
-                dataset=ingested.outputs["dataset"],
-                features=features,
-                label=label,
-                sample_weight=sample_weight,
+                dataset=dataset, features=features, label=label, sample_weight=sample_weight
             )
             trained = train(
-                dataset=ingested.outputs["dataset"],
+                dataset=dataset,
                 transform=transformed.outputs["transform"],
                 label=label,
                 task=task,
@@ -133,30 +120,24 @@ def train_and_deploy(
                 calibration=calibration,
                 seed=seed,
             )
-            trained.set_cpu_request("2").set_memory_request("4Gi").set_memory_limit("8Gi")
-            evaluated = evaluate(
-                dataset=ingested.outputs["dataset"],
-                model=trained.outputs["model"],
+            model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
+            verdict = evaluated(
+                evaluate,
+                dataset,
+                model,
                 thresholds=thresholds,
                 slices=slices,
                 champion=pinned.outputs["champion"],
                 comparison=comparison,
                 seed=seed,
             )
-            evaluated.set_caching_options(False)
-            evaluated.set_memory_request("2Gi").set_memory_limit("4Gi")
-            with dsl.If(evaluated.outputs["Output"] == True, name="blessed"):  # noqa: E712
-                pushed = push(
-                    model=trained.outputs["model"],
-                    evaluation=evaluated.outputs["evaluation"],
+            with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
+                published(
+                    model,
+                    verdict.outputs["evaluation"],
+                    pipeline=name,
                     store=store,
                     model_name=model_name,
-                    run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-                    run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-                    pipeline="train_and_deploy",
+                    target=target,
+                    namespace=namespace,
                 )
-                _reads_a_store(pushed)
-                pushed.set_caching_options(False)
-                deploy(
-                    version=pushed.outputs["version"], target=target, namespace=namespace
-                ).set_caching_options(False)

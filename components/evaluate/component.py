@@ -102,3 +102,11 @@ def evaluate(
                 found.confusion.categories, found.confusion.matrix
             )
     return found.blessed
+
+
+# The same step where the model needs TensorFlow: an image cannot be chosen by a parameter.
+evaluate_tensorflow = dsl.component(
+    evaluate.python_func,
+    base_image="kfp-suite-python-tensorflow:0.1.0",
+    install_kfp_package=False,
+)

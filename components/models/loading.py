@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest, read_model
 from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.models.calibration import CALIBRATION, Calibration, load_calibration
@@ -65,6 +66,26 @@ class LoadedModel:
             return Prediction(self._classes[scores])
         if self._calibration is not None:
             scores = self._calibration.apply(scores)
+        return Prediction(self._classes[decide(scores, self._threshold)], scores)
+
+    def predict_examples(self, examples: list[bytes]) -> Prediction:
+        """Predict serialized `tf.Example`s, by the signature `serving_examples`.
+
+        Raises:
+            ParameterError: the model has no such signature.
+            DataError: they are not `tf.Example`s, or lack a value.
+        """
+        ask = getattr(self._scorer, "predict_examples", None)
+        found = ask(examples) if ask else None
+        if found is None:
+            raise ParameterError(
+                "the model takes no serialized examples",
+                where="signature_name",
+                fix="leave signature_name out and send records",
+            )
+        scores = found.get("probabilities")
+        if scores is None:
+            return Prediction(np.asarray(found["prediction"], np.float64))
         return Prediction(self._classes[decide(scores, self._threshold)], scores)
 
     @cached_property

@@ -17,6 +17,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from kfp_suite.components.contracts.errors import DataError
+
 FEATURES = "features"
 SCORES = "scores"
 DEFAULT = "serving_default"
@@ -29,6 +31,7 @@ class SavedModelScorer:
     def __init__(self, folder: Path) -> None:
         self._loaded = tf.saved_model.load(str(folder))
         self._call = self._loaded.signatures[FEATURES]
+        self._examples = self._loaded.signatures.get(EXAMPLES)
 
     def scores(self, matrix: Any) -> Any:
         """Probabilities of shape (rows, classes), or numbers of shape (rows,); float32.
@@ -38,3 +41,19 @@ class SavedModelScorer:
         """
         found = self._call(features=tf.constant(matrix, tf.float32))[SCORES].numpy()
         return found if found.ndim == 2 and found.shape[1] > 1 else np.ravel(found)
+
+    def predict_examples(self, examples: list[bytes]) -> Any:
+        """The outputs of `serving_examples` by name, None where there is no such signature.
+
+        Raises:
+            DataError: they are not serialized `tf.Example`s, or lack a value.
+        """
+        if self._examples is None:
+            return None
+        try:
+            found = self._examples(examples=tf.constant(examples, tf.string))
+        except tf.errors.InvalidArgumentError as error:
+            raise DataError(
+                "not usable examples", got=str(error.message).splitlines()[0]
+            ) from error
+        return {name: tensor.numpy() for name, tensor in found.items()}

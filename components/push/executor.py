@@ -80,6 +80,7 @@ def push(parameters: PushParameters, model: Path, evaluation: Path, output: Path
                 **{k: v for k, v in asdict(published).items() if k != "created"},
                 "store": parameters.store,
                 "model_uri": models.model_uri(manifest),
+                "saved_model_uri": models.saved_model_uri(manifest),
             },
         )
     return published

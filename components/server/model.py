@@ -20,7 +20,12 @@ from kfp_suite.components.contracts.model import SAMPLE_REQUEST, Field
 from kfp_suite.components.contracts.tables import ColumnType
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
 from kfp_suite.components.server.batching import Batcher
-from kfp_suite.components.server.records import table_of_columns, table_of_records
+from kfp_suite.components.server.records import (
+    DEFAULT,
+    examples_of,
+    table_of_columns,
+    table_of_records,
+)
 
 VERSION_HEADER = "x-model-version"
 _DATATYPES: dict[ColumnType, str] = {
@@ -114,6 +119,9 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         return answer
 
     async def _predicted(self, payload: Any, current: ServedVersion) -> Prediction:
+        if isinstance(payload, dict) and payload.get("signature_name", DEFAULT) != DEFAULT:
+            examples = examples_of(payload)
+            return await asyncio.to_thread(current.model.predict_examples, examples)
         inputs = current.model.manifest.signature.inputs
         read = _table_of_tensors if isinstance(payload, kserve.InferRequest) else _table_of_v1
         if _rows_of(payload) > _FEW_ROWS:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
 import itertools
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,9 @@ from kfp_suite.components.contracts.errors import DataError, did_you_mean
 from kfp_suite.components.contracts.model import Field
 from kfp_suite.components.contracts.tables import ARROW_TYPES, ColumnType
 
+# The signatures of a V1 request, as TensorFlow Serving names them.
+DEFAULT = "serving_default"
+EXAMPLES = "serving_examples"
 _MOST_ERRORS = 5
 _EXPECTED: Mapping[ColumnType, str] = {
     "int64": "a whole number",
@@ -22,6 +26,40 @@ _EXPECTED: Mapping[ColumnType, str] = {
     "date": "a date as 2013-01-31",
     "timestamp": "a time as 2013-01-31T08:30:00",
 }
+
+
+def examples_of(payload: Mapping[str, Any]) -> list[bytes]:
+    """The serialized `tf.Example`s of a V1 request with a `signature_name`, each as
+    `{"b64": "..."}`.
+
+    Raises:
+        DataError: an unknown signature, or instances that are no such objects.
+    """
+    name = payload["signature_name"]
+    if name != EXAMPLES:
+        raise DataError(
+            f"no signature '{name}'",
+            where="signature_name",
+            fix=did_you_mean(str(name), (DEFAULT, EXAMPLES)),
+        )
+    instances = payload.get("instances")
+    if not isinstance(instances, list) or not instances:
+        raise DataError(
+            "no examples", where="instances", got=_kind(instances), expected="a list of objects"
+        )
+    found = []
+    for i, instance in enumerate(instances):
+        text = instance.get("b64") if isinstance(instance, dict) else None
+        try:
+            found.append(base64.b64decode(text, validate=True))  # type: ignore[arg-type]
+        except (TypeError, ValueError) as error:
+            raise DataError(
+                "not an example",
+                where=f"instances[{i}]",
+                got=_kind(instance),
+                expected='{"b64": "…"}: a serialized tf.Example in Base64',
+            ) from error
+    return found
 
 
 def table_of_records(records: object, inputs: Sequence[Field]) -> pa.Table:

@@ -2,6 +2,8 @@
 
     <store>/<model>/_numbers/<n>.json      who owns version n: the digest of its model
     <store>/<model>/<n>/model-<edition>/…  the Model artifact
+    <store>/<model>/<n>/saved_model-<edition>/<n>/…  a SavedModel as TensorFlow Serving lays
+                                           versions out: the folder above is what it serves
     <store>/<model>/<n>/manifest.json      written last: a version is there when this is
     <store>/<model>/_aliases/<alias>/<n>.json   the alias's history, append-only
 
@@ -43,7 +45,7 @@ from kfp_suite.components.contracts.errors import (
     did_you_mean,
 )
 from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
-from kfp_suite.components.contracts.model import read_model
+from kfp_suite.components.contracts.model import SAVED_MODEL, read_model
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.stores.store import Store
 
@@ -53,6 +55,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 _NUMBERS = "_numbers"
 _ALIASES = "_aliases"
+_SAVED_MODEL = f"{SAVED_MODEL}/"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME_RULE = "lower-case letters, digits and '-', at most 63, as KServe names endpoints"
 
@@ -125,6 +128,11 @@ def check_model_name(name: str) -> str:
     )
 
 
+def _saved_model(path: str) -> str:
+    """The folder, beside the Model artifact `path`, that TensorFlow Serving serves."""
+    return path.replace("model-", f"{SAVED_MODEL}-", 1)
+
+
 class ModelStore:
     """The published versions in a store."""
 
@@ -138,6 +146,13 @@ class ModelStore:
     def model_uri(self, manifest: VersionManifest) -> str:
         """The URI of a version's Model artifact: what a model server loads."""
         return f"{self.uri(manifest.model, manifest.version)}/{manifest.path}"
+
+    def saved_model_uri(self, manifest: VersionManifest) -> str | None:
+        """The URI that TensorFlow Serving serves: a folder that holds the SavedModel under
+        the version's number; None where the model has none."""
+        if not any(name.startswith(_SAVED_MODEL) for name in manifest.files):
+            return None
+        return f"{self.uri(manifest.model, manifest.version)}/{_saved_model(manifest.path)}"
 
     def models(self) -> list[str]:
         """The names of all models with a published version."""
@@ -231,6 +246,9 @@ class ModelStore:
         if not self._exists(f"{base}/{MANIFEST}"):
             for name in names:
                 self._create_same(f"{base}/{path}/{name}", folder / name)
+                if name.startswith(_SAVED_MODEL):
+                    below = f"{_saved_model(path)}/{version}/{name.removeprefix(_SAVED_MODEL)}"
+                    self._create_same(f"{base}/{below}", folder / name)
         manifest = VersionManifest(
             model=model,
             version=version,

@@ -11,6 +11,9 @@ import click
 
 from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError, store_error
 
+# TensorFlow's C++ code would write into our answers; a step's log keeps what it says.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
 # name: (module, one line for --help)
 COMMANDS = {
     "run": ("run", "Run a pipeline on this machine, to a live endpoint."),

@@ -12,6 +12,7 @@ from rich.text import Text
 
 from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Said, Started
 
+_NAME_WIDTH = len("train-tensorflow")
 _MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cached": ("·", "cyan")}
 
 
@@ -64,13 +65,11 @@ class Progress:
                 self._line(task, "cached", "")
 
     def _line(self, task: str, state: str, seconds: str) -> None:
-        mark, style = {"done": ("✓", "green"), "failed": ("✗", "red"), "cached": ("·", "cyan")}[
-            state
-        ]
+        mark, style = _MARKS[state]
         self._console.print(
             Text.assemble(
                 (f"{mark} ", style),
-                f"{task:12}",
+                f"{task:{_NAME_WIDTH}}",
                 (f" {state:7}", style),
                 seconds,
                 f"  {self._note}",

@@ -36,13 +36,14 @@ def pipelines() -> dict[str, Entry]:
 
 def components() -> dict[str, Entry]:
     """The components of the suite, by name."""
-    folder = _folder("kfp_suite.components")
-    return {
-        path.parent.name: _entry(
-            path, path.parent.name, f"kfp_suite.components.{path.parent.name}.component"
-        )
-        for path in sorted(folder.glob("*/component.py"))
-    }
+    package = "kfp_suite.components"
+    folder = _folder(package)
+    found = {}
+    for path in sorted(folder.rglob("component.py")):
+        module = ".".join((package, *path.relative_to(folder).with_suffix("").parts))
+        name = _component_in(path)
+        found[name] = _entry(path, name, module)
+    return found
 
 
 def load(entry: Entry) -> Any:
@@ -68,6 +69,11 @@ def _folder(package: str) -> Path:
     assert spec is not None
     assert spec.submodule_search_locations is not None
     return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _component_in(path: Path) -> str:
+    """The name of the one component that a file defines."""
+    return next(n.name for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef))
 
 
 def _entry(path: Path, name: str, module: str) -> Entry:

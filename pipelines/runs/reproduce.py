@@ -11,7 +11,7 @@ from typing import Any
 from kfp_suite.components.contracts.dataset import Source
 from kfp_suite.components.contracts.environment import Environment, code_digest, environment
 from kfp_suite.components.contracts.errors import InputError, MissingError, did_you_mean
-from kfp_suite.components.contracts.model import Recipe
+from kfp_suite.components.contracts.model import ModelManifest, Recipe
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.stores.versions import ModelStore
 
@@ -116,7 +116,7 @@ def _sources(
 
 
 def _environment(recipe: Recipe) -> list[Difference]:
-    was, now = recipe.environment, environment("sklearn")
+    was, now = recipe.environment, environment(_family(recipe))
     differences = []
     if recipe.code_digest != code_digest():
         differences.append(Difference("code", "kfp-suite", recipe.code_digest, code_digest()))
@@ -128,6 +128,11 @@ def _environment(recipe: Recipe) -> list[Difference]:
         if before != after:
             differences.append(Difference("machine", name, before, after))
     return differences
+
+
+def _family(recipe: Recipe) -> str:
+    """The extra whose libraries trained the model."""
+    return "tensorflow" if "network" in recipe.train else "sklearn"
 
 
 def _libraries(was: Environment, now: Environment) -> list[Difference]:
@@ -148,8 +153,6 @@ def _make(
 ) -> list[tuple[str, str, str]]:
     """Each artifact's name, the digest it had, and the one it has now; the model's last."""
     from kfp_suite.components.ingest.executor import IngestParameters, ingest
-    from kfp_suite.components.stores.files import PinnedFile
-    from kfp_suite.components.train.executor import TrainParameters, train
     from kfp_suite.components.transform.executor import TransformParameters, transform
 
     dataset, fitted, model = scratch / "dataset", scratch / "transform", scratch / "model"
@@ -171,15 +174,29 @@ def _make(
         scratch / "report",
     )
     on_step("train")
-    module = (
-        PinnedFile(f"{model_uri}/{MODULE}", recipe.module_digest) if recipe.module_digest else None
-    )
-    trained = train(parse(TrainParameters, trained_by, "train"), module, dataset, fitted, model)
+    trained = _train(recipe, model_uri, dataset, fitted, model)
     return [
         ("dataset", recipe.dataset_digest, ingested.manifest.digest),
         ("transform", recipe.transform_digest, transformed.digest),
         ("model", "", trained.digest),
     ]
+
+
+def _train(
+    recipe: Recipe, model_uri: str, dataset: Path, transform: Path, model: Path
+) -> ModelManifest:
+    if _family(recipe) == "tensorflow":
+        from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
+
+        network = parse(KerasParameters, recipe.train, "train")
+        return train_keras(network, dataset, transform, model, model.with_name("logs"))
+    from kfp_suite.components.stores.files import PinnedFile
+    from kfp_suite.components.train.executor import TrainParameters, train
+
+    module = None
+    if recipe.module_digest:
+        module = PinnedFile(f"{model_uri}/{MODULE}", recipe.module_digest)
+    return train(parse(TrainParameters, recipe.train, "train"), module, dataset, transform, model)
 
 
 def to_json(reproduction: Reproduction) -> dict[str, Any]:

@@ -6,7 +6,6 @@ fresh.
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from pathlib import Path
@@ -14,19 +13,19 @@ from typing import Any
 
 from docstring_parser import parse
 
+from kfp_suite.pipelines.runs.catalog import Entry, components, load
+
 COMPONENTS = Path(__file__).resolve().parents[2] / "components"
 
 
-def component_names() -> list[str]:
-    """The folders of `components/` that hold a component."""
-    return sorted(path.parent.name for path in COMPONENTS.glob("*/component.py"))
+def readme_file(entry: Entry) -> Path:
+    """Where the README of a component is: beside its interface."""
+    return COMPONENTS.joinpath(*entry.module.split(".")[2:-1], "README.md")
 
 
-def readme(name: str) -> str:
+def readme(entry: Entry) -> str:
     """The README of one component."""
-    component: Any = getattr(
-        importlib.import_module(f"kfp_suite.components.{name}.component"), name
-    )
+    name, component = entry.name, load(entry)
     spec = component.component_spec
     doc = parse(inspect.getdoc(component.python_func) or "")
     described = {p.arg_name: " ".join((p.description or "").split()) for p in doc.params}
@@ -35,7 +34,7 @@ def readme(name: str) -> str:
         lines += [doc.long_description, ""]
     lines += [
         "```python",
-        f"from kfp_suite.components.{name}.component import {name}",
+        f"from {entry.module} import {name}",
         "```",
         "",
     ]
@@ -74,8 +73,8 @@ def _cell(text: str) -> str:
 
 def main() -> None:
     """Write every README."""
-    for name in component_names():
-        (COMPONENTS / name / "README.md").write_text(readme(name))
+    for entry in components().values():
+        readme_file(entry).write_text(readme(entry))
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from docstring_parser import parse
 
 from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
 from kfp_suite.pipelines.runs.compilation import compile_pipeline
-from tests.contract.component_readmes import COMPONENTS, component_names, readme
+from tests.contract.component_readmes import COMPONENTS, readme, readme_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # Without google.cloud and kubernetes: kfp itself imports them.
@@ -34,6 +34,7 @@ HEAVY = [
     "skl2onnx",
     "sklearn",
     "skops",
+    "tensorflow",
     "tensorflow_metadata",
     "xgboost",
 ]
@@ -58,23 +59,22 @@ def test_definitions_import_with_kfp_alone() -> None:
     assert len(modules) >= 10
 
 
-@pytest.mark.parametrize("name", component_names())
-def test_every_parameter_is_described(name: str) -> None:
-    component: Any = load(components()[name])
+@pytest.mark.parametrize("entry", components().values(), ids=lambda entry: entry.name)
+def test_every_parameter_is_described(entry: Entry) -> None:
+    component: Any = load(entry)
     spec = component.component_spec
     doc = parse(inspect.getdoc(component.python_func) or "")
     described = {p.arg_name for p in doc.params if p.description}
     outputs = set(spec.outputs or {}) - {"Output"} if len(doc.params) else set()
     named = set(spec.inputs or {}) | outputs
-    returned = {"sources", "module", "champion"} if name == "resolve" else set()
+    returned = {"sources", "module", "champion"} if entry.name == "resolve" else set()
     assert doc.short_description
     assert named - described - returned == set()
 
 
-@pytest.mark.parametrize("name", component_names())
-def test_the_readme_is_fresh(name: str) -> None:
-    file = COMPONENTS / name / "README.md"
-    assert file.read_text() == readme(name), "run: make readmes"
+@pytest.mark.parametrize("entry", components().values(), ids=lambda entry: entry.name)
+def test_the_readme_is_fresh(entry: Entry) -> None:
+    assert readme_file(entry).read_text() == readme(entry), "run: make readmes"
 
 
 @pytest.mark.parametrize("entry", pipelines().values(), ids=lambda entry: entry.name)

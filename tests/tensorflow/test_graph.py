@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import base64
 import datetime
-import io
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.features.hashing import stable_hash
 from kfp_suite.components.features.operations import OPERATIONS
+from tests.tensorflow.pictures import picture
 from tests.unit.features.tables import fitted
 
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
-
-
-def picture(mode: str, size: tuple[int, int], kind: str = "PNG", seed: int = 0) -> str:
-    """A file of noise, in Base64."""
-    bands = len(Image.new(mode, (1, 1)).getbands())
-    shape = (size[1], size[0], bands) if bands > 1 else (size[1], size[0])
-    pixels = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(pixels, mode).save(file, kind)
-    return base64.b64encode(file.getvalue()).decode()
 
 
 DAYS = [datetime.date(2019, 12, 28) + datetime.timedelta(91 * i) for i in range(7)]

@@ -1,0 +1,1 @@
+"""What pipelines share: the steps before training and those after it, wired."""

@@ -1,0 +1,129 @@
+"""The steps that every family has, with their retries, resources and caching."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from kfp import dsl
+
+from kfp_suite.components.deploy.component import deploy
+from kfp_suite.components.ingest.component import ingest
+from kfp_suite.components.push.component import push
+from kfp_suite.components.record.component import record
+from kfp_suite.components.resolve.component import resolve
+
+# A parameter, or the placeholder of one, while a pipeline is being compiled.
+Value = Any
+Task = Any
+
+
+def recorded(pipeline: str) -> Task:
+    """The run record of the pipeline called `pipeline`, for its exit handler."""
+    return record(
+        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        pipeline=pipeline,
+    ).set_caching_options(False)
+
+
+def resolved(*, sources: Value, module_file: Value, store: Value, model_name: Value) -> Task:
+    """Sources, module and champion as they are today; never from a cache."""
+    task = resolve(sources=sources, module_file=module_file, store=store, model_name=model_name)
+    return _reads_a_store(task).set_caching_options(False)
+
+
+def ingested(
+    pinned: Task, *, sql: Value, split: Value, on_bad_rows: Value, max_bad_fraction: Value
+) -> Task:
+    """The dataset of the pinned sources."""
+    task = ingest(
+        sources=pinned.outputs["sources"],
+        sql=sql,
+        split=split,
+        on_bad_rows=on_bad_rows,
+        max_bad_fraction=max_bad_fraction,
+    )
+    return sized(_reads_a_store(task), "4Gi", "8Gi", cpu="2")
+
+
+def validated(
+    validate: Callable[..., Task],
+    dataset: Value,
+    *,
+    schema: Value,
+    label: Value,
+    options: Value,
+    baseline_statistics: Value,
+) -> Task:
+    """The verdict on the dataset; like push, deploy and record never taken from a cache."""
+    task = validate(
+        dataset=dataset,
+        schema=schema,
+        label=label,
+        options=options,
+        baseline_statistics=baseline_statistics,
+    )
+    return sized(task, "2Gi", "4Gi").set_caching_options(False)
+
+
+def evaluated(
+    evaluate: Callable[..., Task],
+    dataset: Value,
+    model: Value,
+    *,
+    thresholds: Value,
+    slices: Value,
+    champion: Value,
+    comparison: Value,
+    seed: Value,
+) -> Task:
+    """The verdict on the model, with `evaluate` of the image that the model needs."""
+    task = evaluate(
+        dataset=dataset,
+        model=model,
+        thresholds=thresholds,
+        slices=slices,
+        champion=champion,
+        comparison=comparison,
+        seed=seed,
+    )
+    return sized(task, "2Gi", "4Gi").set_caching_options(False)
+
+
+def published(
+    model: Value,
+    evaluation: Value,
+    *,
+    pipeline: str,
+    store: Value,
+    model_name: Value,
+    target: Value,
+    namespace: Value,
+) -> None:
+    """The version of a blessed model, and its endpoint."""
+    pushed = push(
+        model=model,
+        evaluation=evaluation,
+        store=store,
+        model_name=model_name,
+        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+        pipeline=pipeline,
+    )
+    _reads_a_store(pushed).set_caching_options(False)
+    deploy(
+        version=pushed.outputs["version"], target=target, namespace=namespace
+    ).set_caching_options(False)
+
+
+def sized(task: Task, memory: str, most_memory: str, cpu: str = "") -> Task:
+    """Request CPUs and memory, and limit memory."""
+    if cpu:
+        task.set_cpu_request(cpu)
+    return task.set_memory_request(memory).set_memory_limit(most_memory)
+
+
+def _reads_a_store(task: Task) -> Task:
+    """Retry what talks to a store: 3 times, from 10 seconds on."""
+    return task.set_retry(3, backoff_duration="10s", backoff_factor=2.0)

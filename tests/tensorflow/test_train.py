@@ -1,0 +1,349 @@
+"""train_tensorflow: the same inputs give the same weights, killed or not; what is exported
+says what the suite says; what cannot be learned is one line."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.dataset import read_dataset
+from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.contracts.model import ModelManifest, read_model
+from kfp_suite.components.ingest.executor import IngestParameters, ingest
+from kfp_suite.components.models.loading import load_model
+from kfp_suite.components.server.records import examples_of
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.components.transform.executor import TransformParameters, transform
+from tests.tensorflow.pictures import picture
+
+tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
+
+from kfp_suite.components.features.graph import MISSING_TEXT, MISSING_TIME, tensors_of  # noqa: E402
+from kfp_suite.components.train.keras import executor, learning  # noqa: E402
+from kfp_suite.components.train.keras.executor import KerasParameters, train_keras  # noqa: E402
+
+ROWS = 400
+LABELS = ("late", "kind", "delay")
+NUMBERS = [
+    {"column": "a", "op": "scale"},
+    {"column": "b", "steps": [{"op": "impute", "with": "mean"}, "scale"]},
+]
+CATEGORY = {"column": "word", "op": "one_hot", "oov": 1, "missing": "indicator"}
+WHEN = {"column": "at", "op": "cyclic", "parts": ["weekday"], "missing": "zeros"}
+SAID = {"column": "said", "op": "tokens", "length": 5}
+SEEN = {"column": "seen", "op": "image", "height": 6, "width": 6}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a dataset of numbers, words, times, sentences and pictures."""
+    folder = tmp_path_factory.mktemp("keras")
+    generator = np.random.default_rng(0)
+    lines = []
+    for i in range(ROWS):
+        a, b = generator.normal(size=2).round(3)
+        kind = "xyz"[int(a > 0) + int(b > 0)]
+        row = {"id": i, "a": a, "b": b if i % 9 else None, "word": "uv"[i % 2] if i % 7 else None}
+        row |= {"at": f"2024-01-{1 + i % 28:02}T08:00:00" if i % 5 else None}
+        row |= {"said": f"the {kind} said {i % 3}", "seen": picture("L", (4 + i % 4, 6), seed=i)}
+        row |= {"late": bool(a + b > 0.3), "kind": kind, "delay": 40 * a - 20 * b + 300}
+        lines.append(json.dumps(row))
+    (folder / "a.jsonl").write_text("\n".join(lines) + "\n")
+    sources = parse_sources({"t": str(folder / "a.jsonl")})
+    pinned = {name: pin(name, spec) for name, spec in sources.items()}
+    split = {"by": "hash", "key": ["id"], "eval": 0.2, "test": 0.2}
+    ingest(IngestParameters(split=split), pinned, folder / "dataset", folder / "preview")
+    return folder
+
+
+def features(data: Path, folder: Path, *entries: dict[str, Any]) -> Path:
+    """The transform of these features."""
+    output = folder / "transform"
+    parameters = TransformParameters(
+        features={"features": list(entries)}, label="late", exclude=LABELS[1:]
+    )
+    transform(parameters, data / "dataset", output, folder / "report")
+    return output
+
+
+def fit(data: Path, fitted: Path, output: Path, **given: Any) -> ModelManifest:
+    hyper = {"epochs": 3, "batch_size": 32, "units": [8]} | given.pop("hyperparameters", {})
+    parameters = KerasParameters(**{"label": "late", "hyperparameters": hyper} | given)
+    return train_keras(parameters, data / "dataset", fitted, output, output.with_name("logs"))
+
+
+@pytest.fixture(scope="module")
+def fitted(data: Path) -> Path:
+    return features(data, data, *NUMBERS, CATEGORY, WHEN)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, fitted: Path) -> Path:
+    fit(data, fitted, data / "model", hyperparameters={"dropout": 0.2})
+    return data / "model"
+
+
+def test_two_trainings_give_the_same_weights(data: Path, fitted: Path, tmp_path: Path) -> None:
+    one = fit(data, fitted, tmp_path / "one", hyperparameters={"dropout": 0.2})
+    two = fit(data, fitted, tmp_path / "two", hyperparameters={"dropout": 0.2})
+    other = fit(data, fitted, tmp_path / "other", seed=1, hyperparameters={"dropout": 0.2})
+    assert one.digest == two.digest
+    assert one.digest != other.digest
+    weights = [(tmp_path / name / executor.WEIGHTS).read_bytes() for name in ("one", "two")]
+    assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize("early_stopping", [0, 2])
+def test_a_killed_training_ends_with_the_same_weights(
+    data: Path, fitted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, early_stopping: int
+) -> None:
+    given: dict[str, Any] = {"early_stopping": early_stopping}
+    given["hyperparameters"] = {"epochs": 6, "dropout": 0.3, "optimizer": "sgd"}
+    whole = fit(data, fitted, tmp_path / "whole", **given)
+    real = learning._write_logs
+    monkeypatch.setattr(learning, "_write_logs", _stop_after(2, real))
+    with pytest.raises(KeyboardInterrupt):
+        fit(data, fitted, tmp_path / "killed", **given)
+    assert not (tmp_path / "killed").exists()
+    assert list(tmp_path.glob("killed.checkpoints/*.npz"))
+    monkeypatch.setattr(learning, "_write_logs", real)
+    resumed = fit(data, fitted, tmp_path / "killed", **given)
+    assert resumed.digest == whole.digest
+    assert not (tmp_path / "killed.checkpoints").exists()
+
+
+def _stop_after(epochs: int, real: Any) -> Any:
+    def write(writer: Any, progress: Any) -> None:
+        real(writer, progress)
+        if progress.epoch == epochs:
+            raise KeyboardInterrupt
+
+    return write
+
+
+def test_early_stopping_keeps_the_best_weights(data: Path, fitted: Path, tmp_path: Path) -> None:
+    hyper = {"epochs": 60, "learning_rate": 0.2, "units": [64]}
+    manifest = fit(data, fitted, tmp_path / "model", early_stopping=2, hyperparameters=hyper)
+    told = manifest.notes["training"]
+    assert told["epochs"] == told["best_epoch"] + 2 < 60
+    model = load_model(tmp_path / "model")
+    judged = read_dataset(data / "dataset").table("eval")
+    probability = model.predict(judged).probabilities[:, 1]
+    late = np.asarray(judged["late"])
+    loss = -np.log(np.where(late, probability, 1 - probability)).mean()
+    assert loss == pytest.approx(told["eval_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("network", "entries", "label"),
+    [
+        ("linear", [*NUMBERS, CATEGORY], "late"),
+        ("mlp", [*NUMBERS], "kind"),
+        ("mlp", [*NUMBERS, CATEGORY], "delay"),
+        ("wide_and_deep", [*NUMBERS, CATEGORY], "delay"),
+        ("cnn", [SEEN], "kind"),
+        ("cnn", [SEEN, *NUMBERS], "late"),
+        ("lstm", [SAID], "kind"),
+        ("lstm", [SAID, *NUMBERS], "late"),
+    ],
+)
+def test_every_network_learns_and_is_served(
+    data: Path, tmp_path: Path, network: str, entries: list[dict[str, Any]], label: str
+) -> None:
+    fitted = features(data, tmp_path, *entries)
+    hyper = {"epochs": 2, "filters": [4], "embedding": 4, "cells": 4}
+    manifest = fit(
+        data, fitted, tmp_path / "model", network=network, label=label, hyperparameters=hyper
+    )
+    assert manifest.notes["saved_model"]["equal"], manifest.notes
+    read_model(tmp_path / "model").verify()
+    table = read_dataset(data / "dataset").table("test")
+    prediction = load_model(tmp_path / "model").predict(table)
+    assert len(prediction.values) == len(table)
+    if label == "delay":
+        assert abs(prediction.values.mean() - 300) < 60
+    else:
+        assert prediction.probabilities.sum(axis=1) == pytest.approx(np.ones(len(table)), abs=1e-5)
+
+
+def test_what_is_exported_says_what_the_suite_says(data: Path, trained: Path) -> None:
+    model, rows = load_model(trained), read_dataset(data / "dataset").table("test")
+    expected = model.predict(rows)
+    signatures = tf.saved_model.load(str(trained / "saved_model")).signatures
+    raw = tensors_of(rows, model.transform.inputs)
+    got = signatures["serving_default"](**raw)
+    assert got["prediction"].numpy().tolist() == expected.values.tolist()
+    np.testing.assert_allclose(got["probabilities"], expected.probabilities, atol=1e-5)
+    examples = [example(raw, i, model.transform.inputs) for i in range(len(rows))]
+    got = signatures["serving_examples"](examples=tf.constant(examples))
+    # A tf.Example holds 32-bit floats.
+    np.testing.assert_allclose(got["probabilities"], expected.probabilities, atol=1e-4)
+    np.testing.assert_allclose(
+        model.predict_examples(examples).probabilities, expected.probabilities, atol=1e-4
+    )
+
+
+def example(raw: dict[str, Any], row: int, inputs: Any) -> bytes:
+    """A row as a serialized `tf.Example`: what is missing is not there."""
+    found = {}
+    for field in inputs:
+        value = raw[field.name][row].numpy()
+        if value in (MISSING_TEXT, MISSING_TIME) or (isinstance(value, float) and np.isnan(value)):
+            continue
+        if field.type == "string":
+            feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+        elif field.type == "float64":
+            feature = tf.train.Feature(float_list=tf.train.FloatList(value=[value]))
+        else:
+            feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
+        found[field.name] = feature
+    content: bytes = tf.train.Example(features=tf.train.Features(feature=found)).SerializeToString()
+    return content
+
+
+def test_warm_up_requests_replay(trained: Path) -> None:
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    call = tf.saved_model.load(str(trained / "saved_model")).signatures["serving_default"]
+    path = trained / "saved_model" / "assets.extra" / "tf_serving_warmup_requests"
+    records = list(tf.data.TFRecordDataset(str(path)))
+    assert len(records) == 20
+    for record in records:
+        log = prediction_log_pb2.PredictionLog.FromString(record.numpy())
+        request = log.predict_log.request
+        assert request.model_spec.signature_name == "serving_default"
+        inputs = {name: tf.constant(tf.make_ndarray(t)) for name, t in request.inputs.items()}
+        assert call(**inputs)["probabilities"].shape == (1, 2)
+
+
+def test_a_version_has_the_layout_of_tensorflow_serving(trained: Path, tmp_path: Path) -> None:
+    models = ModelStore(FolderStore(tmp_path / "store"))
+    published = models.publish("m", trained, {}, {}, {})
+    manifest = models.manifest("m", published.version)
+    uri = models.saved_model_uri(manifest)
+    assert uri is not None
+    served = tf.saved_model.load(f"{uri}/1")
+    assert set(served.signatures) == {"serving_default", "serving_examples", "features"}
+    assert models.verify("m", 1).digest == read_model(trained).manifest.digest
+
+
+def test_event_files_hold_the_losses(data: Path, trained: Path) -> None:
+    (file,) = (data / "logs").glob("events.out.tfevents.*")
+    tags = [
+        value.tag
+        for record in tf.data.TFRecordDataset(str(file))
+        for value in tf.compat.v1.Event.FromString(record.numpy()).summary.value
+    ]
+    assert tags == ["loss/train", "loss/eval"] * 3
+
+
+def test_a_users_transformer_is_served_by_the_suite_alone(data: Path, tmp_path: Path) -> None:
+    entry = {"columns": ["a"], "transformer": "sklearn.preprocessing.StandardScaler"}
+    manifest = fit(data, features(data, tmp_path, entry), tmp_path / "model")
+    assert manifest.notes["saved_model"]["why"].startswith("features: 'transformer' has no")
+    table = read_dataset(data / "dataset").head("test", 5)
+    assert len(load_model(tmp_path / "model").predict(table).values) == 5
+    with pytest.raises(KfpSuiteError, match="signature_name: the model takes no serialized"):
+        load_model(tmp_path / "model").predict_examples([b""])
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"network": "mpl"}, "network: unknown network 'mpl'.*did you mean 'mlp'"),
+        ({"network": "cnn"}, "network: cnn needs an image"),
+        ({"network": "lstm"}, "network: lstm needs a text"),
+        ({"hyperparameters": {"epoch": 3}}, "hyperparameters: unknown key 'epoch'"),
+        ({"hyperparameters": {"dropout": 1.0}}, r"hyperparameters.dropout: out of range; got 1\.0"),
+        ({"hyperparameters": {"optimizer": "adamm"}}, "hyperparameters: 'optimizer' is not allowed"),
+        ({"hyperparameters": {"learning_rate": 1e30}}, "epoch 1: the loss is no longer a finite"),
+        ({"seed": -1}, "seed: out of range"),
+    ],
+)
+def test_what_cannot_be_learned_is_one_line(
+    data: Path, fitted: Path, tmp_path: Path, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(KfpSuiteError, match=said) as caught:
+        fit(data, fitted, tmp_path / "model", **given)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "model").exists()
+
+
+def test_missing_values_are_refused(data: Path, tmp_path: Path) -> None:
+    fitted = features(data, tmp_path, {"column": "b", "keep_missing": True})
+    with pytest.raises(KfpSuiteError, match="features: a network takes no missing values"):
+        fit(data, fitted, tmp_path / "model")
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "kind"),
+    [("L", (6, 6), "PNG"), ("RGB", (600, 400), "JPEG"), ("RGBA", (7, 90), "PNG")],
+)
+def test_pictures_of_any_size_and_channels_are_predicted(
+    data: Path, tmp_path: Path, mode: str, size: tuple[int, int], kind: str
+) -> None:
+    fit(
+        data,
+        features(data, tmp_path, SEEN),
+        tmp_path / "model",
+        network="cnn",
+        hyperparameters={"epochs": 1},
+    )
+    model = load_model(tmp_path / "model")
+    table = pa.table({"seen": [picture(mode, size, kind)]})
+    expected = model.predict(table).probabilities
+    served = tf.saved_model.load(str(tmp_path / "model" / "saved_model"))
+    got = served.signatures["serving_default"](**tensors_of(table, model.transform.inputs))
+    # Decoders of JPEG may differ by a step of 1/255.
+    np.testing.assert_allclose(
+        got["probabilities"], expected, atol=1e-2 if kind == "JPEG" else 1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "got"), [("no picture", "'no picture'"), ("aGVsbG8=", "'aGVsbG8='")]
+)
+def test_what_is_no_picture_is_refused(data: Path, tmp_path: Path, text: str, got: str) -> None:
+    from kfp_suite.components.features.fitted import FittedTransform
+
+    loaded = FittedTransform.load(features(data, tmp_path, SEEN))
+    with pytest.raises(KfpSuiteError, match=r"column 'seen': a value is outside.*PNG, JPEG, GIF"):
+        loaded.transform(pa.table({"seen": [text]}))
+
+
+def test_a_picture_of_too_many_pixels_is_refused(data: Path, tmp_path: Path) -> None:
+    from kfp_suite.components.features.fitted import FittedTransform
+
+    loaded = FittedTransform.load(features(data, tmp_path, {**SEEN, "max_pixels": 99}))
+    with pytest.raises(KfpSuiteError, match="got 10 x 10 pixels; expected at most 99 pixels"):
+        loaded.transform(pa.table({"seen": [picture("L", (10, 10))]}))
+
+
+def test_the_server_names_what_is_wrong_with_examples() -> None:
+    good = {"b64": base64.b64encode(b"x").decode()}
+    request = {"signature_name": "serving_examples", "instances": [good]}
+    assert examples_of(request) == [b"x"]
+    for change, said in (
+        ({"signature_name": "serving_example"}, "did you mean 'serving_examples'"),
+        ({"instances": []}, "instances: no examples"),
+        ({"instances": [good, {"a": 1}]}, r"instances\[1\]: not an example"),
+        ({"instances": [{"b64": "?"}]}, r"instances\[0\]: not an example"),
+    ):
+        with pytest.raises(KfpSuiteError, match=said):
+            examples_of(request | change)
+
+
+def test_another_trainings_checkpoint_is_not_used(data: Path, fitted: Path, tmp_path: Path) -> None:
+    expected = fit(data, fitted, tmp_path / "one")
+    folder = tmp_path / "two.checkpoints"
+    write_json(folder / "other.npz", {})
+    assert fit(data, fitted, tmp_path / "two").digest == expected.digest
