@@ -12,7 +12,7 @@ same digest on every machine, for any number of shards or threads.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,12 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.digests import check_files, digest_value
 from kfp_suite.components.contracts.errors import MissingError, did_you_mean
 from kfp_suite.components.contracts.manifests import read_manifest
-from kfp_suite.components.contracts.tables import BLOCK_ROWS, Column, arrow_schema
+from kfp_suite.components.contracts.sources import Source
+from kfp_suite.components.contracts.tables import BLOCK_ROWS, arrow_schema
 
 FORMAT_VERSION = 1
 MANIFEST = "dataset.json"
@@ -50,28 +52,6 @@ class Split:
     bytes: int
     digest: str
     shards: tuple[Shard, ...]
-
-
-@dataclass(frozen=True)
-class SourceObject:
-    """One file or object of a source, pinned: `generation` for Cloud Storage, the version
-    or ETag for S3, and a digest where the bytes were read."""
-
-    uri: str
-    bytes: int
-    digest: str = ""
-    generation: str = ""
-
-
-@dataclass(frozen=True)
-class Source:
-    """A named source as it was read."""
-
-    uri: str
-    format: str
-    digest: str
-    objects: tuple[SourceObject, ...] = ()
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

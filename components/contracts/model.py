@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.dataset import Source
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.digests import check_files, digest_value
 from kfp_suite.components.contracts.environment import Environment
 from kfp_suite.components.contracts.errors import IntegrityError
 from kfp_suite.components.contracts.manifests import read_manifest
-from kfp_suite.components.contracts.tables import ColumnType
+from kfp_suite.components.contracts.sources import Source
 
 FORMAT_VERSION = 1
 MANIFEST = "model.json"

@@ -1,24 +1,16 @@
-"""Columns of a table: their types, and the digest of their rows.
-
-Every table of the suite has columns of one of `COLUMN_TYPES`; ingest casts what it reads
-(small and unsigned integers to int64, decimals and floats to float64, dictionaries to
-string) and refuses the rest with a hint.
-"""
+"""Tables in Arrow: the types of their columns, and the digest of their rows."""
 
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from kfp_suite.components.contracts.canonical import canonical_json
+from kfp_suite.components.contracts.columns import Column, ColumnType
 from kfp_suite.components.contracts.digests import PREFIX
-
-ColumnType = Literal["int64", "float64", "bool", "string", "date", "timestamp"]
 
 ARROW_TYPES: dict[ColumnType, pa.DataType] = {
     "int64": pa.int64(),
@@ -33,14 +25,6 @@ ARROW_TYPES: dict[ColumnType, pa.DataType] = {
 COLUMN_TYPES: dict[pa.DataType, ColumnType] = {arrow: name for name, arrow in ARROW_TYPES.items()}
 
 BLOCK_ROWS = 65_536
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column: its name and its type."""
-
-    name: str
-    type: ColumnType
 
 
 def columns_of(schema: pa.Schema) -> tuple[Column, ...]:

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.tables import Column
 from kfp_suite.components.features.calendar import Cyclic
 from kfp_suite.components.features.categorical import Hash, OneHot
 from kfp_suite.components.features.numeric import Impute, Scale

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_suite.components.contracts.canonical import canonical_json, read_json, write_file
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.digests import digest_bytes
 from kfp_suite.components.contracts.errors import (
     ContractError,
@@ -33,7 +34,7 @@ from kfp_suite.components.contracts.errors import (
     store_error,
 )
 from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.contracts.tables import ARROW_TYPES, COLUMN_TYPES, Column
+from kfp_suite.components.contracts.tables import ARROW_TYPES, COLUMN_TYPES
 from kfp_suite.components.features.bound import BoundProgram
 from kfp_suite.components.features.operation import State
 from kfp_suite.components.features.program import Program

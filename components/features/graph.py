@@ -26,11 +26,17 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import MissingError, ParameterError, did_you_mean
 from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.contracts.tables import ColumnType
 from kfp_suite.components.features import calendar, categorical, numeric, text
-from kfp_suite.components.features.calendar import PARTS, DatePart, NumberOnTheCircle, OnTheCircle
+from kfp_suite.components.features.calendar import (
+    PARTS,
+    DatePart,
+    NumberOnTheCircle,
+    OnTheCircle,
+    Part,
+)
 from kfp_suite.components.features.categorical import HashSlots, Joined, SlotFlags, SlotIndex
 from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.features.graph_hash import stable_hash
@@ -43,6 +49,7 @@ Tensor = Any
 MISSING_TEXT = b"\xff"
 """No UTF-8 text contains it."""
 MISSING_TIME = -(2**63)
+_ISO_DATE: tuple[tuple[Part, int], ...] = (("year", 4), ("month", 2), ("day", 2))
 _WRONG = (
     "a value is missing, infinite or outside an operation's domain: "
     "send one, or impute and clip the column in the features"
@@ -388,7 +395,7 @@ def _read(column: Tensor, type_: ColumnType, kind: Kind) -> Any:
 def _iso_date(microseconds: Tensor) -> Tensor:
     parts = [
         tf.strings.as_string(PARTS[part](microseconds), width=width, fill="0")
-        for part, width in (("year", 4), ("month", 2), ("day", 2))
+        for part, width in _ISO_DATE
     ]
     return tf.strings.join(parts, "-")
 
@@ -499,7 +506,7 @@ def tensors_of(table: pa.Table, inputs: Sequence[Field]) -> dict[str, Tensor]:
         column = table[field.name].combine_chunks()
         if DTYPES[field.type] is tf.float64:
             column = column if pa.types.is_boolean(column.type) else column.cast(pa.float64())
-            values = read_numbers(column)
+            values: Any = read_numbers(column)
         elif field.type == "string":
             values = np.array(
                 [

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from kfp_suite.components.contracts.columns import Column, ColumnType
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.components.contracts.tables import Column, ColumnType
 from kfp_suite.components.features.numeric import Cast, Impute
 from kfp_suite.components.features.operation import Lane, Operation, Primitive
 from kfp_suite.components.features.spec import Feature

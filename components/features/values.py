@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from kfp_suite.components.contracts.tables import ColumnType
+from kfp_suite.components.contracts.columns import ColumnType
 
 Floats = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]

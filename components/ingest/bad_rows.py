@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import duckdb
 
-from kfp_suite.components.contracts.dataset import Source
+from kfp_suite.components.contracts.sources import Source
 
 
 @dataclass(frozen=True)

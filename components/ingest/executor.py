@@ -15,11 +15,11 @@ from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.dataset import (
     Dataset,
     DatasetManifest,
-    Source,
     dataset_digest,
     write_dataset_manifest,
 )
 from kfp_suite.components.contracts.errors import DataError, ParameterError
+from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
 from kfp_suite.components.ingest.preview import preview_page

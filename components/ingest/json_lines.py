@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from kfp_suite.components.contracts.tables import ColumnType
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.ingest.bad_rows import BadRow, plain
 
 _LONGEST_TEXT = 1_000

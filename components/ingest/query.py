@@ -9,8 +9,9 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.tables import ARROW_TYPES, ColumnType
+from kfp_suite.components.contracts.tables import ARROW_TYPES
 
 # DuckDB's spelling of a type, up to a parenthesis, to ours; what is not here is refused.
 _CANONICAL: dict[str, ColumnType] = {

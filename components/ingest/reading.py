@@ -12,8 +12,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfp_suite.components.contracts.dataset import Source
 from kfp_suite.components.contracts.errors import DataError, did_you_mean
+from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.ingest.bad_rows import BadRow, plain
 from kfp_suite.components.ingest.json_lines import separate
 from kfp_suite.components.ingest.query import SQL_TYPES, one_line

@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict
 
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import SPLITS
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.tables import Column
 
 _FORBID = ConfigDict(extra="forbid")
 

@@ -4,7 +4,7 @@ from kfp import dsl
 from kfp.dsl import Artifact, Output
 
 
-@dsl.component(base_image="kfp-suite-python-sklearn:0.1.0", install_kfp_package=False)
+@dsl.component(base_image="kfp-suite-python-deploy:0.1.0", install_kfp_package=False)
 def record(
     status: dsl.PipelineTaskFinalStatus,
     run: str,

@@ -15,9 +15,9 @@ import orjson
 import pyarrow as pa
 from kserve.errors import InvalidInput
 
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, InputError
 from kfp_suite.components.contracts.model import SAMPLE_REQUEST, Field
-from kfp_suite.components.contracts.tables import ColumnType
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
 from kfp_suite.components.server.batching import Batcher
 from kfp_suite.components.server.records import (

@@ -10,9 +10,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, did_you_mean
 from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.contracts.tables import ARROW_TYPES, ColumnType
+from kfp_suite.components.contracts.tables import ARROW_TYPES
 
 # The signatures of a V1 request, as TensorFlow Serving names them.
 DEFAULT = "serving_default"

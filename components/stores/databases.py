@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from kfp_suite.components.contracts.dataset import SourceObject
 from kfp_suite.components.contracts.digests import PREFIX, digest_file
 from kfp_suite.components.contracts.errors import (
     AlreadyExistsError,
@@ -23,6 +22,7 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
     TransientError,
 )
+from kfp_suite.components.contracts.sources import SourceObject
 from kfp_suite.components.stores.store import open_store
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.dataset import Source, SourceObject
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.digests import digest_file, digest_value
 from kfp_suite.components.contracts.errors import (
     IntegrityError,
@@ -25,7 +25,7 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
 )
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.tables import ColumnType
+from kfp_suite.components.contracts.sources import Source, SourceObject
 from kfp_suite.components.stores.databases import is_database, snapshot
 from kfp_suite.components.stores.store import Store, open_store
 

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import numpy as np
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2
 
+from kfp_suite.components.contracts.columns import Column, ColumnType
 from kfp_suite.components.contracts.errors import did_you_mean
-from kfp_suite.components.contracts.tables import Column, ColumnType
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.schema import (

@@ -13,11 +13,11 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import Dataset, read_dataset
 from kfp_suite.components.contracts.environment import available_cpus
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.tables import Column
 from kfp_suite.components.validate.anomalies import (
     Anomaly,
     anomalies_proto,

@@ -6,7 +6,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kfp_suite.components.contracts.tables import ARROW_TYPES, Column
+from kfp_suite.components.contracts.columns import Column
+from kfp_suite.components.contracts.tables import ARROW_TYPES
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.text import RowSample, StringColumn
 

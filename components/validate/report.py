@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from markupsafe import Markup
 
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import DatasetManifest
-from kfp_suite.components.contracts.tables import Column
 from kfp_suite.components.reports.charts import spark
 from kfp_suite.components.reports.formatting import number, percent
 from kfp_suite.components.reports.page import Align, Cell, Page, tag

@@ -11,9 +11,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.errors import ContractError, store_error
-from kfp_suite.components.contracts.tables import Column
 from kfp_suite.components.validate.partial import SplitPartial
 
 BATCH_ROWS = 131_072

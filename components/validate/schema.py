@@ -19,6 +19,7 @@ from google.protobuf import text_format
 from pydantic import ConfigDict
 from tensorflow_metadata.proto.v0 import schema_pb2 as pb
 
+from kfp_suite.components.contracts.columns import Column, ColumnType
 from kfp_suite.components.contracts.errors import (
     ContractError,
     ParameterError,
@@ -26,7 +27,7 @@ from kfp_suite.components.contracts.errors import (
     store_error,
 )
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.tables import ARROW_TYPES, Column, ColumnType
+from kfp_suite.components.contracts.tables import ARROW_TYPES
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.text import StringColumn

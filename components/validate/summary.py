@@ -8,7 +8,7 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from kfp_suite.components.contracts.tables import Column
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.validate.anomalies import shown
 from kfp_suite.components.validate.partial import SplitPartial
 

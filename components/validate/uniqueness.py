@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from kfp_suite.components.contracts.tables import Column
+from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.validate.anomalies import Anomaly, row_text, shown
 
 _MEMORY = "1GB"

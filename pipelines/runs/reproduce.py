@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.dataset import Source
 from kfp_suite.components.contracts.environment import Environment, code_digest, environment
 from kfp_suite.components.contracts.errors import InputError, MissingError, did_you_mean
 from kfp_suite.components.contracts.model import ModelManifest, Recipe
 from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.stores.versions import ModelStore
 
 MODULE = "module.py"

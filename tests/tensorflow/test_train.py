@@ -33,14 +33,14 @@ from kfp_suite.components.train.keras.executor import KerasParameters, train_ker
 
 ROWS = 400
 LABELS = ("late", "kind", "delay")
-NUMBERS = [
+NUMBERS: list[dict[str, Any]] = [
     {"column": "a", "op": "scale"},
     {"column": "b", "steps": [{"op": "impute", "with": "mean"}, "scale"]},
 ]
-CATEGORY = {"column": "word", "op": "one_hot", "oov": 1, "missing": "indicator"}
-WHEN = {"column": "at", "op": "cyclic", "parts": ["weekday"], "missing": "zeros"}
-SAID = {"column": "said", "op": "tokens", "length": 5}
-SEEN = {"column": "seen", "op": "image", "height": 6, "width": 6}
+CATEGORY: dict[str, Any] = {"column": "word", "op": "one_hot", "oov": 1, "missing": "indicator"}
+WHEN: dict[str, Any] = {"column": "at", "op": "cyclic", "parts": ["weekday"], "missing": "zeros"}
+SAID: dict[str, Any] = {"column": "said", "op": "tokens", "length": 5}
+SEEN: dict[str, Any] = {"column": "seen", "op": "image", "height": 6, "width": 6}
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,10 @@ def test_a_users_transformer_is_served_by_the_suite_alone(data: Path, tmp_path: 
         ({"network": "lstm"}, "network: lstm needs a text"),
         ({"hyperparameters": {"epoch": 3}}, "hyperparameters: unknown key 'epoch'"),
         ({"hyperparameters": {"dropout": 1.0}}, r"hyperparameters.dropout: out of range; got 1\.0"),
-        ({"hyperparameters": {"optimizer": "adamm"}}, "hyperparameters: 'optimizer' is not allowed"),
+        (
+            {"hyperparameters": {"optimizer": "adamm"}},
+            "hyperparameters: 'optimizer' is not allowed",
+        ),
         ({"hyperparameters": {"learning_rate": 1e30}}, "epoch 1: the loss is no longer a finite"),
         ({"seed": -1}, "seed: out of range"),
     ],

@@ -17,8 +17,8 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
+from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.tables import ColumnType
 from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.features.graph import (
     DTYPES,

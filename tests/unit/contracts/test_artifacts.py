@@ -13,8 +13,6 @@ from kfp_suite.components.contracts.dataset import (
     Dataset,
     DatasetManifest,
     Shard,
-    Source,
-    SourceObject,
     Split,
     dataset_digest,
     read_dataset,
@@ -28,6 +26,7 @@ from kfp_suite.components.contracts.environment import (
     libraries,
 )
 from kfp_suite.components.contracts.errors import ContractError, IntegrityError, MissingError
+from kfp_suite.components.contracts.sources import Source, SourceObject
 from kfp_suite.components.contracts.tables import TableDigest, columns_of
 
 
