@@ -144,14 +144,14 @@ class LearnVocabulary:
     """The texts by falling count, then by code point."""
 
     def __init__(self, min_count: int, max_size: int) -> None:
-        self._min_count, self._max_size = min_count, max_size
+        self.min_count, self.max_size = min_count, max_size
         self._counts: Counts[str] = Counts()
 
     def update(self, column: Categories) -> None:
         add_categories(self._counts, column)
 
     def finish(self) -> State:
-        return {"vocabulary": self._counts.ranked(self._min_count, self._max_size)}
+        return {"vocabulary": self._counts.ranked(self.min_count, self.max_size)}
 
 
 @dataclass(frozen=True)

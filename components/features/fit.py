@@ -35,8 +35,16 @@ from kfp_suite.components.features.values import COLUMN_READERS
 BATCH_ROWS = 65_536
 
 
+Learn = Callable[[Program, Dataset], tuple[list[State | None], int]]
+"""What fills the states of a program's nodes, and says how many rows it saw."""
+
+
 def fit(
-    spec: FeatureSpec, data: Dataset, label: str = "", exclude: Sequence[str] = ()
+    spec: FeatureSpec,
+    data: Dataset,
+    label: str = "",
+    exclude: Sequence[str] = (),
+    learn: Learn | None = None,
 ) -> FittedTransform:
     """Fit `spec` on the train split of `data`.
 
@@ -45,6 +53,7 @@ def fit(
         data: The dataset; no other split is read.
         label: The label column, which no feature may read.
         exclude: Further columns that no feature may read: weights, keys.
+        learn: What learns; by default passes over the split in this process.
 
     Raises:
         ParameterError: the spec does not fit the columns.
@@ -71,45 +80,66 @@ def fit(
             "no features", where="features", fix="name some, or give 'others: auto'"
         )
     program = Program(features, columns, label=label, exclude=exclude)
-    states, rows = _learn(program, data)
+    states, rows = (learn or _learn)(program, data)
     return FittedTransform(program, states, label, rows)
 
 
+class Learning:
+    """Which nodes of a program have learned, and which can learn now: those whose inputs
+    rest on nothing that has yet to be learned."""
+
+    def __init__(self, program: Program) -> None:
+        self.states: list[State | None] = [None] * len(program.nodes)
+        self.bound: dict[int, Any] = {}
+        self.learners: dict[int, Learner] = {}
+        self.producer = {
+            node.output: i for i, node in enumerate(program.nodes) if node.output != EMITS
+        }
+        self._program = program
+        for i, node in enumerate(program.nodes):
+            learner = node.primitive.learner()
+            if learner is None:
+                self.bound[i] = node.primitive.bind({})
+            else:
+                self.learners[i] = learner
+
+    def ready(self) -> list[int]:
+        """The nodes that can learn now."""
+        return [i for i in self.learners if self._is_ready(self._program.nodes[i])]
+
+    def _is_ready(self, node: Node) -> bool:
+        above = [self.producer[r] for r in node.inputs if r in self.producer]
+        return all(i in self.bound and self._is_ready(self._program.nodes[i]) for i in above)
+
+    def learned(self, i: int, state: State) -> None:
+        """Keep what the node `i` learned."""
+        self.states[i] = state
+        self.bound[i] = self._program.nodes[i].primitive.bind(state)
+        del self.learners[i]
+
+
 def _learn(program: Program, data: Dataset) -> tuple[list[State | None], int]:
-    states: list[State | None] = [None] * len(program.nodes)
-    bound: dict[int, Any] = {}
-    learners: dict[int, Learner] = {}
-    producer = {node.output: i for i, node in enumerate(program.nodes) if node.output != EMITS}
-    for i, node in enumerate(program.nodes):
-        learner = node.primitive.learner()
-        if learner is None:
-            bound[i] = node.primitive.bind({})
-        else:
-            learners[i] = learner
-
-    def ready(node: Node) -> bool:
-        """Whether everything above the node is bound."""
-        above = [producer[r] for r in node.inputs if r in producer]
-        return all(i in bound and ready(program.nodes[i]) for i in above)
-
+    learning = Learning(program)
     rows = 0
     first = True
-    while first or learners:
-        now = [i for i in learners if ready(program.nodes[i])]
-        a_pass = _Pass(program, bound, producer, {i: learners[i] for i in now}, check=first)
-        seen = a_pass.run(data)
+    while first or learning.learners:
+        now = {i: learning.learners[i] for i in learning.ready()}
+        seen = _Pass(program, learning.bound, learning.producer, now, check=first).run(data)
         if first:
             rows = seen
             if not rows:
-                raise DataError("no rows to fit the features on", where="split 'train'")
-        for i in now:
-            state = _finished(program.nodes[i], learners[i])
+                raise no_rows()
+        for i, learner in now.items():
+            state = _finished(program.nodes[i], learner)
             if state is not None:
-                states[i] = state
-                bound[i] = program.nodes[i].primitive.bind(state)
-                del learners[i]
+                learning.learned(i, state)
         first = False
-    return states, rows
+    return learning.states, rows
+
+
+def no_rows() -> DataError:
+    """The error of an empty train split."""
+    return DataError("no rows to fit the features on", where="split 'train'")
 
 
 class _Pass:
@@ -216,13 +246,18 @@ def _finished(node: Node, learner: Learner) -> State | None:
     try:
         return learner.finish()
     except NothingToLearnError as error:
-        raise DataError(
-            f"'{node.primitive.op}' has nothing to learn from: every value of train is missing",
-            where=f"column '{node.columns[0]}'",
-            fix="leave the column out of the features",
-        ) from error
+        raise nothing_to_learn(node) from error
     except TooManyValuesError as error:
         raise _too_many(node) from error
+
+
+def nothing_to_learn(node: Node) -> DataError:
+    """The error of a column that is all missing."""
+    return DataError(
+        f"'{node.primitive.op}' has nothing to learn from: every value of train is missing",
+        where=f"column '{node.columns[0]}'",
+        fix="leave the column out of the features",
+    )
 
 
 def _too_many(node: Node) -> DataError:

@@ -42,6 +42,7 @@ from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.features.graph_hash import stable_hash
 from kfp_suite.components.features.images import GREY_WEIGHTS, Image, ImagePixels
 from kfp_suite.components.features.operation import Primitive
+from kfp_suite.components.features.program import Node
 from kfp_suite.components.features.text import NgramColumns, TokenIds
 from kfp_suite.components.features.values import Kind, read_numbers, read_times
 
@@ -81,117 +82,88 @@ class Instants:
     missing: Tensor
 
 
-class TransformGraph(tf.Module):  # type: ignore[misc]
-    """The graph of a fitted transform: call it with a tensor a raw column.
+class Operations(tf.Module):  # type: ignore[misc]
+    """Bound primitives as graphs, with their vocabularies in lookup tables.
 
     Raises:
-        ParameterError: an operation that has no graph.
+        ParameterError: one has no graph.
     """
 
-    def __init__(self, fitted: FittedTransform) -> None:
+    def __init__(self, nodes: Sequence[tuple[Node, Any]]) -> None:
         super().__init__(name="transform")
-        self._program = fitted.program
         # A SavedModel keeps what it finds on its modules.
         self._tables: list[Any] = []
         self._table_of: dict[int, int] = {}
-        for bound in _bound(fitted):
-            words = _vocabulary(bound)
-            if words is not None:
-                self._table_of[id(bound)] = len(self._tables)
-                self._tables.append(_table(words))
-        for node, bound in (*self._program.maps, *((n, b) for n, b, *_ in self._program.emits)):
+        for node, bound in nodes:
             if not _has_graph(bound):
                 raise _no_graph(node.primitive)
-        self._finite = tf.constant(
-            [not fitted.features[i].keep_missing for i in fitted.program.features]
-        )
+            for holder in (bound, getattr(bound, "slots", None)):
+                words = _vocabulary(holder)
+                if words is not None:
+                    self._table_of[id(holder)] = len(self._tables)
+                    self._tables.append(_table(words))
 
     def _places(self, bound: Any, words: Tensor) -> Tensor:
         """The place of each word in the vocabulary of `bound`; -1 for none."""
         return self._tables[self._table_of[id(bound)]].lookup(words)
 
-    def __call__(self, columns: Mapping[str, Tensor]) -> Tensor:
-        """The matrix: float32, shape (rows, outputs).
-
-        Fails with InvalidArgument where a value is missing that the spec does not impute,
-        or is not finite.
-        """
-        registers: dict[int, Any] = {
-            read.register: _read(columns[read.column.name], read.column.type, read.kind)
-            for read in self._program.program.reads
-        }
-        for node, bound in self._program.maps:
-            registers[node.output] = self._map(bound, *[registers[i] for i in node.inputs])
-        parts = [
-            (start, self._emit(bound, *[registers[i] for i in node.inputs]))
-            for node, bound, start, _ in self._program.emits
-        ]
-        parts += [(place, registers[i][:, tf.newaxis]) for i, place in self._program.numbers]
-        parts.sort(key=lambda part: part[0])
-        matrix = tf.concat([tf.cast(part, tf.float32) for _, part in parts], axis=1)
-        matrix.set_shape([None, len(self._program.names)])
-        wrong = ~tf.math.is_finite(matrix) & (self._finite | ~tf.math.is_nan(matrix))
-        checked = tf.debugging.Assert(tf.reduce_all(~wrong), [_WRONG])
-        with tf.control_dependencies([checked] if checked is not None else []):
-            return tf.identity(matrix)
-
     # Values to values
 
     @singledispatchmethod
-    def _map(self, bound: Any, *values: Any) -> Any:
+    def map(self, bound: Any, *values: Any) -> Any:
         raise _no_graph(bound)
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.FillNumber, x: Tensor) -> Tensor:
         return tf.where(tf.math.is_nan(x), tf.constant(bound.value, tf.float64), x)
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.FillCategory, x: Texts) -> Texts:
         value = tf.constant(bound.value.encode("utf-8", "surrogatepass"))
         return Texts(tf.where(x.missing, value, x.values), tf.zeros_like(x.missing))
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.Between, x: Tensor) -> Tensor:
         x = tf.where(x < bound.lowest, tf.constant(bound.lowest, tf.float64), x)
         return tf.where(x > bound.highest, tf.constant(bound.highest, tf.float64), x)
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.Scaled, x: Tensor) -> Tensor:
         return (x - bound.offset) / bound.divisor
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.Affine, x: Tensor) -> Tensor:
         return (x * bound.multiplier + bound.offset) / bound.divisor
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.Log, x: Tensor) -> Tensor:
         return _inside(bound, x, tf.math.log)
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.Log1p, x: Tensor) -> Tensor:
         return _inside(bound, x, tf.math.log1p)
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.Sqrt, x: Tensor) -> Tensor:
         return _inside(bound, x, tf.math.sqrt)
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.BucketIndex, x: Tensor) -> Tensor:
         return tf.where(tf.math.is_nan(x), x, tf.cast(_bucket(bound, x), tf.float64))
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.Product, *values: Tensor) -> Tensor:
         result = values[0]
         for value in values[1:]:
             result = result * value
         return result
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.TextAsNumber, x: Texts) -> Tensor:
         text_ = tf.where(x.missing, "nan", tf.strings.strip(x.values))
         return tf.strings.to_number(text_, tf.float64)
 
-    @_map.register
+    @map.register
     def _(self, bound: numeric.NumberAsText, x: Tensor) -> Texts:
         missing = tf.math.is_nan(x)
         known = tf.where(missing, tf.zeros_like(x), x)
@@ -199,13 +171,13 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
         shortest = tf.strings.as_string(known, shortest=True)
         return Texts(tf.where(known == tf.floor(known), whole, shortest), missing)
 
-    @_map.register
+    @map.register
     def _(self, bound: SlotIndex, x: Texts) -> Tensor:
         slots = self._slots(bound.slots, x)
         nan = tf.constant(np.nan, tf.float64)
         return tf.where(slots == categorical.MISSING, nan, tf.cast(slots, tf.float64))
 
-    @_map.register
+    @map.register
     def _(self, bound: Joined, *columns: Texts) -> Texts:
         parts = []
         for column in columns:
@@ -219,7 +191,7 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
                 missing |= column.missing
         return Texts(tf.strings.join(parts), missing)
 
-    @_map.register
+    @map.register
     def _(self, bound: DatePart, t: Instants) -> Tensor:
         part = tf.cast(PARTS[bound.part](t.microseconds), tf.float64)
         return tf.where(t.missing, tf.constant(np.nan, tf.float64), part)
@@ -227,26 +199,26 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
     # Values to columns of the matrix
 
     @singledispatchmethod
-    def _emit(self, bound: Any, *values: Any) -> Tensor:
+    def emit(self, bound: Any, *values: Any) -> Tensor:
         raise _no_graph(bound)
 
-    @_emit.register
+    @emit.register
     def _(self, bound: numeric.MissingFlag, x: Any) -> Tensor:
         missing = x.missing if isinstance(x, Texts) else tf.math.is_nan(x)
         return tf.cast(missing, tf.float32)[:, tf.newaxis]
 
-    @_emit.register
+    @emit.register
     def _(self, bound: numeric.BucketFlags, x: Tensor) -> Tensor:
         flags = tf.one_hot(_bucket(bound.index, x), len(bound.index.boundaries) + 1)
         return _nan_rows(flags, tf.math.is_nan(x))
 
-    @_emit.register
+    @emit.register
     def _(self, bound: SlotFlags, x: Texts) -> Tensor:
         slots = self._slots(bound.slots, x)
         flags = tf.one_hot(slots, len(bound.slots.labels()))
         return _nan_rows(flags, slots == categorical.MISSING)
 
-    @_emit.register
+    @emit.register
     def _(self, bound: OnTheCircle, t: Instants) -> Tensor:
         first, _ = calendar.CYCLES[bound.part]
         place = tf.where(
@@ -255,22 +227,22 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
         point = tf.gather(tf.constant(bound.points, tf.float64), place)
         return _missing_point(point, t.missing, bound.zero_missing)
 
-    @_emit.register
+    @emit.register
     def _(self, bound: NumberOnTheCircle, x: Tensor) -> Tensor:
         turn = (x - bound.start) / bound.period
         turn -= tf.floor(turn)
         point = tf.stack([tf.sin(turn * 2 * np.pi), tf.cos(turn * 2 * np.pi)], axis=1)
         return _missing_point(point, tf.math.is_nan(x), bound.zero_missing)
 
-    @_emit.register
+    @emit.register
     def _(self, bound: NgramColumns, x: Texts) -> Tensor:
         spec = bound.spec
-        grams = _ngrams(x, spec)
+        grams = ngrams(x, spec)
         flat, rows = grams.values, grams.value_rowids()
         if spec.buckets is None:
             places = self._places(bound, flat)
         else:
-            places = _bucket_of_hash(flat, spec.buckets)
+            places = bucket_of_hash(flat, spec.buckets)
         known = places >= 0
         cells = tf.boolean_mask(rows * bound.width + places, known)
         count = tf.shape(x.values, tf.int64)[0]
@@ -289,7 +261,7 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
             return counts
         return _nan_rows(tf.cast(counts, tf.float32), x.missing)
 
-    @_emit.register
+    @emit.register
     def _(self, bound: TokenIds, x: Texts) -> Tensor:
         words = _words(x, lowercase=bound.spec.lowercase)
         found = tf.ragged.map_flat_values(lambda flat: self._places(bound, flat), words)
@@ -303,7 +275,7 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
             return ids
         return _nan_rows(tf.cast(ids, tf.float32), x.missing)
 
-    @_emit.register
+    @emit.register
     def _(self, bound: ImagePixels, x: Texts) -> Tensor:
         pixels = tf.map_fn(
             lambda encoded: _pixels(encoded, bound.spec),
@@ -317,7 +289,7 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
             values = x.values
             if slots.missing == "bucket":
                 values = tf.where(x.missing, "-", values)
-            places = _bucket_of_hash(values, slots.buckets)
+            places = bucket_of_hash(values, slots.buckets)
             if slots.missing == "bucket":
                 return places
             absent = categorical.MISSING if slots.missing == "error" else categorical.NO_SLOT
@@ -325,14 +297,51 @@ class TransformGraph(tf.Module):  # type: ignore[misc]
         words = len(slots.vocabulary)
         places = self._places(slots, x.values)
         if slots.oov:
-            others = (
-                _bucket_of_hash(x.values, slots.oov) if slots.oov > 1 else tf.zeros_like(places)
-            )
+            others = bucket_of_hash(x.values, slots.oov) if slots.oov > 1 else tf.zeros_like(places)
             places = tf.where(places < 0, words + others, places)
         absent = {"error": categorical.MISSING, "zeros": categorical.NO_SLOT}.get(
             slots.missing, words + slots.oov
         )
         return tf.where(x.missing, tf.constant(absent, tf.int64), places)
+
+
+class TransformGraph(Operations):
+    """The graph of a fitted transform: call it with a tensor a raw column.
+
+    Raises:
+        ParameterError: an operation that has no graph.
+    """
+
+    def __init__(self, fitted: FittedTransform) -> None:
+        program = fitted.program
+        super().__init__([*program.maps, *((node, bound) for node, bound, *_ in program.emits)])
+        self._program = program
+        self._finite = tf.constant([not fitted.features[i].keep_missing for i in program.features])
+
+    def __call__(self, columns: Mapping[str, Tensor]) -> Tensor:
+        """The matrix: float32, shape (rows, outputs).
+
+        Fails with InvalidArgument where a value is missing that the spec does not impute,
+        or is not finite.
+        """
+        registers: dict[int, Any] = {
+            read.register: read_tensor(columns[read.column.name], read.column.type, read.kind)
+            for read in self._program.program.reads
+        }
+        for node, bound in self._program.maps:
+            registers[node.output] = self.map(bound, *[registers[i] for i in node.inputs])
+        parts = [
+            (start, self.emit(bound, *[registers[i] for i in node.inputs]))
+            for node, bound, start, _ in self._program.emits
+        ]
+        parts += [(place, registers[i][:, tf.newaxis]) for i, place in self._program.numbers]
+        parts.sort(key=lambda part: part[0])
+        matrix = tf.concat([tf.cast(part, tf.float32) for _, part in parts], axis=1)
+        matrix.set_shape([None, len(self._program.names)])
+        wrong = ~tf.math.is_finite(matrix) & (self._finite | ~tf.math.is_nan(matrix))
+        checked = tf.debugging.Assert(tf.reduce_all(~wrong), [_WRONG])
+        with tf.control_dependencies([checked] if checked is not None else []):
+            return tf.identity(matrix)
 
 
 def _table(words: list[str]) -> Any:
@@ -343,13 +352,6 @@ def _table(words: list[str]) -> Any:
         ),
         default_value=-1,
     )
-
-
-def _bound(fitted: FittedTransform) -> list[Any]:
-    """Every bound primitive, and the slots inside."""
-    program = fitted.program
-    found = [bound for _, bound in program.maps] + [bound for _, bound, *_ in program.emits]
-    return [*found, *(bound.slots for bound in found if isinstance(bound, (SlotFlags, SlotIndex)))]
 
 
 def _vocabulary(bound: Any) -> list[str] | None:
@@ -363,7 +365,7 @@ def _vocabulary(bound: Any) -> list[str] | None:
 
 
 def _has_graph(bound: Any) -> bool:
-    dispatchers = [TransformGraph.__dict__[name].dispatcher for name in ("_map", "_emit")]
+    dispatchers = [Operations.__dict__[name].dispatcher for name in ("map", "emit")]
     return any(d.dispatch(type(bound)) is not d.dispatch(object) for d in dispatchers)
 
 
@@ -375,7 +377,8 @@ def _no_graph(primitive: Primitive | Any) -> ParameterError:
     )
 
 
-def _read(column: Tensor, type_: ColumnType, kind: Kind) -> Any:
+def read_tensor(column: Tensor, type_: ColumnType, kind: Kind) -> Any:
+    """A raw tensor as the values of a register."""
     if kind is Kind.TIME:
         return Instants(column, column == MISSING_TIME)
     if kind is not Kind.CATEGORY:
@@ -408,7 +411,8 @@ def _bucket(bound: numeric.BucketIndex, x: Tensor) -> Tensor:
     return tf.searchsorted(tf.constant(bound.boundaries, tf.float64), x, side="right")
 
 
-def _bucket_of_hash(values: Tensor, buckets: int) -> Tensor:
+def bucket_of_hash(values: Tensor, buckets: int) -> Tensor:
+    """The bucket of each text's hash: int64."""
     return tf.cast(stable_hash(values) % tf.constant(buckets, tf.uint64), tf.int64)
 
 
@@ -428,7 +432,8 @@ def _words(x: Texts, *, lowercase: bool) -> Tensor:
     return tf.strings.split(tf.strings.regex_replace(values, r"[^\pL\pN_]+", " "))
 
 
-def _ngrams(x: Texts, spec: Any) -> Tensor:
+def ngrams(x: Texts, spec: Any) -> Tensor:
+    """The n-grams of each text: ragged."""
     if spec.analyzer == "word":
         tokens, glue = _words(x, lowercase=spec.lowercase), " "
     else:
@@ -495,6 +500,16 @@ def tensors_of(table: pa.Table, inputs: Sequence[Field]) -> dict[str, Tensor]:
     Raises:
         MissingError: a column is not there.
     """
+    types = {field.name: DTYPES[field.type] for field in inputs}
+    return {n: tf.constant(values, types[n]) for n, values in arrays_of(table, inputs).items()}
+
+
+def arrays_of(table: pa.Table, inputs: Sequence[Field]) -> dict[str, Any]:
+    """The same, as NumPy arrays.
+
+    Raises:
+        MissingError: a column is not there.
+    """
     found = {}
     for field in inputs:
         if field.name not in table.column_names:
@@ -520,5 +535,5 @@ def tensors_of(table: pa.Table, inputs: Sequence[Field]) -> dict[str, Tensor]:
             values = times.microseconds
             if times.missing is not None:
                 values = np.where(times.missing, MISSING_TIME, values)
-        found[field.name] = tf.constant(values, DTYPES[field.type])
+        found[field.name] = values
     return found

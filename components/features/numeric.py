@@ -89,8 +89,9 @@ class LearnQuantiles:
     """Exact quantiles, handed to `state_of`."""
 
     def __init__(self, quantiles: Sequence[float], state_of: Callable[[list[float]], State]):
+        self.shares = tuple(quantiles)
+        self.state_of = state_of
         self._quantiles = Quantiles(quantiles)
-        self._state_of = state_of
 
     def update(self, x: Floats) -> None:
         self._quantiles.update(present(x))
@@ -99,19 +100,19 @@ class LearnQuantiles:
         done = self._quantiles.finish_pass()
         if not self._quantiles.count:
             raise NothingToLearnError
-        return self._state_of(self._quantiles.values) if done else None
+        return self.state_of(self._quantiles.values) if done else None
 
 
 class LearnMostFrequent:
     """The most frequent value; of several, the first in order."""
 
     def __init__(self, kind: Kind) -> None:
-        self._categories = kind is Kind.CATEGORY
+        self.categories = kind is Kind.CATEGORY
         self._texts: Counts[str] = Counts()
         self._numbers: Counts[float] = Counts()
 
     def update(self, column: Value) -> None:
-        if self._categories:
+        if self.categories:
             add_categories(self._texts, column)
         else:
             add_numbers(self._numbers, column)

@@ -53,7 +53,7 @@ class LearnNgrams:
     """How many texts hold each n-gram (or bucket), among how many texts."""
 
     def __init__(self, spec: Ngrams) -> None:
-        self._spec = spec
+        self.spec = spec
         self._texts = 0
         self._counts: Counts[str] = Counts()
         self._buckets: Counter[int] = Counter()
@@ -62,18 +62,18 @@ class LearnNgrams:
         rows = np.bincount(column.codes + 1, minlength=len(column.values) + 1)[1:].tolist()
         self._texts += sum(rows)
         for text, count in zip(column.values, rows, strict=True):
-            grams = set(ngrams_of(text, self._spec))
-            if self._spec.buckets is None:
+            grams = set(ngrams_of(text, self.spec))
+            if self.spec.buckets is None:
                 self._counts.add(grams, [count] * len(grams))
             else:
-                for bucket in {stable_hash(gram) % self._spec.buckets for gram in grams}:
+                for bucket in {stable_hash(gram) % self.spec.buckets for gram in grams}:
                     self._buckets[bucket] += count
 
     def finish(self) -> State:
-        if self._spec.buckets is not None:
-            documents = [self._buckets[i] for i in range(self._spec.buckets)]
+        if self.spec.buckets is not None:
+            documents = [self._buckets[i] for i in range(self.spec.buckets)]
             return {"documents": documents, "texts": self._texts}
-        vocabulary = self._counts.ranked(self._spec.min_count, self._spec.max_features)
+        vocabulary = self._counts.ranked(self.spec.min_count, self.spec.max_features)
         return {
             "vocabulary": vocabulary,
             "documents": [self._counts[gram] for gram in vocabulary],

@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest, read_model
-from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.features.loading import Transform, load_transform
 from kfp_suite.components.models.calibration import CALIBRATION, Calibration, load_calibration
 from kfp_suite.components.models.modules import MODULE, import_module
 from kfp_suite.components.models.onnx import ONNX, OnnxEstimator, decide
@@ -40,7 +40,7 @@ class LoadedModel:
     def __init__(
         self,
         manifest: ModelManifest,
-        transform: FittedTransform,
+        transform: Transform,
         scorer: Any,
         calibration: Calibration | None = None,
     ) -> None:
@@ -129,7 +129,7 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
     manifest = model.manifest
     if verify:
         model.verify()
-    transform = FittedTransform.load(folder / TRANSFORM)
+    transform = load_transform(folder / TRANSFORM)
     calibration = load_calibration(folder) if CALIBRATION in manifest.files else None
     if manifest.framework == "tensorflow":
         from kfp_suite.components.models.saved_model import SavedModelScorer

@@ -10,7 +10,7 @@ from typing import Any
 from kfp_suite.components.contracts.dataset import Dataset, read_dataset
 from kfp_suite.components.contracts.environment import available_cpus
 from kfp_suite.components.contracts.errors import ContractError, ParameterError
-from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.features.loading import Transform, load_transform
 from kfp_suite.components.models.loading import DEFAULT_THRESHOLD
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.labels import Target, target_of
@@ -52,7 +52,7 @@ class Inputs:
     """A dataset and its transform, read: what there is to learn from."""
 
     data: Dataset
-    transform: FittedTransform
+    transform: Transform
     target: Target
     training: Training
 
@@ -66,7 +66,7 @@ def read_inputs(objective: Objective, dataset: Path, transform: Path) -> Inputs:
         MissingError, ContractError, IntegrityError: inputs that are not what they should be.
     """
     data = read_dataset(dataset)
-    fitted = FittedTransform.load(transform)
+    fitted = load_transform(transform)
     _check_transform(fitted, objective, transform)
     labels = labels_of(data, "train", objective.label)
     target = target_of(objective.label, labels.drop_null(), objective.task, str(dataset))
@@ -84,7 +84,7 @@ def read_inputs(objective: Objective, dataset: Path, transform: Path) -> Inputs:
     return Inputs(data, fitted, target, training)
 
 
-def _check_transform(fitted: FittedTransform, objective: Objective, path: Path) -> None:
+def _check_transform(fitted: Transform, objective: Objective, path: Path) -> None:
     if objective.label in {field.name for field in fitted.inputs}:
         raise ContractError(
             f"the transform reads the label '{objective.label}'",
@@ -94,7 +94,7 @@ def _check_transform(fitted: FittedTransform, objective: Objective, path: Path) 
 
 
 def _eval_rows(
-    data: Dataset, fitted: FittedTransform, target: Target, objective: Objective
+    data: Dataset, fitted: Transform, target: Target, objective: Objective
 ) -> Rows | None:
     split = data.manifest.splits.get("eval")
     if split is None or split.rows == 0:

@@ -17,7 +17,7 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
     did_you_mean,
 )
-from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.features.loading import Transform
 from kfp_suite.components.train.labels import Target
 
 BATCH_ROWS = 65_536
@@ -64,7 +64,7 @@ def labels_of(data: Dataset, split: str, label: str) -> pa.ChunkedArray:
 def read_rows(
     data: Dataset,
     split: str,
-    transform: FittedTransform,
+    transform: Transform,
     target: Target,
     labels: pa.ChunkedArray,
     sample_weight: str,

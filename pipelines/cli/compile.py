@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import click
@@ -20,7 +21,14 @@ from kfp_suite.pipelines.runs.catalog import find_pipeline, pipelines
     show_default="this folder",
     help="The folder to write PIPELINE.yaml to.",
 )
-def compile(names: tuple[str, ...], every: bool, output: Path) -> None:
+@click.option(
+    "--image-lock",
+    "lock_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=None,
+    help="Name images by the digests in this file, which `images build --push` writes.",
+)
+def compile(names: tuple[str, ...], every: bool, output: Path, lock_file: Path | None) -> None:
     """Compile pipelines to YAML that the Kubeflow UI and the KFP API take."""
     if every == bool(names):
         raise click.UsageError("name the pipelines to compile, or give --all; see kfp-suite list")
@@ -28,5 +36,10 @@ def compile(names: tuple[str, ...], every: bool, output: Path) -> None:
 
     from kfp_suite.pipelines.runs.compilation import compile_pipeline
 
+    adapt = None
+    if lock_file is not None:
+        from kfp_suite.pipelines.images.image_lock import apply_lock, read_lock
+
+        adapt = functools.partial(apply_lock, lock=read_lock(lock_file), where=lock_file)
     for entry in entries:
-        click.echo(compile_pipeline(entry, output))
+        click.echo(compile_pipeline(entry, output, adapt))

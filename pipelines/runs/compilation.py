@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import yaml
 from kfp import compiler
@@ -12,8 +14,15 @@ from kfp_suite.components.contracts.errors import store_error
 from kfp_suite.pipelines.runs.catalog import Entry, load
 
 
-def compile_pipeline(entry: Entry, folder: Path) -> Path:
+def compile_pipeline(
+    entry: Entry, folder: Path, adapt: Callable[[dict[str, Any]], None] | None = None
+) -> Path:
     """Write `<folder>/<pipeline>.yaml`, whole or not at all.
+
+    Args:
+        entry: The pipeline.
+        folder: Is made where it is not there.
+        adapt: Changes the compiled specification, for instance which images it names.
 
     Raises:
         StoreError: the folder is not writable.
@@ -23,12 +32,22 @@ def compile_pipeline(entry: Entry, folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         compiler.Compiler().compile(load(entry), str(partial))
-        write_file(target, partial.read_bytes())
+        content = partial.read_text()
+        write_file(target, (_adapted(content, adapt) if adapt else content).encode())
     except OSError as error:
         raise store_error(error, folder) from error
     finally:
         partial.unlink(missing_ok=True)
     return target
+
+
+def _adapted(content: str, adapt: Callable[[dict[str, Any]], None]) -> str:
+    """The compiled text with its first document changed; kfp's heading stays."""
+    heading = [line for line in content.splitlines() if line.startswith("#")]
+    spec, *platform = yaml.safe_load_all(content)
+    adapt(spec)
+    text: str = yaml.safe_dump_all([spec, *platform], sort_keys=False)
+    return "\n".join([*heading, text])
 
 
 def pipeline_spec(entry: Entry) -> dict[str, object]:

@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterable
 from typing import Any
 
+from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
 from kfp_suite.components.contracts.errors import MissingError
 
 
@@ -81,6 +82,8 @@ def run_container(
     import docker
 
     try:
+        # An image cannot contain its own digest; it is part of a model's lineage.
+        digest = {IMAGE_DIGEST_VARIABLE: client.images.get(image).id}
         container = client.containers.create(
             image,
             command,
@@ -90,6 +93,7 @@ def run_container(
             tmpfs={"/tmp": "mode=1777"},  # noqa: S108 - the container's own
             security_opt=["no-new-privileges"],
             cap_drop=["ALL"],
+            environment={**arguments.pop("environment", {}), **digest},
             **arguments,
         )
     except docker.errors.ImageNotFound as error:

@@ -19,13 +19,13 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.features.graph import (
     DTYPES,
     MISSING_TEXT,
-    TransformGraph,
     tensors_of,
 )
+from kfp_suite.components.features.graphs import graph_of
+from kfp_suite.components.features.loading import Transform
 from kfp_suite.components.models.saved_model import DEFAULT, EXAMPLES, FEATURES, SCORES
 from kfp_suite.components.train.keras.learning import Scale
 from kfp_suite.components.train.labels import Target
@@ -60,14 +60,14 @@ class ServedNetwork(tf.Module):  # type: ignore[misc]
         scale: Scale,
         target: Target,
         threshold: float | None,
-        transform: FittedTransform,
+        transform: Transform,
     ) -> None:
         super().__init__(name="served")
         self.network = network
         self._scale, self._target, self._threshold = scale, target, threshold
         self._inputs = transform.inputs
         self._width = len(transform.output_names)
-        self.transform = TransformGraph(transform)
+        self.transform = graph_of(transform)
 
     def signatures(self) -> dict[str, Any]:
         """What the SavedModel is called by."""
@@ -128,7 +128,7 @@ def export(
     scale: Scale,
     target: Target,
     threshold: float | None,
-    transform: FittedTransform,
+    transform: Transform,
     rows: pa.Table,
     folder: Path,
 ) -> Agreement:

@@ -18,6 +18,7 @@ from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.features.categorical import SlotFlags
 from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.features.images import ImagePixels
+from kfp_suite.components.features.loading import Transform
 from kfp_suite.components.features.numeric import BucketFlags
 from kfp_suite.components.features.text import FIRST_WORD, NgramColumns, TokenIds
 
@@ -110,8 +111,10 @@ class Layout:
         return [i for i in range(self.features) if i not in taken]
 
 
-def layout_of(transform: FittedTransform) -> Layout:
-    """The layout of a transform's matrix."""
+def layout_of(transform: Transform) -> Layout:
+    """The layout of a transform's matrix; of a user's own graph only the width is known."""
+    if not isinstance(transform, FittedTransform):
+        return Layout(len(transform.output_names))
     flags: list[int] = []
     images, texts = [], []
     for _, bound, start, stop in transform.program.emits:

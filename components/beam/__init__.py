@@ -1,0 +1,1 @@
+"""Apache Beam: datasets as collections, and where pipelines run."""

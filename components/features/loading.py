@@ -1,0 +1,52 @@
+"""A transform from its folder, whichever kind it is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from kfp_suite.components.contracts.model import Field
+from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.features.values import Matrix
+
+# As tft_graph.MANIFEST, which needs TensorFlow.
+_TFT = "tft.json"
+
+
+class Transform(Protocol):
+    """Raw rows to a matrix; `inputs`: the raw columns it reads; `content`: what it was made
+    from, for lineage."""
+
+    @property
+    def inputs(self) -> tuple[Field, ...]: ...
+
+    @property
+    def output_names(self) -> tuple[str, ...]: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def content(self) -> Mapping[str, Any]: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def transform(self, table: pa.Table) -> Matrix:
+        """The matrix of a table's rows: float32, shape (rows, outputs)."""
+
+
+def load_transform(folder: Path) -> Transform:
+    """A fitted transform, or a graph of TensorFlow Transform.
+
+    Raises:
+        MissingError, ContractError, IntegrityError, ParameterError: as their own `load`.
+    """
+    if (folder / _TFT).exists():
+        from kfp_suite.components.features.tft_graph import TftTransform
+
+        return TftTransform.load(folder)
+    return FittedTransform.load(folder)

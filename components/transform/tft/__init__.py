@@ -1,0 +1,1 @@
+"""TensorFlow Transform: features learned on Apache Beam."""

@@ -1,0 +1,1 @@
+"""Container images: what each is made from, how it is built, and which one ran."""

@@ -1,0 +1,137 @@
+"""Build a family's image without a network, from wheels that were fetched by hash."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from kfp_suite.components.contracts.canonical import write_file
+from kfp_suite.components.contracts.errors import ParameterError, RunError
+from kfp_suite.pipelines.images.bases import Bases
+from kfp_suite.pipelines.images.client import call, docker_client
+from kfp_suite.pipelines.images.families import image_name, tag
+from kfp_suite.pipelines.images.sbom import bill_of_materials
+from kfp_suite.pipelines.images.wheels import (
+    build_wheel,
+    fetch,
+    fetch_extension,
+    keep,
+    lists_of,
+    take,
+)
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How images are built.
+
+    Attributes:
+        source: What is installed as kfp-suite: a source folder, a wheel or a requirement.
+        registry: Tags are given for it too; empty: none.
+        wheelhouse: Where wheels are kept, or taken from; None: nowhere.
+        offline: Fetch nothing: every file comes from the wheelhouse.
+        extend: A user's own requirements, installed beside the family's; None: none.
+    """
+
+    source: str
+    registry: str = ""
+    wheelhouse: Path | None = None
+    offline: bool = False
+    extend: Path | None = None
+
+    def __post_init__(self) -> None:
+        if self.offline and self.wheelhouse is None:
+            raise ParameterError(
+                "an offline build needs wheels", where="--offline", fix="give --wheelhouse too"
+            )
+        if self.offline and self.extend is not None:
+            raise ParameterError(
+                "an extension has to be fetched", where="--extend", fix="leave out --offline"
+            )
+
+
+def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = None) -> str:
+    """Build the image of a family, and return its tag.
+
+    Args:
+        family: One of `FAMILIES`.
+        bases: What it is built on and in.
+        options: What goes into it.
+        sbom: A folder for its software bill of materials, CycloneDX as JSON; None: none.
+
+    Raises:
+        MissingError: a program, a wheelhouse or a file is not there.
+        RunError: fetching or building failed; with the last line said.
+    """
+    client = docker_client()
+    with tempfile.TemporaryDirectory(prefix="kfp-suite-image-") as scratch:
+        context = Path(scratch)
+        prepare(family, context, options)
+        tags = [tag(family)] + ([tag(family, options.registry)] if options.registry else [])
+        arguments = {
+            "BASE": bases.base,
+            "BUILDER": bases.builder,
+            "FAMILY": family,
+            "VERSION": version("kfp-suite"),
+            "REVISION": _revision(options.source),
+            "SOURCE_DATE_EPOCH": "0",
+        }
+        call(
+            [
+                *(client, "build", "--quiet", "--network", "none"),
+                *(part for name in tags for part in ("--tag", name)),
+                *(part for pair in arguments.items() for part in ("--build-arg", "=".join(pair))),
+                str(context),
+            ],
+            environment={"DOCKER_BUILDKIT": "1"},
+        )
+        if sbom is not None:
+            content = bill_of_materials(family, tag(family), context, _packages(client, family))
+            write_file(sbom / f"{image_name(family)}.cdx.json", content)
+    return tag(family)
+
+
+def prepare(family: str, context: Path, options: BuildOptions) -> None:
+    """Fill a build context: lists, wheels, and kfp-suite itself."""
+    with as_file(files("kfp_suite.images")) as folder:
+        for name in ("Dockerfile", "install.sh"):
+            shutil.copyfile(folder / name, context / name)
+        for name, file in lists_of(folder, family).items():
+            (context / name).write_bytes(file.read_bytes())
+    if options.offline:
+        assert options.wheelhouse is not None
+        take(options.wheelhouse, context)
+        return
+    fetch(context)
+    build_wheel(options.source, context / "wheels")
+    if options.wheelhouse is not None:
+        keep(context, options.wheelhouse)
+    if options.extend is not None:
+        fetch_extension(options.extend, context)
+
+
+def _packages(client: str, family: str) -> list[tuple[str, str]]:
+    """Name and version of every Debian package in an image."""
+    said = call(
+        [client, "run", "--rm", "--network", "none", tag(family)]
+        + ["dpkg-query", "--show", "--showformat", "${Package}\t${Version}\n"]
+    )
+    return [
+        (name, number)
+        for name, _, number in (line.partition("\t") for line in said.split("\n"))
+        if name
+    ]
+
+
+def _revision(source: str) -> str:
+    """The commit of a source folder; of anything else, `unknown`."""
+    if not Path(source).is_dir() or shutil.which("git") is None:
+        return "unknown"
+    try:
+        return call(["git", "-C", source, "rev-parse", "HEAD"]).strip()
+    except RunError:
+        return "unknown"

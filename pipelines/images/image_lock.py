@@ -1,0 +1,88 @@
+"""Which image exactly: digests of pushed images, and pipelines that name them.
+
+An image cannot contain its own digest, so a pipeline compiled with a lock tells each step
+its image's, in an environment variable; it becomes part of the model's lineage.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
+from kfp_suite.components.contracts.errors import ContractError, MissingError
+from kfp_suite.components.contracts.manifests import read_manifest
+from kfp_suite.pipelines.images.client import call, docker_client
+from kfp_suite.pipelines.images.families import family_of, tag
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ImageLock:
+    """Each family's image, as `registry/name@sha256:…`."""
+
+    images: dict[str, str] = field(default_factory=dict)
+    format_version: int = FORMAT_VERSION
+
+
+def push(family: str, registry: str) -> str:
+    """Push a family's image, and return how it is called there: by its digest.
+
+    Raises:
+        RunError: the registry did not take it.
+    """
+    client, name = docker_client(), tag(family, registry)
+    call([client, "push", "--quiet", name])
+    digests = json.loads(
+        call([client, "image", "inspect", "--format", "{{json .RepoDigests}}", name])
+    )
+    repository = name.rpartition(":")[0]
+    for digest in digests:
+        if digest.startswith(f"{repository}@"):
+            return str(digest)
+    raise ContractError("the registry gave no digest", where=name, got=digests)
+
+
+def write_lock(path: Path, pushed: Mapping[str, str]) -> None:
+    """Write a lock; families that were not pushed now stay as they were in it."""
+    known = read_lock(path).images if path.exists() else {}
+    write_json(path, asdict(ImageLock({**known, **pushed})))
+
+
+def read_lock(path: Path) -> ImageLock:
+    """Read a lock.
+
+    Raises:
+        MissingError: there is none.
+        ContractError: it is not one.
+    """
+    return read_manifest(
+        path, ImageLock, format_version=FORMAT_VERSION, fix="kfp-suite images build --push"
+    )
+
+
+def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:
+    """Make a compiled pipeline name its images by digest, and tell each step its own.
+
+    Raises:
+        MissingError: a family that the pipeline needs is not in the lock.
+    """
+    for executor in spec["deploymentSpec"]["executors"].values():
+        container = executor.get("container")
+        family = family_of(container["image"]) if container else None
+        if family is None:
+            continue
+        if family not in lock.images:
+            raise MissingError(
+                f"no image of family '{family}' in the lock",
+                where=where,
+                fix=f"kfp-suite images build {family} --push --registry REGISTRY --lock {where}",
+            )
+        container["image"] = lock.images[family]
+        digest = lock.images[family].partition("@")[2]
+        container.setdefault("env", []).append({"name": IMAGE_DIGEST_VARIABLE, "value": digest})

@@ -1,0 +1,80 @@
+"""Compile the lists of what images install, from the extras of `pyproject.toml`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.pipelines.images.client import call
+from kfp_suite.pipelines.images.wheels import REQUIREMENTS, SHARED, SOURCES
+
+# Distributions of the TFX family that have no wheel.
+_SOURCES = ("pyfarmhash", "rouge-score")
+
+
+def lock(family: str, project: Path, *, upgrade: bool) -> Path:
+    """Compile the hash-locked list of a family, for Python 3.13 and glibc 2.40.
+
+    Args:
+        family: One of `FAMILIES`.
+        project: The folder of `pyproject.toml` and `images/`.
+        upgrade: Take the newest versions that fit; else only what must change changes.
+
+    Raises:
+        MissingError: uv is not installed, or the folder is not our source.
+        RunError: nothing fits.
+    """
+    images = project / "images"
+    target = images / family / REQUIREMENTS
+    arguments = [f"--extra={family}", str(project / "pyproject.toml")]
+    if family in ("tensorflow", "tfx"):
+        arguments += [str(images / "tensorflow-cpu.in"), f"--override={images / 'overrides.txt'}"]
+    _compile([*arguments, "-o", str(target)], project, upgrade=upgrade)
+    _part_sources(target)
+    return target
+
+
+def lock_shared(project: Path, *, upgrade: bool) -> None:
+    """Compile the lists that every image has."""
+    for name in SHARED:
+        source = project / "images" / Path(name).with_suffix(".in")
+        target = project / "images" / name
+        _compile(
+            ["--no-deps", "--allow-unsafe", str(source), "-o", str(target)],
+            project,
+            upgrade=upgrade,
+        )
+
+
+def _compile(arguments: list[str], project: Path, *, upgrade: bool) -> None:
+    if not (project / "pyproject.toml").is_file() or not (project / "images").is_dir():
+        raise MissingError(
+            "not the source of kfp-suite", where=str(project), fix="run it where pyproject.toml is"
+        )
+    if shutil.which("uv") is None:
+        raise MissingError("uv is not installed", where="images lock", fix="pip install uv")
+    call(
+        ["uv", "pip", "compile", "--quiet", "--python-version", "3.13", "--generate-hashes"]
+        + ["--python-platform", "x86_64-manylinux_2_40", "--no-annotate", "--no-header"]
+        + (["--upgrade"] if upgrade else [])
+        + arguments,
+        folder=project,
+    )
+
+
+def _part_sources(requirements: Path) -> None:
+    """Move what has no wheel to a list of its own."""
+    wheels: list[str] = []
+    sources: list[str] = []
+    current = wheels
+    for line in requirements.read_text().splitlines():
+        if line and not line[0].isspace():
+            current = sources if line.partition("==")[0] in _SOURCES else wheels
+        current.append(line)
+    requirements.write_text("\n".join(wheels) + "\n")
+    target = requirements.with_name(SOURCES)
+    if sources:
+        target.write_text("\n".join(sources) + "\n")
+    else:
+        target.unlink(missing_ok=True)
