@@ -13,11 +13,8 @@ from kfp_suite.components.resolve.executor import resolve
 from kfp_suite.components.stores.sources import sources_from_json
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
-from kfp_suite.components.validate.executor import (
-    ValidateOutputs,
-    ValidateParameters,
-    validate,
-)
+from kfp_suite.components.validate.executor import validate
+from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 
 ROWS = 400
 

@@ -51,11 +51,8 @@ def validate(
     from pathlib import Path
 
     from kfp_suite.components.contracts.step import step
-    from kfp_suite.components.validate.executor import (
-        ValidateOutputs,
-        ValidateParameters,
-    )
     from kfp_suite.components.validate.executor import validate as execute
+    from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 
     with step("validate", statistics.path):
         return execute(

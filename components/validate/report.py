@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from markupsafe import Markup
+from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import DatasetManifest
@@ -29,7 +30,8 @@ _MOST_REASONS = 10
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report shows."""
+    """What the report shows. `partials` are what our own engine keeps of each split; where
+    another found the statistics there are none, and the tables are made of `statistics`."""
 
     dataset: DatasetManifest
     label: str
@@ -39,6 +41,7 @@ class Findings:
     valid: bool
     reasons: list[str]
     inferred: bool
+    statistics: statistics_pb2.DatasetFeatureStatisticsList | None = None
 
 
 def render(findings: Findings, most_columns: int) -> str:
@@ -48,14 +51,18 @@ def render(findings: Findings, most_columns: int) -> str:
     _facts(page, findings)
     columns = _shown_columns(findings, most_columns)
     _anomalies(page, findings)
-    _columns(page, findings, columns)
+    if findings.partials:
+        _columns(page, findings, columns)
     _distances(page, findings, columns)
-    _figures(page, findings, columns)
+    if findings.partials:
+        _figures(page, findings, columns)
+    elif findings.statistics is not None:
+        _figures_of_protos(page, findings.statistics, columns)
     return page.html()
 
 
 def _subtitle(findings: Findings) -> str:
-    rows = sum(partial.rows for partial in findings.partials.values())
+    rows = sum(split.rows for split in findings.dataset.splits.values())
     return f"{number(rows)} rows, {number(len(findings.dataset.columns))} columns"
 
 
@@ -76,7 +83,7 @@ def _verdict(page: Page, findings: Findings) -> None:
 
 def _facts(page: Page, findings: Findings) -> None:
     facts: dict[str, Cell] = {
-        f"Rows in {name}": partial.rows for name, partial in findings.partials.items()
+        f"Rows in {name}": split.rows for name, split in findings.dataset.splits.items()
     }
     if findings.label:
         facts["Label"] = findings.label
@@ -235,6 +242,34 @@ def _figures(page: Page, findings: Findings, columns: list[Column]) -> None:
             align=_align("llrrl"),
             fold=f"Values of {len(values) // len(findings.partials)} columns by split",
         )
+
+
+def _figures_of_protos(
+    page: Page, statistics: statistics_pb2.DatasetFeatureStatisticsList, columns: list[Column]
+) -> None:
+    shown_columns = {column.name for column in columns}
+    rows: list[list[Cell]] = []
+    for dataset in statistics.datasets:
+        for feature in dataset.features:
+            name = feature.path.step[0]
+            if name not in shown_columns:
+                continue
+            text = feature.WhichOneof("stats") == "string_stats"
+            common = feature.string_stats if text else feature.num_stats
+            counts = common.common_stats
+            cells: list[Cell] = [name, _unbroken(dataset.name), counts.num_missing]
+            if text:
+                top = ", ".join(_short(v.value) for v in common.top_values[:_TOP_VALUES])
+                rows.append([*cells, common.unique, None, None, None, None, top])
+            else:
+                figures = [common.min, common.median, common.max, common.mean]
+                rows.append([*cells, None, *(_figure(f) for f in figures), None])
+    page.heading("Columns")
+    page.table(
+        ["column", "split", "missing", "distinct", "min", "median", "max", "mean", "most frequent"],
+        rows,
+        align=_align("ll" + "r" * 6 + "l"),
+    )
 
 
 def _number_cells(found: NumericColumn, column: Column) -> list[Cell]:

@@ -21,7 +21,8 @@ _FEWER = 5
 
 _OURS = """
 from pathlib import Path
-from kfp_suite.components.validate.executor import ValidateOutputs, ValidateParameters, validate
+from kfp_suite.components.validate.executor import validate
+from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 out = Path(sys.argv[2])
 validate(
     ValidateParameters(), Path(sys.argv[1]),

@@ -94,7 +94,7 @@ def by_tft(data: Path, folder: Path, entries: Any, module: str = "", **given: An
     pinned = None
     if module:
         (folder / "module_file.py").write_text(module)
-        pinned = pin_file(str(folder / "module_file.py"), "module_file")
+        pinned = pin_file(str(folder / "module_file.py"))
     features = {"features": entries} if entries else {}
     parameters = TftParameters(features=features, label="late", **given)
     output = folder / "transform"

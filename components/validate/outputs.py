@@ -1,0 +1,91 @@
+"""What validate writes, whichever engine found it: statistics, schema, anomalies, verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
+
+from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import write_file, write_json
+from kfp_suite.components.contracts.dataset import Dataset
+from kfp_suite.components.validate.anomalies import Anomaly, anomalies_proto
+from kfp_suite.components.validate.comparisons import STATISTICS_FILE, Comparison, add_distances
+
+VALIDATION_FORMAT = 1
+
+
+def verdict_of(
+    data: Dataset,
+    anomalies: list[Anomaly],
+    comparisons: list[Comparison],
+    warnings_are_errors: bool,
+) -> dict[str, Any]:
+    """What `validation.json` holds."""
+    reasons = [
+        anomaly.sentence()
+        for anomaly in anomalies
+        if anomaly.severity == "error" or warnings_are_errors
+    ]
+    return {
+        "format_version": VALIDATION_FORMAT,
+        "valid": not reasons,
+        "reasons": reasons,
+        "dataset": {"uri": str(data.path), "digest": data.manifest.digest},
+        "anomalies": [anomaly.to_json() for anomaly in anomalies],
+        "distances": [
+            {
+                "feature": c.column,
+                "kind": c.kind,
+                "against": c.other,
+                "metric": c.metric,
+                "value": c.value,
+                "threshold": c.threshold,
+            }
+            for c in comparisons
+        ],
+    }
+
+
+def write_anomalies(
+    folder: Path,
+    schema: schema_pb2.Schema,
+    anomalies: list[Anomaly],
+    comparisons: list[Comparison],
+    verdict: dict[str, Any],
+) -> None:
+    """Write `anomalies.pbtxt` and `validation.json`."""
+    proto = anomalies_proto(schema, anomalies)
+    add_distances(proto, comparisons)
+    _write_text(folder / "anomalies.pbtxt", proto)
+    write_json(folder / "validation.json", verdict)
+
+
+def write_schema(folder: Path, schema: schema_pb2.Schema) -> None:
+    """Write `schema.pbtxt`."""
+    with whole_folder(folder) as partial:
+        _write_text(partial / "schema.pbtxt", schema)
+
+
+def write_statistics(
+    folder: Path, summary: Any, statistics: statistics_pb2.DatasetFeatureStatisticsList
+) -> None:
+    """Write `statistics.pb` (all splits), `Split-<name>/FeatureStats.pb` and `summary` as
+    `statistics.json`."""
+    with whole_folder(folder) as partial:
+        write_json(partial / "statistics.json", summary)
+        for dataset in statistics.datasets:
+            one = statistics_pb2.DatasetFeatureStatisticsList(datasets=[dataset])
+            write_file(partial / f"Split-{dataset.name}" / "FeatureStats.pb", _binary(one))
+        write_file(partial / STATISTICS_FILE, _binary(statistics))
+
+
+def _binary(proto: statistics_pb2.DatasetFeatureStatisticsList) -> bytes:
+    content: bytes = proto.SerializeToString(deterministic=True)
+    return content
+
+
+def _write_text(path: Path, proto: Any) -> None:
+    write_file(path, text_format.MessageToString(proto, as_utf8=True).encode())

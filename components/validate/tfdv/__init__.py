@@ -1,0 +1,1 @@
+"""Validate with TensorFlow Data Validation on Apache Beam."""
