@@ -258,7 +258,11 @@ def _assign(variables: list[Any], arrays: Arrays) -> None:
 
 
 def _write_logs(writer: Any, progress: Progress) -> None:
-    with writer.as_default(step=progress.epoch):
-        tf.summary.scalar("loss/train", progress.losses[-1])
-        tf.summary.scalar("loss/eval", progress.judged[-1])
+    # As `tf.summary.scalar`, which needs TensorBoard installed to write for it.
+    plugin = tf.compat.v1.SummaryMetadata.PluginData(plugin_name="scalars")
+    metadata = tf.compat.v1.SummaryMetadata(plugin_data=plugin)
+    losses = {"loss/train": progress.losses[-1], "loss/eval": progress.judged[-1]}
+    with writer.as_default():
+        for tag, loss in losses.items():
+            tf.summary.write(tag, tf.constant(loss), progress.epoch, metadata)
     writer.flush()

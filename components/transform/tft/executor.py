@@ -13,6 +13,7 @@ from typing import Any
 import apache_beam as beam
 import pyarrow as pa
 import tensorflow as tf
+import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
 from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -142,7 +143,8 @@ def _analyze_module(
         raise ParameterError(f"no column '{label}'", where="label", fix=did_you_mean(label, names))
     columns = [c for c in data.manifest.columns if c.name not in (label, *exclude)]
     nullable = _columns_with_nulls(data)
-    fields = tuple(Field(c.name, c.type, nullable=c.name in nullable) for c in columns)
+    offered = tuple(Field(c.name, c.type, nullable=c.name in nullable) for c in columns)
+    fields = _used_by(function, offered)
     with tempfile.TemporaryDirectory(prefix="kfp-suite-tft-") as scratch:
         try:
             with (
@@ -150,30 +152,50 @@ def _analyze_module(
                 tft_beam.Context(temp_dir=scratch, force_tf_compat_v1=False),
             ):
                 batches = pipeline | read_split(
-                    data, "train", [c.name for c in columns], _module_batches(fields)
+                    data, "train", [f.name for f in fields], _module_batches(fields)
                 )
                 analyzed = (batches, _module_adapter(fields)) | tft_beam.AnalyzeDataset(function)
                 analyzed | tft_beam.WriteTransformFn(str(folder))  # type: ignore[expression-value]
-        except (KeyError, ValueError, TypeError, RuntimeError) as error:
-            raise ParameterError(
-                f"{FUNCTION}(inputs) failed",
-                where="module_file",
-                got=f"{type(error).__name__}: {str(error).splitlines()[0]}",
-                fix=f"its inputs are {', '.join(field.name for field in fields)}",
-            ) from error
+        except (ValueError, TypeError, RuntimeError) as error:
+            raise _function_failed(error, fields) from error
     loaded = tf.saved_model.load(str(folder / GRAPH))
-    known, _ = loaded.transform_fn.structured_input_signature[0], None
     found = loaded.transform_fn.structured_outputs
-    used = tuple(f for f in fields if f.name in known[0])
     write_manifest(
         folder,
         TftManifest(
             label=label,
-            inputs=used,
+            inputs=fields,
             outputs=widths(found, (label,)),
             module_digest=module.digest,
             dataset_digest=data.manifest.digest,
         ),
+    )
+
+
+def _used_by(function: Callable[..., Any], offered: tuple[Field, ...]) -> tuple[Field, ...]:
+    """The columns that the outputs depend on: a request need not carry the others.
+
+    Raises:
+        ParameterError: the function failed.
+    """
+    specs = {}
+    for one in offered:
+        make = tf.SparseTensorSpec if one.nullable else tf.TensorSpec
+        specs[one.name] = make([None, 1], tfx_dtype(one.type))
+    try:
+        names = set(tft.get_transform_input_columns(function, specs))
+    except Exception as error:
+        raise _function_failed(error, offered) from error
+    return tuple(one for one in offered if one.name in names)
+
+
+def _function_failed(error: Exception, offered: tuple[Field, ...]) -> ParameterError:
+    said = str(error).strip().splitlines() or [""]
+    return ParameterError(
+        f"{FUNCTION}(inputs) failed",
+        where="module_file",
+        got=f"{type(error).__name__}: {said[-1].strip()}",
+        fix=f"its inputs are {', '.join(field.name for field in offered)}",
     )
 
 
