@@ -1,0 +1,1 @@
+"""Evaluate with TensorFlow Model Analysis on Apache Beam."""
