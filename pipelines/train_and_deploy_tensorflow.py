@@ -34,6 +34,7 @@ def train_and_deploy_tensorflow(
     task: str = "auto",
     network: str = "mlp",
     hyperparameters: dict = {},
+    module_file: str = "",
     class_weight: dict = {},
     sample_weight: str = "",
     early_stopping: int = 0,
@@ -66,6 +67,7 @@ def train_and_deploy_tensorflow(
         task: `auto`, `binary`, `multiclass` or `regression`.
         network: The network's name; see train_tensorflow.
         hyperparameters: How it looks and learns; see train_tensorflow.
+        module_file: A Python file with your own `run_fn(fn_args)`; empty for none.
         class_weight: Class to weight, or `{"balanced": true}`.
         sample_weight: The column of row weights.
         early_stopping: Epochs without a lower loss on eval before it stops; 0: off.
@@ -79,7 +81,9 @@ def train_and_deploy_tensorflow(
     """
     name = "train_and_deploy_tensorflow"
     with dsl.ExitHandler(recorded(name), name="train-and-deploy-tensorflow"):
-        pinned = resolved(sources=sources, module_file="", store=store, model_name=model_name)
+        pinned = resolved(
+            sources=sources, module_file=module_file, store=store, model_name=model_name
+        )
         dataset = ingested(
             pinned,
             sql=sql,
@@ -106,6 +110,7 @@ def train_and_deploy_tensorflow(
                 task=task,
                 network=network,
                 hyperparameters=hyperparameters,
+                module=pinned.outputs["module"],
                 class_weight=class_weight,
                 sample_weight=sample_weight,
                 early_stopping=early_stopping,

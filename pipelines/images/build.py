@@ -71,7 +71,7 @@ def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = 
     with tempfile.TemporaryDirectory(prefix="kfp-suite-image-") as scratch:
         context = Path(scratch)
         prepare(family, context, options)
-        tags = [tag(family)] + ([tag(family, options.registry)] if options.registry else [])
+        tags = [tag(family), *([tag(family, options.registry)] if options.registry else [])]
         arguments = {
             "BASE": bases.base,
             "BUILDER": bases.builder,

@@ -185,17 +185,18 @@ def _make(
 def _train(
     recipe: Recipe, model_uri: str, dataset: Path, transform: Path, model: Path
 ) -> ModelManifest:
-    if _family(recipe) == "tensorflow":
-        from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
-
-        network = parse(KerasParameters, recipe.train, "train")
-        return train_keras(network, dataset, transform, model, model.with_name("logs"))
     from kfp_suite.components.stores.files import PinnedFile
-    from kfp_suite.components.train.executor import TrainParameters, train
 
     module = None
     if recipe.module_digest:
         module = PinnedFile(f"{model_uri}/{MODULE}", recipe.module_digest)
+    if _family(recipe) == "tensorflow":
+        from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
+
+        given = parse(KerasParameters, recipe.train, "train")
+        return train_keras(given, module, dataset, transform, model, model.with_name("logs"))
+    from kfp_suite.components.train.executor import TrainParameters, train
+
     return train(parse(TrainParameters, recipe.train, "train"), module, dataset, transform, model)
 
 

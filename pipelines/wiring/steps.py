@@ -55,14 +55,17 @@ def validated(
     label: Value,
     options: Value,
     baseline_statistics: Value,
+    **engine: Value,
 ) -> Task:
-    """The verdict on the dataset; like push, deploy and record never taken from a cache."""
+    """The verdict on the dataset; like push, deploy and record never taken from a cache.
+    `engine`: what only this engine takes."""
     task = validate(
         dataset=dataset,
         schema=schema,
         label=label,
         options=options,
         baseline_statistics=baseline_statistics,
+        **engine,
     )
     return sized(task, "2Gi", "4Gi").set_caching_options(False)
 

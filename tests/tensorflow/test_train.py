@@ -19,6 +19,7 @@ from kfp_suite.components.contracts.model import ModelManifest, read_model
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.models.loading import load_model
 from kfp_suite.components.server.records import examples_of
+from kfp_suite.components.stores.files import pin_file
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.stores.versions import ModelStore
@@ -78,7 +79,7 @@ def features(data: Path, folder: Path, *entries: dict[str, Any]) -> Path:
 def fit(data: Path, fitted: Path, output: Path, **given: Any) -> ModelManifest:
     hyper = {"epochs": 3, "batch_size": 32, "units": [8]} | given.pop("hyperparameters", {})
     parameters = KerasParameters(**{"label": "late", "hyperparameters": hyper} | given)
-    return train_keras(parameters, data / "dataset", fitted, output, output.with_name("logs"))
+    return train_keras(parameters, None, data / "dataset", fitted, output, output.with_name("logs"))
 
 
 @pytest.fixture(scope="module")
@@ -254,6 +255,57 @@ def test_a_users_transformer_is_served_by_the_suite_alone(data: Path, tmp_path: 
     assert len(load_model(tmp_path / "model").predict(table).values) == 5
     with pytest.raises(KfpSuiteError, match="signature_name: the model takes no serialized"):
         load_model(tmp_path / "model").predict_examples([b""])
+
+
+MODULE = """
+import keras
+
+def run_fn(fn_args):
+    width = len(fn_args.feature_names)
+    network = keras.Sequential([keras.Input((width,)), keras.layers.Dense(fn_args.outputs)])
+    network.compile("sgd", keras.losses.BinaryCrossentropy(from_logits=True))
+    rows = fn_args.train_dataset.shuffle(1000, seed=fn_args.seed)
+    network.fit(rows.batch(32), epochs=fn_args.custom_config["epochs"], shuffle=False, verbose=0)
+    return network
+"""
+
+
+def by_module(data: Path, fitted: Path, folder: Path, code: str) -> ModelManifest:
+    folder.mkdir()
+    (folder / "mine.py").write_text(code)
+    module = pin_file(str(folder / "mine.py"))
+    parameters = KerasParameters(label="late", hyperparameters={"epochs": 2}, seed=3)
+    output = folder / "model"
+    return train_keras(parameters, module, data / "dataset", fitted, output, folder / "logs")
+
+
+def test_a_users_run_fn_is_exported_too(data: Path, fitted: Path, tmp_path: Path) -> None:
+    one = by_module(data, fitted, tmp_path / "one", MODULE)
+    two = by_module(data, fitted, tmp_path / "two", MODULE)
+    assert one.digest == two.digest
+    assert one.notes["saved_model"]["equal"]
+    assert "module.py" in one.payload
+    table = read_dataset(data / "dataset").table("test")
+    assert load_model(tmp_path / "one" / "model").predict(table).probabilities.shape[1] == 2
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("def run(a): pass", r"no function 'run_fn\(fn_args\)'; did you mean 'run'"),
+        ("def run_fn(a): return a.nothing", "run_fn.*failed; got AttributeError"),
+        ("def run_fn(a): return 1", "returned no network; got int"),
+        ("import keras\ndef run_fn(a): return keras.Sequential([keras.layers.Dense(3)])",
+            r"got outputs of shape \(2, 3\); expected a Keras model that gives \(rows, 1\)"),
+    ],
+)  # fmt: skip
+def test_a_run_fn_that_fails_is_one_line(
+    data: Path, fitted: Path, tmp_path: Path, code: str, said: str
+) -> None:
+    with pytest.raises(KfpSuiteError, match=said) as caught:
+        by_module(data, fitted, tmp_path / "run", code)
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run" / "model").exists()
 
 
 @pytest.mark.parametrize(

@@ -52,10 +52,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     transform(parameters, folder / "dataset", folder / "transform", folder / "report")
     for label in ("late", "kind", "delay"):
         keras = KerasParameters(
-            label=label, threshold=0.4, hyperparameters={"epochs": 4, "units": [8]}
+            label=label,
+            threshold=0.4,
+            hyperparameters={"epochs": 9, "units": [8], "learning_rate": 0.01},
         )
         train_keras(
-            keras, folder / "dataset", folder / "transform", folder / label, folder / "logs"
+            keras, None, folder / "dataset", folder / "transform", folder / label, folder / "logs"
         )
     return folder
 

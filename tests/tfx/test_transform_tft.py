@@ -172,7 +172,7 @@ def test_a_preprocessing_fn_is_trained_on_and_served(data: Path, tmp_path: Path)
     assert (matrix[:, 1].min(), matrix[:, 1].max()) == (0, 1)
     parameters = KerasParameters(label="late", hyperparameters={"epochs": 3, "units": [8]})
     model = tmp_path / "model"
-    manifest = train_keras(parameters, data / "dataset", folder, model, tmp_path / "logs")
+    manifest = train_keras(parameters, None, data / "dataset", folder, model, tmp_path / "logs")
     assert manifest.notes["saved_model"]["equal"], manifest.notes
     test = read_dataset(data / "dataset").table("test")
     assert len(load_model(model).predict(test).values) == len(test)

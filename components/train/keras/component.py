@@ -15,6 +15,7 @@ def train_tensorflow(
     task: str = "auto",
     network: str = "mlp",
     hyperparameters: dict = {},
+    module: str = "",
     class_weight: dict = {},
     sample_weight: str = "",
     early_stopping: int = 0,
@@ -47,6 +48,9 @@ def train_tensorflow(
             rmsprop), `learning_rate` (0.001), `units` (widths of the hidden layers: 64, 32),
             `activation` (relu), `dropout` (0), `l2` (0); of cnn `filters` (16, 32) and
             `kernel_size` (3); of lstm `embedding` (32) and `cells` (32).
+        module: A user's module, pinned by resolve (JSON with `uri` and `digest`), with
+            `run_fn(fn_args)` that returns a Keras network; see `FnArgs` in
+            `kfp_suite.components.train.keras.user`. Empty: `network` is trained.
         class_weight: Class to weight, above 0; or `{"balanced": true}`. Empty: 1 each.
         sample_weight: The column of row weights, finite and at least 0. Empty: 1 each.
         early_stopping: Epochs without a lower loss on `eval` before training stops, with
@@ -62,6 +66,7 @@ def train_tensorflow(
     from pathlib import Path
 
     from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.files import pin_from_json
     from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
     from kfp_suite.components.train.packing import CARD
 
@@ -78,6 +83,7 @@ def train_tensorflow(
                 threshold=threshold,
                 seed=seed,
             ),
+            pin_from_json(module, "module") if module else None,
             Path(dataset.path),
             Path(transform.path),
             Path(model.path),

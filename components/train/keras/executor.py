@@ -15,18 +15,21 @@ from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest
-from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.models.modules import MODULE, import_module
+from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
 from kfp_suite.components.train.keras.export import export
 from kfp_suite.components.train.keras.learning import (
     Progress,
+    Scale,
     learn,
     scale_of,
     seed_everything,
     to_npz,
     weights_of,
 )
-from kfp_suite.components.train.keras.networks import Hyperparameters, layout_of, make_network
+from kfp_suite.components.train.keras.networks import layout_of, make_network, parse_hyperparameters
+from kfp_suite.components.train.keras.user import train_by_module
 from kfp_suite.components.train.packing import Made, pack, threshold_of
 
 NETWORK = "keras/network.json"
@@ -46,6 +49,7 @@ class KerasParameters(Objective):
 
 def train_keras(
     parameters: KerasParameters,
+    module: PinnedFile | None,
     dataset: Path,
     transform: Path,
     output: Path,
@@ -56,6 +60,7 @@ def train_keras(
 
     Args:
         parameters: What to train.
+        module: The user's own `run_fn(fn_args)` instead of a named network.
         dataset: A Dataset artifact with a split `train`, and `eval` to judge epochs by.
         transform: The transform fitted on it.
         output: The Model artifact.
@@ -66,22 +71,35 @@ def train_keras(
     Raises:
         As `train`.
     """
-    hyper = parse(Hyperparameters, parameters.hyperparameters, "hyperparameters")
-    hyper.check()
+    hyper = None if module else parse_hyperparameters(parameters.hyperparameters)
     inputs = read_inputs(parameters, dataset, transform)
     seed_everything(parameters.seed)
     outputs = len(inputs.target.classes) if inputs.target.task == "multiclass" else 1
-    network = make_network(parameters.network, layout_of(inputs.transform), outputs, hyper)
     folder_of_checkpoints = checkpoints or output.with_name(f"{output.name}.checkpoints")
     checkpoint = folder_of_checkpoints / f"{_training_digest(parameters, inputs)}.npz"
-    progress = learn(network, inputs.training, hyper, parameters.early_stopping, checkpoint, logs)
-    scale = scale_of(inputs.training)
+    scale = Scale()
+    notes: dict[str, Any] = {}
     with whole_folder(output) as folder:
-        write_file(folder / NETWORK, network.to_json().encode())
+        if module is not None:
+            write_file(folder / MODULE, module.read())
+            user = import_module(folder / MODULE, module.digest)
+            network = train_by_module(user, inputs.training, outputs, logs)
+        else:
+            assert hyper is not None
+            layout = layout_of(inputs.transform)
+            network = make_network(parameters.network, layout, outputs, hyper)
+            progress = learn(
+                network, inputs.training, hyper, parameters.early_stopping, checkpoint, logs
+            )
+            scale = scale_of(inputs.training)
+            network = _without_optimizer(network)
+            notes["training"] = _told(progress)
+            write_file(folder / NETWORK, network.to_json().encode())
+        logs.mkdir(parents=True, exist_ok=True)
         write_file(folder / WEIGHTS, to_npz(weights_of(network)))
         write_json(folder / SCALE, asdict(scale))
         agreement = export(
-            _without_optimizer(network),
+            network,
             scale,
             inputs.target,
             threshold_of(inputs.target, parameters),
@@ -92,19 +110,14 @@ def train_keras(
         made = Made(
             framework="tensorflow",
             family="tensorflow",
-            described=_described(parameters, hyper),
+            described=_described(parameters, module),
             has_probabilities=inputs.target.task != "regression",
             derived=(f"{SAVED_MODEL}/",),
-            notes={"saved_model": asdict(agreement), "training": _told(progress)},
+            notes=notes | {"saved_model": asdict(agreement)},
         )
-        manifest = pack(
-            inputs,
-            replace(parameters, hyperparameters=asdict(hyper)),
-            None,
-            made,
-            transform,
-            folder,
-        )
+        if hyper is not None:  # with its defaults, which may be others one day
+            parameters = replace(parameters, hyperparameters=asdict(hyper))
+        manifest = pack(inputs, parameters, module, made, transform, folder)
     checkpoint.unlink(missing_ok=True)
     if checkpoints is None:
         shutil.rmtree(folder_of_checkpoints, ignore_errors=True)
@@ -142,6 +155,6 @@ def _told(progress: Progress) -> dict[str, object]:
     }
 
 
-def _described(parameters: KerasParameters, hyper: Hyperparameters) -> str:
-    given = ", ".join(f"{key}={getattr(hyper, key)}" for key in parameters.hyperparameters)
-    return f"{parameters.network}({given})"
+def _described(parameters: KerasParameters, module: PinnedFile | None) -> str:
+    given = ", ".join(f"{key}={value}" for key, value in parameters.hyperparameters.items())
+    return "run_fn, of the user's module" if module else f"{parameters.network}({given})"

@@ -15,6 +15,7 @@ import keras
 from pydantic import ConfigDict
 
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.features.categorical import SlotFlags
 from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.features.images import ImagePixels
@@ -83,6 +84,17 @@ class Hyperparameters:
                     got=getattr(self, name),
                     expected=expected,
                 )
+
+
+def parse_hyperparameters(given: Mapping[str, Any]) -> Hyperparameters:
+    """The hyperparameters of a named network, checked.
+
+    Raises:
+        ParameterError: naming the one at fault.
+    """
+    hyper = parse(Hyperparameters, given, "hyperparameters")
+    hyper.check()
+    return hyper
 
 
 @dataclass(frozen=True)

@@ -155,7 +155,7 @@ def _analyze_module(
                     data, "train", [f.name for f in fields], _module_batches(fields)
                 )
                 analyzed = (batches, _module_adapter(fields)) | tft_beam.AnalyzeDataset(function)
-                analyzed | tft_beam.WriteTransformFn(str(folder))  # type: ignore[expression-value]
+                analyzed | tft_beam.WriteTransformFn(str(folder))
         except (ValueError, TypeError, RuntimeError) as error:
             raise _function_failed(error, fields) from error
     loaded = tf.saved_model.load(str(folder / GRAPH))

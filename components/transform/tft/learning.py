@@ -169,7 +169,7 @@ def _analyze(
                 data, "train", [c.name for c in columns], raw_batches(columns)
             )
             analyzed = (batches, adapter(columns)) | tft_beam.AnalyzeDataset(preprocessing_fn)
-            analyzed | tft_beam.WriteTransformFn(str(output))  # type: ignore[expression-value]
+            analyzed | tft_beam.WriteTransformFn(str(output))
         any_row = {
             c.name: tf.constant(["0"] if _is_text(c) else [0], DTYPES[c.type]) for c in columns
         }

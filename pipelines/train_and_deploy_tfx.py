@@ -1,0 +1,151 @@
+"""From raw data to a live, versioned endpoint, on Apache Beam: the TFX libraries."""
+
+from kfp import dsl
+
+from kfp_suite.components.evaluate.component import evaluate_tensorflow
+from kfp_suite.components.train.keras.component import train_tensorflow
+from kfp_suite.components.transform.tft.component import transform_tft
+from kfp_suite.components.validate.tfdv.component import validate_tfdv
+from kfp_suite.pipelines.wiring.steps import (
+    evaluated,
+    ingested,
+    published,
+    recorded,
+    resolved,
+    sized,
+    validated,
+)
+
+
+@dsl.pipeline(name="train-and-deploy-tfx")
+def train_and_deploy_tfx(
+    model_name: str,
+    sources: dict,
+    label: str,
+    store: str,
+    sql: str = "",
+    split: dict = {"by": "hash", "eval": 0.1, "test": 0.1},
+    on_bad_rows: str = "fail",
+    max_bad_fraction: float = 0.0,
+    schema: dict = {},
+    validation: dict = {},
+    baseline_statistics: str = "",
+    features: dict = {},
+    task: str = "auto",
+    network: str = "mlp",
+    hyperparameters: dict = {},
+    module_file: str = "",
+    class_weight: dict = {},
+    sample_weight: str = "",
+    early_stopping: int = 0,
+    threshold: float = 0.5,
+    seed: int = 0,
+    thresholds: dict = {},
+    slices: list = [],
+    comparison: dict = {},
+    beam_runner: str = "local",
+    beam_options: dict = {},
+    target: str = "local",
+    namespace: str = "default",
+):
+    """From raw data to a served network, validated and transformed by the TFX libraries.
+
+    Data that do not validate, and a model that is not blessed, end the run early and
+    successfully, with the reasons in the run record.
+
+    Args:
+        model_name: Lower-case letters, digits and `-`: the model's and the endpoint's name.
+        sources: Name to URI, or to a mapping with `uri` and how to read it; see resolve.
+        label: The column to predict.
+        store: Where versions live: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
+        sql: One SELECT over the sources; empty: the only source as it is. See ingest.
+        split: How rows are split: by hash, time or column; see ingest.
+        on_bad_rows: `fail` or `quarantine`.
+        max_bad_fraction: The largest fraction of bad rows to quarantine, 0 to 1.
+        schema: What the data should be; empty: inferred from train. See validate.
+        validation: Options of validate: skew, drift, warnings_are_errors.
+        baseline_statistics: Statistics of an earlier dataset, to measure drift against.
+        features: The feature spec; empty: default features. See transform.
+        task: `auto`, `binary`, `multiclass` or `regression`.
+        network: The network's name; see train_tensorflow.
+        hyperparameters: How it looks and learns; see train_tensorflow.
+        module_file: A Python file with TFX's `preprocessing_fn(inputs)`; empty: `features`.
+        class_weight: Class to weight, or `{"balanced": true}`.
+        sample_weight: The column of row weights.
+        early_stopping: Epochs without a lower loss on eval before it stops; 0: off.
+        threshold: The probability from which the second of two classes is predicted.
+        seed: The seed of training and of the bootstrap.
+        thresholds: What a model must reach to be blessed, by metric; see evaluate.
+        slices: Columns whose values are measured apart.
+        comparison: What is asked against the champion; see evaluate.
+        beam_runner: Where Beam runs: `local`, or a runner such as DataflowRunner.
+        beam_options: The runner's options by name.
+        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        namespace: The Kubernetes namespace of the endpoint.
+    """
+    name = "train_and_deploy_tfx"
+    with dsl.ExitHandler(recorded(name), name="train-and-deploy-tfx"):
+        pinned = resolved(
+            sources=sources, module_file=module_file, store=store, model_name=model_name
+        )
+        dataset = ingested(
+            pinned,
+            sql=sql,
+            split=split,
+            on_bad_rows=on_bad_rows,
+            max_bad_fraction=max_bad_fraction,
+        ).outputs["dataset"]
+        valid = validated(
+            validate_tfdv,
+            dataset,
+            schema=schema,
+            label=label,
+            options=validation,
+            baseline_statistics=baseline_statistics,
+            beam_runner=beam_runner,
+            beam_options=beam_options,
+        )
+        with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+            transformed = transform_tft(
+                dataset=dataset,
+                features=features,
+                module=pinned.outputs["module"],
+                label=label,
+                sample_weight=sample_weight,
+                beam_runner=beam_runner,
+                beam_options=beam_options,
+            )
+            trained = train_tensorflow(
+                dataset=dataset,
+                transform=transformed.outputs["transform"],
+                label=label,
+                task=task,
+                network=network,
+                hyperparameters=hyperparameters,
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                early_stopping=early_stopping,
+                threshold=threshold,
+                seed=seed,
+            )
+            model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
+            verdict = evaluated(
+                evaluate_tensorflow,
+                dataset,
+                model,
+                thresholds=thresholds,
+                slices=slices,
+                champion=pinned.outputs["champion"],
+                comparison=comparison,
+                seed=seed,
+            )
+            with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
+                published(
+                    model,
+                    verdict.outputs["evaluation"],
+                    pipeline=name,
+                    store=store,
+                    model_name=model_name,
+                    target=target,
+                    namespace=namespace,
+                )
