@@ -6,13 +6,15 @@ PYTHON ?= python3
 VENV ?= .venv
 # A file's tests share what it takes long to make.
 PYTEST ?= -n auto --dist loadfile
+# What images are built on: see `kfp-suite images build --help`.
+BASE ?= debian
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 SOURCES := $(shell find components pipelines images tests/doubles -type f \
 	-not -path '*/__pycache__/*' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench lock golden readmes clean
+.PHONY: help demo test lint types check bench lock images golden readmes clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -25,7 +27,7 @@ define install
 		|| { echo "error: KFP Suite needs Python 3.11 to 3.13; run make PYTHON=python3.11"; exit 2; }
 	@echo "installing $(1) (once; about a minute)"
 	@$(PIP) install --require-hashes -r requirements/build.txt
-	@$(PIP) install --require-hashes --no-build-isolation -r requirements/$(1).txt
+	@$(PIP) install --require-hashes --no-build-isolation --no-deps -r requirements/$(1).txt
 	@touch $@
 endef
 
@@ -67,21 +69,19 @@ golden: $(VENV)/dev $(VENV)/suite ## Write the compiled pipelines that the tests
 readmes: $(VENV)/dev $(VENV)/suite ## Write every component's README from its interface.
 	$(BIN)/python -m tests.contract.component_readmes
 
-LOCK_IMAGE := uv pip compile --quiet --upgrade --python-version 3.13 --generate-hashes \
-	--python-platform x86_64-manylinux_2_28 --no-annotate --no-header
+LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
+	--no-annotate --no-header
+# What is tested with TensorFlow is what the images have: see images/overrides.txt.
+LOCK_DEV := --override images/overrides.txt images/tensorflow-cpu.in
 
-lock: ## Compile requirements/*.txt from pyproject.toml (needs uv).
-	uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-		--no-annotate --no-header --allow-unsafe requirements/build.in -o requirements/build.txt
-	for extra in local dev; do \
-		uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
-			--no-annotate --no-header --extra $$extra pyproject.toml \
-			-o requirements/$$extra.txt || exit 1; \
-	done
-	for name in executor installer; do \
-		$(LOCK_IMAGE) --no-deps --allow-unsafe images/$$name.in -o images/$$name.txt || exit 1; \
-	done
-	$(LOCK_IMAGE) --extra sklearn pyproject.toml -o images/sklearn/requirements.txt
+lock: ## Compile requirements/*.txt and images/*/*.txt from pyproject.toml (needs uv).
+	$(LOCK) --allow-unsafe requirements/build.in -o requirements/build.txt
+	$(LOCK) --extra local pyproject.toml -o requirements/local.txt
+	$(LOCK) --extra dev pyproject.toml $(LOCK_DEV) -o requirements/dev.txt
+	$(BIN)/kfp-suite images lock --upgrade
+
+images: $(VENV)/local $(VENV)/suite ## Build every container image (needs Docker; minutes).
+	@$(BIN)/kfp-suite images build --base $(BASE)
 
 clean: ## Remove the environment and everything that was built or run here.
 	rm -rf $(VENV) build dist *.egg-info kfp-suite-runs .mypy_cache .ruff_cache .pytest_cache

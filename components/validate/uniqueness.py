@@ -8,8 +8,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.validate.anomalies import Anomaly, row_text, shown
 
@@ -29,6 +27,8 @@ def duplicate_anomalies(
         threads: Threads to use.
         scratch: A folder for what does not fit into memory.
     """
+    import duckdb  # only where a column must have no duplicates
+
     found = []
     config: dict[str, Any] = {
         "threads": threads,

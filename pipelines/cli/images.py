@@ -122,7 +122,7 @@ def fetch_wheels(families: tuple[str, ...], wheelhouse: Path, source: str | None
         with tempfile.TemporaryDirectory(prefix="kfp-suite-fetch-") as context:
             options = BuildOptions(source or _default_source(), wheelhouse=wheelhouse)
             prepare(family, Path(context), options)
-    click.echo(f"{len(list((wheelhouse / 'wheels').iterdir()))} wheels in {wheelhouse}")
+    click.echo(f"{len(list(wheelhouse.rglob('*.whl')))} wheels in {wheelhouse}")
 
 
 @images.command("lock")

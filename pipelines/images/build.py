@@ -96,35 +96,34 @@ def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = 
 
 
 def prepare(family: str, context: Path, options: BuildOptions) -> None:
-    """Fill a build context: lists, wheels, and kfp-suite itself."""
-    with as_file(files("kfp_suite.images")) as folder:
-        for name in ("Dockerfile", "install.sh"):
-            shutil.copyfile(folder / name, context / name)
-        for name, file in lists_of(folder, family).items():
-            (context / name).write_bytes(file.read_bytes())
+    """Fill a build context: `libraries/`, and kfp-suite itself in `suite/`."""
+    libraries, suite = context / "libraries", context / "suite"
+    for folder in (libraries, suite):
+        folder.mkdir()
+    with as_file(files("kfp_suite.images")) as source:
+        shutil.copyfile(source / "Dockerfile", context / "Dockerfile")
+        shutil.copyfile(source / "install.sh", libraries / "install.sh")
+        for name, file in lists_of(source, family).items():
+            (libraries / name).write_bytes(file.read_bytes())
     if options.offline:
         assert options.wheelhouse is not None
         take(options.wheelhouse, context)
         return
-    fetch(context)
-    build_wheel(options.source, context / "wheels")
+    fetch(libraries)
+    build_wheel(options.source, suite)
     if options.wheelhouse is not None:
         keep(context, options.wheelhouse)
     if options.extend is not None:
-        fetch_extension(options.extend, context)
+        fetch_extension(options.extend, libraries, suite)
 
 
 def _packages(client: str, family: str) -> list[tuple[str, str]]:
     """Name and version of every Debian package in an image."""
-    said = call(
-        [client, "run", "--rm", "--network", "none", tag(family)]
-        + ["dpkg-query", "--show", "--showformat", "${Package}\t${Version}\n"]
-    )
-    return [
-        (name, number)
-        for name, _, number in (line.partition("\t") for line in said.split("\n"))
-        if name
-    ]
+    inside = [client, "run", "--rm", "--network", "none", tag(family)]
+    shown = "${Package}\t${Version}\n"
+    said = call([*inside, "dpkg-query", "--show", "--showformat", shown])
+    lines = (line.partition("\t") for line in said.splitlines())
+    return [(name, number) for name, _, number in lines if name]
 
 
 def _revision(source: str) -> str:

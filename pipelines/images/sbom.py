@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email
+import re
 import uuid
 import zipfile
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from cyclonedx.schema import OutputFormat, SchemaVersion
 from packageurl import PackageURL
 
 from kfp_suite.components.contracts.digests import PREFIX, digest_bytes, digest_file
+from kfp_suite.pipelines.images.wheels import REQUIREMENTS, SOURCES, pinned
 
 _SHORT = 120
 
@@ -30,7 +32,7 @@ def bill_of_materials(
     Args:
         family: The family.
         image: Its tag.
-        context: The build context, with `wheels/`, and `extra/` for an extension.
+        context: The build context.
         packages: Name and version of the Debian packages.
     """
     components = [_of_wheel(wheel) for wheel in _wheels(context)]
@@ -58,13 +60,25 @@ def bill_of_materials(
 
 
 def _wheels(context: Path) -> list[Path]:
-    installers = ("pip-", "setuptools-")
+    """What was installed: a wheelhouse may hold wheels of other families too."""
+    libraries = context / "libraries"
+    lists = (REQUIREMENTS, SOURCES, "executor.txt")
+    wanted = {
+        _plain(line)
+        for name in lists
+        if (libraries / name).exists()
+        for line in pinned(libraries / name)
+    }
+    found = sorted((libraries / "wheels").glob("*.whl"))
     return [
-        wheel
-        for part in ("wheels", "extra")
-        for wheel in sorted((context / part).glob("*.whl"))
-        if not wheel.name.startswith(installers)
+        *(wheel for wheel in found if _plain("==".join(wheel.name.split("-")[:2])) in wanted),
+        *sorted((context / "suite").glob("*.whl")),
     ]
+
+
+def _plain(requirement: str) -> str:
+    """A name and version that `-`, `_`, `.` and capitals do not tell apart."""
+    return re.sub("[-_.]+", "-", requirement).lower()
 
 
 def _of_wheel(wheel: Path) -> Component:

@@ -22,7 +22,7 @@ _PLATFORMS = [
     f"--platform={name}_x86_64"
     for name in (*(f"manylinux_2_{n}" for n in _GLIBC), "manylinux2014", "manylinux2010")
 ]
-_FOR_THE_IMAGE = ["--only-binary=:all:", f"--python-version={_PYTHON}", *_PLATFORMS]
+FOR_THE_IMAGE = ["--only-binary=:all:", f"--python-version={_PYTHON}", *_PLATFORMS]
 _PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
 _NOT_SOURCE = shutil.ignore_patterns(".*", "build", "dist", "*.egg-info", "kfp-suite-runs")
 SHARED = ("executor.txt", "builder.txt")
@@ -41,14 +41,14 @@ def lists_of(folder: Traversable, family: str) -> dict[str, Traversable]:
 
 
 def fetch(context: Path) -> None:
-    """Fill `wheels/` and `sources/` of a build context with what its lists name.
+    """Fill `wheels/` and `sources/` beside the lists with what those name.
 
     Raises:
         RunError: pip failed.
     """
     for name in (*SHARED, REQUIREMENTS):
         _download(
-            _FOR_THE_IMAGE,
+            FOR_THE_IMAGE,
             context / name,
             context / "wheels",
         )
@@ -56,8 +56,8 @@ def fetch(context: Path) -> None:
         _download(["--no-binary=:all:"], context / SOURCES, context / "sources")
 
 
-def fetch_extension(requirements: Path, context: Path) -> None:
-    """Fill `extra/` with the wheels of a user's own requirements and of what those need,
+def fetch_extension(requirements: Path, libraries: Path, suite: Path) -> None:
+    """Add to `suite` the wheels of a user's own requirements and of what those need,
     in the versions of the family's list where that names them.
 
     Raises:
@@ -68,15 +68,13 @@ def fetch_extension(requirements: Path, context: Path) -> None:
         raise MissingError("no such file", where="--extend", got=str(requirements))
     with tempfile.TemporaryDirectory(prefix="kfp-suite-extend-") as scratch:
         constraints = Path(scratch) / "constraints.txt"
-        constraints.write_text("\n".join(pinned(context / REQUIREMENTS)) + "\n")
+        constraints.write_text("\n".join(pinned(libraries / REQUIREMENTS)) + "\n")
         everything = Path(scratch) / "wheels"
         files = ["-d", str(everything), "-c", str(constraints), "-r", str(requirements)]
-        call([*_PIP, "download", *_FOR_THE_IMAGE, *files])
-        extra = context / "extra"
-        extra.mkdir()
+        call([*_PIP, "download", *FOR_THE_IMAGE, *files])
         for wheel in everything.iterdir():
-            if not (context / "wheels" / wheel.name).exists():
-                shutil.move(wheel, extra / wheel.name)
+            if not (libraries / "wheels" / wheel.name).exists():
+                shutil.move(wheel, suite / wheel.name)
 
 
 def pinned(requirements: Path | Traversable) -> list[str]:
@@ -101,9 +99,12 @@ def build_wheel(source: str, wheels: Path) -> None:
         )
 
 
+_PARTS = ("libraries/wheels", "libraries/sources", "suite")
+
+
 def keep(context: Path, wheelhouse: Path) -> None:
     """Copy what was fetched for a build to a wheelhouse, for a build that fetches nothing."""
-    for part in ("wheels", "sources"):
+    for part in _PARTS:
         if (context / part).is_dir():
             (wheelhouse / part).mkdir(parents=True, exist_ok=True)
             for file in (context / part).iterdir():
@@ -111,21 +112,24 @@ def keep(context: Path, wheelhouse: Path) -> None:
 
 
 def take(wheelhouse: Path, context: Path) -> None:
-    """Fill a build context from a wheelhouse.
+    """Fill a build context with those files of a wheelhouse that its lists name.
 
     Raises:
         MissingError: there is no such wheelhouse.
     """
-    if not (wheelhouse / "wheels").is_dir():
+    if not (wheelhouse / _PARTS[0]).is_dir():
         raise MissingError(
             "no wheelhouse",
             where="--wheelhouse",
             got=str(wheelhouse),
             fix="fill one where there is a network: kfp-suite images fetch",
         )
-    for part in ("wheels", "sources"):
-        if (wheelhouse / part).is_dir():
-            shutil.copytree(wheelhouse / part, context / part, copy_function=_link)
+    compiled = (context / "libraries" / SOURCES).exists()
+    for part in _PARTS:
+        if (wheelhouse / part).is_dir() and (compiled or not part.endswith("sources")):
+            shutil.copytree(
+                wheelhouse / part, context / part, copy_function=_link, dirs_exist_ok=True
+            )
 
 
 def _link(source: str, target: str) -> None:

@@ -7,7 +7,7 @@ import sys
 
 from tests.benchmarks.table import Row, render
 
-BENCHMARKS = ("ingest", "validate", "transform", "endpoint", "overhead")
+BENCHMARKS = ("ingest", "validate", "transform", "tfx", "endpoint", "overhead")
 
 
 def main() -> None:
