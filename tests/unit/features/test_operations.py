@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import datetime
+import io
 import math
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import (
     MinMaxScaler,
@@ -226,3 +229,31 @@ def test_a_number_or_a_flag_is_itself() -> None:
 def test_missing_values_pass_where_asked_for() -> None:
     found = only({"column": "holes", "keep_missing": True})
     assert [math.isnan(v) for v in found] == [False, True, False, True, False, False, False]
+
+
+def test_tokens_number_the_words() -> None:
+    found = matrix([{"column": "said", "op": "tokens", "length": 3, "min_count": 2}], TABLE)
+    assert list(found) == ["said[0]", "said[1]", "said[2]"]
+    # In most texts: the (3), cat and dog (3 each, in their order), sat, a.
+    vocabulary = (
+        fitted([{"column": "said", "op": "tokens", "length": 3, "min_count": 2}], TABLE)
+        .learned[0]
+        .state["vocabulary"]
+    )
+    rows = list(zip(*found.values(), strict=True))
+    assert [["<pad>", "<unknown>", *vocabulary][int(i)] for i in rows[0]] == ["the", "cat", "sat"]
+    assert rows[5] == (1.0, 0.0, 0.0)  # mouse is seen once
+
+
+@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("RGB", 1), ("L", 3)])
+def test_image_is_resized_as_pillow_does(mode: str, channels: int) -> None:
+    from tests.tensorflow.pictures import picture
+
+    text = picture(mode, (30, 20))
+    entry = {"column": "p", "op": "image", "height": 5, "width": 10, "channels": channels}
+    found = matrix([entry], pa.table({"p": [text]}))
+    with Image.open(io.BytesIO(base64.b64decode(text))) as image:
+        resized = image.resize((10, 5), Image.Resampling.BILINEAR)
+    pixels = np.asarray(resized.convert("L" if channels == 1 else "RGB"), np.float64).ravel() / 255
+    # Pillow rounds to whole levels on the way.
+    np.testing.assert_allclose([value for (value,) in found.values()], pixels, atol=2.5 / 255)
