@@ -32,6 +32,12 @@ from kfp_suite.components.train.labels import Target
 
 CARD = "MODEL_CARD.md"
 _SAMPLE_ROWS = 2
+# A SavedModel's bytes name things at random: a transform's graph is known by its manifest.
+_DERIVED = (
+    SAMPLE_REQUEST,
+    f"{TRANSFORM}/transform_fn/",
+    f"{TRANSFORM}/transformed_metadata/",
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +90,7 @@ def pack(
     write_json(folder / SAMPLE_REQUEST, {"instances": sample_records(inputs)})
     names = files_below(folder)
     files = digest_files(folder, names)
-    derived = (*made.derived, SAMPLE_REQUEST)
+    derived = (*made.derived, *_DERIVED)
     payload = tuple(name for name in names if not _is_derived(name, derived))
     signature = signature_of(inputs, has_probabilities=made.has_probabilities)
     threshold = threshold_of(target, objective)
