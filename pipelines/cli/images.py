@@ -60,6 +60,7 @@ def images() -> None:
     help="Keep what is fetched here; with --offline, take it from here.",
 )
 @click.option("--offline", is_flag=True, help="Fetch nothing: every wheel is in the wheelhouse.")
+@click.option("--no-cache", is_flag=True, help="Take no layer that was built before.")
 @click.option(
     "--extend",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -82,6 +83,7 @@ def build_images(
     lock: Path,
     wheelhouse: Path | None,
     offline: bool,
+    no_cache: bool,
     extend: Path | None,
     sbom: Path | None,
     source: str | None,
@@ -94,7 +96,14 @@ def build_images(
     chosen = check_families(families)
     if push and not registry:
         raise ParameterError("where to?", where="--push", fix="give --registry too")
-    options = BuildOptions(source or _default_source(), registry, wheelhouse, offline, extend)
+    options = BuildOptions(
+        source=source or _default_source(),
+        registry=registry,
+        wheelhouse=wheelhouse,
+        offline=offline,
+        extend=extend,
+        cache=not no_cache,
+    )
     found = bases(base, builder)
     for family in chosen:
         click.echo(build(family, found, options, sbom))

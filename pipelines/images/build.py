@@ -35,6 +35,7 @@ class BuildOptions:
         wheelhouse: Where wheels are kept, or taken from; None: nowhere.
         offline: Fetch nothing: every file comes from the wheelhouse.
         extend: A user's own requirements, installed beside the family's; None: none.
+        cache: Whether Docker may take layers that it built before.
     """
 
     source: str
@@ -42,6 +43,7 @@ class BuildOptions:
     wheelhouse: Path | None = None
     offline: bool = False
     extend: Path | None = None
+    cache: bool = True
 
     def __post_init__(self) -> None:
         if self.offline and self.wheelhouse is None:
@@ -83,6 +85,7 @@ def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = 
         call(
             [
                 *(client, "build", "--quiet", "--network", "none"),
+                *(() if options.cache else ("--no-cache",)),
                 *(part for name in tags for part in ("--tag", name)),
                 *(part for pair in arguments.items() for part in ("--build-arg", "=".join(pair))),
                 str(context),

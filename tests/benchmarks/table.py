@@ -23,5 +23,5 @@ class Row:
 def render(rows: Iterable[Row]) -> str:
     """The rows as a Markdown table."""
     lines = ["| what | ours | against | ratio | goal |", "|---|---|---|---|---|"]
-    lines += [f"| {r.what} | {r.ours} | {r.theirs} | {r.ratio:.2f} | {r.goal} |" for r in rows]
+    lines += [f"| {r.what} | {r.ours} | {r.theirs} | {r.ratio:.2g} | {r.goal} |" for r in rows]
     return "\n".join(lines)

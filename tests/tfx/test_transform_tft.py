@@ -178,14 +178,18 @@ def test_a_preprocessing_fn_is_trained_on_and_served(data: Path, tmp_path: Path)
     assert len(load_model(model).predict(test).values) == len(test)
 
 
-def test_two_analyses_of_a_module_have_one_digest(data: Path, tmp_path: Path) -> None:
-    found = []
+@pytest.mark.parametrize(("entries", "module"), [(ENTRIES[:3], ""), (None, MODULE)])
+def test_two_analyses_make_one_model(data: Path, tmp_path: Path, entries: Any, module: str) -> None:
+    digests = []
+    parameters = KerasParameters(label="late", hyperparameters={"epochs": 1, "units": [4]})
     for name in ("one", "two"):
-        (tmp_path / name).mkdir()
-        found.append(
-            load_transform(by_tft(data, tmp_path / name, None, MODULE, write_examples=False))
-        )
-    assert found[0].digest == found[1].digest
+        folder = tmp_path / name
+        folder.mkdir()
+        fitted = by_tft(data, folder, entries, module, write_examples=False)
+        model, logs = folder / "model", folder / "logs"
+        made = train_keras(parameters, None, data / "dataset", fitted, model, logs)
+        digests.append((load_transform(fitted).digest, made.digest))
+    assert digests[0] == digests[1]
 
 
 @pytest.mark.parametrize(
