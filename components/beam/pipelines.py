@@ -20,7 +20,7 @@ _IN_PROCESS = "FnApiRunner"
 @dataclass(frozen=True)
 class BeamParameters:
     """`runner`: `local` (in this process), or a runner of Beam such as DataflowRunner,
-    FlinkRunner, SparkRunner or DaskRunner. `options`: its options, by their names."""
+    FlinkRunner or SparkRunner. `options`: its options, by their names."""
 
     runner: str = LOCAL
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.dataset import DatasetManifest
+from kfp_suite.components.contracts.dataset import SPLITS, DatasetManifest
 from kfp_suite.components.reports.charts import spark
 from kfp_suite.components.reports.formatting import number, percent
 from kfp_suite.components.reports.page import Align, Cell, Page, tag
@@ -82,9 +82,8 @@ def _verdict(page: Page, findings: Findings) -> None:
 
 
 def _facts(page: Page, findings: Findings) -> None:
-    facts: dict[str, Cell] = {
-        f"Rows in {name}": split.rows for name, split in findings.dataset.splits.items()
-    }
+    splits = sorted(findings.dataset.splits.items(), key=lambda pair: SPLITS.index(pair[0]))
+    facts: dict[str, Cell] = {f"Rows in {name}": split.rows for name, split in splits}
     if findings.label:
         facts["Label"] = findings.label
     if findings.dataset.quarantined:
@@ -247,29 +246,32 @@ def _figures(page: Page, findings: Findings, columns: list[Column]) -> None:
 def _figures_of_protos(
     page: Page, statistics: statistics_pb2.DatasetFeatureStatisticsList, columns: list[Column]
 ) -> None:
-    shown_columns = {column.name for column in columns}
-    rows: list[list[Cell]] = []
-    for dataset in statistics.datasets:
-        for feature in dataset.features:
-            name = feature.path.step[0]
-            if name not in shown_columns:
-                continue
-            text = feature.WhichOneof("stats") == "string_stats"
-            common = feature.string_stats if text else feature.num_stats
-            counts = common.common_stats
-            cells: list[Cell] = [name, _unbroken(dataset.name), counts.num_missing]
-            if text:
-                top = ", ".join(_short(v.value) for v in common.top_values[:_TOP_VALUES])
-                rows.append([*cells, common.unique, None, None, None, None, top])
-            else:
-                figures = [common.min, common.median, common.max, common.mean]
-                rows.append([*cells, None, *(_figure(f) for f in figures), None])
+    found = {
+        (feature.path.step[0], dataset.name): feature
+        for dataset in statistics.datasets
+        for feature in dataset.features
+    }
+    rows = [
+        [column.name, _unbroken(dataset.name), *_proto_cells(found[column.name, dataset.name])]
+        for column in columns
+        for dataset in statistics.datasets
+    ]
     page.heading("Columns")
     page.table(
         ["column", "split", "missing", "distinct", "min", "median", "max", "mean", "most frequent"],
         rows,
         align=_align("ll" + "r" * 6 + "l"),
     )
+
+
+def _proto_cells(feature: statistics_pb2.FeatureNameStatistics) -> list[Cell]:
+    if feature.WhichOneof("stats") == "string_stats":
+        text = feature.string_stats
+        top = ", ".join(_short(v.value) for v in text.top_values[:_TOP_VALUES])
+        return [text.common_stats.num_missing, text.unique, None, None, None, None, top]
+    numbers = feature.num_stats
+    figures = [numbers.min, numbers.median, numbers.max, numbers.mean]
+    return [numbers.common_stats.num_missing, None, *(_figure(f) for f in figures), None]
 
 
 def _number_cells(found: NumericColumn, column: Column) -> list[Cell]:

@@ -178,6 +178,16 @@ def test_a_preprocessing_fn_is_trained_on_and_served(data: Path, tmp_path: Path)
     assert len(load_model(model).predict(test).values) == len(test)
 
 
+def test_another_runner_learns_the_same(data: Path, tmp_path: Path) -> None:
+    digests = []
+    for runner in ("local", "BundleBasedDirectRunner"):
+        folder = tmp_path / runner
+        folder.mkdir()
+        where = BeamParameters(runner)
+        digests.append(load_transform(by_tft(data, folder, ENTRIES[:6], beam=where)).digest)
+    assert digests[0] == digests[1]
+
+
 @pytest.mark.parametrize(("entries", "module"), [(ENTRIES[:3], ""), (None, MODULE)])
 def test_two_analyses_make_one_model(data: Path, tmp_path: Path, entries: Any, module: str) -> None:
     digests = []

@@ -36,8 +36,8 @@ def evaluate_tfma(
         slices: Columns whose values are measured apart: each a name, or a list of up to 3
             names for their combinations. Every value is a slice.
         min_slice_rows: Rows below which a slice is limited by no threshold; at least 1.
-        beam_runner: `local`, in the step itself; or DataflowRunner, FlinkRunner,
-            SparkRunner, DaskRunner.
+        beam_runner: `local`, in the step itself; or DataflowRunner, FlinkRunner or
+            SparkRunner.
         beam_options: The runner's options by name.
         evaluation: A folder with `evaluation.json`: verdict, reasons, metrics, slices and
             thresholds, as push reads it.

@@ -28,7 +28,12 @@ from kfp_suite.components.train.keras.learning import (
     to_npz,
     weights_of,
 )
-from kfp_suite.components.train.keras.networks import layout_of, make_network, parse_hyperparameters
+from kfp_suite.components.train.keras.networks import (
+    Hyperparameters,
+    layout_of,
+    make_network,
+    parse_hyperparameters,
+)
 from kfp_suite.components.train.keras.user import train_by_module
 from kfp_suite.components.train.packing import Made, pack, threshold_of
 
@@ -110,7 +115,7 @@ def train_keras(
         made = Made(
             framework="tensorflow",
             family="tensorflow",
-            described=_described(parameters, module),
+            described=_described(parameters, hyper, module),
             has_probabilities=inputs.target.task != "regression",
             derived=(f"{SAVED_MODEL}/",),
             notes=notes | {"saved_model": asdict(agreement)},
@@ -155,6 +160,10 @@ def _told(progress: Progress) -> dict[str, object]:
     }
 
 
-def _described(parameters: KerasParameters, module: PinnedFile | None) -> str:
-    given = ", ".join(f"{key}={value}" for key, value in parameters.hyperparameters.items())
-    return "run_fn, of the user's module" if module else f"{parameters.network}({given})"
+def _described(
+    parameters: KerasParameters, hyper: Hyperparameters | None, module: PinnedFile | None
+) -> str:
+    if module is not None or hyper is None:
+        return "run_fn, of the user's module"
+    given = ", ".join(f"{key}={getattr(hyper, key)}" for key in parameters.hyperparameters)
+    return f"{parameters.network}({given})"

@@ -42,8 +42,8 @@ def transform_tft(
         exclude: Further columns that no feature may read. Empty: none.
         sample_weight: The column of sample weights, which no feature may read. Empty: none.
         write_examples: Whether the transformed examples are written.
-        beam_runner: `local`, in the step itself; or DataflowRunner, FlinkRunner,
-            SparkRunner, DaskRunner.
+        beam_runner: `local`, in the step itself; or DataflowRunner, FlinkRunner or
+            SparkRunner.
         beam_options: The runner's options by name, such as `{project: p, region: r}`.
     """
     from pathlib import Path

@@ -47,8 +47,8 @@ def validate_tfdv(
             shows, 1 or more, 100 by default.
         baseline_statistics: The path of an earlier dataset's statistics (a statistics
             artifact, a binary proto or its `.pbtxt`) to measure drift against. Empty: none.
-        beam_runner: `local`, in the step itself; or DataflowRunner, FlinkRunner,
-            SparkRunner, DaskRunner.
+        beam_runner: `local`, in the step itself; or DataflowRunner, FlinkRunner or
+            SparkRunner.
         beam_options: The runner's options by name.
     """
     from pathlib import Path
