@@ -14,8 +14,20 @@ from pathlib import Path
 from types import TracebackType
 
 from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError
+from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError, MissingError
 from kfp_suite.components.contracts.run_record import ERROR
+
+# What the extras bring that the others do not.
+_LIBRARIES = {
+    "tensorflow": ("tensorflow", "keras", "tensorflow_serving"),
+    "tfx": (
+        "apache_beam",
+        "tensorflow_data_validation",
+        "tensorflow_model_analysis",
+        "tensorflow_transform",
+        "tfx_bsl",
+    ),
+}
 
 
 @contextmanager
@@ -35,6 +47,10 @@ def step(name: str, output_path: str) -> Iterator[None]:
     except KfpSuiteError as error:
         write_json(error_file, {"step": name, **error.to_json()})
         raise
+    except ModuleNotFoundError as error:
+        missing = _missing_library(error)
+        write_json(error_file, {"step": name, **missing.to_json()})
+        raise missing from error
     except Exception as error:
         unexpected = KfpSuiteError(
             f"{type(error).__name__}: {error}",
@@ -42,6 +58,16 @@ def step(name: str, output_path: str) -> Iterator[None]:
         )
         write_json(error_file, {"step": name, **unexpected.to_json()})
         raise
+
+
+def _missing_library(error: ModuleNotFoundError) -> MissingError:
+    """A library of a step that is not installed where it runs."""
+    library = (error.name or "").partition(".")[0]
+    extra = next((extra for extra, names in _LIBRARIES.items() if library in names), "sklearn")
+    return MissingError(
+        f"no library '{library}' here",
+        fix=f"pip install 'kfp-suite[{extra}]', or run it in its image: --runner docker",
+    )
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

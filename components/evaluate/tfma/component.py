@@ -49,12 +49,13 @@ def evaluate_tfma(
     """
     from pathlib import Path
 
-    from kfp_suite.components.beam.pipelines import BeamParameters
     from kfp_suite.components.contracts.step import step
-    from kfp_suite.components.evaluate.tfma.executor import TfmaParameters
-    from kfp_suite.components.evaluate.tfma.executor import evaluate_tfma as execute
 
     with step("evaluate", evaluation.path):
+        from kfp_suite.components.beam.pipelines import BeamParameters
+        from kfp_suite.components.evaluate.tfma.executor import TfmaParameters
+        from kfp_suite.components.evaluate.tfma.executor import evaluate_tfma as execute
+
         found = execute(
             TfmaParameters(
                 split=split,

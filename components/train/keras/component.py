@@ -66,11 +66,12 @@ def train_tensorflow(
     from pathlib import Path
 
     from kfp_suite.components.contracts.step import step
-    from kfp_suite.components.stores.files import pin_from_json
-    from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
-    from kfp_suite.components.train.packing import CARD
 
     with step("train", model.path):
+        from kfp_suite.components.stores.files import pin_from_json
+        from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
+        from kfp_suite.components.train.packing import CARD
+
         manifest = train_keras(
             KerasParameters(
                 label=label,

@@ -48,13 +48,14 @@ def transform_tft(
     """
     from pathlib import Path
 
-    from kfp_suite.components.beam.pipelines import BeamParameters
     from kfp_suite.components.contracts.step import step
-    from kfp_suite.components.stores.files import pin_from_json
-    from kfp_suite.components.transform.tft.executor import TftParameters
-    from kfp_suite.components.transform.tft.executor import transform_tft as execute
 
     with step("transform", transform.path):
+        from kfp_suite.components.beam.pipelines import BeamParameters
+        from kfp_suite.components.stores.files import pin_from_json
+        from kfp_suite.components.transform.tft.executor import TftParameters
+        from kfp_suite.components.transform.tft.executor import transform_tft as execute
+
         fitted = execute(
             TftParameters(
                 features=features,

@@ -53,12 +53,13 @@ def validate_tfdv(
     """
     from pathlib import Path
 
-    from kfp_suite.components.beam.pipelines import BeamParameters
     from kfp_suite.components.contracts.step import step
-    from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
-    from kfp_suite.components.validate.tfdv.executor import validate_tfdv as execute
 
     with step("validate", statistics.path):
+        from kfp_suite.components.beam.pipelines import BeamParameters
+        from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
+        from kfp_suite.components.validate.tfdv.executor import validate_tfdv as execute
+
         return execute(
             ValidateParameters(
                 schema=schema,

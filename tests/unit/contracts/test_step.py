@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.errors import DataError, MissingError
 from kfp_suite.components.contracts.step import step
 
 FAILING = """
@@ -62,3 +62,16 @@ def test_a_try_that_succeeds_clears_the_error_of_the_one_before(tmp_path: Path) 
     with step("ingest", str(tmp_path / "dataset")):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("library", "extra"), [("keras.layers", "tensorflow"), ("apache_beam", "tfx"), ("q", "sklearn")]
+)
+def test_a_library_that_is_not_installed_is_named(tmp_path: Path, library: str, extra: str) -> None:
+    with pytest.raises(MissingError) as caught, step("train", str(tmp_path / "model")):
+        raise ModuleNotFoundError(f"No module named '{library}'", name=library)
+    top = library.partition(".")[0]
+    assert str(caught.value).startswith(
+        f"no library '{top}' here; pip install 'kfp-suite[{extra}]'"
+    )
+    assert json.loads((tmp_path / "error.json").read_text())["step"] == "train"
