@@ -11,7 +11,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from kfp_suite.components.contracts.errors import InputError, KfpSuiteError, RunError
+from kfp_suite.components.contracts.errors import (
+    InputError,
+    KfpSuiteError,
+    ParameterError,
+    RunError,
+)
 from kfp_suite.pipelines.cli.progress import Progress
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
@@ -43,6 +48,12 @@ from kfp_suite.pipelines.runs.staging import with_originals
     help="Run each step in this environment, or in its container.",
 )
 @click.option(
+    "--network",
+    default="",
+    help="The Docker network of the steps' containers; `none` where sources and store are on "
+    "this machine.  [default: Docker's own]",
+)
+@click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
     default=Path("kfp-suite-runs"),
@@ -60,6 +71,7 @@ def run(
     params: str | None,
     assignments: tuple[str, ...],
     runner: str,
+    network: str,
     root: Path,
     no_cache: bool,
     no_serve: bool,
@@ -79,13 +91,23 @@ def run(
     file = parameter_file(params) if params else None
     arguments = run_arguments(load(entry), file, assignments, runs)
 
+    if network and runner != "docker":
+        raise ParameterError(
+            "only containers have a Docker network", where="--network", fix="--runner docker"
+        )
     if runner == "docker":
         check_docker(images_of(load(entry)))
     started_at = datetime.now(UTC)
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
     with Progress(console) as progress:
         finished = run_locally(
-            entry.name, arguments, runs, runner=runner, caching=not no_cache, on_event=progress
+            entry.name,
+            arguments,
+            runs,
+            runner=runner,
+            network=network,
+            caching=not no_cache,
+            on_event=progress,
         )
     endpoint: dict[str, Any] | None = None
     failure: KfpSuiteError | None = None

@@ -89,6 +89,7 @@ def run_locally(
     root: Root,
     *,
     runner: str = "subprocess",
+    network: str = "",
     caching: bool = True,
     on_event: Callable[[Event], None],
 ) -> LocalRun:
@@ -99,13 +100,14 @@ def run_locally(
         arguments: Its complete parameters.
         root: Where the run's folder is made.
         runner: `subprocess` or `docker`.
+        network: The Docker network of the containers; empty: Docker's own.
         caching: Reuse the outputs of cached steps.
         on_event: Called with each event as it happens.
 
     Raises:
         RunError: the pipeline ended without a run record.
     """
-    job = Job(pipeline, arguments, str(root.path), runner, caching, str(root.cache))
+    job = Job(pipeline, arguments, str(root.path), runner, network, caching, str(root.cache))
     follower = _Follower(root, on_event)
     child = subprocess.Popen(
         [sys.executable, "-u", "-m", "kfp_suite.pipelines.runs.worker"],

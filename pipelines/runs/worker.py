@@ -22,6 +22,7 @@ class Job:
     arguments: dict[str, Any]
     root: str
     runner: str
+    network: str
     caching: bool
     cache_root: str
 
@@ -45,9 +46,10 @@ def main() -> int:
 
     if job.runner == "docker":
         use_docker()
-    runner = (
-        local.DockerRunner() if job.runner == "docker" else local.SubprocessRunner(use_venv=False)
-    )
+        network = {"network_mode": job.network} if job.network else {}
+        runner: Any = local.DockerRunner(**network)
+    else:
+        runner = local.SubprocessRunner(use_venv=False)
     local.init(
         runner,
         pipeline_root=job.root,

@@ -61,7 +61,10 @@ def test_a_network_is_trained_in_containers(
 ) -> None:
     for family in ("sklearn", "tensorflow", "deploy"):
         image(family)
+    (tmp_path / "laptop").mkdir()
     made = run(tmp_path, "docker", "train_and_deploy_tensorflow", "digits")
+    local = run(tmp_path / "laptop", "subprocess", "train_and_deploy_tensorflow", "digits")
+    assert made["digest"] == local["digest"]
     assert (made["model"], made["version"], made["blessed"]) == ("digits", 1, True)
     assert made["metrics"]["accuracy"] > 0.95
     models = ModelStore(FolderStore(tmp_path / "models"))
