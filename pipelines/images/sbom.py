@@ -36,6 +36,7 @@ def bill_of_materials(
         packages: Name and version of the Debian packages.
     """
     components = [_of_wheel(wheel) for wheel in _wheels(context)]
+    components += [_of_source(line, context / "libraries") for line in _sources(context)]
     components += [
         _component(name, version, PackageURL("deb", "debian", name, version))
         for name, version in packages
@@ -62,18 +63,35 @@ def bill_of_materials(
 def _wheels(context: Path) -> list[Path]:
     """What was installed: a wheelhouse may hold wheels of other families too."""
     libraries = context / "libraries"
-    lists = (REQUIREMENTS, SOURCES, "executor.txt")
-    wanted = {
-        _plain(line)
-        for name in lists
-        if (libraries / name).exists()
-        for line in pinned(libraries / name)
-    }
+    lists = (REQUIREMENTS, "executor.txt")
+    wanted = {_plain(line) for name in lists for line in pinned(libraries / name)}
     found = sorted((libraries / "wheels").glob("*.whl"))
     return [
         *(wheel for wheel in found if _plain("==".join(wheel.name.split("-")[:2])) in wanted),
         *sorted((context / "suite").glob("*.whl")),
     ]
+
+
+def _sources(context: Path) -> list[str]:
+    """What was compiled, as `name==version`."""
+    lines = context / "libraries" / SOURCES
+    return pinned(lines) if lines.exists() else []
+
+
+def _of_source(requirement: str, libraries: Path) -> Component:
+    name, _, version = requirement.partition("==")
+    archive = next(
+        file
+        for file in (libraries / "sources").iterdir()
+        if _plain(file.name).startswith(_plain(f"{name}-{version}"))
+    )
+    return _component(
+        name, version, PackageURL("pypi", None, name, version), hashes=[_sha256(archive)]
+    )
+
+
+def _sha256(file: Path) -> HashType:
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest_file(file).removeprefix(PREFIX))
 
 
 def _plain(requirement: str) -> str:
@@ -95,9 +113,7 @@ def _of_wheel(wheel: Path) -> Component:
         version,
         PackageURL("pypi", None, name.lower(), version),
         licenses=licences,
-        hashes=[
-            HashType(alg=HashAlgorithm.SHA_256, content=digest_file(wheel).removeprefix(PREFIX))
-        ],
+        hashes=[_sha256(wheel)],
     )
 
 
