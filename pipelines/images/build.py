@@ -24,6 +24,8 @@ from kfp_suite.pipelines.images.wheels import (
     take,
 )
 
+_UNKNOWN = "unknown"
+
 
 @dataclass(frozen=True)
 class BuildOptions:
@@ -79,7 +81,8 @@ def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = 
             "BUILDER": bases.builder,
             "FAMILY": family,
             "VERSION": version("kfp-suite"),
-            "REVISION": _revision(options.source),
+            "SOURCE": _origin(options.source),
+            "REVISION": _git(options.source, "rev-parse", "HEAD"),
             "SOURCE_DATE_EPOCH": "0",
         }
         call(
@@ -129,11 +132,18 @@ def _packages(client: str, family: str) -> list[tuple[str, str]]:
     return [(name, number) for name, _, number in lines if name]
 
 
-def _revision(source: str) -> str:
-    """The commit of a source folder; of anything else, `unknown`."""
+def _origin(source: str) -> str:
+    """Where a source folder was cloned from, if others can clone it from there too."""
+    url = _git(source, "remote", "get-url", "origin")
+    # Not a folder, and nothing with a user's name and password in it.
+    return url if url.startswith("https://") and "@" not in url else _UNKNOWN
+
+
+def _git(source: str, *arguments: str) -> str:
+    """What git says of a source folder; of anything else, `unknown`."""
     if not Path(source).is_dir() or shutil.which("git") is None:
-        return "unknown"
+        return _UNKNOWN
     try:
-        return call(["git", "-C", source, "rev-parse", "HEAD"]).strip()
+        return call(["git", "-C", source, *arguments]).strip()
     except RunError:
-        return "unknown"
+        return _UNKNOWN

@@ -74,7 +74,7 @@ def test_labels_say_what_it_is(client: Any, image: Image) -> None:
     prefix = "org.opencontainers.image."
     assert labels[f"{prefix}title"] == "kfp-suite deploy"
     assert labels[f"{prefix}licenses"] == "Apache-2.0"
-    for name in ("version", "revision", "base.name", "description"):
+    for name in ("version", "revision", "source", "base.name", "description"):
         assert labels[prefix + name]
 
 
