@@ -28,9 +28,7 @@ libraries() {
         run_pip "$root/bin/python" install --no-compile /tmp/built/*.whl
     fi
     cd "$root"/lib/python3*/site-packages
-    # Nobody runs a library's own tests, checks types or compiles against it, or asks for AWS
-    # services but these.
-    find . -name '*.pyi' -delete
+    # Nobody runs a library's own tests, compiles against it, or asks for AWS services but these.
     find . -type d \( -name tests -o -name testdata \) -prune -exec rm -rf {} +
     rm -rf pyarrow/include tensorflow/include tensorflow/include_package clang
     if [ -d botocore/data ]; then

