@@ -33,6 +33,9 @@ FORMAT_VERSION = 1
 MANIFEST = "model.json"
 SAMPLE_REQUEST = "sample_request.json"
 SAVED_MODEL = "saved_model"
+# Its signatures on raw columns and on `tf.Example`s, as TensorFlow Serving names them.
+DEFAULT_SIGNATURE = "serving_default"
+EXAMPLES_SIGNATURE = "serving_examples"
 Task = Literal["binary", "multiclass", "regression"]
 Framework = Literal["sklearn", "xgboost", "lightgbm", "tensorflow"]
 

@@ -18,11 +18,10 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.model import EXAMPLES_SIGNATURE
 
 FEATURES = "features"
 SCORES = "scores"
-DEFAULT = "serving_default"
-EXAMPLES = "serving_examples"
 
 
 class SavedModelScorer:
@@ -31,7 +30,7 @@ class SavedModelScorer:
     def __init__(self, folder: Path) -> None:
         self._loaded = tf.saved_model.load(str(folder))
         self._call = self._loaded.signatures[FEATURES]
-        self._examples = self._loaded.signatures.get(EXAMPLES)
+        self._examples = self._loaded.signatures.get(EXAMPLES_SIGNATURE)
 
     def scores(self, matrix: Any) -> Any:
         """Probabilities of shape (rows, classes), or numbers of shape (rows,); float32.

@@ -17,11 +17,10 @@ from kserve.errors import InvalidInput
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, InputError
-from kfp_suite.components.contracts.model import SAMPLE_REQUEST, Field
+from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, SAMPLE_REQUEST, Field
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
 from kfp_suite.components.server.batching import Batcher
 from kfp_suite.components.server.records import (
-    DEFAULT,
     examples_of,
     table_of_columns,
     table_of_records,
@@ -119,7 +118,10 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         return answer
 
     async def _predicted(self, payload: Any, current: ServedVersion) -> Prediction:
-        if isinstance(payload, dict) and payload.get("signature_name", DEFAULT) != DEFAULT:
+        if (
+            isinstance(payload, dict)
+            and payload.get("signature_name", DEFAULT_SIGNATURE) != DEFAULT_SIGNATURE
+        ):
             examples = examples_of(payload)
             return await asyncio.to_thread(current.model.predict_examples, examples)
         inputs = current.model.manifest.signature.inputs

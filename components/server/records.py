@@ -12,12 +12,9 @@ import pyarrow as pa
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, did_you_mean
-from kfp_suite.components.contracts.model import Field
+from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, Field
 from kfp_suite.components.contracts.tables import ARROW_TYPES
 
-# The signatures of a V1 request, as TensorFlow Serving names them.
-DEFAULT = "serving_default"
-EXAMPLES = "serving_examples"
 _MOST_ERRORS = 5
 _EXPECTED: Mapping[ColumnType, str] = {
     "int64": "a whole number",
@@ -37,11 +34,11 @@ def examples_of(payload: Mapping[str, Any]) -> list[bytes]:
         DataError: an unknown signature, or instances that are no such objects.
     """
     name = payload["signature_name"]
-    if name != EXAMPLES:
+    if name != EXAMPLES_SIGNATURE:
         raise DataError(
             f"no signature '{name}'",
             where="signature_name",
-            fix=did_you_mean(str(name), (DEFAULT, EXAMPLES)),
+            fix=did_you_mean(str(name), (DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE)),
         )
     instances = payload.get("instances")
     if not isinstance(instances, list) or not instances:

@@ -19,6 +19,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE
 from kfp_suite.components.features.graph import (
     DTYPES,
     MISSING_TEXT,
@@ -26,7 +27,7 @@ from kfp_suite.components.features.graph import (
 )
 from kfp_suite.components.features.graphs import graph_of
 from kfp_suite.components.features.loading import Transform
-from kfp_suite.components.models.saved_model import DEFAULT, EXAMPLES, FEATURES, SCORES
+from kfp_suite.components.models.saved_model import FEATURES, SCORES
 from kfp_suite.components.train.keras.learning import Scale
 from kfp_suite.components.train.labels import Target
 
@@ -77,8 +78,8 @@ class ServedNetwork(tf.Module):  # type: ignore[misc]
         }
         examples = tf.TensorSpec([None], tf.string, "examples")
         return {
-            DEFAULT: _function(lambda **raw: self.predict(raw), **columns),
-            EXAMPLES: _function(
+            DEFAULT_SIGNATURE: _function(lambda **raw: self.predict(raw), **columns),
+            EXAMPLES_SIGNATURE: _function(
                 lambda examples: self.predict(self._parsed(examples)), examples=examples
             ),
             FEATURES: features_signature(self.scores, self._width),
@@ -204,7 +205,7 @@ def _write_warm_up(raw: Mapping[str, Tensor], rows: int, path: Path) -> None:
     with tf.io.TFRecordWriter(str(path)) as writer:
         for i in range(rows):
             request = predict_pb2.PredictRequest()
-            request.model_spec.signature_name = DEFAULT
+            request.model_spec.signature_name = DEFAULT_SIGNATURE
             for name, tensor in raw.items():
                 request.inputs[name].CopyFrom(tf.make_tensor_proto(tensor[i : i + 1]))
             entry = prediction_log_pb2.PredictionLog(
