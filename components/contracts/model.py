@@ -7,7 +7,9 @@
       estimator.onnx       the same, where outputs were proven equal (derived, not digested)
       keras/               a Keras network instead: network.json, weights.npz, scale.json
       saved_model/         transform, network and decision as one graph (derived)
+      estimator.joblib     the same, for model servers that load nothing else (derived)
       sample_request.json  {"instances": [...]} of raw records
+      sample_answer.json   what the model says of them (derived)
       module.py            the user's module, where one was used
       MODEL_CARD.md
 
@@ -32,6 +34,9 @@ from kfp_suite.components.contracts.sources import Source
 FORMAT_VERSION = 1
 MANIFEST = "model.json"
 SAMPLE_REQUEST = "sample_request.json"
+SAMPLE_ANSWER = "sample_answer.json"
+ESTIMATOR_JOBLIB = "estimator.joblib"
+ESTIMATOR_ONNX = "estimator.onnx"
 SAVED_MODEL = "saved_model"
 # Its signatures on raw columns and on `tf.Example`s, as TensorFlow Serving names them.
 DEFAULT_SIGNATURE = "serving_default"

@@ -17,10 +17,10 @@ from onnxmltools.convert.common.data_types import FloatTensorType as TreesFloatT
 from skl2onnx.common.data_types import FloatTensorType
 
 from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.model import Task
+from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, Task
 from kfp_suite.components.models.calibration import Calibration
 from kfp_suite.components.models.estimators import framework_of
-from kfp_suite.components.models.onnx import INPUT, ONNX, OnnxEstimator, decide
+from kfp_suite.components.models.onnx import INPUT, OnnxEstimator, decide
 
 TOLERANCE = 1e-6
 """The largest difference of a probability, and of a predicted number relative to it."""
@@ -29,12 +29,14 @@ TOLERANCE = 1e-6
 @dataclass(frozen=True)
 class Proof:
     """How a graph compares with its estimator: `equal` is the verdict, `why` the reason it
-    is not, `rows` how many rows were compared, `difference` the largest seen."""
+    is not, `rows` how many rows were compared, `difference` the largest seen, `output` the
+    graph's output that holds the scores."""
 
     equal: bool
     why: str = ""
     rows: int = 0
     difference: float = 0.0
+    output: str = ""
 
 
 def convert(estimator: Any, task: Task, features: int) -> bytes:
@@ -93,7 +95,8 @@ def save_if_equal(
     """
     try:
         graph = convert(estimator, task, matrix.shape[1])
-        got = OnnxEstimator(graph, task).scores(matrix)
+        converted = OnnxEstimator(graph, task)
+        got = converted.scores(matrix)
     except Exception as error:
         return Proof(False, f"no conversion: {type(error).__name__}")
     if got.shape != expected.shape:
@@ -109,8 +112,8 @@ def save_if_equal(
         ).any()
     ):
         return Proof(False, "other classes", len(matrix), difference)
-    write_file(folder / ONNX, graph)
-    return Proof(True, "", len(matrix), difference)
+    write_file(folder / ESTIMATOR_ONNX, graph)
+    return Proof(True, "", len(matrix), difference, converted.output)
 
 
 def _decided(scores: Any, threshold: float, calibration: Calibration | None) -> Any:

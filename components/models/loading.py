@@ -11,11 +11,16 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest, read_model
+from kfp_suite.components.contracts.model import (
+    ESTIMATOR_ONNX,
+    SAVED_MODEL,
+    ModelManifest,
+    read_model,
+)
 from kfp_suite.components.features.loading import Transform, load_transform
 from kfp_suite.components.models.calibration import CALIBRATION, Calibration, load_calibration
 from kfp_suite.components.models.modules import MODULE, import_module
-from kfp_suite.components.models.onnx import ONNX, OnnxEstimator, decide
+from kfp_suite.components.models.onnx import OnnxEstimator, decide
 from kfp_suite.components.models.persistence import load_estimator
 
 TRANSFORM = "transform"
@@ -59,7 +64,23 @@ class LoadedModel:
             MissingError: a column is not there.
             DataError: a value that the transform cannot use, naming the column.
         """
-        scores = self._scorer.scores(self.transform.transform(table))
+        return self.decided(self.scores(self.features(table)))
+
+    def features(self, table: pa.Table) -> Any:
+        """What the estimator takes: float32, shape (rows, features).
+
+        Raises:
+            MissingError, DataError: as `predict`.
+        """
+        return self.transform.transform(table)
+
+    def scores(self, features: Any) -> Any:
+        """What the estimator gives: probabilities, shape (rows, classes), class positions
+        or numbers, shape (rows,)."""
+        return self._scorer.scores(features)
+
+    def decided(self, scores: Any) -> Prediction:
+        """What scores mean, calibrated and decided; wherever the estimator ran."""
         if self.manifest.task == "regression":
             return Prediction(np.asarray(scores, dtype=np.float64))
         if scores.ndim == 1:  # class positions: the estimator has no probabilities
@@ -135,8 +156,8 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
         from kfp_suite.components.models.saved_model import SavedModelScorer
 
         return LoadedModel(manifest, transform, SavedModelScorer(folder / SAVED_MODEL))
-    if ONNX in manifest.files:
-        graph = OnnxEstimator(str(folder / ONNX), manifest.task)
+    if ESTIMATOR_ONNX in manifest.files:
+        graph = OnnxEstimator(str(folder / ESTIMATOR_ONNX), manifest.task)
         return LoadedModel(manifest, transform, graph, calibration)
     if MODULE in manifest.files:
         import_module(folder / MODULE, manifest.files[MODULE])

@@ -9,7 +9,6 @@ import onnxruntime
 
 from kfp_suite.components.contracts.model import Task
 
-ONNX = "estimator.onnx"
 INPUT = "features"
 
 
@@ -24,7 +23,7 @@ class OnnxEstimator:
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
-        self._outputs = [self._session.get_outputs()[0 if task == "regression" else 1].name]
+        self.output = str(self._session.get_outputs()[0 if task == "regression" else 1].name)
 
     def scores(self, matrix: Any) -> Any:
         """Probabilities of shape (rows, classes), or numbers of shape (rows,); float32.
@@ -32,7 +31,7 @@ class OnnxEstimator:
         Args:
             matrix: float32, shape (rows, features).
         """
-        found = self._session.run(self._outputs, {INPUT: matrix})[0]
+        found = self._session.run([self.output], {INPUT: matrix})[0]
         return found if found.shape[-1] > 1 else found.ravel()
 
 

@@ -5,15 +5,19 @@ Types are trusted by name, and only those recorded in a `model.json` whose diges
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import ContractError, ParameterError
+from kfp_suite.components.contracts.model import ESTIMATOR_JOBLIB
 from kfp_suite.components.features import skops_archive
 
 ESTIMATOR = "estimator.skops"
+# joblib pickles: another protocol would give other bytes in another Python.
+_PROTOCOL = 5
 
 
 def save_estimator(estimator: Any, folder: Path) -> list[str]:
@@ -38,6 +42,16 @@ def save_estimator(estimator: Any, folder: Path) -> list[str]:
         ) from error
     write_file(folder / ESTIMATOR, archive)
     return types
+
+
+def save_joblib(estimator: Any, folder: Path) -> None:
+    """Write `estimator.joblib`, for the model servers that load nothing else. The suite
+    never reads it: loading it runs code."""
+    import joblib
+
+    buffer = io.BytesIO()
+    joblib.dump(estimator, buffer, protocol=_PROTOCOL)
+    write_file(folder / ESTIMATOR_JOBLIB, buffer.getvalue())
 
 
 def load_estimator(folder: Path, trusted: Sequence[str]) -> Any:

@@ -13,7 +13,11 @@ import threadpoolctl
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.model import ModelManifest
+from kfp_suite.components.contracts.model import (
+    ESTIMATOR_JOBLIB,
+    ESTIMATOR_ONNX,
+    ModelManifest,
+)
 from kfp_suite.components.models.calibration import (
     METHODS,
     Calibration,
@@ -24,8 +28,7 @@ from kfp_suite.components.models.conversion import Proof, save_if_equal
 from kfp_suite.components.models.estimators import framework_of
 from kfp_suite.components.models.loading import FittedEstimator
 from kfp_suite.components.models.modules import MODULE, import_module
-from kfp_suite.components.models.onnx import ONNX
-from kfp_suite.components.models.persistence import save_estimator
+from kfp_suite.components.models.persistence import save_estimator, save_joblib
 from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.fitting import Training, fit_by_module, fit_named
 from kfp_suite.components.train.inputs import Objective, read_inputs
@@ -102,8 +105,10 @@ def train(
             family="sklearn",
             described=_named(estimator, parameters, module),
             has_probabilities=_probable(estimator, target),
-            derived=(ONNX,),
+            derived=(ESTIMATOR_ONNX, ESTIMATOR_JOBLIB),
             notes={"trusted_types": types, "onnx": asdict(proof)},
+            scorer=FittedEstimator(estimator, target.task),
+            calibration=calibration,
         )
         return pack(inputs, parameters, module, made, transform, folder)
 
@@ -120,6 +125,8 @@ def _write_estimator(
     if getattr(estimator, "n_jobs", None) is not None:
         estimator.n_jobs = None  # how many cores trained it is not part of the model
     types = save_estimator(estimator, folder)
+    if framework_of(estimator) == "sklearn" and not (folder / MODULE).exists():
+        save_joblib(estimator, folder)
     rows = training.eval if training.eval is not None else training.train
     step = max(1, len(training.train) // _PROOF_ROWS)
     matrix = np.ascontiguousarray(

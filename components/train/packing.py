@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.digests import digest_files, files_below
 from kfp_suite.components.contracts.environment import code_digest, environment
 from kfp_suite.components.contracts.model import (
+    SAMPLE_ANSWER,
     SAMPLE_REQUEST,
     Field,
     Framework,
@@ -24,7 +22,9 @@ from kfp_suite.components.contracts.model import (
     model_digest,
     write_model_manifest,
 )
-from kfp_suite.components.models.loading import TRANSFORM
+from kfp_suite.components.models.calibration import Calibration
+from kfp_suite.components.models.loading import TRANSFORM, LoadedModel
+from kfp_suite.components.models.sampling import sample_of
 from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.card import model_card
 from kfp_suite.components.train.inputs import Inputs, Objective
@@ -34,7 +34,6 @@ CARD = "MODEL_CARD.md"
 _SAMPLE_ROWS = 2
 # A SavedModel's bytes name things at random: a transform's graph is known by its manifest.
 _DERIVED = (
-    SAMPLE_REQUEST,
     f"{TRANSFORM}/transform_fn/",
     f"{TRANSFORM}/transformed_metadata/",
 )
@@ -46,7 +45,8 @@ class Made:
 
     `derived` are files (or folders, ending in `/`) that the model's digest does not cover,
     because they say in another form what the others say. `family`: the extra whose
-    libraries it was made with. `described`: for the card.
+    libraries it was made with. `described`: for the card. `scorer` has `scores`, as
+    `models.loading` calls it.
     """
 
     framework: Framework
@@ -55,6 +55,8 @@ class Made:
     has_probabilities: bool
     derived: tuple[str, ...]
     notes: Mapping[str, Any]
+    scorer: Any
+    calibration: Calibration | None = None
 
 
 def signature_of(inputs: Inputs, *, has_probabilities: bool) -> Signature:
@@ -87,7 +89,6 @@ def pack(
     `folder`, and `model.json` last."""
     target = inputs.target
     shutil.copytree(transform, folder / TRANSFORM)
-    write_json(folder / SAMPLE_REQUEST, {"instances": sample_records(inputs)})
     names = files_below(folder)
     files = digest_files(folder, names)
     derived = (*made.derived, *_DERIVED)
@@ -115,6 +116,10 @@ def pack(
         notes=dict(made.notes),
     )
     training = inputs.training
+    model = LoadedModel(manifest, inputs.transform, made.scorer, made.calibration)
+    sample = sample_of(model, inputs.data.head("train", _SAMPLE_ROWS, _inputs_of(manifest)))
+    write_json(folder / SAMPLE_REQUEST, sample.request)
+    write_json(folder / SAMPLE_ANSWER, sample.answer)
     counts = {"train": len(training.train)}
     if training.eval is not None:
         counts["eval"] = len(training.eval)
@@ -125,10 +130,8 @@ def pack(
     return manifest
 
 
-def sample_records(inputs: Inputs) -> list[dict[str, Any]]:
-    """The first rows of train, as a request."""
-    names = [field.name for field in inputs.transform.inputs]
-    return [_record(row) for row in inputs.data.head("train", _SAMPLE_ROWS, names).to_pylist()]
+def _inputs_of(manifest: ModelManifest) -> list[str]:
+    return [field.name for field in manifest.signature.inputs]
 
 
 def _is_derived(name: str, derived: tuple[str, ...]) -> bool:
@@ -148,15 +151,3 @@ def _recipe(inputs: Inputs, objective: Objective, module: PinnedFile | None, fam
         train=asdict(objective),
         module_digest=module.digest if module else "",
     )
-
-
-def _record(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as JSON takes it: dates in ISO 8601, a missing value as null."""
-    return {
-        name: value.isoformat()
-        if isinstance(value, datetime.date)
-        else None
-        if isinstance(value, float) and np.isnan(value)
-        else value
-        for name, value in row.items()
-    }

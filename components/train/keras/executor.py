@@ -16,6 +16,7 @@ from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest
 from kfp_suite.components.models.modules import MODULE, import_module
+from kfp_suite.components.models.saved_model import SavedModelScorer
 from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
 from kfp_suite.components.train.keras.export import export
@@ -119,6 +120,7 @@ def train_keras(
             has_probabilities=inputs.target.task != "regression",
             derived=(f"{SAVED_MODEL}/",),
             notes=notes | {"saved_model": asdict(agreement)},
+            scorer=SavedModelScorer(folder / SAVED_MODEL),
         )
         if hyper is not None:  # with its defaults, which may be others one day
             parameters = replace(parameters, hyperparameters=asdict(hyper))

@@ -10,11 +10,11 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
-from kfp_suite.components.contracts.model import Task
+from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, Task
 from kfp_suite.components.models import conversion
 from kfp_suite.components.models.conversion import TOLERANCE, convert, save_if_equal
 from kfp_suite.components.models.estimators import make_estimator
-from kfp_suite.components.models.onnx import ONNX, OnnxEstimator, decide
+from kfp_suite.components.models.onnx import OnnxEstimator, decide
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 
@@ -48,7 +48,7 @@ def test_the_graph_predicts_as_the_estimator(name: str, task: Task, tmp_path: Pa
     expected = scores(estimator, task, matrix)
     proof = save_if_equal(estimator, task, matrix, expected, 0.5, tmp_path)
     assert (proof.equal, proof.why, proof.rows) == (True, "", len(matrix))
-    got = OnnxEstimator(str(tmp_path / ONNX), task).scores(matrix)
+    got = OnnxEstimator(str(tmp_path / ESTIMATOR_ONNX), task).scores(matrix)
     assert np.max(np.abs(got - expected) / np.maximum(np.abs(expected), 1)) <= TOLERANCE
 
 
