@@ -7,7 +7,7 @@ whoever asks an endpoint needs no library of the model's.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,14 +36,18 @@ class Sample:
     def __len__(self) -> int:
         return len(self.records)
 
-    def rows(self, start: int, stop: int) -> Sample:
-        """A part of it."""
+    def picked(self, rows: Sequence[int]) -> Sample:
+        """Some of its rows."""
+
+        def some(values: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(values[row] for row in rows) if values else ()
+
         return Sample(
-            self.records[start:stop],
-            self.predictions[start:stop],
-            self.probabilities[start:stop],
-            self.features[start:stop],
-            self.scores[start:stop],
+            some(self.records),
+            some(self.predictions),
+            some(self.probabilities),
+            some(self.features),
+            some(self.scores),
         )
 
     @property

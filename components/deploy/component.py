@@ -10,23 +10,39 @@ def deploy(
     endpoint: Output[Artifact],
     target: str = "local",
     namespace: str = "default",
-    server_image: str = "kfp-suite-python-serving:0.1.0",
+    runtime: str = "kfp-suite",
+    runtime_options: dict = {},
+    versions: list = [],
+    settings: dict = {},
     dry_run: bool = False,
+    force: bool = False,
+    ingress: str = "",
     timeout_seconds: int = 600,
 ):
     """Deploy a published version as a KServe InferenceService.
 
     The manifest's annotations name model, version and manifest digest. On a cluster it is
-    applied server-side, and the step ends when the endpoint serves this version, or fails
-    with its conditions and its pods' last errors.
+    applied server-side, and the step ends when the endpoint serves this version and answers
+    the model's sample as the model does; or it fails with the reasons: conditions, pods,
+    events and the last lines of their logs. Only then is the version the champion.
 
     Args:
         version: The published version, from push.
-        endpoint: A folder with `inferenceservice.yaml` and `endpoint.json`.
-        target: `local` writes the manifest, for `kfp-suite serve`; `cluster` applies it.
+        endpoint: A folder with `inferenceservice.yaml`, `endpoint.json` and, where our
+            server serves, its `servingruntime.yaml`.
+        target: `local` writes the manifests, for `kfp-suite serve`; `cluster` applies them.
         namespace: The Kubernetes namespace of the endpoint.
-        server_image: The image of the model server.
-        dry_run: On a cluster, too, write the manifest alone.
+        runtime: The model server: `kfp-suite`, `sklearn`, `mlserver`, `tensorflow-serving`,
+            `triton` or `torchserve`. The version is laid out for it, once.
+        runtime_options: The server's own options: batching, version policy, labels, backend.
+        versions: Versions served beside it, where the server serves several.
+        settings: How it runs: name, image, service_account, requests, limits, min_replicas,
+            max_replicas, scale_metric, scale_target, timeout, batcher, logger, node_selector,
+            tolerations, env, labels, annotations, deployment_mode, transformer, overlay.
+        dry_run: On a cluster, change nothing: log the difference to what is live.
+        force: Take over fields that others have set to another value.
+        ingress: `http(s)://host[:port]` of the cluster's ingress, to ask the endpoint from
+            outside; empty: its address inside the cluster.
         timeout_seconds: How long the cluster may take to serve the version, at least 1.
     """
     from pathlib import Path
@@ -40,8 +56,13 @@ def deploy(
             DeployParameters(
                 target=target,
                 namespace=namespace,
-                image=server_image,
+                runtime=runtime,
+                runtime_options=runtime_options,
+                versions=tuple(int(number) for number in versions),
+                settings=settings,
                 dry_run=dry_run,
+                force=force,
+                ingress=ingress,
                 timeout_seconds=timeout_seconds,
             ),
             Path(version.path),

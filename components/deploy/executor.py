@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import difflib
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import read_json, write_file, write_json
-from kfp_suite.components.contracts.errors import ContractError, ParameterError
-from kfp_suite.components.contracts.run_record import ENDPOINT, PUSHED
+from kfp_suite.components.contracts.canonical import write_file, write_json
+from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.run_record import ENDPOINT
+from kfp_suite.components.deploy.pushed import read_pushed
+from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import (
-    SERVER_IMAGE,
     Served,
     inference_service,
+    server_image,
+    serving_runtime,
     to_yaml,
 )
+from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.components.runtimes.layout import parse_options
+from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.stores.store import open_store
+from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 
 MANIFEST = "inferenceservice.yaml"
+RUNTIME_MANIFEST = "servingruntime.yaml"
 TARGETS = ("local", "cluster")
 FORMAT_VERSION = 1
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class DeployParameters:
-    """Where the endpoint is, and how long the cluster may take to serve the version."""
+    """Where the endpoint is, what serves it, and how long the cluster may take.
+
+    Attributes:
+        target: `local` writes the manifest; `cluster` applies it and waits.
+        namespace: The Kubernetes namespace.
+        runtime: The model server; see `runtimes`.
+        runtime_options: The server's own.
+        versions: Versions served beside the deployed one, by servers that serve several.
+        settings: `EndpointSettings` as a mapping.
+        dry_run: Change nothing; show what would change.
+        force: Take fields that others have set.
+        ingress: Address of the ingress, for who is outside the cluster.
+        timeout_seconds: How long the cluster may take.
+    """
 
     target: str = "local"
     namespace: str = "default"
-    image: str = SERVER_IMAGE
+    runtime: str = SUITE
+    runtime_options: Mapping[str, Any] = field(default_factory=dict)
+    versions: tuple[int, ...] = ()
+    settings: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
-    timeout_seconds: int = 600
+    force: bool = False
+    ingress: str = ""
+    timeout_seconds: float = 600
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
@@ -44,29 +76,62 @@ class DeployParameters:
                 got=self.timeout_seconds,
                 expected="at least 1",
             )
+        parse_options(self.runtime, self.runtime_options)
+        parse_settings(self.settings)
 
 
-def deploy(parameters: DeployParameters, version: Path, output: Path) -> dict[str, Any]:
+def deploy(
+    parameters: DeployParameters, version: Path, output: Path, *, cluster: Any = None
+) -> dict[str, Any]:
     """Write the manifest of a pushed version and, on a cluster, make it serve.
 
     Args:
-        parameters: Where to.
+        parameters: Where to and how.
         version: The artifact of push: a folder with `pushed.json`.
-        output: A folder with `inferenceservice.yaml` and `endpoint.json`.
+        output: A folder with `inferenceservice.yaml`, `servingruntime.yaml` where our server
+            serves, and `endpoint.json`.
+        cluster: A `kserve.cluster.Cluster`; None: the one that credentials lead to.
 
     Raises:
         ContractError: `version` is not what push writes.
-        EndpointError: the cluster does not serve this version in time; with its conditions.
+        ParameterError: the server cannot serve the model.
+        EndpointError: the cluster does not serve this version in time, with its reasons; or
+            it answers the model's sample wrongly.
+        AlreadyExistsError: somebody else set fields that this would change.
+        StoreError: the cluster or the store refused.
     """
-    served = _served(version / PUSHED)
-    manifest = inference_service(served, namespace=parameters.namespace, image=parameters.image)
-    applied = parameters.target == "cluster" and not parameters.dry_run
-    url = ""
-    if applied:
-        from kfp_suite.components.kserve.cluster import serve_version
+    settings = parse_settings(parameters.settings)
+    pushed = read_pushed(version)
+    deployable = Deployable.find(
+        ModelStore(open_store(pushed.store)),
+        pushed.model,
+        pushed.version,
+        runtime=parameters.runtime,
+        options=parameters.runtime_options,
+        name=settings.name,
+        beside=parameters.versions,
+    )
+    served = deployable.served
+    manifest = inference_service(
+        served,
+        namespace=parameters.namespace,
+        settings=settings,
+        options=parameters.runtime_options,
+    )
+    manifests = [*_runtimes(served, settings, parameters.namespace), manifest]
+    url, changes = "", ""
+    if parameters.target == "cluster":
+        from kfp_suite.components.kserve.cluster import Cluster
 
-        url = serve_version(manifest, parameters.timeout_seconds)
-        _make_champion(served)
+        cluster = cluster or Cluster()
+        if parameters.dry_run:
+            changes = _changes(cluster, manifest, force=parameters.force)
+            log.info("%s", changes or "nothing would change")
+        else:
+            url = _apply(cluster, parameters, deployable, manifests)
+            deployable.models.set_alias(
+                served.model, CHAMPION, served.version, "served by the cluster"
+            )
     endpoint = {
         "format_version": FORMAT_VERSION,
         "target": parameters.target,
@@ -74,37 +139,65 @@ def deploy(parameters: DeployParameters, version: Path, output: Path) -> dict[st
         "namespace": parameters.namespace,
         "manifest": str(output / MANIFEST),
         "url": url,
+        "changes": changes,
         **asdict(served),
     }
     with whole_folder(output) as folder:
-        write_file(folder / MANIFEST, to_yaml(manifest).encode())
+        for one in manifests:
+            name = MANIFEST if one is manifest else RUNTIME_MANIFEST
+            write_file(folder / name, to_yaml(one).encode())
         write_json(folder / ENDPOINT, endpoint)
     return endpoint
 
 
-def _served(pushed_file: Path) -> Served:
-    pushed = read_json(pushed_file)
-    try:
-        return Served(
-            name=pushed["model"],
-            model=pushed["model"],
-            version=pushed["version"],
-            digest=pushed["digest"],
-            manifest_digest=pushed["manifest_digest"],
-            store=pushed["store"],
-            model_uri=pushed["model_uri"],
-        )
-    except (KeyError, TypeError) as error:
-        raise ContractError(
-            "not what push writes", where=pushed_file, got=f"{type(error).__name__}: {error}"
-        ) from error
+def _runtimes(served: Served, settings: EndpointSettings, namespace: str) -> list[dict[str, Any]]:
+    if served.runtime != SUITE:
+        return []
+    return [serving_runtime(server_image(served, settings), namespace)]
 
 
-def _make_champion(served: Served) -> None:
-    """Only an endpoint that serves the version makes it champion."""
-    from kfp_suite.components.stores.store import open_store
-    from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+def _apply(
+    cluster: Any,
+    parameters: DeployParameters,
+    deployable: Deployable,
+    manifests: list[dict[str, Any]],
+) -> str:
+    """Apply, wait, ask; the endpoint's URL."""
+    from kfp_suite.components.kserve.smoke import address_of, smoke_test
+    from kfp_suite.components.kserve.waiting import wait_until_serving
 
-    ModelStore(open_store(served.store)).set_alias(
-        served.model, CHAMPION, served.version, "served by the cluster"
+    for manifest in manifests:
+        applied = cluster.apply(manifest, force=parameters.force)
+    service = wait_until_serving(cluster, applied, parameters.timeout_seconds)
+    sample, question = deployable.question(manifests[-1])
+    base, headers = address_of(service, parameters.ingress)
+    smoke_test(
+        base,
+        headers,
+        question,
+        sample,
+        version=str(deployable.served.version) if not parameters.versions else "",
+        sleep=cluster.sleep,
     )
+    return str(service["status"].get("url", ""))
+
+
+def _changes(cluster: Any, manifest: Mapping[str, Any], *, force: bool) -> str:
+    """What applying would change, as a unified diff of YAML; empty: nothing."""
+    name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
+    live = cluster.find(name, namespace)
+    planned = cluster.apply(manifest, force=force, dry_run=True)
+    before = to_yaml(_told(live)).splitlines() if live else []
+    after = to_yaml(_told(planned)).splitlines()
+    lines = difflib.unified_diff(before, after, "live", "after deploy", lineterm="")
+    return "\n".join(lines)
+
+
+def _told(service: Mapping[str, Any]) -> dict[str, Any]:
+    """An object without what the cluster keeps of it."""
+    metadata = {
+        key: value
+        for key, value in service["metadata"].items()
+        if key in ("name", "namespace", "labels", "annotations")
+    }
+    return {"metadata": metadata, "spec": service["spec"]}

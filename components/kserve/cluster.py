@@ -1,138 +1,282 @@
-"""Apply an InferenceService and wait until it serves this version, not the one before."""
+"""A cluster with KServe: apply, look, delete; what is transient is tried again."""
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
+import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from kfp_suite.components.contracts.errors import EndpointError, StoreError
-from kfp_suite.components.kserve.manifests import VERSION
+from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
+    EndpointError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
+from kfp_suite.components.kserve.canary import Mode, mode_of
+from kfp_suite.components.kserve.manifests import DEPLOYMENT_MODE
 
-GROUP, API_VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 FIELD_MANAGER = "kfp-suite"
-_POLL_SECONDS = 2.0
+SERVICES = ("serving.kserve.io", "v1beta1", "inferenceservices")
+RUNTIMES = ("serving.kserve.io", "v1alpha1", "servingruntimes")
+GRAPHS = ("serving.kserve.io", "v1alpha1", "inferencegraphs")
+_KINDS = {"InferenceService": SERVICES, "ServingRuntime": RUNTIMES, "InferenceGraph": GRAPHS}
+_TRANSIENT = (429, 500, 502, 503, 504)
+_TRIES = 5
+_FIRST_PAUSE = 0.5
+_SECONDS_A_CALL = 30
+T = TypeVar("T")
 
 
-def serve_version(
-    manifest: Mapping[str, Any],
-    timeout_seconds: float,
-    *,
-    api: Any = None,
-    sleep: Callable[[float], None] = time.sleep,
-) -> str:
-    """Server-side apply the manifest and wait for its own generation to be ready.
+class Cluster:
+    """The Kubernetes API, as deploy and rollout use it.
 
     Args:
-        manifest: An InferenceService.
-        timeout_seconds: How long it may take.
-        api: A Kubernetes `ApiClient`; None: in-cluster credentials, else the kubeconfig.
-        sleep: What waits between looks.
+        api: An `ApiClient`; None: in-cluster credentials, else the kubeconfig.
+        sleep: What waits between tries.
 
-    Returns:
-        The endpoint's URL.
-
-    Raises:
-        StoreError: no credentials, or the API refused the manifest.
-        EndpointError: not ready in time: with its conditions and its pods' last errors.
+    Every method raises StoreError where the API refuses, with what to do, and
+    TransientError where it did not answer after several tries.
     """
-    api = api or _client()
-    custom = client.CustomObjectsApi(api)
-    name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-    where = f"InferenceService {namespace}/{name}"
-    place = (GROUP, API_VERSION, namespace, PLURAL, name)
-    try:
-        generation = _apply(api, namespace, name, manifest)["metadata"]["generation"]
-        deadline = time.monotonic() + timeout_seconds
-        while True:
-            found = custom.get_namespaced_custom_object(*place)
-            status = found.get("status", {})
-            if _serves(found, manifest, generation):
-                return str(status.get("url", ""))
-            if time.monotonic() >= deadline:
-                break
-            sleep(_POLL_SECONDS)
-    except ApiException as error:
-        raise StoreError(
-            f"the Kubernetes API refused: {error.status} {error.reason}",
-            where=where,
-            got=error.body,
-            fix="check the step's service account and that KServe is installed",
-        ) from error
-    raise EndpointError(
-        "does not serve the version in time",
-        where=where,
-        got="; ".join([*_conditions(status), *_pod_errors(api, namespace, name)]) or "no status",
-        expected=f"ready within {timeout_seconds:g} s",
-        fix=f"kubectl describe inferenceservice {name} -n {namespace}",
-    )
 
+    def __init__(self, api: Any = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._api = api or _client()
+        self._custom = client.CustomObjectsApi(self._api)
+        self._core = client.CoreV1Api(self._api)
+        self.sleep = sleep
 
-def _apply(api: Any, namespace: str, name: str, manifest: Mapping[str, Any]) -> Any:
-    """Server-side apply; the client's own method for custom objects can only merge."""
-    return api.call_api(
-        f"/apis/{GROUP}/{API_VERSION}/namespaces/{namespace}/{PLURAL}/{name}",
-        "PATCH",
-        query_params=[("fieldManager", FIELD_MANAGER), ("force", "true")],
-        header_params={
-            "Content-Type": "application/apply-patch+yaml",
-            "Accept": "application/json",
-        },
-        body=dict(manifest),
-        response_type="object",
-        auth_settings=["BearerToken"],
-        _return_http_data_only=True,
-    )
+    def apply(
+        self, manifest: Mapping[str, Any], *, force: bool = False, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Server-side apply: create or update; fields that others set stay theirs.
 
+        Args:
+            manifest: An InferenceService, ServingRuntime or InferenceGraph.
+            force: Take fields that another manager set to another value.
+            dry_run: Let the API check and merge it, and change nothing.
 
-def _serves(found: Mapping[str, Any], manifest: Mapping[str, Any], generation: int) -> bool:
-    """Ready may belong to the revision before: the controller must have seen this one."""
-    status = found.get("status", {})
-    annotations = found["metadata"].get("annotations", {})
-    ready = any(
-        c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ())
-    )
-    return (
-        ready
-        and status.get("observedGeneration", 0) >= generation
-        and annotations.get(VERSION) == manifest["metadata"]["annotations"][VERSION]
-        and _latest_is_ready(status)
-    )
+        Returns:
+            The object as it is, or would be.
 
+        Raises:
+            AlreadyExistsError: another manager set a field to another value; which and who.
+        """
+        name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
+        group, version, plural = _KINDS[manifest["kind"]]
+        query = [("fieldManager", FIELD_MANAGER), ("force", str(force).lower())]
+        if dry_run:
+            query.append(("dryRun", "All"))
 
-def _latest_is_ready(status: Mapping[str, Any]) -> bool:
-    """In Knative mode, the newest revision must be the ready one."""
-    predictor = status.get("components", {}).get("predictor", {})
-    created, ready = predictor.get("latestCreatedRevision"), predictor.get("latestReadyRevision")
-    return created is None or created == ready
+        def call() -> Any:
+            # The client's own method for custom objects can only merge.
+            return self._api.call_api(
+                f"/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}",
+                "PATCH",
+                query_params=query,
+                header_params={
+                    "Content-Type": "application/apply-patch+yaml",
+                    "Accept": "application/json",
+                },
+                body=dict(manifest),
+                response_type="object",
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=_SECONDS_A_CALL,
+            )
 
+        found: dict[str, Any] = self._call(f"{manifest['kind']} {namespace}/{name}", call)
+        return found
 
-def _conditions(status: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
-        for c in status.get("conditions", ())
-        if c["status"] != "True"
-    ]
-
-
-def _pod_errors(api: Any, namespace: str, name: str) -> list[str]:
-    try:
-        pods = client.CoreV1Api(api).list_namespaced_pod(
-            namespace, label_selector=f"serving.kserve.io/inferenceservice={name}"
+    def get(
+        self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
+    ) -> dict[str, Any]:
+        """One object. Raises MissingError."""
+        group, version, plural = kind
+        found: dict[str, Any] = self._call(
+            f"{plural} {namespace}/{name}",
+            lambda: self._custom.get_namespaced_custom_object(
+                group, version, namespace, plural, name, _request_timeout=_SECONDS_A_CALL
+            ),
         )
-    except ApiException:
-        return []
-    found = []
-    for pod in pods.items:
-        for container in (pod.status.container_statuses or []) if pod.status else []:
-            state = container.state.waiting or container.state.terminated
-            if state is not None:
-                text = f"{state.reason or ''} {state.message or ''}".strip()
-                found.append(f"pod {pod.metadata.name}: {text}")
-    return found
+        return found
+
+    def find(self, name: str, namespace: str) -> dict[str, Any] | None:
+        """The InferenceService, None where there is none."""
+        try:
+            return self.get(name, namespace)
+        except MissingError:
+            return None
+
+    def services(self, namespace: str, selector: str = "") -> list[dict[str, Any]]:
+        """The InferenceServices of a namespace, by name."""
+        group, version, plural = SERVICES
+        found = self._call(
+            f"{plural} of {namespace}",
+            lambda: self._custom.list_namespaced_custom_object(
+                group,
+                version,
+                namespace,
+                plural,
+                label_selector=selector,
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+        return sorted(found["items"], key=lambda item: str(item["metadata"]["name"]))
+
+    def delete(self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES) -> None:
+        """Delete an object. Raises MissingError."""
+        group, version, plural = kind
+        self._call(
+            f"{plural} {namespace}/{name}",
+            lambda: self._custom.delete_namespaced_custom_object(
+                group, version, namespace, plural, name, _request_timeout=_SECONDS_A_CALL
+            ),
+        )
+
+    def mode(self, name: str, namespace: str) -> Mode:
+        """How KServe runs the service, or would: by the service's own word, else Knative
+        where the cluster has it."""
+        found = self.find(name, namespace)
+        if found is not None:
+            said = found.get("status", {}).get("deploymentMode") or found["metadata"].get(
+                "annotations", {}
+            ).get(DEPLOYMENT_MODE)
+            if said:
+                return mode_of(said)
+        groups = self._call(
+            "API groups", lambda: client.ApisApi(self._api).get_api_versions().groups
+        )
+        has_knative = any(group.name == "serving.knative.dev" for group in groups)
+        return "Knative" if has_knative else "Standard"
+
+    def pods(self, name: str, namespace: str) -> list[Any]:
+        """The pods of a service."""
+        found = self._call(
+            f"pods of {namespace}/{name}",
+            lambda: self._core.list_namespaced_pod(
+                namespace,
+                label_selector=f"serving.kserve.io/inferenceservice={name}",
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+        return list(found.items)
+
+    def events(self, kind: str, name: str, namespace: str) -> list[Any]:
+        """The events of an object, oldest first."""
+        found = self._call(
+            f"events of {namespace}/{name}",
+            lambda: self._core.list_namespaced_event(
+                namespace,
+                field_selector=f"involvedObject.kind={kind},involvedObject.name={name}",
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+        return list(found.items)
+
+    def log(self, pod: str, namespace: str, container: str, lines: int) -> str:
+        """The last lines that a container wrote; of its last life, where this one has none."""
+        where = f"log of {namespace}/{pod}/{container}"
+
+        def read(*, previous: bool) -> str:
+            response = self._core.read_namespaced_pod_log(
+                pod,
+                namespace,
+                container=container,
+                tail_lines=lines,
+                previous=previous,
+                _preload_content=False,
+                _request_timeout=_SECONDS_A_CALL,
+            )
+            text: str = response.data.decode(errors="replace")
+            return text
+
+        return self._call(where, lambda: read(previous=False)) or self._call(
+            where, lambda: read(previous=True)
+        )
+
+    def proxied(self, pod: str, namespace: str, port: int, path: str) -> str:
+        """What a pod answers to a GET, through the API server."""
+        where = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{path.lstrip('/')}"
+
+        def call() -> str:
+            response = self._api.call_api(
+                where,
+                "GET",
+                header_params={"Accept": "*/*"},
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _return_http_data_only=True,
+                _request_timeout=_SECONDS_A_CALL,
+            )
+            text: str = response.data.decode(errors="replace")
+            return text
+
+        return self._call(where, call)
+
+    def _call(self, where: str, call: Callable[[], T]) -> T:
+        pause = _FIRST_PAUSE
+        for tried in range(1, _TRIES + 1):
+            try:
+                return call()
+            except ApiException as error:
+                if error.status not in _TRANSIENT:
+                    raise _refused(error, where) from error
+                reason: object = f"{error.status} {error.reason}"
+                after = (error.headers or {}).get("Retry-After", "")
+                wait = float(after) if str(after).isdigit() else pause
+            except urllib3.exceptions.HTTPError as error:
+                reason, wait = error, pause
+            if tried < _TRIES:
+                self.sleep(wait)
+                pause *= 2
+        raise TransientError(
+            "the Kubernetes API does not answer",
+            where=where,
+            got=str(reason),
+            fix=f"{_TRIES} tries failed; run the step again when it does",
+        )
+
+
+def _refused(error: ApiException, where: str) -> StoreError | MissingError | EndpointError:
+    try:
+        said = json.loads(error.body or "")
+    except ValueError:
+        said = {}
+    message = said.get("message") or f"{error.status} {error.reason}"
+    if error.status == 404:
+        return MissingError("not there", where=where, got=message)
+    if error.status == 409:
+        return AlreadyExistsError(
+            "somebody else set what this deploy would change",
+            where=where,
+            got=message,
+            fix="leave these fields out, or take them with force=True",
+        )
+    if error.status in (401, 403):
+        return StoreError(
+            "the Kubernetes API refused",
+            where=where,
+            got=message,
+            fix="give the step's service account what `kfp-suite endpoints access` prints",
+        )
+    if error.status in (400, 422):
+        return StoreError(
+            "the Kubernetes API does not take the manifest",
+            where=where,
+            got=message,
+            fix="mend settings or overlay; dry_run shows what would be applied",
+        )
+    return StoreError(
+        "the Kubernetes API refused",
+        where=where,
+        got=message,
+        fix="check that KServe is installed: kubectl get crd inferenceservices.serving.kserve.io",
+    )
 
 
 def _client() -> Any:
@@ -144,7 +288,7 @@ def _client() -> Any:
         except (config.ConfigException, OSError) as error:
             raise StoreError(
                 "no Kubernetes credentials",
-                where="deploy",
+                where="cluster",
                 got=str(error),
                 fix="set target to local, or KUBECONFIG to a cluster's",
             ) from error

@@ -1,29 +1,60 @@
-"""The InferenceService of a published version."""
+"""The objects of an endpoint: InferenceService, ServingRuntime, and what they serve.
+
+A predictor's annotations name the version it serves, so the pods' do, and each side of a
+canary says its own.
+"""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from kfp_suite.components.contracts.errors import ContractError, store_error
+from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
+from kfp_suite.components.kserve.settings import EndpointSettings, SecretKey
+from kfp_suite.components.runtimes.layout import parse_options
+from kfp_suite.components.runtimes.runtime import (
+    SKLEARN,
+    SUITE,
+    TENSORFLOW_SERVING,
+    TRITON,
+    find_runtime,
+)
 
-MODEL = "kfp-suite.io/model"
-VERSION = "kfp-suite.io/version"
-DIGEST = "kfp-suite.io/digest"
-MANIFEST_DIGEST = "kfp-suite.io/manifest-digest"
-STORE = "kfp-suite.io/store"
+PREFIX = "kfp-suite.io"
+MODEL = f"{PREFIX}/model"
+VERSION = f"{PREFIX}/version"
+DIGEST = f"{PREFIX}/digest"
+MANIFEST_DIGEST = f"{PREFIX}/manifest-digest"
+STORE = f"{PREFIX}/store"
+MODEL_URI = f"{PREFIX}/model-uri"
+RUNTIME = f"{PREFIX}/runtime"
+OWNER = {"app.kubernetes.io/managed-by": "kfp-suite"}
+DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
+SERVER_IMAGES = {"tensorflow": "kfp-suite-python-tensorflow:0.1.0"}
 SERVER_IMAGE = "kfp-suite-python-serving:0.1.0"
 MOUNT = "/mnt/models"
-_API_VERSION = "serving.kserve.io/v1beta1"
+_SERVING = "serving.kserve.io/v1beta1"
+# Without privileges, and nothing to write to but what is mounted for it.
+_SECURE = {
+    "runAsNonRoot": True,
+    "readOnlyRootFilesystem": True,
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+}
 
 
 @dataclass(frozen=True)
 class Served:
-    """What an InferenceService serves, as its annotations say."""
+    """A version, and the server that serves it.
+
+    `model_uri` is the Model artifact, `storage_uri` what the server loads: the same, or the
+    version in the layout of `runtime`. `probabilities`: the model has some.
+    """
 
     name: str
     model: str
@@ -32,58 +63,226 @@ class Served:
     manifest_digest: str
     store: str
     model_uri: str
+    runtime: str = SUITE
+    storage_uri: str = ""
+    framework: str = "sklearn"
+    probabilities: bool = True
+
+    @property
+    def annotations(self) -> dict[str, str]:
+        """What says so in a manifest."""
+        return {
+            MODEL: self.model,
+            VERSION: str(self.version),
+            DIGEST: self.digest,
+            MANIFEST_DIGEST: self.manifest_digest,
+            STORE: self.store,
+            MODEL_URI: self.model_uri,
+            RUNTIME: self.runtime,
+        }
+
+
+def server_image(served: Served, settings: EndpointSettings) -> str:
+    """The image of our server: with the very libraries that trained the model."""
+    return settings.image or SERVER_IMAGES.get(served.framework, SERVER_IMAGE)
+
+
+def takes_features(served: Served, options: Mapping[str, Any]) -> bool:
+    """Whether the server takes the estimator's matrix, and not raw records."""
+    runtime = find_runtime(served.runtime)
+    ensemble = runtime.name == TRITON and parse_options(TRITON, options).ensemble
+    return runtime.takes == "features" and not ensemble
+
+
+def serving_runtime(image: str, namespace: str) -> dict[str, Any]:
+    """The ServingRuntime of our server with an image."""
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "ServingRuntime",
+        "metadata": {
+            "name": serving_runtime_name(image),
+            "namespace": namespace,
+            "labels": dict(OWNER),
+        },
+        "spec": {
+            "annotations": {
+                "prometheus.kserve.io/port": "8080",
+                "prometheus.kserve.io/path": "/metrics",
+            },
+            "supportedModelFormats": [{"name": "kfp-suite", "version": "1", "autoSelect": False}],
+            "protocolVersions": ["v1", "v2", "grpc-v2"],
+            "containers": [
+                {
+                    "name": "kserve-container",
+                    "image": image,
+                    "args": [
+                        "--model_name={{.Name}}",
+                        f"--model_dir={MOUNT}",
+                        "--http_port=8080",
+                        "--grpc_port=8081",
+                    ],
+                    "securityContext": dict(_SECURE),
+                }
+            ],
+        },
+    }
+
+
+def serving_runtime_name(image: str) -> str:
+    """A name for each image: two endpoints with other images do not share a runtime."""
+    return f"kfp-suite-server-{hashlib.sha256(image.encode()).hexdigest()[:8]}"
+
+
+def predictor(
+    served: Served, settings: EndpointSettings, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The predictor that serves a version."""
+    runtime = find_runtime(served.runtime)
+    model: dict[str, Any] = {
+        "modelFormat": {"name": runtime.model_format},
+        "runtime": runtime.serving_runtime,
+        "protocolVersion": runtime.protocol,
+        "storageUri": served.storage_uri or served.model_uri,
+        "args": [],
+        "env": _environment(settings),
+        "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
+    }
+    if runtime.name == SUITE:
+        model["runtime"] = serving_runtime_name(server_image(served, settings))
+        model["args"] = [f"--model_version={served.version}"]
+    elif runtime.name == TENSORFLOW_SERVING:
+        from kfp_suite.components.runtimes.tensorflow_serving import arguments
+
+        model["args"] = arguments(parse_options(TENSORFLOW_SERVING, options), MOUNT)
+    elif runtime.name == SKLEARN and served.probabilities:
+        model["env"].append({"name": "PREDICT_PROBA", "value": "true"})
+    if runtime.name != SUITE and settings.image:
+        model["image"] = settings.image
+    model = {key: value for key, value in model.items() if value != []}
+    found: dict[str, Any] = {"annotations": served.annotations, **_placed(settings)}
+    found |= _scaled(settings)
+    if settings.timeout:
+        found["timeout"] = settings.timeout
+    if settings.batcher is not None:
+        found["batcher"] = {
+            "maxBatchSize": settings.batcher.max_batch_size,
+            "maxLatency": settings.batcher.max_latency,
+        }
+    if settings.logger is not None:
+        found["logger"] = {"mode": settings.logger.mode, "url": settings.logger.url}
+    return {**found, "model": model}
 
 
 def inference_service(
-    served: Served, *, namespace: str, image: str = SERVER_IMAGE
+    served: Served,
+    *,
+    namespace: str,
+    settings: EndpointSettings | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """The InferenceService manifest, as a mapping.
+    """The InferenceService of a version.
 
-    The container is non-root with a read-only root; KServe's storage initializer mounts
-    the Model artifact at `/mnt/models`.
+    Args:
+        served: The version and its server.
+        namespace: The Kubernetes namespace.
+        settings: How it runs.
+        options: The runtime's own.
     """
-    return {
-        "apiVersion": _API_VERSION,
+    settings, options = settings or EndpointSettings(), options or {}
+    annotations = {**settings.annotations, **served.annotations}
+    if settings.deployment_mode:
+        annotations[DEPLOYMENT_MODE] = settings.deployment_mode
+    spec: dict[str, Any] = {"predictor": predictor(served, settings, options)}
+    if settings.transformer and takes_features(served, options):
+        spec["transformer"] = _transformer(served, settings)
+    manifest = {
+        "apiVersion": _SERVING,
         "kind": "InferenceService",
         "metadata": {
             "name": served.name,
             "namespace": namespace,
-            "labels": {"app.kubernetes.io/managed-by": "kfp-suite"},
-            "annotations": {
-                MODEL: served.model,
-                VERSION: str(served.version),
-                DIGEST: served.digest,
-                MANIFEST_DIGEST: served.manifest_digest,
-                STORE: served.store,
-            },
+            "labels": {**settings.labels, **OWNER},
+            "annotations": annotations,
         },
-        "spec": {
-            "predictor": {
-                "containers": [
-                    {
-                        "name": "kserve-container",
-                        "image": image,
-                        "args": [
-                            f"--model_name={served.name}",
-                            f"--model_dir={MOUNT}",
-                            f"--model_version={served.version}",
-                        ],
-                        "env": [{"name": "STORAGE_URI", "value": served.model_uri}],
-                        "resources": {
-                            "requests": {"cpu": "1", "memory": "1Gi"},
-                            "limits": {"cpu": "1", "memory": "2Gi"},
-                        },
-                        "securityContext": {
-                            "runAsNonRoot": True,
-                            "readOnlyRootFilesystem": True,
-                            "allowPrivilegeEscalation": False,
-                            "capabilities": {"drop": ["ALL"]},
-                        },
-                    }
-                ]
-            }
-        },
+        "spec": spec,
     }
+    return merged(manifest, settings.overlay)
+
+
+def merged(manifest: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:
+    """`manifest` with `overlay` over it: mappings merge, all else is replaced, None removes
+    (JSON Merge Patch, RFC 7396)."""
+    found = dict(manifest)
+    for key, value in overlay.items():
+        if value is None:
+            found.pop(key, None)
+        elif isinstance(value, Mapping):
+            before = found.get(key)
+            found[key] = merged(before if isinstance(before, dict) else {}, value)
+        else:
+            found[key] = value
+    return found
+
+
+def _transformer(served: Served, settings: EndpointSettings) -> dict[str, Any]:
+    """Our server before another: raw records in, features to the predictor, labels out."""
+    outputs = "predict_proba" if served.runtime == "mlserver" and served.probabilities else ""
+    return {
+        "annotations": served.annotations,
+        "minReplicas": settings.min_replicas,
+        "containers": [
+            {
+                "name": "kserve-container",
+                "image": SERVER_IMAGES.get(served.framework, SERVER_IMAGE),
+                "args": [
+                    f"--model_name={served.name}",
+                    f"--model_dir={MOUNT}",
+                    f"--model_version={served.version}",
+                    "--http_port=8080",
+                    *([f"--predictor_outputs={outputs}"] if outputs else []),
+                ],
+                "env": [{"name": "STORAGE_URI", "value": served.model_uri}],
+                "resources": {
+                    "requests": {"cpu": "500m", "memory": "512Mi"},
+                    "limits": {"cpu": "1", "memory": "1Gi"},
+                },
+                "securityContext": dict(_SECURE),
+            }
+        ],
+    }
+
+
+def _environment(settings: EndpointSettings) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = []
+    for name, value in sorted(settings.env.items()):
+        if isinstance(value, SecretKey):
+            key = {"name": value.secret, "key": value.key}
+            found.append({"name": name, "valueFrom": {"secretKeyRef": key}})
+        else:
+            found.append({"name": name, "value": value})
+    return found
+
+
+def _placed(settings: EndpointSettings) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    if settings.service_account:
+        found["serviceAccountName"] = settings.service_account
+    if settings.node_selector:
+        found["nodeSelector"] = dict(settings.node_selector)
+    if settings.tolerations:
+        found["tolerations"] = [dict(toleration) for toleration in settings.tolerations]
+    return found
+
+
+def _scaled(settings: EndpointSettings) -> dict[str, Any]:
+    found: dict[str, Any] = {"minReplicas": settings.min_replicas}
+    if settings.max_replicas:
+        found["maxReplicas"] = settings.max_replicas
+    if settings.scale_metric:
+        found["scaleMetric"] = settings.scale_metric
+    if settings.scale_target:
+        found["scaleTarget"] = settings.scale_target
+    return found
 
 
 def to_yaml(manifest: Mapping[str, Any]) -> str:
@@ -92,25 +291,49 @@ def to_yaml(manifest: Mapping[str, Any]) -> str:
     return text
 
 
-def read_served(path: Path) -> Served:
-    """What the InferenceService manifest in a file serves.
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The one InferenceService, or InferenceGraph, in a file.
 
     Raises:
         MissingError: there is no such file.
-        ContractError: it is not an InferenceService of a published version.
+        ContractError: it holds no such object.
     """
     try:
-        manifest = yaml.safe_load(path.read_text())
+        found = [one for one in yaml.safe_load_all(path.read_text()) if one]
     except OSError as error:
         raise store_error(error, path) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ContractError("not YAML", where=path, got=str(error)) from error
+    kinds = [one.get("kind") if isinstance(one, dict) else None for one in found]
+    wanted = [
+        one
+        for one, kind in zip(found, kinds, strict=True)
+        if kind in ("InferenceService", "InferenceGraph")
+    ]
+    if len(wanted) != 1:
+        raise ContractError(
+            "not an InferenceService of a published version",
+            where=path,
+            got=", ".join(map(str, kinds)) or "nothing",
+            expected="what the deploy step writes",
+        )
+    manifest: dict[str, Any] = wanted[0]
+    return manifest
+
+
+def served_by(manifest: Mapping[str, Any], side: Mapping[str, Any], where: object) -> Served:
+    """What a predictor of an InferenceService serves.
+
+    Args:
+        manifest: The InferenceService.
+        side: Its predictor, or the predictor of a canary.
+        where: What to name in an error.
+
+    Raises:
+        ContractError: it is not one that the suite made.
+    """
     try:
-        if manifest["kind"] != "InferenceService":
-            raise KeyError("kind: InferenceService")
-        annotations = manifest["metadata"]["annotations"]
-        container = manifest["spec"]["predictor"]["containers"][0]
-        uri = next(e["value"] for e in container["env"] if e["name"] == "STORAGE_URI")
+        annotations = side["annotations"]
         return Served(
             name=manifest["metadata"]["name"],
             model=annotations[MODEL],
@@ -118,12 +341,41 @@ def read_served(path: Path) -> Served:
             digest=annotations[DIGEST],
             manifest_digest=annotations[MANIFEST_DIGEST],
             store=annotations[STORE],
-            model_uri=uri,
+            model_uri=annotations[MODEL_URI],
+            runtime=annotations.get(RUNTIME, SUITE),
+            storage_uri=side["model"]["storageUri"],
         )
-    except (KeyError, TypeError, IndexError, StopIteration, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ContractError(
             "not an InferenceService of a published version",
-            where=path,
+            where=where,
             got=f"{type(error).__name__}: {error}",
             expected="what the deploy step writes",
         ) from error
+
+
+def read_served(path: Path) -> Served:
+    """What the InferenceService manifest in a file serves to everybody but a canary.
+
+    Raises:
+        MissingError, ContractError: as `read_manifest` and `served_by`.
+    """
+    manifest = read_manifest(path)
+    return served_by(manifest, (manifest.get("spec") or {}).get("predictor") or {}, path)
+
+
+def check_canary(served: Served, options: Mapping[str, Any]) -> None:
+    """Raises ParameterError where a version cannot be one side of a canary."""
+    if takes_features(served, options):
+        raise ParameterError(
+            f"runtime '{served.runtime}' cannot be rolled out by a canary",
+            where="runtime",
+            got="a transformer before it, which belongs to one version",
+            expected="a server that takes raw records",
+            fix=f"use runtime '{SUITE}'",
+        )
+
+
+def renamed(served: Served, name: str) -> Served:
+    """The same version under another endpoint's name."""
+    return replace(served, name=name) if name else served

@@ -15,28 +15,21 @@ import orjson
 import pyarrow as pa
 from kserve.errors import InvalidInput
 
-from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, InputError
 from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, SAMPLE_REQUEST, Field
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
-from kfp_suite.components.server.batching import Batcher
-from kfp_suite.components.server.records import (
+from kfp_suite.components.models.records import (
     examples_of,
     table_of_columns,
     table_of_records,
 )
+from kfp_suite.components.runtimes.asking import VERSION_HEADER
+from kfp_suite.components.runtimes.exchange import V2_DATATYPES
+from kfp_suite.components.server.batching import Batcher
+from kfp_suite.components.server.metrics import EndpointMetrics
+from kfp_suite.components.server.remote import RemoteScores
 
-VERSION_HEADER = "x-model-version"
-_DATATYPES: dict[ColumnType, str] = {
-    "int64": "INT64",
-    "float64": "FP64",
-    "bool": "BOOL",
-    "string": "BYTES",
-    "date": "BYTES",
-    "timestamp": "BYTES",
-}
-
-
+_METRICS = EndpointMetrics()
 # A call that costs less than this is made where the request is read: a thread costs more.
 _CHEAP_SECONDS = 0.0005
 _FEW_ROWS = 256
@@ -76,10 +69,13 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
     and says which.
     """
 
-    def __init__(self, name: str, current: ServedVersion) -> None:
+    def __init__(
+        self, name: str, current: ServedVersion, remote: RemoteScores | None = None
+    ) -> None:
+        """Serve `current`; with `remote`, as the transformer before it."""
         super().__init__(name, return_response_headers=True)
         self.enable_latency_logging = False
-        self._current = current
+        self._current, self._remote = current, remote
         self._batcher = Batcher()
         self.ready = True
 
@@ -103,11 +99,18 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         Raises:
             InvalidInput: HTTP 400: naming the field, what it got and what it takes.
         """
-        current = self._current
+        current, started, code = self._current, time.monotonic(), 200
         try:
             prediction = await self._predicted(payload, current)
         except InputError as error:
+            code = 400
             raise InvalidInput(str(error)) from error
+        except BaseException:
+            code = 500
+            raise
+        finally:
+            seconds = time.monotonic() - started
+            _METRICS.observe(self.name, current.version, code, seconds)
         if response_headers is not None:
             response_headers[VERSION_HEADER] = current.version
         if isinstance(payload, kserve.InferRequest):
@@ -131,9 +134,12 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
             table = await asyncio.to_thread(read, payload, inputs)
         else:
             table = read(payload, inputs)
-            if current.cheap:
+            if current.cheap and self._remote is None:
                 return current.model.predict(table)
-        return await self._batcher.predict(current.model, table)
+        if self._remote is None:
+            return await self._batcher.predict(current.model, table)
+        features = await asyncio.to_thread(current.model.features, table)
+        return current.model.decided(await self._remote.scores(features))
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """The signature's inputs, as V2 model metadata."""
@@ -145,7 +151,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
 
 
 def _metadata(field: Field) -> dict[str, Any]:
-    return {"name": field.name, "datatype": _DATATYPES[field.type], "shape": [-1, *field.shape]}
+    return {"name": field.name, "datatype": V2_DATATYPES[field.type], "shape": [-1, *field.shape]}
 
 
 def _rows_of(payload: Any) -> int:
@@ -179,7 +185,7 @@ def _table_of_v1(payload: object, inputs: tuple[Field, ...]) -> pa.Table:
 
 def _table_of_tensors(request: kserve.InferRequest, inputs: tuple[Field, ...]) -> pa.Table:
     """V2: a tensor a field, of shape (rows,) or (rows, 1)."""
-    expected = {field.name: _DATATYPES[field.type] for field in inputs}
+    expected = {field.name: V2_DATATYPES[field.type] for field in inputs}
     columns: dict[str, list[Any]] = {}
     for tensor in request.inputs:
         given, wanted = tensor.datatype, expected.get(tensor.name, tensor.datatype)
@@ -223,7 +229,7 @@ def _infer_response(
     outputs = []
     arrays = (prediction.values, prediction.probabilities)
     for field, array in zip(current.model.manifest.signature.outputs, arrays, strict=False):
-        output = kserve.InferOutput(field.name, list(array.shape), _DATATYPES[field.type])
+        output = kserve.InferOutput(field.name, list(array.shape), V2_DATATYPES[field.type])
         kind = {"string": object, "bool": np.bool_, "int64": np.int64}.get(field.type, np.float64)
         output.set_data_from_numpy(array.astype(kind), binary_data=request.use_binary_outputs)
         outputs.append(output)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -15,7 +14,8 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kserve.protocol.grpc.servicer import InferenceServicer
 
-from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
+from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.runtimes.local import check_port
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
@@ -154,18 +154,3 @@ def serve(
             check_port(host, port)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES)
     Server(host, http_port, grpc_port, models).start(list(models))
-
-
-def check_port(host: str, port: int) -> None:
-    """Raises EndpointError where the port cannot be bound."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise EndpointError(
-                f"port {port} cannot be used",
-                where=host,
-                got=error.strerror,
-                fix="choose another with --port",
-            ) from error

@@ -6,6 +6,8 @@
                                            versions out: the folder above is what it serves
     <store>/<model>/<n>/manifest.json      written last: a version is there when this is
     <store>/<model>/_aliases/<alias>/<n>.json   the alias's history, append-only
+    <store>/<model>/_layouts/<key>/…       versions in the layout of another model server
+    <store>/<model>/_layouts/<key>.json    its files and their digests, written last
 
 The only primitive is exclusive create. A number is claimed for a *model digest*, and every
 push looks at the numbers in order from 1 before it claims the first free one: so two
@@ -22,6 +24,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,7 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 _NUMBERS = "_numbers"
 _ALIASES = "_aliases"
+_LAYOUTS = "_layouts"
 _SAVED_MODEL = f"{SAVED_MODEL}/"
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _NAME_RULE = "lower-case letters, digits and '-', at most 63, as KServe names endpoints"
@@ -321,6 +325,48 @@ class ModelStore:
             self.store.download(f"{model}/{version}/{manifest.path}", partial)
             check_files(partial, {name: entry.sha256 for name, entry in manifest.files.items()})
         return manifest
+
+    def layout_uri(self, model: str, key: str) -> str | None:
+        """The URI of a layout that was published whole, None where there is none."""
+        if not self._exists(f"{model}/{_LAYOUTS}/{key}.json"):
+            return None
+        return f"{self.store.uri.rstrip('/')}/{model}/{_LAYOUTS}/{key}"
+
+    def publish_layout(self, model: str, key: str, folder: Path) -> str:
+        """Publish versions in the layout of a model server; the same again changes nothing.
+
+        Args:
+            model: The model's name.
+            key: What the layout was made of: the same key is the same bytes.
+            folder: The layout.
+
+        Returns:
+            Its URI.
+
+        Raises:
+            IntegrityError: other bytes are there under the same key.
+        """
+        check_model_name(model)
+        base = f"{model}/{_LAYOUTS}/{key}"
+        files = digest_files(folder, files_below(folder))
+        for name in files:
+            self._create_same(f"{base}/{name}", folder / name)
+        with suppress(AlreadyExistsError):
+            self.store.create(f"{base}.json", pretty_json({"files": files}))
+        return f"{self.store.uri.rstrip('/')}/{base}"
+
+    def fetch_layout(self, model: str, uri: str, folder: Path) -> None:
+        """Copy a published layout to `folder`, and check every digest.
+
+        Raises:
+            MissingError: there is none at `uri`.
+            IntegrityError: its bytes are not those that were published.
+        """
+        base = f"{check_model_name(model)}/{_LAYOUTS}/{uri.rstrip('/').rpartition('/')[2]}"
+        files = json.loads(self.store.read(f"{base}.json"))["files"]
+        with whole_folder(folder) as partial:
+            self.store.download(base, partial)
+            check_files(partial, files)
 
     def verify(self, model: str, version: int) -> VersionManifest:
         """Recompute every digest of a version, without keeping its files.

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from kfp_suite.components.contracts.errors import IntegrityError, ParameterError
-from kfp_suite.components.kserve.manifests import read_served
+from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore, parse_reference
 
@@ -30,18 +29,37 @@ LOOPBACK = "127.0.0.1"
 def serve(references: tuple[str, ...], port: int, host: str, grpc_port: int | None) -> None:
     """Serve published versions on this machine, with KServe's own server.
 
-    An InferenceService manifest, or a model with a version or an alias, is served as it
-    is. A model alone is its champion, and follows it: a new champion takes over without a
-    dropped request. Several models are served side by side, each by its name.
+    A model with a version or an alias is served as it is. A model alone is its champion,
+    and follows it: a new champion takes over without a dropped request. Several models are
+    served side by side, each by its name.
+
+    Manifests (InferenceService, InferenceGraph) are served as KServe would: each version by
+    the real server that it names, in a process of its own, behind one address that splits
+    the traffic as a canary says. They are followed: a changed manifest takes over without a
+    dropped request.
     """
+    manifests = [Path(one) for one in references if one.endswith((".yaml", ".yml"))]
+    if manifests:
+        if len(manifests) < len(references) or grpc_port is not None:
+            raise ParameterError(
+                "manifests are served by themselves, over HTTP",
+                where="kfp-suite serve",
+                fix="serve STORE/MODEL[/VERSION] in a process of its own, with --grpc-port",
+            )
+        from kfp_suite.components.runtimes.local import check_port
+        from kfp_suite.components.server.gateway.serving import serve_manifests
+
+        check_port(host, port)
+        serve_manifests(manifests, host=host, port=port)
+        return
     found = [_find(reference) for reference in references]
     names = [target.name for target in found]
     for name in names:
         if names.count(name) > 1:
             raise ParameterError(f"model '{name}' is there twice", where="kfp-suite serve")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
+    from kfp_suite.components.runtimes.local import check_port
     from kfp_suite.components.server.model import VersionedModel
-    from kfp_suite.components.server.serving import check_port
     from kfp_suite.components.server.serving import serve as serve_models
 
     check_port(host, port)
@@ -83,24 +101,7 @@ def _newer(
 
 
 def _find(reference: str) -> _Target:
-    """What a reference names.
-
-    Raises:
-        IntegrityError: the published version is not the one that a manifest was made for.
-    """
-    if not reference.endswith((".yaml", ".yml")):
-        store, name, wanted = parse_reference(reference)
-        models = ModelStore(open_store(store))
-        return _Target(models, name, models.resolve(name, wanted), follows=not wanted)
-    served = read_served(Path(reference))
-    models = ModelStore(open_store(served.store))
-    found = models.manifest_digest(served.model, served.version)
-    if served.manifest_digest and found != served.manifest_digest:
-        raise IntegrityError(
-            "the published version is not the one the manifest names",
-            where=reference,
-            got=found,
-            expected=served.manifest_digest,
-            fix="deploy the version again",
-        )
-    return _Target(models, served.model, served.version, follows=False)
+    """What a reference names."""
+    store, name, wanted = parse_reference(reference)
+    models = ModelStore(open_store(store))
+    return _Target(models, name, models.resolve(name, wanted), follows=not wanted)

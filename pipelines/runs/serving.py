@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.runtimes.asking import Answer, ask
+from kfp_suite.components.runtimes.exchange import Question
+from kfp_suite.components.runtimes.local import LOOPBACK, free_port
 
-LOOPBACK = "127.0.0.1"
-VERSION_HEADER = "x-model-version"
 _START_SECONDS = 120.0
-_ANSWER_SECONDS = 30.0
 _STOP_SECONDS = 15.0
 _COMMAND = "from kfp_suite.pipelines.cli.main import main; main()"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What an endpoint said, and the version that said it."""
-
-    body: dict[str, Any]
-    version: str
 
 
 class Endpoint:
@@ -47,18 +35,7 @@ class Endpoint:
         Raises:
             EndpointError: no answer, or not 200.
         """
-        call = urllib.request.Request(  # noqa: S310 - our own loopback address
-            self.url, json.dumps(request).encode(), {"content-type": "application/json"}
-        )
-        try:
-            with urllib.request.urlopen(call, timeout=_ANSWER_SECONDS) as response:  # noqa: S310
-                return Answer(json.load(response), response.headers.get(VERSION_HEADER, ""))
-        except urllib.error.HTTPError as error:
-            raise EndpointError(
-                f"answered {error.code}", where=self.url, got=error.read().decode(errors="replace")
-            ) from error
-        except OSError as error:
-            raise EndpointError("did not answer", where=self.url, got=str(error)) from error
+        return ask(self.base, Question(f"/v1/models/{self.name}:predict", dict(request)))
 
     def ready(self) -> bool:
         """Whether the model is loaded and answers."""
@@ -69,14 +46,6 @@ class Endpoint:
                 return bool(response.status == 200)
         except OSError:
             return False
-
-
-def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

@@ -21,11 +21,12 @@ from time import monotonic, sleep
 
 from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
-from kfp_suite.pipelines.runs.serving import Endpoint, free_port, local_endpoint
+from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
 from tests.benchmarks.flights import flights_dataset, flights_parameters
 from tests.benchmarks.table import Row
 

@@ -15,8 +15,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
-from kfp_suite.pipelines.runs.serving import Endpoint, free_port, local_endpoint
+from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
 
 RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
 

@@ -1,0 +1,60 @@
+"""What deploy and rollout may do on a cluster, and nothing wider."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfp_suite.components.kserve.manifests import OWNER
+
+_RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
+    (
+        "serving.kserve.io",
+        ("inferenceservices", "servingruntimes", "inferencegraphs"),
+        ("get", "list", "watch", "create", "patch"),
+    ),
+    ("", ("pods", "events"), ("get", "list")),
+    ("", ("pods/log",), ("get",)),
+)
+_METRICS = ("", ("pods/proxy",), ("get",))
+_DELETE = (
+    "serving.kserve.io",
+    ("inferenceservices", "servingruntimes", "inferencegraphs"),
+    ("delete",),
+)
+
+
+def access(
+    namespace: str, service_account: str, *, metrics: bool = False, delete: bool = False
+) -> list[dict[str, Any]]:
+    """A ServiceAccount, a Role and their RoleBinding, in one namespace.
+
+    Args:
+        namespace: Where endpoints are.
+        service_account: What the pipeline's deploy and rollout steps run as.
+        metrics: A rollout that reads the servers' own metrics, without a Prometheus.
+        delete: `kfp-suite endpoints delete`, too.
+    """
+    rules = [*_RULES, *([_METRICS] if metrics else []), *([_DELETE] if delete else [])]
+    metadata = {"name": service_account, "namespace": namespace, "labels": dict(OWNER)}
+    group = "rbac.authorization.k8s.io"
+    return [
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "Role",
+            "metadata": metadata,
+            "rules": [
+                {"apiGroups": [api], "resources": list(resources), "verbs": list(verbs)}
+                for api, resources, verbs in rules
+            ],
+        },
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": metadata,
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": service_account},
+            "subjects": [
+                {"kind": "ServiceAccount", "name": service_account, "namespace": namespace}
+            ],
+        },
+    ]

@@ -1,0 +1,138 @@
+"""A published version, ready for the server that it is deployed on."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.digests import PREFIX, digest_value
+from kfp_suite.components.contracts.model import MANIFEST, Field, Signature
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.sample import Sample, read_sample
+from kfp_suite.components.kserve.manifests import Served, takes_features
+from kfp_suite.components.runtimes.exchange import Question, finite, question_for
+from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out
+from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.stores.versions import ModelStore
+
+
+@dataclass(frozen=True)
+class Deployable:
+    """A version with its server's storage URI, its signature and its sample."""
+
+    models: ModelStore
+    served: Served
+    options: Mapping[str, Any]
+    inputs: tuple[Field, ...]
+    sample: Sample
+
+    @classmethod
+    def find(
+        cls,
+        models: ModelStore,
+        model: str,
+        version: int,
+        *,
+        runtime: str = SUITE,
+        options: Mapping[str, Any] | None = None,
+        name: str = "",
+        beside: Sequence[int] = (),
+    ) -> Deployable:
+        """A published version; laid out for another server than ours, once.
+
+        Args:
+            models: Where versions are.
+            model: The model's name.
+            version: The version.
+            runtime: The server.
+            options: The server's own.
+            name: The endpoint's; empty: the model's.
+            beside: More versions, for a server that serves several.
+
+        Raises:
+            MissingError: there is no such version.
+            ParameterError: the server cannot serve it, or not several.
+        """
+        options, name = dict(options or {}), name or model
+        manifest = models.manifest(model, version)
+        base = f"{model}/{version}/{manifest.path}"
+
+        def read(file: str) -> bytes:
+            return models.store.read(f"{base}/{file}")
+
+        described = _Described.read(read(MANIFEST))
+        served = Served(
+            name=name,
+            model=model,
+            version=version,
+            digest=manifest.digest,
+            manifest_digest=models.manifest_digest(model, version),
+            store=models.store.uri,
+            model_uri=models.model_uri(manifest),
+            runtime=runtime,
+            storage_uri=_storage_uri(
+                models, model, sorted({version, *beside}), LayoutRequest(runtime, name, options)
+            ),
+            framework=described.framework,
+            probabilities=len(described.signature.outputs) > 1,
+        )
+        return cls(models, served, options, described.signature.inputs, read_sample(read))
+
+    def question(self, manifest: Mapping[str, Any]) -> tuple[Sample, Question]:
+        """The sample, and the request for it that the endpoint `manifest` takes."""
+        features = takes_features(self.served, self.options) and not manifest["spec"].get(
+            "transformer"
+        )
+        sample = finite(self.sample) if features else self.sample
+        return sample, question_for(
+            self.served.runtime,
+            self.served.name,
+            sample,
+            features=features,
+            inputs=self.inputs,
+            probabilities=self.served.probabilities,
+        )
+
+
+@dataclass(frozen=True)
+class _Described:
+    """What of `model.json` a deployment needs."""
+
+    framework: str
+    signature: Signature
+
+    @classmethod
+    def read(cls, content: bytes) -> _Described:
+        found = json.loads(content)
+        wanted = {key: found[key] for key in ("framework", "signature")}
+        return parse(cls, wanted, MANIFEST)
+
+
+def _storage_uri(
+    models: ModelStore, model: str, versions: Sequence[int], request: LayoutRequest
+) -> str:
+    if request.runtime == SUITE and len(versions) == 1:
+        return models.model_uri(models.manifest(model, versions[0]))
+    made_of = {
+        "runtime": request.runtime,
+        "name": request.name,
+        "options": dict(request.options),
+        "versions": {str(n): models.manifest_digest(model, n) for n in versions},
+    }
+    key = f"{request.runtime}-{digest_value(made_of).removeprefix(PREFIX)[:16]}"
+    found = models.layout_uri(model, key)
+    if found is not None:
+        return found
+    with tempfile.TemporaryDirectory(prefix="kfp-suite-layout-") as scratch:
+        artifacts = {}
+        for version in versions:
+            artifacts[version] = Path(scratch) / "versions" / str(version)
+            models.fetch(model, version, artifacts[version])
+        folder = Path(scratch) / "layout"
+        folder.mkdir()
+        lay_out(request, artifacts, folder)
+        return models.publish_layout(model, key, folder)

@@ -1,0 +1,86 @@
+"""Why an endpoint does not serve: conditions, pods, events and the last lines of a log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.kserve.cluster import Cluster
+
+_LINES = 5
+_INITIALIZER = "storage-initializer"
+
+
+def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
+    """What is known, the most telling first; empty where nobody says anything."""
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    status = service.get("status", {})
+    found: list[str] = []
+    try:
+        for pod in cluster.pods(name, namespace):
+            found += _pod(cluster, pod, namespace)
+    except KfpSuiteError as error:
+        found.append(f"the pods cannot be read: {error}")
+    failure = status.get("modelStatus", {}).get("lastFailureInfo", {})
+    if failure:
+        found.append(f"model: {failure.get('reason', '')} {failure.get('message', '')}".strip())
+    found += [
+        f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip().rstrip(":")
+        for c in status.get("conditions", ())
+        if c["status"] != "True"
+    ]
+    if not status:
+        found.append("no status: KServe's controller does not run, or does not see the namespace")
+    return list(dict.fromkeys(found))
+
+
+def hopeless(service: Mapping[str, Any]) -> bool:
+    """Whether KServe itself has given up on this generation."""
+    status = service.get("status", {})
+    return status.get("modelStatus", {}).get("transitionStatus") in (
+        "BlockedByFailedLoad",
+        "InvalidSpec",
+    )
+
+
+def _pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
+    if pod.status is None or pod.metadata.deletion_timestamp is not None:
+        return []
+    name, found = pod.metadata.name, []
+    for container in [
+        *(pod.status.init_container_statuses or []),
+        *(pod.status.container_statuses or []),
+    ]:
+        said = _container(container)
+        if said:
+            found.append(f"pod {name}, {container.name}: {said}")
+            if "Pull" not in said:
+                found += _last_lines(cluster, name, namespace, container.name)
+    if pod.status.phase == "Pending" or found:
+        events = cluster.events("Pod", name, namespace)
+        warnings = [event for event in events if event.type == "Warning"]
+        found += [f"pod {name}: {event.reason}: {event.message}" for event in warnings[-2:]]
+    return found
+
+
+def _container(container: Any) -> str:
+    state, last = container.state, container.last_state
+    ended = (state and state.terminated) or (last and last.terminated)
+    parts = []
+    if state and state.waiting and state.waiting.reason not in ("PodInitializing", None):
+        parts.append(f"{state.waiting.reason} {state.waiting.message or ''}".strip())
+    if ended and (ended.exit_code or ended.reason not in ("Completed", None)):
+        parts.append(f"{ended.reason or 'ended'}, exit code {ended.exit_code}")
+    return "; ".join(parts)
+
+
+def _last_lines(cluster: Cluster, pod: str, namespace: str, container: str) -> list[str]:
+    try:
+        text = cluster.log(pod, namespace, container, _LINES)
+    except KfpSuiteError:
+        return []
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    told = " | ".join(lines[-_LINES:])
+    what = "its last lines" if container != _INITIALIZER else "the storage initializer's last lines"
+    return [f"{what}: {told}"] if told else []

@@ -1,0 +1,156 @@
+"""How an endpoint runs: the parameters that deploy and rollout share."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.components.stores.versions import check_model_name
+
+_WHERE = "settings"
+_SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|ACCESS_KEY|API_?KEY")
+_SCALE_METRICS = ("", "cpu", "memory", "concurrency", "rps")
+_LOGGED = ("all", "request", "response")
+_MODES = ("", "Knative", "Standard")
+
+
+@dataclass(frozen=True)
+class SecretKey:
+    """A key of a Kubernetes Secret: what an environment variable is taken from."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    secret: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Batcher:
+    """KServe's request batcher.
+
+    Attributes:
+        max_batch_size: Instances in a batch, at most.
+        max_latency: How long a batch waits for more, in milliseconds.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    max_batch_size: int = 32
+    max_latency: int = 50
+
+
+@dataclass(frozen=True)
+class PayloadLogger:
+    """KServe's payload logger: CloudEvents to `url`; `mode`: all, request or response."""
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    url: str
+    mode: str = "all"
+
+    def __post_init__(self) -> None:
+        _among("logger.mode", self.mode, _LOGGED)
+        if not self.url.startswith(("http://", "https://")):
+            raise ParameterError(
+                "not a URL", where=f"{_WHERE}.logger.url", got=self.url, expected="http(s)://…"
+            )
+
+
+@dataclass(frozen=True)
+class EndpointSettings:
+    """The endpoint's name, its size, and where it runs.
+
+    Attributes:
+        name: Of the endpoint; empty: the model's.
+        image: Of the model server; empty: the suite's own for the model's framework.
+        service_account: What the server runs as: it reads the store with it.
+        requests: CPU and memory the scheduler sets aside, as Kubernetes writes quantities.
+        limits: CPU and memory at most.
+        min_replicas: Servers at least; 0 lets Knative scale to none.
+        max_replicas: Servers at most; 0: KServe's own.
+        scale_metric: `cpu`, `memory`, `concurrency` or `rps`; empty: KServe's own.
+        scale_target: The metric's value a server is meant to have; 0: KServe's own.
+        timeout: Seconds a request may take; 0: KServe's own.
+        batcher: KServe's request batcher; None: none (our server batches by itself).
+        logger: KServe's payload logger; None: none.
+        node_selector: Labels of the nodes it may run on.
+        tolerations: Taints it may run on, as Kubernetes writes them.
+        env: Environment variables: text, or `{secret, key}` for what nobody should read.
+        labels: More labels of the endpoint.
+        annotations: More annotations of the endpoint.
+        deployment_mode: `Knative` or `Standard`; empty: the cluster's default.
+        transformer: Put our server before one that takes features, so that raw records
+            are taken.
+        overlay: Anything else, merged over the manifest last.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    name: str = ""
+    image: str = ""
+    service_account: str = ""
+    requests: dict[str, str] = field(default_factory=lambda: {"cpu": "1", "memory": "1Gi"})
+    limits: dict[str, str] = field(default_factory=lambda: {"cpu": "1", "memory": "2Gi"})
+    min_replicas: int = 1
+    max_replicas: int = 0
+    scale_metric: str = ""
+    scale_target: int = 0
+    timeout: int = 0
+    batcher: Batcher | None = None
+    logger: PayloadLogger | None = None
+    node_selector: dict[str, str] = field(default_factory=dict)
+    tolerations: tuple[dict[str, Any], ...] = ()
+    env: dict[str, str | SecretKey] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    deployment_mode: str = ""
+    transformer: bool = True
+    overlay: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.name:
+            check_model_name(self.name)
+        _among("scale_metric", self.scale_metric, _SCALE_METRICS)
+        _among("deployment_mode", self.deployment_mode, _MODES)
+        for name in ("min_replicas", "max_replicas", "scale_target", "timeout"):
+            if getattr(self, name) < 0:
+                raise ParameterError(
+                    "out of range",
+                    where=f"{_WHERE}.{name}",
+                    got=getattr(self, name),
+                    expected="0 or more",
+                )
+        if self.max_replicas and self.max_replicas < self.min_replicas:
+            raise ParameterError(
+                "below min_replicas",
+                where=f"{_WHERE}.max_replicas",
+                got=self.max_replicas,
+                expected=f"at least {self.min_replicas}, or 0",
+            )
+        for name, value in self.env.items():
+            if isinstance(value, str) and value and _SECRET.search(name.upper()):
+                raise ParameterError(
+                    f"'{name}' looks like a secret",
+                    where=f"{_WHERE}.env",
+                    expected="{secret: NAME, key: KEY} of a Kubernetes Secret",
+                    fix="a manifest is read by everybody who can read the run",
+                )
+
+
+def parse_settings(value: Mapping[str, Any]) -> EndpointSettings:
+    """Settings from a mapping. Raises ParameterError."""
+    return parse(EndpointSettings, whole_numbers(value), _WHERE)
+
+
+def _among(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        raise ParameterError(
+            "not allowed",
+            where=f"{_WHERE}.{name}",
+            got=value,
+            expected=", ".join(repr(one) for one in allowed),
+        )

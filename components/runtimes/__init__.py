@@ -1,0 +1,1 @@
+"""Model servers: each one's layout, configuration and protocol."""

@@ -1,0 +1,190 @@
+"""A real model server as a process of this machine, on the loopback address.
+
+What it is started on is what it would find under its storage URI on a cluster.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.runtimes.asking import Answer, ask
+from kfp_suite.components.runtimes.exchange import Question
+
+LOOPBACK = "127.0.0.1"
+_STOP_SECONDS = 15.0
+_POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Launch:
+    """How a server is started, and where it says that a model answers.
+
+    Attributes:
+        arguments: The command line.
+        ready: The path that answers 200 when the model itself is loaded.
+        environment: Variables over this process's own.
+        folder: Where it is started; None: here.
+    """
+
+    arguments: tuple[str, ...]
+    ready: str
+    environment: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def check_port(host: str, port: int) -> None:
+    """Raises EndpointError where the port cannot be bound."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise EndpointError(
+                f"port {port} cannot be used",
+                where=host,
+                got=error.strerror,
+                fix="choose another with --port",
+            ) from error
+
+
+class LocalServer:
+    """A started server; `stop` ends it and everything it started."""
+
+    def __init__(self, launch: Launch, port: int) -> None:
+        """Start it. Raises EndpointError where its program is not there."""
+        self.base = f"http://{LOOPBACK}:{port}"
+        self._ready = self.base + launch.ready
+        self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed by stop
+        self.started = time.monotonic()
+        try:
+            self.process = subprocess.Popen(  # noqa: S603 - a model server's own command
+                launch.arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                env={**os.environ, **launch.environment},
+                cwd=launch.folder,
+                start_new_session=True,
+            )
+        except OSError as error:
+            self._log.close()
+            raise EndpointError(
+                "the model server cannot be started",
+                where=launch.arguments[0],
+                got=error.strerror,
+                fix="install it: see docs/runtimes.md",
+            ) from error
+
+    def ready(self, timeout: float = 2.0) -> bool:
+        """Whether the model is loaded and answers."""
+        try:
+            with urllib.request.urlopen(self._ready, timeout=timeout) as response:  # noqa: S310
+                return bool(response.status == 200)
+        except (OSError, ValueError):
+            return False
+
+    def running(self) -> bool:
+        """Whether the process is there."""
+        return self.process.poll() is None
+
+    def wait(self, timeout: float) -> float:
+        """Wait until the model answers; the seconds it took since the start.
+
+        Raises:
+            EndpointError: it ended, or does not answer in time; with its last words.
+        """
+        deadline = time.monotonic() + timeout
+        while not self.ready():
+            if not self.running():
+                raise EndpointError(
+                    "the model server ended before it answered",
+                    where=self.base,
+                    got=self.last_words(),
+                    expected="a server that goes on",
+                )
+            if time.monotonic() >= deadline:
+                raise EndpointError(
+                    "the model server does not answer in time",
+                    where=self._ready,
+                    got=self.last_words(),
+                    expected=f"ready within {timeout:g} s",
+                )
+            time.sleep(_POLL_SECONDS)
+        return time.monotonic() - self.started
+
+    def ask(self, question: Question, timeout: float = 30.0) -> Answer:
+        """One request. Raises EndpointError."""
+        return ask(self.base, question, timeout=timeout)
+
+    def last_words(self) -> str:
+        """The last line that it wrote that says something."""
+        self._log.flush()
+        self._log.seek(0)
+        lines = [line.strip() for line in self._log if line.strip()]
+        told = [line for line in lines if "rror" in line]
+        return (told or lines or ["not a word"])[-1].removeprefix("error: ")
+
+    def peak_memory(self) -> int:
+        """Bytes that it and what it started hold at most, as Linux counts them; 0 where that
+        cannot be told."""
+        total = 0
+        for pid in _family(self.process.pid):
+            try:
+                status = Path(f"/proc/{pid}/status").read_text()
+            except OSError:
+                continue
+            found = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+            total += int(found[0].split()[1]) * 1024 if found else 0
+        return total
+
+    def stop(self) -> None:
+        """End it and everything it started: asked first, then forced."""
+        if self.process.poll() is None:
+            self.process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(_STOP_SECONDS)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self._log.close()
+
+    def __enter__(self) -> LocalServer:
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self.stop()
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that descend from it."""
+    found, waiting = [], [pid]
+    while waiting:
+        current = waiting.pop()
+        found.append(current)
+        for thread in Path(f"/proc/{current}/task").glob("*/children"):
+            try:
+                waiting += [int(child) for child in thread.read_text().split()]
+            except OSError:
+                continue
+    return found

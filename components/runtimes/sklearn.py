@@ -1,0 +1,75 @@
+"""The servers that load `model.joblib`: KServe's scikit-learn server and MLServer.
+
+    model.joblib          the estimator: it takes the transform's matrix
+    model-settings.json   MLServer alone
+
+KServe's server takes a folder with exactly one joblib or pickle file in it (kserve#4269),
+so nothing else lies beside it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.model import ESTIMATOR_JOBLIB, read_model
+from kfp_suite.components.runtimes.checks import at_least
+from kfp_suite.components.runtimes.runtime import (
+    MLSERVER,
+    RUNTIMES,
+    SKLEARN,
+    check_serves,
+)
+
+MODEL_FILE = "model.joblib"
+SETTINGS = "model-settings.json"
+IMPLEMENTATION = "mlserver_sklearn.SKLearnModel"
+
+
+@dataclass(frozen=True)
+class MlServerOptions:
+    """MLServer's adaptive batching.
+
+    Attributes:
+        max_batch_size: Requests that are predicted together; 0: no batching.
+        max_batch_time: Seconds a batch waits for more.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    max_batch_size: int = 0
+    max_batch_time: float = 0.0
+
+    def __post_init__(self) -> None:
+        at_least(0, max_batch_size=self.max_batch_size, max_batch_time=self.max_batch_time)
+
+
+def lay_out_sklearn(name: str, versions: Mapping[int, Path], options: None, folder: Path) -> None:  # noqa: ARG001
+    """`model.joblib` alone."""
+    _copy(SKLEARN, versions, folder)
+
+
+def lay_out_mlserver(
+    name: str, versions: Mapping[int, Path], options: MlServerOptions, folder: Path
+) -> None:
+    """`model.joblib` and `model-settings.json`."""
+    version = _copy(MLSERVER, versions, folder)
+    settings = {
+        "name": name,
+        "implementation": IMPLEMENTATION,
+        "parameters": {"uri": f"./{MODEL_FILE}", "version": str(version)},
+        "max_batch_size": options.max_batch_size,
+        "max_batch_time": options.max_batch_time,
+    }
+    write_json(folder / SETTINGS, settings)
+
+
+def _copy(runtime: str, versions: Mapping[int, Path], folder: Path) -> int:
+    ((version, path),) = versions.items()
+    check_serves(RUNTIMES[runtime], read_model(path).manifest, ESTIMATOR_JOBLIB)
+    shutil.copyfile(path / ESTIMATOR_JOBLIB, folder / MODEL_FILE)
+    return version

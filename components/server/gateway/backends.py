@@ -1,0 +1,99 @@
+"""The server processes behind the gateway: one a version, and one more for its transformer."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.errors import IntegrityError
+from kfp_suite.components.kserve.manifests import Served
+from kfp_suite.components.runtimes.launching import Loaded, start
+from kfp_suite.components.runtimes.local import LocalServer
+from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.stores.store import open_store
+from kfp_suite.components.stores.versions import ModelStore
+
+START_SECONDS = 180.0
+
+
+@dataclass
+class Backend:
+    """A version that answers at `base`. `in_flight`: requests it is working on."""
+
+    served: Served
+    servers: list[LocalServer]
+    in_flight: int = 0
+    restarts: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def base(self) -> str:
+        """Where it is asked: its transformer, where it has one."""
+        return self.servers[-1].base
+
+    def running(self) -> bool:
+        """Whether all its processes are there."""
+        return all(server.running() for server in self.servers)
+
+    def stop(self) -> None:
+        """End its processes, the one that clients see first."""
+        for server in reversed(self.servers):
+            server.stop()
+
+
+def start_backend(served: Served, transformer: Mapping[str, Any] | None, scratch: Path) -> Backend:
+    """Fetch and verify a version, start its server, and wait until it answers.
+
+    Args:
+        served: The version and its server.
+        transformer: The manifest's transformer, None where it has none.
+        scratch: Where versions are copied to.
+
+    Raises:
+        IntegrityError: it is not the version that the manifest was made for, or its bytes
+            are not those that were published.
+        EndpointError: the server does not answer; with its last words.
+        MissingError, StoreError: as the store.
+    """
+    models = ModelStore(open_store(served.store))
+    found = models.manifest_digest(served.model, served.version)
+    if served.manifest_digest and found != served.manifest_digest:
+        raise IntegrityError(
+            "the published version is not the one the manifest names",
+            where=models.uri(served.model, served.version),
+            got=found,
+            expected=served.manifest_digest,
+            fix="deploy the version again",
+        )
+    place = scratch / served.name / str(served.version)
+    shutil.rmtree(place, ignore_errors=True)
+    artifact = place / "artifact"
+    if served.runtime == SUITE or transformer is not None:
+        models.fetch(served.model, served.version, artifact)
+    layout = artifact
+    if served.runtime != SUITE:
+        layout = place / "layout"
+        models.fetch_layout(served.model, served.storage_uri, layout)
+    servers: list[LocalServer] = []
+    try:
+        servers.append(start(served.runtime, Loaded(served.name, served.version, layout)))
+        servers[0].wait(START_SECONDS)
+        if transformer is not None:
+            predictor = servers[0].base.removeprefix("http://") + _outputs(transformer)
+            loaded = Loaded(served.name, served.version, artifact)
+            servers.append(start(SUITE, loaded, predictor=predictor))
+            servers[1].wait(START_SECONDS)
+    except BaseException:
+        for server in servers:
+            server.stop()
+        raise
+    return Backend(served, servers)
+
+
+def _outputs(transformer: Mapping[str, Any]) -> str:
+    arguments = transformer["containers"][0].get("args", ())
+    wanted = [a.partition("=")[2] for a in arguments if a.startswith("--predictor_outputs=")]
+    return f"/{wanted[0]}" if wanted else ""

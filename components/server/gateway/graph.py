@@ -1,0 +1,225 @@
+"""InferenceGraph: sequence, switch, ensemble and splitter, as KServe's router does them.
+
+A condition is a path in the syntax of gjson, in the part of it that graphs use: names,
+positions, and `#(path OP value)` for the first element of a list that fits. It holds where
+the path leads to something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from kfp_suite.components.contracts.errors import ContractError
+
+ROOT = "root"
+Ask = Callable[[str, bytes], Awaitable[bytes]]
+_ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
+_DEEPEST = 16
+_QUERY = re.compile(r"#\((?P<path>[^=!<>]*?)\s*(?P<op>==|!=|<=|>=|<|>)\s*(?P<value>.+)\)")
+_NOTHING = object()
+
+
+class GraphError(Exception):
+    """A graph that cannot answer; `status` is HTTP's."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        super().__init__(text)
+
+
+class Graph:
+    """An InferenceGraph, checked.
+
+    Raises:
+        ContractError: no root, a router or a node that is not there, or a circle.
+    """
+
+    def __init__(self, manifest: Mapping[str, Any]) -> None:
+        self.name = str(manifest["metadata"]["name"])
+        self._nodes: dict[str, Any] = (manifest.get("spec") or {}).get("nodes") or {}
+        self._shares: dict[str, list[int]] = {}
+        self._check(ROOT, ())
+
+    def services(self) -> set[str]:
+        """The endpoints it asks."""
+        return {
+            step["serviceName"]
+            for node in self._nodes.values()
+            for step in node.get("steps", ())
+            if step.get("serviceName")
+        }
+
+    def _check(self, name: str, above: tuple[str, ...]) -> None:
+        where = f"InferenceGraph {self.name}"
+        if name in above or len(above) > _DEEPEST:
+            raise ContractError("nodes go round", where=where, got=" → ".join((*above, name)))
+        if name not in self._nodes:
+            raise ContractError(f"no node '{name}'", where=where, got=", ".join(self._nodes))
+        node = self._nodes[name]
+        if node.get("routerType") not in _ROUTERS or not node.get("steps"):
+            raise ContractError(
+                "not a node",
+                where=f"{where}, {name}",
+                got=node,
+                expected=f"steps, and routerType {', '.join(_ROUTERS)}",
+            )
+        if (
+            node["routerType"] == "Splitter"
+            and sum(s.get("weight", 0) for s in node["steps"]) != 100
+        ):
+            raise ContractError("weights that are not 100", where=f"{where}, {name}", got=node)
+        for step in node["steps"]:
+            if step.get("serviceUrl"):
+                raise ContractError(
+                    "a serviceUrl is not followed on one machine",
+                    where=f"{where}, {name}",
+                    got=step["serviceUrl"],
+                    fix="name the endpoint by serviceName and serve its manifest, too",
+                )
+            if not (step.get("serviceName") or step.get("nodeName")):
+                raise ContractError(
+                    "a step without serviceName or nodeName", where=f"{where}, {name}", got=step
+                )
+            if step.get("nodeName"):
+                self._check(step["nodeName"], (*above, name))
+
+    async def answer(self, body: bytes, ask: Ask) -> bytes:
+        """What the graph says of a request.
+
+        Args:
+            body: JSON.
+            ask: Asks an endpoint by its name.
+
+        Raises:
+            GraphError: a bad request, no step that fits, or a step that failed.
+        """
+        try:
+            json.loads(body)
+        except ValueError as error:
+            raise GraphError(400, f"the request is not JSON: {error}") from error
+        return await self._node(ROOT, body, ask)
+
+    async def _node(self, name: str, body: bytes, ask: Ask) -> bytes:
+        node = self._nodes[name]
+        steps = node["steps"]
+        if node["routerType"] == "Sequence":
+            return await self._sequence(steps, body, ask)
+        if node["routerType"] == "Ensemble":
+            answers = await asyncio.gather(*(self._step(step, body, ask) for step in steps))
+            named = {
+                _name(step, i): json.loads(a)
+                for i, (step, a) in enumerate(zip(steps, answers, strict=True))
+            }
+            return json.dumps(named).encode()
+        if node["routerType"] == "Switch":
+            document = json.loads(body)
+            for step in steps:
+                if holds(step.get("condition", ""), document):
+                    return await self._step(step, body, ask)
+            raise GraphError(404, f"no step of '{name}' fits the request")
+        return await self._step(steps[self._drawn(name, steps)], body, ask)
+
+    async def _sequence(self, steps: list[Any], body: bytes, ask: Ask) -> bytes:
+        answer = b""
+        for position, step in enumerate(steps):
+            if (
+                position
+                and step.get("condition")
+                and not holds(step["condition"], json.loads(answer))
+            ):
+                return answer
+            given = answer if position and step.get("data") == "$response" else body
+            if given is answer and step.get("mapPredictionsToInstances", True):
+                given = _as_request(answer)
+            try:
+                answer = await self._step(step, given, ask)
+            except GraphError:
+                if step.get("dependency") != "Soft" or not position:
+                    raise
+        return answer
+
+    async def _step(self, step: Mapping[str, Any], body: bytes, ask: Ask) -> bytes:
+        if step.get("nodeName"):
+            return await self._node(step["nodeName"], body, ask)
+        return await ask(step["serviceName"], body)
+
+    def _drawn(self, name: str, steps: list[Any]) -> int:
+        """The step whose share is owed most: exact, not drawn."""
+        owed = self._shares.setdefault(name, [0] * len(steps))
+        for i, step in enumerate(steps):
+            owed[i] += step.get("weight", 0)
+        chosen = max(range(len(steps)), key=lambda i: owed[i])
+        owed[chosen] -= 100
+        return chosen
+
+
+def _name(step: Mapping[str, Any], position: int) -> str:
+    return str(step.get("name") or step.get("serviceName") or position)
+
+
+def _as_request(answer: bytes) -> bytes:
+    """The predictions of one step as the instances of the next."""
+    found = json.loads(answer)
+    if isinstance(found, dict) and "predictions" in found and "instances" not in found:
+        return json.dumps({"instances": found["predictions"]}).encode()
+    return answer
+
+
+def holds(condition: str, document: Any) -> bool:
+    """Whether a condition leads to something in a document; the empty one always does."""
+    found = document
+    for part in _parts(condition):
+        found = _walk(found, part)
+        if found is _NOTHING:
+            return False
+    return True
+
+
+def _parts(condition: str) -> list[str]:
+    """The parts of a path: dots inside of a query do not part it."""
+    parts, depth, current = [], 0, ""
+    for character in condition:
+        depth += (character == "(") - (character == ")")
+        if character == "." and not depth:
+            parts.append(current)
+            current = ""
+        else:
+            current += character
+    return [part for part in (*parts, current) if part]
+
+
+def _walk(value: Any, part: str) -> Any:
+    if part in ("@this", "[@this]"):
+        return [value] if part.startswith("[") else value
+    query = _QUERY.fullmatch(part.removesuffix("#") if part.endswith(")#") else part)
+    if query is not None:
+        items = value if isinstance(value, list) else []
+        return next((item for item in items if _fits(item, query)), _NOTHING)
+    if isinstance(value, list):
+        return value[int(part)] if part.isdigit() and int(part) < len(value) else _NOTHING
+    return value.get(part, _NOTHING) if isinstance(value, dict) else _NOTHING
+
+
+def _fits(item: Any, query: re.Match[str]) -> bool:
+    for part in _parts(query["path"]):
+        item = _walk(item, part)
+    if item is _NOTHING:
+        return False
+    try:
+        wanted = json.loads(query["value"])
+    except ValueError:
+        wanted = query["value"]
+    operator = query["op"]
+    if operator in ("==", "!="):
+        return bool((item == wanted) == (operator == "=="))
+    if isinstance(item, bool) or (
+        type(item) is not type(wanted)
+        and not (isinstance(item, (int, float)) and isinstance(wanted, (int, float)))
+    ):
+        return False
+    compared = {"<": item < wanted, ">": item > wanted, "<=": item <= wanted, ">=": item >= wanted}
+    return bool(compared[operator])

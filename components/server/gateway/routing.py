@@ -1,0 +1,48 @@
+"""Which version answers a request."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from kfp_suite.components.server.gateway.backends import Backend
+
+VERSION_CHOICE = "x-kfp-suite-version"
+"""A request header: the version that is to answer, for A/B tests by header."""
+_MODEL_PATH = re.compile(r"/v[12]/models/([^/:]+)")
+
+
+@dataclass
+class Route:
+    """An endpoint: its stable version, and a candidate with its share of the requests."""
+
+    stable: Backend
+    candidate: Backend | None = None
+    percent: int = 0
+    _owed: int = field(default=0, repr=False)
+
+    def choose(self, wanted: str = "") -> list[Backend]:
+        """The backends to ask, in this order until one answers.
+
+        Shares are exact, not drawn: of 10 requests at 10 percent the candidate gets one.
+
+        Args:
+            wanted: The version that a header asks for; empty, or unknown: by share.
+        """
+        sides = [self.stable, *([self.candidate] if self.candidate else [])]
+        for side in sides:
+            if wanted == str(side.served.version):
+                return [side, *(other for other in sides if other is not side)]
+        if self.candidate is None:
+            return sides
+        self._owed += self.percent
+        if self._owed < 100:
+            return sides if self.percent else [self.stable]
+        self._owed -= 100
+        return [self.candidate, self.stable]
+
+
+def model_of(path: str) -> str:
+    """The model that a path of V1 or V2 names, empty where it names none."""
+    found = _MODEL_PATH.match(path)
+    return found.group(1) if found else ""

@@ -1,0 +1,39 @@
+"""What an endpoint counts, by version: the figures that a rollout judges by.
+
+    kfp_suite_requests_total{model_name, model_version, code}
+    kfp_suite_request_seconds{model_name, model_version}        a histogram
+
+The server counts its own work; the gateway, what its clients saw.
+"""
+
+from __future__ import annotations
+
+from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
+
+BUCKETS = (
+    *(0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0),
+)
+"""Upper bounds in seconds: a limit of a rollout is one of them."""
+_LABELS = ("model_name", "model_version")
+
+
+class EndpointMetrics:
+    """The two metrics, in a registry of Prometheus."""
+
+    def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
+        self.requests = Counter(
+            "kfp_suite_requests", "Requests answered.", (*_LABELS, "code"), registry=registry
+        )
+        self.seconds = Histogram(
+            "kfp_suite_request_seconds",
+            "How long requests took.",
+            _LABELS,
+            buckets=BUCKETS,
+            registry=registry,
+        )
+
+    def observe(self, model: str, version: str, code: int, seconds: float) -> None:
+        """Count one answered request."""
+        self.requests.labels(model, version, code).inc()
+        self.seconds.labels(model, version).observe(seconds)

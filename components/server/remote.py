@@ -1,0 +1,75 @@
+"""The estimator behind another server: what our server asks as its transformer.
+
+Raw records come in, the transform makes the matrix, the predictor gives scores, and the
+answer is calibrated and decided here: what is served is what was trained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import numpy as np
+import orjson
+
+from kfp_suite.components.contracts.errors import EndpointError
+
+_SECONDS = 60.0
+
+
+class RemoteScores:
+    """Scores from a server that speaks the Open Inference Protocol (V2) over HTTP."""
+
+    def __init__(self, host: str, name: str, outputs: str = "") -> None:
+        """Of `http://host`, for the model `name`; `outputs`: the tensor to ask for, empty:
+        all there are."""
+        self._url = f"http://{host}/v2/models/{name}/infer"
+        self._outputs = [{"name": outputs}] if outputs else []
+        self._client = httpx.AsyncClient(timeout=_SECONDS)
+
+    async def scores(self, matrix: Any) -> Any:
+        """Probabilities, shape (rows, classes), or numbers, shape (rows,).
+
+        Args:
+            matrix: float32, shape (rows, features).
+
+        Raises:
+            EndpointError: the predictor does not answer, or not with scores.
+        """
+        body: dict[str, Any] = {
+            "inputs": [
+                {
+                    "name": "features",
+                    "shape": list(matrix.shape),
+                    "datatype": "FP32",
+                    "data": matrix.ravel().tolist(),
+                }
+            ]
+        }
+        if self._outputs:
+            body["outputs"] = self._outputs
+        try:
+            response = await self._client.post(
+                self._url, content=orjson.dumps(body), headers={"content-type": "application/json"}
+            )
+        except httpx.HTTPError as error:
+            raise EndpointError(
+                "the predictor does not answer", where=self._url, got=str(error)
+            ) from error
+        if response.status_code != 200:
+            raise EndpointError(
+                f"the predictor answered {response.status_code}", where=self._url, got=response.text
+            )
+        return _scores(orjson.loads(response.content), len(matrix), self._url)
+
+
+def _scores(answer: Any, rows: int, where: str) -> Any:
+    try:
+        tensors = [np.asarray(output["data"]) for output in answer["outputs"]]
+        # Of several, the scores are the ones with the most values: a label is one a row.
+        values = max(tensors, key=np.size).astype(np.float64).reshape(rows, -1)
+    except (KeyError, TypeError, ValueError) as error:
+        raise EndpointError(
+            "the predictor gives no scores", where=where, got=str(answer), expected="V2 outputs"
+        ) from error
+    return values if values.shape[1] > 1 else values[:, 0]
