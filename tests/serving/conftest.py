@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
+from kfp_suite.components.stores.files import pin_file
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.stores.versions import ModelStore
@@ -14,7 +15,8 @@ from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
 
 
-def _publish(models: ModelStore, name: str, folder: Path, estimator: str) -> None:
+def publish(models: ModelStore, name: str, folder: Path, estimator: str, module: str = "") -> None:
+    """Train on 300 wings and publish; `module`: the source of a user's own training."""
     source = folder / "wings.csv"
     source.parent.mkdir(parents=True)
     rows = [
@@ -28,7 +30,13 @@ def _publish(models: ModelStore, name: str, folder: Path, estimator: str) -> Non
     dataset, fitted, model = folder / "dataset", folder / "transform", folder / "model"
     ingest(IngestParameters(split=split), pinned, dataset, folder / "preview")
     transform(TransformParameters(label="flies"), dataset, fitted, folder / "report")
-    train(TrainParameters(label="flies", estimator=estimator), None, dataset, fitted, model)
+    pinned_module = None
+    if module:
+        file = folder / "module.py"
+        file.write_text(module)
+        pinned_module = pin_file(str(file))
+    parameters = TrainParameters(label="flies", estimator=estimator)
+    train(parameters, pinned_module, dataset, fitted, model)
     models.publish(name, model, evaluation={}, run={}, parameters={})
 
 
@@ -43,5 +51,5 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
             ("feet", "random_forest"),
         ]
     ):
-        _publish(found, name, folder / str(number), estimator)
+        publish(found, name, folder / str(number), estimator)
     return found

@@ -1,0 +1,118 @@
+"""The KFP interface of rollout."""
+
+from kfp import dsl
+from kfp.dsl import Artifact, Markdown, Output
+
+
+@dsl.component(base_image="kfp-suite-python-deploy:0.1.0", install_kfp_package=False)
+def rollout(
+    store: str,
+    model_name: str,
+    endpoint: Output[Artifact],
+    summary: Output[Markdown],
+    version: str = "challenger",
+    target: str = "local",
+    namespace: str = "default",
+    manifest: str = "",
+    steps: list = [0, 10, 50, 100],
+    step_seconds: float = 600.0,
+    look_seconds: float = 10.0,
+    undecided: str = "rollback",
+    limits: dict = {},
+    prometheus: str = "",
+    quality_url: str = "",
+    labelled: str = "",
+    label: str = "",
+    label_tolerance: float = 0.0,
+    runtime: str = "kfp-suite",
+    runtime_options: dict = {},
+    settings: dict = {},
+    force: bool = False,
+    ingress: str = "",
+    timeout_seconds: int = 600,
+) -> bool:
+    """Roll a published version out: a share of the requests at a time, judged at each.
+
+    Error rate, latency and, where labels or a metric endpoint say, quality are compared
+    with the version that serves, by a sequential test that may be looked at at any time and
+    says how sure it is. A candidate that is worse is rolled back at once, and the champion
+    is the version before; one that is not becomes the champion. A step that is killed is
+    picked up by the next. The first version of an endpoint is deployed as it is.
+
+    Args:
+        store: Where versions are: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
+        model_name: The model.
+        version: A number, or an alias.
+        target: `local`: a manifest that `kfp-suite serve` follows; `cluster`: KServe, by the
+            canary of the mode that the endpoint runs in.
+        namespace: The Kubernetes namespace.
+        manifest: Of `local`: the path of the manifest.
+        steps: Percent of the requests, ascending, the last one 100. At 0 it is started only.
+        step_seconds: Seconds a step may take, above 0.
+        look_seconds: Seconds between two looks at the metrics, above 0.
+        undecided: What a step without a verdict in its time is: `rollback` or `go_on`.
+        limits: `confidence` (default 0.95), `error_margin` (0.01), `latency_seconds` (what is
+            slow; 0: slower than 99 % of the stable version's answers), `latency_margin`
+            (0.05), `quality_margin` (0.02), `min_requests` (50).
+        prometheus: Address of a Prometheus that scrapes the endpoint; empty: its servers' own
+            `/metrics`.
+        quality_url: A `/metrics` with `kfp_suite_predictions_total{model_version, outcome}`,
+            outcome `right` or `wrong`; empty for none.
+        labelled: A JSON Lines file of records with their label, each asked for once; empty for
+            none.
+        label: The name of the label in these.
+        label_tolerance: How far a predicted number may be from its label.
+        runtime: The model server, one that takes raw records; see deploy.
+        runtime_options: Its own options; see deploy.
+        settings: How the endpoint runs; see deploy.
+        force: Take over fields that others have set to another value.
+        ingress: Address of the cluster's ingress, to ask from outside; see deploy.
+        timeout_seconds: How long a change may take to serve, at least 1.
+        endpoint: A folder with `rollout.json` and `endpoint.json`.
+        summary: The rollout in words, with a table a step.
+
+    Returns:
+        Whether the version was promoted.
+    """
+    import shutil
+    from pathlib import Path
+
+    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.rollout.executor import SUMMARY, RolloutParameters
+    from kfp_suite.components.rollout.executor import rollout as execute
+
+    with step("rollout", endpoint.path):
+        outcome = execute(
+            RolloutParameters(
+                store=store,
+                model_name=model_name,
+                version=version,
+                target=target,
+                namespace=namespace,
+                manifest=manifest,
+                steps=tuple(int(percent) for percent in steps),
+                step_seconds=step_seconds,
+                look_seconds=look_seconds,
+                undecided=undecided,
+                limits=limits,
+                prometheus=prometheus,
+                quality_url=quality_url,
+                labelled=labelled,
+                label=label,
+                label_tolerance=label_tolerance,
+                runtime=runtime,
+                runtime_options=runtime_options,
+                settings=settings,
+                force=force,
+                ingress=ingress,
+                timeout_seconds=timeout_seconds,
+            ),
+            Path(endpoint.path),
+        )
+        shutil.copyfile(Path(endpoint.path) / SUMMARY, summary.path)
+        endpoint.metadata.update(
+            model=outcome.model,
+            version=str(outcome.version if outcome.promoted else outcome.before),
+            promoted=outcome.promoted,
+        )
+        return outcome.promoted

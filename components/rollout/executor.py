@@ -1,0 +1,437 @@
+"""From the version that serves to the next one: a share at a time, judged at each, promoted
+or rolled back.
+
+What is live says how far a rollout is: a step that was killed is picked up where it was.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import write_file, write_json
+from kfp_suite.components.contracts.errors import EndpointError, ParameterError
+from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.components.contracts.run_record import ENDPOINT
+from kfp_suite.components.kserve.canary import (
+    Split,
+    promoted,
+    silenced,
+    split_of,
+    with_candidate,
+    without_candidate,
+)
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.manifests import (
+    check_canary,
+    inference_service,
+    predictor,
+    server_image,
+    serving_runtime,
+)
+from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.components.kserve.smoke import smoke_test
+from kfp_suite.components.rollout.judging import Judgement, Limits, judge, slow_from, told
+from kfp_suite.components.rollout.measuring import Growth, Observed, scrape_url
+from kfp_suite.components.rollout.quality import Labelled
+from kfp_suite.components.rollout.summary import summary
+from kfp_suite.components.rollout.targets import ClusterTarget, LocalTarget, Target
+from kfp_suite.components.runtimes.layout import parse_options
+from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.stores.store import open_store
+from kfp_suite.components.stores.versions import CHALLENGER, CHAMPION, ModelStore
+
+ROLLOUT = "rollout.json"
+SUMMARY = "rollout.md"
+FORMAT_VERSION = 1
+_TARGETS = ("local", "cluster")
+_UNDECIDED = ("rollback", "go_on")
+_LABELLED_A_LOOK = 20
+# Metrics that once do not answer say nothing about a version.
+_SCRAPES = 3
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class RolloutParameters:
+    """Which version, where, in which steps, and who judges.
+
+    Attributes:
+        store: Where versions are.
+        model_name: The model.
+        version: A number or an alias.
+        target: `local`: a manifest that `kfp-suite serve` follows; `cluster`: KServe.
+        namespace: The Kubernetes namespace.
+        manifest: Of `local`: the file.
+        steps: Percent of the requests, ascending, the last 100.
+        step_seconds: A step's longest time.
+        look_seconds: Between two looks at the metrics.
+        undecided: After `step_seconds` without a verdict: `rollback` or `go_on`.
+        limits: `Limits` as a mapping.
+        prometheus: Its address; empty: the servers' own metrics.
+        quality_url: A `/metrics` that counts right and wrong predictions by version.
+        labelled: A JSON Lines file of records with their labels, to be asked for.
+        label: The label's name in these.
+        label_tolerance: How far a number may be off.
+        runtime, runtime_options, settings, force, ingress, timeout_seconds: As deploy's.
+    """
+
+    store: str
+    model_name: str
+    version: str = CHALLENGER
+    target: str = "local"
+    namespace: str = "default"
+    manifest: str = ""
+    steps: tuple[int, ...] = (10, 50, 100)
+    step_seconds: float = 600
+    look_seconds: float = 10
+    undecided: str = "rollback"
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    prometheus: str = ""
+    quality_url: str = ""
+    labelled: str = ""
+    label: str = ""
+    label_tolerance: float = 0.0
+    runtime: str = SUITE
+    runtime_options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    force: bool = False
+    ingress: str = ""
+    timeout_seconds: float = 600
+
+    def __post_init__(self) -> None:
+        for name, allowed in (("target", _TARGETS), ("undecided", _UNDECIDED)):
+            if getattr(self, name) not in allowed:
+                raise ParameterError(
+                    "not allowed",
+                    where=name,
+                    got=getattr(self, name),
+                    expected=" or ".join(allowed),
+                )
+        ascending = list(self.steps) == sorted(set(self.steps))
+        if not self.steps or not ascending or self.steps[0] < 0 or self.steps[-1] != 100:
+            raise ParameterError(
+                "not allowed",
+                where="steps",
+                got=list(self.steps),
+                expected="ascending percentages that end with 100, as 10, 50, 100",
+            )
+        if self.step_seconds <= 0 or self.look_seconds <= 0 or self.timeout_seconds < 1:
+            raise ParameterError(
+                "out of range",
+                where="step_seconds, look_seconds or timeout_seconds",
+                expected="above 0",
+            )
+        if self.target == "local" and not self.manifest:
+            raise ParameterError(
+                "no manifest",
+                where="manifest",
+                expected="the file that `kfp-suite serve` serves",
+            )
+        if bool(self.labelled) != bool(self.label):
+            raise ParameterError(
+                "labelled records and the name of their label belong together",
+                where="labelled, label",
+            )
+        parse_options(self.runtime, self.runtime_options)
+        parse_settings(self.settings)
+        parse(Limits, whole_numbers(self.limits), "limits")
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one share."""
+
+    percent: int
+    seconds: float
+    judgement: dict[str, Any]
+    why: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `rollout.json` holds. `before` is the version that served, 0 for none."""
+
+    model: str
+    name: str
+    version: int
+    before: int
+    promoted: bool
+    why: str
+    steps: tuple[Step, ...] = ()
+    format_version: int = FORMAT_VERSION
+
+
+def rollout(
+    parameters: RolloutParameters,
+    output: Path,
+    *,
+    target: Target | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Outcome:
+    """Roll a published version out.
+
+    Args:
+        parameters: Which, where, and how.
+        output: A folder with `rollout.json`, `rollout.md` and `endpoint.json`.
+        target: The endpoint; None: by the parameters.
+        clock: Monotonic seconds.
+        sleep: What waits between looks.
+
+    Returns:
+        Whether it was promoted, and why, or why not: a rollback is a result.
+
+    Raises:
+        MissingError, ParameterError: no such version, or a server that cannot serve it.
+        EndpointError: another rollout is under way, the metrics do not answer, or the
+            endpoint cannot be brought back to the version before.
+    """
+    settings = parse_settings(parameters.settings)
+    models = ModelStore(open_store(parameters.store))
+    deployable = Deployable.find(
+        models,
+        parameters.model_name,
+        models.resolve(parameters.model_name, parameters.version),
+        runtime=parameters.runtime,
+        options=parameters.runtime_options,
+        name=settings.name,
+    )
+    check_canary(deployable.served, parameters.runtime_options)
+    target = target or _target(parameters, deployable.served.name)
+    rolling = _Rolling(parameters, deployable, settings, target, clock, sleep)
+    outcome = rolling.run()
+    log.info("%s", outcome.why)
+    with whole_folder(output) as folder:
+        write_json(folder / ROLLOUT, asdict(outcome))
+        write_file(folder / SUMMARY, summary(outcome).encode())
+        endpoint = {
+            "format_version": FORMAT_VERSION,
+            "target": parameters.target,
+            "namespace": parameters.namespace,
+            "url": target.address()[0],
+            "manifest": parameters.manifest,
+            "promoted": outcome.promoted,
+            "why": outcome.why,
+            **asdict(deployable.served),
+            "version": outcome.version if outcome.promoted else outcome.before,
+        }
+        write_json(folder / ENDPOINT, endpoint)
+    return outcome
+
+
+def _target(parameters: RolloutParameters, name: str) -> Target:
+    if parameters.target == "local":
+        return LocalTarget(Path(parameters.manifest), name, parameters.timeout_seconds)
+    from kfp_suite.components.kserve.cluster import Cluster
+
+    return ClusterTarget(
+        Cluster(),
+        name,
+        parameters.namespace,
+        timeout=parameters.timeout_seconds,
+        force=parameters.force,
+        prometheus=parameters.prometheus,
+        ingress=parameters.ingress,
+    )
+
+
+class _Rolling:
+    """One rollout."""
+
+    def __init__(
+        self,
+        parameters: RolloutParameters,
+        deployable: Deployable,
+        settings: EndpointSettings,
+        target: Target,
+        clock: Callable[[], float],
+        sleep: Callable[[float], None],
+    ) -> None:
+        self._parameters, self._deployable, self._settings = parameters, deployable, settings
+        self._target, self._clock, self._sleep = target, clock, sleep
+        self._limits = parse(Limits, whole_numbers(parameters.limits), "limits")
+        self._steps: list[Step] = []
+
+    def run(self) -> Outcome:
+        served = self._deployable.served
+        live = self._target.live()
+        if served.runtime == SUITE:
+            image = server_image(served, self._settings)
+            self._target.prepare([serving_runtime(image, self._parameters.namespace)])
+        if live is None:
+            return self._first()
+        split = split_of(live)
+        if split.candidate is None and split.stable.version == served.version:
+            self._make_champion("it serves")
+            return self._outcome(served.version, True, f"version {served.version} serves already")
+        if split.candidate is not None and split.candidate.version != served.version:
+            raise EndpointError(
+                "another rollout is under way",
+                where=served.name,
+                got=f"version {split.candidate.version} at {split.percent} %",
+                expected=f"version {served.version}, or none",
+                fix="let it end, or roll it back: kfp-suite endpoints rollback",
+            )
+        return self._from(live, split)
+
+    def _from(self, live: dict[str, Any], split: Split) -> Outcome:
+        """The steps that are left."""
+        version = self._deployable.served.version
+        before = split.stable.version
+        done = split.percent if split.candidate is not None else -1
+        waiting = [percent for percent in self._parameters.steps if percent >= done]
+        try:
+            growth = Growth(self._scrape)
+            worse = self._climb(waiting, before, growth)
+            if worse:
+                return self._roll_back(before, worse)
+        except EndpointError as error:
+            return self._roll_back(before, str(error))
+        try:
+            self._promote()
+        except EndpointError as error:
+            self._target.apply(without_candidate(live, self._target.mode))
+            return self._rolled_back(before, str(error))
+        why = self._steps[-1].why if self._steps else "picked up after the last step"
+        return self._outcome(before, True, f"version {version} promoted: {why}")
+
+    def _climb(self, waiting: list[int], before: int, growth: Growth) -> str:
+        """Step by step; why it must go back, empty where it need not."""
+        labelled, latency = self._labelled(), self._limits.latency_seconds
+        for percent in waiting:
+            latency = latency or slow_from(told(growth.look(), before), self._limits)
+            self._share(percent)
+            step, latency = self._watch(percent, before, growth, labelled, latency)
+            self._steps.append(step)
+            if step.judgement["verdict"] == "worse":
+                return step.why
+            if step.judgement["verdict"] == "unknown" and percent:
+                if self._parameters.undecided == "rollback":
+                    return f"at {percent} % {step.why}"
+                log.warning("%s", step.why)
+        return ""
+
+    def _first(self) -> Outcome:
+        """No endpoint yet: there is nothing to be compared with."""
+        served = self._deployable.served
+        self._target.apply(
+            inference_service(
+                served,
+                namespace=self._parameters.namespace,
+                settings=self._settings,
+                options=self._parameters.runtime_options,
+            )
+        )
+        self._smoke()
+        self._make_champion("the first version of the endpoint")
+        return self._outcome(0, True, f"version {served.version} is the first")
+
+    def _share(self, percent: int) -> None:
+        live = self._target.live()
+        assert live is not None
+        side = predictor(self._deployable.served, self._settings, self._parameters.runtime_options)
+        self._target.apply(with_candidate(live, side, percent, self._target.mode))
+        log.info("version %s gets %s %%", self._deployable.served.version, percent)
+
+    def _watch(
+        self, percent: int, before: int, growth: Growth, labelled: Labelled | None, latency: float
+    ) -> tuple[Step, float]:
+        """Look until there is a verdict, or the step's time is over."""
+        version = self._deployable.served.version
+        started = self._clock()
+        seen = told(growth.look(), version).errors.total
+        while True:
+            if labelled is not None and percent:
+                base, headers = self._target.address()
+                labelled.send(base, self._deployable.served.name, headers, _LABELLED_A_LOOK)
+            observed = growth.look()
+            if labelled is not None:
+                observed = labelled.add_to(observed)
+            stable, candidate = told(observed, before), told(observed, version)
+            latency = latency or slow_from(stable, self._limits)
+            judgement = judge(stable, candidate, self._limits, latency)
+            seconds = self._clock() - started
+            if self._decided(judgement, percent, candidate, seen):
+                break
+            if seconds >= self._parameters.step_seconds:
+                break
+            self._sleep(self._parameters.look_seconds)
+        step = Step(percent, round(seconds, 3), judgement.to_json(), judgement.why)
+        log.info("%s %%: %s", percent, judgement.why)
+        return step, latency
+
+    def _decided(self, judgement: Judgement, percent: int, candidate: Observed, seen: int) -> bool:
+        if percent == 0:
+            return True  # it has started: that is all a share of nothing shows
+        if judgement.verdict == "worse":
+            return True
+        enough = candidate.errors.total - seen >= self._limits.min_requests
+        return judgement.verdict == "good" and enough
+
+    def _roll_back(self, before: int, why: str) -> Outcome:
+        """The version before gets every request at once; then the candidate goes."""
+        live = self._target.live()
+        assert live is not None
+        if self._target.mode == "Knative":
+            self._target.apply(silenced(live, self._target.mode))
+        self._target.apply(without_candidate(live, self._target.mode))
+        return self._rolled_back(before, why)
+
+    def _rolled_back(self, before: int, why: str) -> Outcome:
+        version = self._deployable.served.version
+        self._deployable.models.set_alias(
+            self._parameters.model_name, CHAMPION, before, f"version {version} was rolled back"
+        )
+        return self._outcome(before, False, f"version {version} rolled back: {why}")
+
+    def _promote(self) -> None:
+        live = self._target.live()
+        assert live is not None
+        self._target.apply(promoted(live, self._target.mode))
+        self._smoke()
+        self._make_champion("rolled out")
+
+    def _smoke(self) -> None:
+        live = self._target.live()
+        assert live is not None
+        sample, question = self._deployable.question(live)
+        base, headers = self._target.address()
+        version = str(self._deployable.served.version)
+        smoke_test(base, headers, question, sample, version=version, sleep=self._sleep)
+
+    def _make_champion(self, reason: str) -> None:
+        served = self._deployable.served
+        self._deployable.models.set_alias(served.model, CHAMPION, served.version, reason)
+
+    def _labelled(self) -> Labelled | None:
+        given = self._parameters
+        if not given.labelled:
+            return None
+        return Labelled.read(given.labelled, given.label, given.label_tolerance)
+
+    def _scrape(self) -> dict[Any, float]:
+        for _ in range(_SCRAPES - 1):
+            with suppress(EndpointError):
+                return self._scraped()
+            self._sleep(self._parameters.look_seconds)
+        return self._scraped()
+
+    def _scraped(self) -> dict[Any, float]:
+        found = self._target.scrape()
+        if self._parameters.quality_url:
+            found |= scrape_url(self._parameters.quality_url, self._deployable.served.name)
+        return found
+
+    def _outcome(self, before: int, done: bool, why: str) -> Outcome:
+        served = self._deployable.served
+        return Outcome(
+            served.model, served.name, served.version, before, done, why, tuple(self._steps)
+        )

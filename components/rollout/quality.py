@@ -1,0 +1,84 @@
+"""Labelled records, sent to the endpoint: which version answered, and was it right."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.rollout.measuring import Observed
+from kfp_suite.components.rollout.sequential import Counts
+from kfp_suite.components.runtimes.asking import ask
+from kfp_suite.components.runtimes.exchange import Question
+from kfp_suite.components.stores.files import read_file
+
+ROWS_A_REQUEST = 10
+
+
+class Labelled:
+    """Records with their labels; each is asked for once, so that they are independent."""
+
+    def __init__(self, records: Sequence[Mapping[str, Any]], label: str, tolerance: float) -> None:
+        """Of records that hold their label; `tolerance`: how far a number may be off."""
+        self._label, self._tolerance = label, tolerance
+        self._waiting: Iterator[Sequence[Mapping[str, Any]]] = (
+            records[start : start + ROWS_A_REQUEST]
+            for start in range(0, len(records), ROWS_A_REQUEST)
+        )
+        self.wrong: dict[str, Counts] = {}
+
+    @classmethod
+    def read(cls, uri: str, label: str, tolerance: float) -> Labelled:
+        """Of a file of JSON Lines.
+
+        Raises:
+            MissingError: there is no such file.
+            DataError: a line that is not an object with the label.
+        """
+        records = []
+        for number, line in enumerate(read_file(uri).splitlines(), 1):
+            try:
+                record = json.loads(line)
+                record[label]
+            except (ValueError, KeyError, TypeError) as error:
+                raise DataError(
+                    "not a labelled record",
+                    where=f"{uri}, line {number}",
+                    got=line.decode(errors="replace"),
+                    expected=f"a JSON object with '{label}'",
+                ) from error
+            records.append(record)
+        return cls(records, label, tolerance)
+
+    def send(self, base: str, name: str, headers: Mapping[str, str], requests: int) -> None:
+        """Ask for the next records. Raises EndpointError."""
+        for _ in range(requests):
+            records = next(self._waiting, None)
+            if records is None:
+                return
+            rows = [{k: v for k, v in r.items() if k != self._label} for r in records]
+            answer = ask(
+                base, Question(f"/v1/models/{name}:predict", {"instances": rows}), headers=headers
+            )
+            said = answer.body["predictions"]
+            missed = sum(
+                self._is_wrong(prediction, record[self._label])
+                for prediction, record in zip(said, records, strict=True)
+            )
+            before = self.wrong.get(answer.version, Counts())
+            self.wrong[answer.version] = before + Counts(missed, len(records))
+
+    def add_to(self, observed: Mapping[str, Observed]) -> dict[str, Observed]:
+        """What was observed, with these predictions."""
+        found = dict(observed)
+        for version, counts in self.wrong.items():
+            seen = found.get(version, Observed())
+            found[version] = Observed(seen.errors, seen.slow, seen.wrong + counts)
+        return found
+
+    def _is_wrong(self, prediction: Any, label: Any) -> bool:
+        numbers = isinstance(label, (int, float)) and isinstance(prediction, (int, float))
+        if numbers and not isinstance(label, bool):
+            return not abs(prediction - label) <= self._tolerance
+        return bool(prediction != label)

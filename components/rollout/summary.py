@@ -1,0 +1,33 @@
+"""A rollout in words, for the page of its run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def summary(outcome: Any) -> str:
+    """Markdown: the verdict, and a table a step."""
+    verdict = "promoted" if outcome.promoted else "rolled back"
+    lines = [f"# {outcome.name}: version {outcome.version} {verdict}", "", outcome.why, ""]
+    if outcome.before:
+        lines += [f"Before: version {outcome.before}.", ""]
+    for step in outcome.steps:
+        lines += [
+            f"## {step.percent} % for {step.seconds:,.0f} s: {step.judgement['verdict']}",
+            "",
+            "| | before | candidate | more allowed | sure it is worse | sure it is not |",
+            "|---|---|---|---|---|---|",
+        ]
+        for one in step.judgement["criteria"]:
+            lines.append(
+                f"| {one['name']} | {_share(one['stable'])} | {_share(one['candidate'])} "
+                f"| {one['margin']:.1%} | {one['worse']:.2%} | {one['good']:.2%} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _share(counts: dict[str, int]) -> str:
+    if not counts["total"]:
+        return "none"
+    return f"{counts['bad'] / counts['total']:.2%} of {counts['total']:,}"

@@ -1,0 +1,166 @@
+"""The endpoint that is rolled out: on a cluster, or behind `kfp-suite serve`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from kfp_suite.components.contracts.canonical import write_file
+from kfp_suite.components.contracts.digests import digest_bytes
+from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
+from kfp_suite.components.kserve.canary import Mode, with_mode
+from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
+from kfp_suite.components.kserve.smoke import address_of
+from kfp_suite.components.kserve.waiting import wait_until_serving
+from kfp_suite.components.rollout.measuring import (
+    Series,
+    parse_metrics,
+    scrape_prometheus,
+    scrape_url,
+)
+
+_POLL_SECONDS = 0.1
+_METRICS_PORT = 8080
+_OWN = ("apiVersion", "kind", "metadata", "spec")
+_OWN_METADATA = ("name", "namespace", "labels", "annotations")
+
+
+class Target(Protocol):
+    """An endpoint. Every method raises EndpointError or StoreError where it fails."""
+
+    mode: Mode
+
+    def live(self) -> dict[str, Any] | None:
+        """Its InferenceService as it is, None where there is none."""
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        """Make it so, and wait until it serves."""
+
+    def prepare(self, manifests: list[dict[str, Any]]) -> None:
+        """What has to be there before it: ServingRuntimes."""
+
+    def scrape(self) -> dict[Series, float]:
+        """Its counters."""
+
+    def address(self) -> tuple[str, dict[str, str]]:
+        """Where it is asked, and the headers that takes."""
+
+
+class LocalTarget:
+    """A manifest that `kfp-suite serve` follows."""
+
+    mode: Mode = "Standard"
+
+    def __init__(
+        self, manifest: Path, name: str, timeout: float, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        """Of the file `manifest`, for the endpoint `name`; `timeout`: of a change, seconds."""
+        self._path, self._name, self._timeout, self._sleep = manifest, name, timeout, sleep
+
+    def live(self) -> dict[str, Any] | None:
+        """What the file says, None where it is not there."""
+        return read_manifest(self._path) if self._path.exists() else None
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        """Replace the file and wait until the gateway says that it serves it."""
+        content = to_yaml(manifest).encode()
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        write_file(self._path, content)
+        wanted, deadline = digest_bytes(content), time.monotonic() + self._timeout
+        while True:
+            status = self._status()
+            if status.get("observed") == wanted:
+                break
+            if time.monotonic() >= deadline:
+                raise EndpointError(
+                    "nobody serves the manifest",
+                    where=self._path,
+                    got=status or "no status beside it",
+                    expected=f"served within {self._timeout:g} s",
+                    fix=f"kfp-suite serve {self._path}",
+                )
+            self._sleep(_POLL_SECONDS)
+        if not status["ready"]:
+            raise EndpointError("the version does not serve", where=self._path, got=status["error"])
+
+    def prepare(self, manifests: list[dict[str, Any]]) -> None:
+        """Nothing: the gateway knows its servers."""
+
+    def scrape(self) -> dict[Series, float]:
+        """What the gateway counts: what clients saw."""
+        return scrape_url(f"{self.address()[0]}/metrics", self._name)
+
+    def address(self) -> tuple[str, dict[str, str]]:
+        """The gateway's."""
+        return str(self._status().get("url", "")), {}
+
+    def _status(self) -> dict[str, Any]:
+        path = self._path.with_name(f"{self._path.name}.status.json")
+        try:
+            found: dict[str, Any] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return found
+
+
+class ClusterTarget:
+    """An InferenceService on a cluster."""
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        name: str,
+        namespace: str,
+        *,
+        timeout: float,
+        force: bool = False,
+        prometheus: str = "",
+        ingress: str = "",
+    ) -> None:
+        """The endpoint `name`; without a `prometheus` its pods are asked for their metrics."""
+        self._cluster, self._name, self._namespace = cluster, name, namespace
+        self._timeout, self._force = timeout, force
+        self._prometheus, self._ingress = prometheus, ingress
+        self.mode = cluster.mode(name, namespace)
+
+    def live(self) -> dict[str, Any] | None:
+        """The object without what the cluster keeps of it."""
+        found = self._cluster.find(self._name, self._namespace)
+        if found is None:
+            return None
+        own = {key: found[key] for key in _OWN if key in found}
+        own["metadata"] = {k: v for k, v in found["metadata"].items() if k in _OWN_METADATA}
+        return own
+
+    def apply(self, manifest: dict[str, Any]) -> None:
+        """Server-side apply, and wait for its own generation."""
+        applied = self._cluster.apply(with_mode(manifest, self.mode), force=self._force)
+        wait_until_serving(self._cluster, applied, self._timeout)
+
+    def prepare(self, manifests: list[dict[str, Any]]) -> None:
+        """Apply ServingRuntimes."""
+        for manifest in manifests:
+            self._cluster.apply(manifest, force=self._force)
+
+    def scrape(self) -> dict[Series, float]:
+        """By Prometheus, or from each pod through the API server."""
+        if self._prometheus:
+            return scrape_prometheus(self._prometheus, self._name, self._namespace)
+        found: dict[Series, float] = {}
+        for pod in self._cluster.pods(self._name, self._namespace):
+            try:
+                text = self._cluster.proxied(
+                    pod.metadata.name, self._namespace, _METRICS_PORT, "metrics"
+                )
+            except KfpSuiteError:
+                continue  # it starts, or it has just gone: what it counted is not lost elsewhere
+            found |= parse_metrics(text, self._name, pod.metadata.uid)
+        return found
+
+    def address(self) -> tuple[str, dict[str, str]]:
+        """Inside the cluster, or through the ingress."""
+        return address_of(self._cluster.get(self._name, self._namespace), self._ingress)
