@@ -18,7 +18,7 @@ from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.contracts.model import ModelManifest, read_model
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.server.records import examples_of
+from kfp_suite.components.models.records import examples_of
 from kfp_suite.components.stores.files import pin_file
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.sources import parse_sources, pin
