@@ -3,11 +3,13 @@
 from kfp import dsl
 
 from kfp_suite.components.evaluate.component import evaluate
+from kfp_suite.components.infra_validate.component import infra_validate
 from kfp_suite.components.train.component import train
 from kfp_suite.components.transform.component import transform
 from kfp_suite.components.validate.component import validate
 from kfp_suite.pipelines.wiring.steps import (
     evaluated,
+    infra_validated,
     ingested,
     published,
     recorded,
@@ -46,6 +48,10 @@ def train_and_deploy(
     comparison: dict = {},
     target: str = "local",
     namespace: str = "default",
+    infra_limits: dict = {},
+    runtime: str = "kfp-suite",
+    runtime_options: dict = {},
+    endpoint: dict = {},
 ):
     """From raw data to a blessed, published and served model version.
 
@@ -80,6 +86,11 @@ def train_and_deploy(
         comparison: What is asked against the champion; see evaluate.
         target: `local` writes the endpoint's manifest, `cluster` applies it.
         namespace: The Kubernetes namespace of the endpoint.
+        infra_limits: What serving the model may cost, for it to be published; see
+            infra_validate.
+        runtime: The model server of the endpoint; see deploy.
+        runtime_options: Its own options: batching, version policy, backend; see deploy.
+        endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
     """
     name = "train_and_deploy"
     with dsl.ExitHandler(recorded(name), name="train-and-deploy"):
@@ -132,12 +143,19 @@ def train_and_deploy(
                 seed=seed,
             )
             with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
-                published(
-                    model,
-                    verdict.outputs["evaluation"],
-                    pipeline=name,
-                    store=store,
-                    model_name=model_name,
-                    target=target,
-                    namespace=namespace,
+                fit = infra_validated(
+                    infra_validate, dataset, model, model_name=model_name, limits=infra_limits
                 )
+                with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
+                    published(
+                        model,
+                        verdict.outputs["evaluation"],
+                        pipeline=name,
+                        store=store,
+                        model_name=model_name,
+                        target=target,
+                        namespace=namespace,
+                        runtime=runtime,
+                        runtime_options=runtime_options,
+                        endpoint=endpoint,
+                    )

@@ -3,11 +3,13 @@
 from kfp import dsl
 
 from kfp_suite.components.evaluate.component import evaluate_tensorflow
+from kfp_suite.components.infra_validate.component import infra_validate_tensorflow
 from kfp_suite.components.train.keras.component import train_tensorflow
 from kfp_suite.components.transform.tft.component import transform_tft
 from kfp_suite.components.validate.tfdv.component import validate_tfdv
 from kfp_suite.pipelines.wiring.steps import (
     evaluated,
+    infra_validated,
     ingested,
     published,
     recorded,
@@ -47,6 +49,10 @@ def train_and_deploy_tfx(
     beam_options: dict = {},
     target: str = "local",
     namespace: str = "default",
+    infra_limits: dict = {},
+    runtime: str = "kfp-suite",
+    runtime_options: dict = {},
+    endpoint: dict = {},
 ):
     """From raw data to a served network, validated and transformed by the TFX libraries.
 
@@ -82,6 +88,11 @@ def train_and_deploy_tfx(
         beam_options: The runner's options by name.
         target: `local` writes the endpoint's manifest, `cluster` applies it.
         namespace: The Kubernetes namespace of the endpoint.
+        infra_limits: What serving the model may cost, for it to be published; see
+            infra_validate.
+        runtime: The model server of the endpoint; see deploy.
+        runtime_options: Its own options: batching, version policy, backend; see deploy.
+        endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
     """
     name = "train_and_deploy_tfx"
     with dsl.ExitHandler(recorded(name), name="train-and-deploy-tfx"):
@@ -140,12 +151,23 @@ def train_and_deploy_tfx(
                 seed=seed,
             )
             with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
-                published(
+                fit = infra_validated(
+                    infra_validate_tensorflow,
+                    dataset,
                     model,
-                    verdict.outputs["evaluation"],
-                    pipeline=name,
-                    store=store,
                     model_name=model_name,
-                    target=target,
-                    namespace=namespace,
+                    limits=infra_limits,
                 )
+                with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
+                    published(
+                        model,
+                        verdict.outputs["evaluation"],
+                        pipeline=name,
+                        store=store,
+                        model_name=model_name,
+                        target=target,
+                        namespace=namespace,
+                        runtime=runtime,
+                        runtime_options=runtime_options,
+                        endpoint=endpoint,
+                    )

@@ -6,8 +6,9 @@ folder alone:
     error.json        a step that failed        (contracts.step)
     validation.json   validate's verdict        (in its anomalies artifact)
     evaluation.json   evaluate's verdict        (in its evaluation artifact)
+    infra_blessing.json  infra_validate's verdict  (in its blessing artifact)
     pushed.json       the published version     (in push's version artifact)
-    endpoint.json     the endpoint              (in deploy's endpoint artifact)
+    endpoint.json     the endpoint              (in deploy's or rollout's endpoint artifact)
 """
 
 from __future__ import annotations
@@ -24,10 +25,11 @@ FORMAT_VERSION = 1
 RECORD = "run_record.json"
 VALIDATION = "validation.json"
 EVALUATION = "evaluation.json"
+INFRA_BLESSING = "infra_blessing.json"
 PUSHED = "pushed.json"
 ENDPOINT = "endpoint.json"
 ERROR = "error.json"
-LEFT_BY_STEPS = (ERROR, VALIDATION, EVALUATION, PUSHED, ENDPOINT)
+LEFT_BY_STEPS = (ERROR, VALIDATION, EVALUATION, INFRA_BLESSING, PUSHED, ENDPOINT)
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class RunRecord:
 
     `status` is KFP's final state: SUCCEEDED, FAILED or CANCELLED. A model that was not
     blessed, or data that did not validate, is a run that SUCCEEDED with `version` None and
-    the reasons in `evaluation` or `validation`.
+    the reasons in `evaluation`, `infra_validation` or `validation`.
     """
 
     run: str
@@ -47,6 +49,7 @@ class RunRecord:
     evaluation: dict[str, Any] | None = None
     version: dict[str, Any] | None = None
     endpoint: dict[str, Any] | None = None
+    infra_validation: dict[str, Any] | None = None
     errors: tuple[dict[str, Any], ...] = ()
     format_version: int = FORMAT_VERSION
 
@@ -57,7 +60,11 @@ class RunRecord:
             return []
         if self.errors:
             return [str(error["message"]) for error in self.errors]
-        for verdict, good in ((self.validation, "valid"), (self.evaluation, "blessed")):
+        for verdict, good in (
+            (self.validation, "valid"),
+            (self.evaluation, "blessed"),
+            (self.infra_validation, "blessed"),
+        ):
             if verdict is not None and not verdict.get(good):
                 return [str(reason) for reason in verdict.get("reasons", ())]
         return []
@@ -83,6 +90,7 @@ def join_record(
         evaluation=last(EVALUATION),
         version=last(PUSHED),
         endpoint=last(ENDPOINT),
+        infra_validation=last(INFRA_BLESSING),
         errors=tuple(found[ERROR]),
     )
 

@@ -94,6 +94,19 @@ def evaluated(
     return sized(task, "2Gi", "4Gi").set_caching_options(False)
 
 
+def infra_validated(
+    infra_validate: Callable[..., Task],
+    dataset: Value,
+    model: Value,
+    *,
+    model_name: Value,
+    limits: Value,
+) -> Task:
+    """The verdict on the model in its server, in the image that the model needs."""
+    task = infra_validate(dataset=dataset, model=model, name=model_name, limits=limits)
+    return sized(task, "2Gi", "4Gi").set_caching_options(False)
+
+
 def published(
     model: Value,
     evaluation: Value,
@@ -103,6 +116,9 @@ def published(
     model_name: Value,
     target: Value,
     namespace: Value,
+    runtime: Value,
+    runtime_options: Value,
+    endpoint: Value,
 ) -> None:
     """The version of a blessed model, and its endpoint."""
     pushed = push(
@@ -116,7 +132,12 @@ def published(
     )
     _reads_a_store(pushed).set_caching_options(False)
     deploy(
-        version=pushed.outputs["version"], target=target, namespace=namespace
+        version=pushed.outputs["version"],
+        target=target,
+        namespace=namespace,
+        runtime=runtime,
+        runtime_options=runtime_options,
+        settings=endpoint,
     ).set_caching_options(False)
 
 

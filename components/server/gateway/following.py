@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ class Follower:
         self._gateway, self._scratch, self._url = gateway, scratch, url
         self._followed = [_Followed(path) for path in manifests]
         self._draining: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Future[Backend]] = set()
 
     async def follow(self) -> None:
         """Look at the files until cancelled."""
@@ -82,6 +84,10 @@ class Follower:
         """End every process."""
         for task in list(self._draining):
             task.cancel()
+        await asyncio.gather(*self._draining, return_exceptions=True)
+        for starting in list(self._starting):  # a thread cannot be cancelled
+            with suppress(KfpSuiteError):
+                await asyncio.to_thread((await starting).stop)
         for followed in self._followed:
             status_file(followed.path).unlink(missing_ok=True)
             for backend in followed.backends.values():
@@ -149,9 +155,12 @@ class Follower:
     ) -> Backend:
         if served not in followed.backends:
             log.info("starting version %s of %s", served.version, served.model)
-            followed.backends[served] = await asyncio.to_thread(
-                start_backend, served, transformer, self._scratch
+            starting = asyncio.ensure_future(
+                asyncio.to_thread(start_backend, served, transformer, self._scratch)
             )
+            self._starting.add(starting)
+            followed.backends[served] = await asyncio.shield(starting)
+            self._starting.discard(starting)
         return followed.backends[served]
 
     def _tell(self, followed: _Followed) -> None:
@@ -186,6 +195,8 @@ def _told(route: Route) -> str:
 async def _drain(backend: Backend) -> None:
     """Let it finish what it works on, then end it."""
     deadline = time.monotonic() + DRAIN_SECONDS
-    while backend.in_flight and time.monotonic() < deadline:
-        await asyncio.sleep(0.05)
-    await asyncio.to_thread(backend.stop)
+    try:
+        while backend.in_flight and time.monotonic() < deadline:
+            await asyncio.sleep(0.05)
+    finally:
+        await asyncio.shield(asyncio.to_thread(backend.stop))

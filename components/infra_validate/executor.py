@@ -1,0 +1,216 @@
+"""Load the candidate in the real server, ask it, and compare: before anybody depends on it."""
+
+from __future__ import annotations
+
+import logging
+import math
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import write_file, write_json
+from kfp_suite.components.contracts.errors import EndpointError, ParameterError
+from kfp_suite.components.contracts.model import Model, read_model
+from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.components.contracts.run_record import INFRA_BLESSING
+from kfp_suite.components.contracts.sample import Sample
+from kfp_suite.components.infra_validate.expecting import expected_answers
+from kfp_suite.components.infra_validate.limits import Figures, Limits, percentile, reasons
+from kfp_suite.components.infra_validate.places import Place, open_place
+from kfp_suite.components.kserve.manifests import Served, takes_features
+from kfp_suite.components.kserve.settings import parse_settings
+from kfp_suite.components.runtimes.exchange import OTHER, difference, finite, question_for
+from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
+from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.stores.versions import check_model_name
+
+SUMMARY = "infra_validation.md"
+FORMAT_VERSION = 1
+PLACES = ("process", "container", "cluster")
+CANDIDATE = 1
+"""A candidate has no version yet: servers that need an integer are given this one."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class InfraParameters:
+    """Where the candidate is loaded, and what it is asked.
+
+    Attributes:
+        name: What requests call the model.
+        place: `process` of this machine, `container`, or `cluster`: an InferenceService of
+            its own, without traffic, that is deleted afterwards.
+        runtime, runtime_options, settings: As deploy's.
+        image: Of the container.
+        namespace, ingress: Of the cluster.
+        split: Of the dataset, to sample from.
+        rows: Requests of one row each, at least 1.
+        limits: `Limits` as a mapping.
+    """
+
+    name: str
+    place: str = "process"
+    runtime: str = SUITE
+    runtime_options: Mapping[str, Any] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    image: str = ""
+    namespace: str = "default"
+    ingress: str = ""
+    split: str = "test"
+    rows: int = 200
+    limits: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_model_name(self.name)
+        if self.place not in PLACES:
+            raise ParameterError(
+                "not allowed", where="place", got=self.place, expected=", ".join(PLACES)
+            )
+        if self.rows < 1:
+            raise ParameterError("out of range", where="rows", got=self.rows, expected="1 or more")
+        parse_options(self.runtime, self.runtime_options)
+        parse_settings(self.settings)
+        parse(Limits, whole_numbers(self.limits), "limits")
+
+
+@dataclass(frozen=True)
+class InfraBlessing:
+    """What `infra_blessing.json` holds; `figures` None: it did not come so far."""
+
+    blessed: bool
+    reasons: tuple[str, ...]
+    runtime: str
+    place: str
+    model_digest: str
+    limits: dict[str, Any]
+    figures: dict[str, Any] | None
+    format_version: int = FORMAT_VERSION
+
+
+def infra_validate(
+    parameters: InfraParameters,
+    model: Path,
+    dataset: Path | None,
+    output: Path,
+    *,
+    requests: Path | None = None,
+    model_uri: str = "",
+) -> InfraBlessing:
+    """Say whether the candidate can be served, and what it costs.
+
+    Args:
+        parameters: Where and what.
+        model: A Model artifact.
+        dataset: A Dataset artifact to sample requests from.
+        output: A folder with `infra_blessing.json` and `infra_validation.md`.
+        requests: Recorded requests, instead of sampled ones.
+        model_uri: Where a cluster reads the Model artifact.
+
+    Returns:
+        The verdict: a candidate that hangs, crashes, answers wrongly or costs too much is
+        not blessed, with the reasons.
+
+    Raises:
+        ParameterError: a server that cannot serve such a model, or not here.
+        ContractError, IntegrityError: it is not a Model artifact, or not as it was written.
+    """
+    artifact = read_model(model)
+    artifact.verify()
+    limits = parse(Limits, whole_numbers(parameters.limits), "limits")
+    figures = None
+    with tempfile.TemporaryDirectory(prefix="kfp-suite-infra-") as scratch:
+        folder = Path(scratch) / "layout"
+        folder.mkdir()
+        request = LayoutRequest(parameters.runtime, parameters.name, parameters.runtime_options)
+        lay_out(request, {CANDIDATE: model}, folder)
+        try:
+            sample = expected_answers(
+                model, dataset, requests, parameters.split, parameters.rows, limits.start_seconds
+            )
+            with open_place(parameters, artifact, folder, model_uri) as place:
+                figures = _measure(parameters, artifact, sample, place, limits)
+            why = reasons(figures, limits)
+        except EndpointError as error:
+            why = [str(error)]
+    blessing = InfraBlessing(
+        blessed=not why,
+        reasons=tuple(why),
+        runtime=parameters.runtime,
+        place=parameters.place,
+        model_digest=artifact.manifest.digest,
+        limits=asdict(limits),
+        figures=None if figures is None else asdict(figures),
+    )
+    log.info("blessed" if blessing.blessed else f"not blessed: {'; '.join(why)}")
+    with whole_folder(output) as whole:
+        write_json(whole / INFRA_BLESSING, asdict(blessing))
+        write_file(whole / SUMMARY, _summary(blessing).encode())
+    return blessing
+
+
+def _measure(
+    parameters: InfraParameters, artifact: Model, sample: Sample, place: Place, limits: Limits
+) -> Figures:
+    """Ask for each row and compare.
+
+    Raises:
+        EndpointError: the server ended, or does not answer in time.
+    """
+    start = place.wait(limits.start_seconds)
+    features = _takes_features(parameters, artifact) and not place.has_transformer
+    asked = finite(sample) if features else sample
+    if not len(asked):
+        raise EndpointError(
+            "no row to ask for", where=parameters.split, got="features that are not numbers"
+        )
+    latencies, farthest = [], 0.0
+    ends = time.monotonic() + limits.request_seconds * len(asked)
+    for row in range(len(asked)):
+        one = asked.picked([row])
+        question = question_for(
+            parameters.runtime,
+            parameters.name,
+            one,
+            features=features,
+            inputs=artifact.manifest.signature.inputs,
+            probabilities=len(artifact.manifest.signature.outputs) > 1,
+        )
+        answer = place.ask(question, limits.request_seconds)
+        latencies.append(answer.seconds * 1000)
+        farthest = max(farthest, difference(one, answer.body))
+        if time.monotonic() > ends:
+            raise EndpointError("the requests take too long", got=f"{len(latencies)} answered")
+    memory = place.memory()
+    return Figures(
+        start_seconds=round(start, 3),
+        requests=len(latencies),
+        p50_ms=round(percentile(latencies, 0.5), 3),
+        p99_ms=round(percentile(latencies, 0.99), 3),
+        difference=None if math.isinf(farthest) or farthest == OTHER else farthest,
+        memory_mb=None if memory is None else round(memory / 1e6, 1),
+    )
+
+
+def _takes_features(parameters: InfraParameters, artifact: Model) -> bool:
+    served = Served(parameters.name, parameters.name, CANDIDATE, "", "", "", "", parameters.runtime)
+    del artifact
+    return takes_features(served, parameters.runtime_options)
+
+
+def _summary(blessing: InfraBlessing) -> str:
+    """Markdown: the verdict, and the figures against their limits."""
+    verdict = "blessed" if blessing.blessed else "not blessed"
+    lines = [f"# {verdict.capitalize()}: served by {blessing.runtime}", ""]
+    lines += [f"- {reason}" for reason in blessing.reasons] + [""]
+    if blessing.figures is not None:
+        lines += ["| | measured | limit |", "|---|---|---|"]
+        for name, value in blessing.figures.items():
+            limit = blessing.limits.get(name) or "none"
+            shown = "not measured" if value is None else f"{value:,.6g}"
+            lines.append(f"| {name} | {shown} | {limit} |")
+    return "\n".join(lines) + "\n"
