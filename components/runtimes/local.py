@@ -13,7 +13,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,15 +34,19 @@ class Launch:
 
     Attributes:
         arguments: The command line.
-        ready: The path that answers 200 when the model itself is loaded.
+        ready: The path that answers 200 when the model itself is loaded, or what tells.
         environment: Variables over this process's own.
         folder: Where it is started; None: here.
+        headers: What requests need, once it is ready: a token.
+        grpc_port: Where it speaks gRPC; 0: it does not.
     """
 
     arguments: tuple[str, ...]
-    ready: str
+    ready: str | Callable[[], bool]
     environment: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    headers: Callable[[], Mapping[str, str]] = dict
+    grpc_port: int = 0
 
 
 def free_port() -> int:
@@ -71,10 +75,20 @@ def check_port(host: str, port: int) -> None:
 class LocalServer:
     """A started server; `stop` ends it and everything it started."""
 
-    def __init__(self, launch: Launch, port: int) -> None:
-        """Start it. Raises EndpointError where its program is not there."""
+    def __init__(
+        self,
+        launch: Launch,
+        port: int,
+        scratch: tempfile.TemporaryDirectory[str] | None = None,
+    ) -> None:
+        """Start it; `scratch` is removed when it stops.
+
+        Raises:
+            EndpointError: its program is not there.
+        """
         self.base = f"http://{LOOPBACK}:{port}"
-        self._ready = self.base + launch.ready
+        self.grpc_port = launch.grpc_port
+        self._launch, self._scratch = launch, scratch
         self._log = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 - closed by stop
         self.started = time.monotonic()
         try:
@@ -88,7 +102,7 @@ class LocalServer:
                 start_new_session=True,
             )
         except OSError as error:
-            self._log.close()
+            self._close()
             raise EndpointError(
                 "the model server cannot be started",
                 where=launch.arguments[0],
@@ -98,8 +112,11 @@ class LocalServer:
 
     def ready(self, timeout: float = 2.0) -> bool:
         """Whether the model is loaded and answers."""
+        tells = self._launch.ready
+        if not isinstance(tells, str):
+            return tells()
         try:
-            with urllib.request.urlopen(self._ready, timeout=timeout) as response:  # noqa: S310
+            with urllib.request.urlopen(self.base + tells, timeout=timeout) as response:  # noqa: S310
                 return bool(response.status == 200)
         except (OSError, ValueError):
             return False
@@ -126,7 +143,7 @@ class LocalServer:
             if time.monotonic() >= deadline:
                 raise EndpointError(
                     "the model server does not answer in time",
-                    where=self._ready,
+                    where=self.base,
                     got=self.last_words(),
                     expected=f"ready within {timeout:g} s",
                 )
@@ -135,7 +152,11 @@ class LocalServer:
 
     def ask(self, question: Question, timeout: float = 30.0) -> Answer:
         """One request. Raises EndpointError."""
-        return ask(self.base, question, timeout=timeout)
+        return ask(self.base, question, headers=self.headers(), timeout=timeout)
+
+    def headers(self) -> Mapping[str, str]:
+        """What every request to it needs."""
+        return self._launch.headers()
 
     def last_words(self) -> str:
         """The last line that it wrote that says something."""
@@ -167,7 +188,12 @@ class LocalServer:
         with suppress(ProcessLookupError):
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
+        self._close()
+
+    def _close(self) -> None:
         self._log.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
 
     def __enter__(self) -> LocalServer:
         return self

@@ -4,7 +4,8 @@
     config/config.properties      what is loaded, batching, metrics
 
 The handler imports `kfp_suite`, so the image has it. Requests need TorchServe's own tokens
-unless they are turned off; it writes them to `key_file.json` when it starts.
+unless they are turned off; it writes them to `key_file.json` when it starts. KServe's own
+wrapper around TorchServe sends none (pytorch/serve#3301): behind it, turn them off.
 """
 
 from __future__ import annotations

@@ -112,12 +112,20 @@ def lay_out(name: str, versions: Mapping[int, Path], options: TritonOptions, fol
             the same, or a version that is not there.
     """
     served_versions("specific", options.specific, versions)
+    if options.ensemble and len(versions) > 1:
+        # It would answer for one version with the steps of another.
+        raise ParameterError(
+            "an ensemble serves one version",
+            where="versions",
+            got=sorted(versions),
+            fix="split the traffic with a canary, or leave the ensemble out",
+        )
     needs = ESTIMATOR_ONNX if options.backend == ONNX_BACKEND else ""
     shapes = {}
     for version, path in versions.items():
         manifest = read_model(path).manifest
         check_serves(RUNTIMES[TRITON], manifest, needs)
-        shapes[version] = _shape(manifest, path)
+        shapes[version] = _shape(manifest, path, onnx=bool(needs))
     first, *others = shapes.values()
     if any(other != first for other in others):
         raise ParameterError(
@@ -129,7 +137,7 @@ def lay_out(name: str, versions: Mapping[int, Path], options: TritonOptions, fol
     estimator = f"{name}-model" if options.ensemble else name
     _write_estimator(estimator, versions, first, options, folder)
     if options.ensemble:
-        _write_ensemble(name, sorted(versions), first, options, folder)
+        _write_ensemble(name, max(versions), first, options, folder)
 
 
 @dataclass(frozen=True)
@@ -143,7 +151,7 @@ class _Shape:
     scores_name: str
 
 
-def _shape(manifest: ModelManifest, path: Path) -> _Shape:
+def _shape(manifest: ModelManifest, path: Path, *, onnx: bool) -> _Shape:
     sample = read_sample(lambda name: read_file(str(path / name)))
     if not sample.features:
         raise ParameterError(
@@ -157,7 +165,7 @@ def _shape(manifest: ModelManifest, path: Path) -> _Shape:
         outputs=manifest.signature.outputs,
         features=len(sample.features[0]),
         scores=len(row) if isinstance(row, (list, tuple)) else 1,
-        scores_name=str(manifest.notes.get("onnx", {}).get("output") or SCORES),
+        scores_name=str(manifest.notes["onnx"]["output"]) if onnx else SCORES,
     )
 
 
@@ -167,7 +175,7 @@ def _write_estimator(
     onnx = options.backend == ONNX_BACKEND
     inputs = [_tensor(FEATURES, "TYPE_FP32", (shape.features,))]
     outputs = [
-        _tensor(shape.scores_name if onnx else SCORES, "TYPE_FP32", (shape.scores,)),
+        _tensor(shape.scores_name, "TYPE_FP32", (shape.scores,)),
     ]
     config = _config(name, options.backend, inputs, outputs, options)
     write_file(folder / name / "config.pbtxt", (config + _role("model", name)).encode())
@@ -183,10 +191,9 @@ def _write_estimator(
 
 
 def _write_ensemble(
-    name: str, versions: Sequence[int], shape: _Shape, options: TritonOptions, folder: Path
+    name: str, version: int, shape: _Shape, options: TritonOptions, folder: Path
 ) -> None:
     estimator = f"{name}-model"
-    scores = shape.scores_name if options.backend == ONNX_BACKEND else SCORES
     columns = [_tensor(field.name, DATATYPES[field.type], (1,)) for field in shape.inputs]
     answers = [
         _tensor(field.name, DATATYPES[field.type], field.shape or (1,)) for field in shape.outputs
@@ -200,18 +207,16 @@ def _write_ensemble(
         config = _config(f"{name}-{role}", PYTHON_BACKEND, inputs, outputs, options)
         place = folder / f"{name}-{role}"
         write_file(place / "config.pbtxt", (config + _role(role, estimator)).encode())
-        for version in versions:
-            write_file(place / str(version) / "model.py", _MODEL.encode())
+        write_file(place / str(version) / "model.py", _MODEL.encode())
     steps = [
         _step(f"{name}-preprocess", {f.name: f.name for f in shape.inputs}, {FEATURES: FEATURES}),
-        _step(estimator, {FEATURES: FEATURES}, {scores: SCORES}),
+        _step(estimator, {FEATURES: FEATURES}, {shape.scores_name: SCORES}),
         _step(f"{name}-postprocess", {SCORES: SCORES}, {f.name: f.name for f in shape.outputs}),
     ]
     text = _head(name, columns, answers, options) + 'platform: "ensemble"\n'
     text += "ensemble_scheduling {\n" + "".join(steps) + "}\n"
     write_file(folder / name / "config.pbtxt", text.encode())
-    for version in versions:
-        write_file(folder / name / str(version) / "README", _PLACEHOLDER.encode())
+    write_file(folder / name / str(version) / "README", _PLACEHOLDER.encode())
 
 
 def _config(

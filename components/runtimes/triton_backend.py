@@ -48,7 +48,8 @@ class TritonPythonModel:
                 outputs = [backend.Tensor(name, array) for name, array in tensors.items()]
                 responses.append(backend.InferenceResponse(outputs))
             except KfpSuiteError as error:
-                responses.append(backend.InferenceResponse([], backend.TritonError(str(error))))
+                refused = backend.TritonError(str(error), backend.TritonError.INVALID_ARG)
+                responses.append(backend.InferenceResponse([], refused))
         return responses
 
     def _preprocess(self, request: Any, backend: Any) -> dict[str, Any]:

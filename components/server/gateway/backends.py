@@ -12,7 +12,7 @@ from kfp_suite.components.contracts.errors import IntegrityError
 from kfp_suite.components.kserve.manifests import Served
 from kfp_suite.components.runtimes.launching import Loaded, start
 from kfp_suite.components.runtimes.local import LocalServer
-from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.runtimes.runtime import SUITE, TORCHSERVE
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
 
@@ -33,6 +33,15 @@ class Backend:
     def base(self) -> str:
         """Where it is asked: its transformer, where it has one."""
         return self.servers[-1].base
+
+    @property
+    def needs_headers(self) -> bool:
+        """Whether requests need more headers than the client's: a token."""
+        return self.served.runtime == TORCHSERVE
+
+    def headers(self) -> Mapping[str, str]:
+        """These headers."""
+        return self.servers[-1].headers()
 
     def running(self) -> bool:
         """Whether all its processes are there."""

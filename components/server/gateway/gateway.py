@@ -6,6 +6,7 @@ answered by the next one, and counted against the one that failed: no client see
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping
@@ -99,7 +100,8 @@ class Gateway:
             started = time.monotonic()
             side.in_flight += 1
             try:
-                response = await self._pass_on(side, method, path, body, passed)
+                own = await asyncio.to_thread(side.headers) if side.needs_headers else {}
+                response = await self._pass_on(side, method, path, body, {**passed, **own})
             except (TimeoutError, aiohttp.ClientError, OSError) as error:
                 kind = type(error).__name__
                 response = _error(502, f"version {side.served.version} does not answer ({kind})")

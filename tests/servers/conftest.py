@@ -1,0 +1,69 @@
+"""The real servers, each in an environment of its own from its locked requirements.
+
+They are made once, beside the environment that runs the tests.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
+from tests.serving.conftest import publish
+
+_HERE = Path(__file__).parent
+_PROGRAMS = {"mlserver": "mlserver", "triton": "python", "torchserve": "torchserve"}
+
+
+def environment(name: str) -> Path:
+    """The environment of a server; skips the test where it cannot be made."""
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("the servers' requirements are locked for Python 3.11")
+    if name == "torchserve" and shutil.which("java") is None:
+        pytest.skip("no Java here: apt-get install openjdk-17-jre-headless")
+    lock = _HERE / f"{name}.txt"
+    digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
+    home = Path(sys.prefix) / "servers" / f"{name}-{digest}"
+    if not (home / "complete").exists():
+        shutil.rmtree(home, ignore_errors=True)
+        made = subprocess.run(
+            [sys.executable, "-m", "venv", str(home)], capture_output=True, text=True, check=False
+        )
+        install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+        if made.returncode == 0:
+            made = subprocess.run(
+                [*install, "--no-deps", "--require-hashes", "-r", str(lock)],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        if made.returncode != 0:
+            said = (made.stderr or made.stdout).strip().splitlines()
+            pytest.skip(f"{name} cannot be installed here: {said[-1] if said else 'no word'}")
+        (home / "complete").touch()
+    return home
+
+
+def use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the suite find a server in its own environment."""
+    program = environment(name) / "bin" / _PROGRAMS[name]
+    monkeypatch.setenv(f"KFP_SUITE_{name.upper()}", str(program))
+    if os.environ.get("KFP_SUITE_JAVA") is None and (java := shutil.which("java")):
+        monkeypatch.setenv("KFP_SUITE_JAVA", java)
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """Two versions that every server can serve: the same inputs, other answers."""
+    folder = tmp_path_factory.mktemp("servers")
+    found = ModelStore(FolderStore(folder / "store"))
+    publish(found, "wings", folder / "1", "logistic_regression")
+    publish(found, "wings", folder / "2", "random_forest")
+    return found

@@ -1,0 +1,212 @@
+"""Every server on the storage URI that deploy would use, asked and compared with the model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.manifests import inference_service
+from kfp_suite.components.kserve.settings import EndpointSettings
+from kfp_suite.components.runtimes.exchange import Question, difference
+from kfp_suite.components.runtimes.launching import Loaded, start
+from kfp_suite.components.runtimes.local import LocalServer
+from kfp_suite.components.stores.versions import ModelStore
+from tests.servers.conftest import use
+
+START_SECONDS = 120
+TOLERANCE = 1e-5
+
+
+@contextmanager
+def served(
+    models: ModelStore, folder: Path, runtime: str, **more: Any
+) -> Iterator[tuple[LocalServer, Deployable]]:
+    """Version 1 on `runtime`, started on what its storage URI holds."""
+    found = Deployable.find(models, "wings", 1, runtime=runtime, **more)
+    layout = folder / "layout"
+    if runtime == "kfp-suite":
+        models.fetch("wings", 1, layout)
+    else:
+        models.fetch_layout("wings", found.served.storage_uri, layout)
+    with start(runtime, Loaded("wings", 1, layout)) as server:
+        server.wait(START_SECONDS)
+        yield server, found
+
+
+def agrees(server: LocalServer, deployable: Deployable) -> float:
+    """How far the server's answer is from the model's own."""
+    settings = EndpointSettings(transformer=False)
+    manifest = inference_service(
+        deployable.served, namespace="models", settings=settings, options=deployable.options
+    )
+    sample, question = deployable.question(manifest)
+    return difference(sample, server.ask(question).body)
+
+
+def infer(port: int, request: ModelInferRequest) -> Any:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        return GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
+
+
+def features_request(deployable: Deployable, *outputs: str) -> ModelInferRequest:
+    request = ModelInferRequest(model_name="wings")
+    rows = deployable.sample.features
+    tensor = request.inputs.add(name="features", datatype="FP32", shape=[len(rows), len(rows[0])])
+    tensor.contents.fp32_contents.extend(
+        value for row in rows for value in row if value is not None
+    )
+    for output in outputs:
+        request.outputs.add(name=output)
+    return request
+
+
+def test_our_server(models: ModelStore, tmp_path: Path) -> None:
+    with served(models, tmp_path, "kfp-suite") as (server, deployable):
+        assert agrees(server, deployable) <= TOLERANCE
+
+
+def test_mlserver(models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("mlserver", monkeypatch)
+    with served(models, tmp_path, "mlserver") as (server, deployable):
+        assert agrees(server, deployable) <= TOLERANCE
+        answer = infer(server.grpc_port, features_request(deployable, "predict_proba"))
+        said = list(answer.outputs[0].contents.fp32_contents) or list(
+            answer.outputs[0].contents.fp64_contents
+        )
+        expected = [value for row in deployable.sample.scores for value in row]
+        assert said == pytest.approx(expected, abs=TOLERANCE)
+        assert answer.model_version == "1"
+
+
+def test_mlserver_behind_our_transformer(
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("mlserver", monkeypatch)
+    with served(models, tmp_path, "mlserver") as (server, deployable):
+        models.fetch("wings", 1, tmp_path / "artifact")
+        host = server.base.removeprefix("http://")
+        loaded = Loaded("wings", 1, tmp_path / "artifact")
+        with start("kfp-suite", loaded, predictor=f"{host}/predict_proba") as transformer:
+            transformer.wait(START_SECONDS)
+            question = Question("/v1/models/wings:predict", deployable.sample.request)
+            answer = transformer.ask(question)
+    assert difference(deployable.sample, answer.body) <= TOLERANCE
+    assert isinstance(answer.body["predictions"][0], bool)
+    assert answer.version == "1"
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+def test_triton(
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ensemble: bool
+) -> None:
+    use("triton", monkeypatch)
+    options = {"backend": "python", "ensemble": ensemble}
+    with served(models, tmp_path, "triton", options=options) as (server, deployable):
+        assert agrees(server, deployable) <= TOLERANCE
+        if ensemble:
+            sample = deployable.sample.picked([0])
+            columns = {name: [value] for name, value in sample.records[0].items()}
+            tensors = [
+                {"name": "span", "shape": [1, 1], "datatype": "INT64", "data": columns["span"]},
+                {"name": "weight", "shape": [1, 1], "datatype": "FP64", "data": [1.0]},
+                {"name": "kind", "shape": [1, 1], "datatype": "BYTES", "data": columns["kind"]},
+                {"name": "seen", "shape": [1, 1], "datatype": "BYTES", "data": ["yesterday"]},
+            ]
+            with pytest.raises(EndpointError, match=r"inputs\.seen\[0\].*expected a time"):
+                server.ask(Question("/v2/models/wings/infer", {"inputs": tensors}))
+        else:
+            answer = infer(server.grpc_port, features_request(deployable))
+            assert answer.outputs[0].name == "scores"
+            assert len(answer.raw_output_contents[0]) == 2 * 2 * 4
+
+
+def test_triton_serves_two_versions(
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("triton", monkeypatch)
+    options = {"backend": "python", "latest": 2}
+    with served(models, tmp_path, "triton", options=options, beside=[2]) as (server, first):
+        second = Deployable.find(models, "wings", 2, runtime="triton", options=options, beside=[1])
+        for deployable, version in ((first, 1), (second, 2)):
+            manifest: Mapping[str, Any] = {"spec": {}}
+            sample, question = deployable.question(manifest)
+            path = f"/v2/models/wings/versions/{version}/infer"
+            answer = server.ask(Question(path, question.body))
+            assert difference(sample, answer.body) <= TOLERANCE
+            assert answer.version == str(version)
+
+
+def test_torchserve(models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use("torchserve", monkeypatch)
+    options = {"default_version": 1}
+    with served(models, tmp_path, "torchserve", options=options, beside=[2]) as (server, first):
+        assert agrees(server, first) <= TOLERANCE
+        second = Deployable.find(models, "wings", 2)
+        answer = server.ask(Question("/predictions/wings/2.0", second.sample.request))
+        assert difference(second.sample, answer.body) <= TOLERANCE
+        assert answer.version == "2"
+        with pytest.raises(EndpointError, match=r"answered 400.*unknown field 'wingspan'"):
+            server.ask(Question("/predictions/wings", {"instances": [{"wingspan": 3}]}))
+        body = json.dumps(first.sample.request).encode()
+        key = server.headers()["Authorization"]
+        said = torchserve_over_grpc(server.grpc_port, body, {"authorization": key})
+        assert difference(first.sample, said) <= TOLERANCE
+        with pytest.raises(grpc.RpcError) as refused:
+            torchserve_over_grpc(server.grpc_port, body, {})
+        assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+def torchserve_over_grpc(port: int, body: bytes, metadata: Mapping[str, str]) -> Any:
+    """One prediction by TorchServe's own service."""
+    request, response = _torchserve_messages()
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        call = channel.unary_unary(
+            "/org.pytorch.serve.grpc.inference.InferenceAPIsService/Predictions",
+            request_serializer=request.SerializeToString,
+            response_deserializer=response.FromString,
+        )
+        message = request(model_name="wings", input={"body": body})
+        return json.loads(call(message, metadata=tuple(metadata.items()), timeout=30).prediction)
+
+
+def _torchserve_messages() -> tuple[Any, Any]:
+    """Its `PredictionsRequest` and `PredictionResponse`, as far as they are used."""
+    kinds = descriptor_pb2.FieldDescriptorProto
+    file = descriptor_pb2.FileDescriptorProto(
+        name="torchserve_test.proto", package="org.pytorch.serve.grpc.inference", syntax="proto3"
+    )
+    request = file.message_type.add(name="PredictionsRequest")
+    request.field.add(name="model_name", number=1, type=kinds.TYPE_STRING, label=1)
+    request.field.add(name="model_version", number=2, type=kinds.TYPE_STRING, label=1)
+    entry = request.nested_type.add(name="InputEntry")
+    entry.options.map_entry = True
+    entry.field.add(name="key", number=1, type=kinds.TYPE_STRING, label=1)
+    entry.field.add(name="value", number=2, type=kinds.TYPE_BYTES, label=1)
+    request.field.add(
+        name="input",
+        number=3,
+        type=kinds.TYPE_MESSAGE,
+        label=3,
+        type_name=".org.pytorch.serve.grpc.inference.PredictionsRequest.InputEntry",
+    )
+    response = file.message_type.add(name="PredictionResponse")
+    response.field.add(name="prediction", number=1, type=kinds.TYPE_BYTES, label=1)
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    package = "org.pytorch.serve.grpc.inference"
+    classes = [
+        message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{name}"))
+        for name in ("PredictionsRequest", "PredictionResponse")
+    ]
+    return classes[0], classes[1]
