@@ -83,6 +83,8 @@ def with_candidate(
     if mode == "Standard":
         side = {k: v for k, v in copy.deepcopy(dict(candidate)).items() if k not in _SCALING}
         side["name"] = candidate_name(candidate)
+        # The CRD asks for it here, and not in the stable predictor.
+        side["model"] = {"name": "kserve-container", **side["model"]}
         spec["canary"] = [{"trafficPercent": percent, "predictor": side}]
         return found
     stable = spec["predictor"]

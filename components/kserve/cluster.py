@@ -27,6 +27,8 @@ RUNTIMES = ("serving.kserve.io", "v1alpha1", "servingruntimes")
 GRAPHS = ("serving.kserve.io", "v1alpha1", "inferencegraphs")
 _KINDS = {"InferenceService": SERVICES, "ServingRuntime": RUNTIMES, "InferenceGraph": GRAPHS}
 _TRANSIENT = (429, 500, 502, 503, 504)
+# A field that no schema knows, in a server-side apply, is a 500 (kubernetes#122480).
+_MISTYPED = "failed to create typed patch object"
 _TRIES = 5
 _FIRST_PAUSE = 0.5
 _SECONDS_A_CALL = 30
@@ -224,7 +226,7 @@ class Cluster:
             try:
                 return call()
             except ApiException as error:
-                if error.status not in _TRANSIENT:
+                if error.status not in _TRANSIENT or _MISTYPED in str(error.body):
                     raise _refused(error, where) from error
                 reason: object = f"{error.status} {error.reason}"
                 after = (error.headers or {}).get("Retry-After", "")
@@ -264,7 +266,7 @@ def _refused(error: ApiException, where: str) -> StoreError | MissingError | End
             got=message,
             fix="give the step's service account what `kfp-suite endpoints access` prints",
         )
-    if error.status in (400, 422):
+    if error.status in (400, 422) or _MISTYPED in message:
         return StoreError(
             "the Kubernetes API does not take the manifest",
             where=where,

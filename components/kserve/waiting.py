@@ -51,10 +51,10 @@ def wait_until_serving(
         if given_up or clock() >= deadline:
             break
         cluster.sleep(min(POLL_SECONDS, max(0.0, deadline - clock())))
+    what = "KServe cannot serve the version" if given_up else "does not serve the version in time"
     raise EndpointError(
-        "KServe cannot serve the version" if given_up else "does not serve the version in time",
+        f"{what}: {'; '.join(reasons(cluster, found)) or f'waits for {told}'}",
         where=f"InferenceService {namespace}/{name}",
-        got="; ".join(reasons(cluster, found)) or told,
         expected=f"ready within {timeout_seconds:g} s",
         fix=f"kubectl describe inferenceservice {name} -n {namespace}",
     )

@@ -1,0 +1,48 @@
+"""The same scenarios on the double, and on a real API server where a kubeconfig is given.
+
+    KFP_SUITE_KUBECONFIG=~/.kube/config pytest tests/cluster
+
+It needs KServe's CRDs and a namespace `kfp-suite-test`; no controller has to run.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kubernetes import config
+
+from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.testing.cluster.double import KubernetesDouble, running
+
+NAMESPACE = "kfp-suite-test"
+CRDS = Path(__file__).resolve().parents[2].parent / "shared" / "kserve" / "crds"
+
+
+@pytest.fixture(params=["double", "real"])
+def api(request: pytest.FixtureRequest) -> Iterator[Any]:
+    """An `ApiClient`."""
+    if request.param == "double":
+        if not CRDS.is_dir():
+            pytest.skip("KServe's CRDs are not beside this checkout")
+        with running(KubernetesDouble(crds=CRDS)) as double:
+            yield double.client()
+        return
+    kubeconfig = os.environ.get("KFP_SUITE_KUBECONFIG")
+    if not kubeconfig:
+        pytest.skip("no cluster: KFP_SUITE_KUBECONFIG=~/.kube/config pytest tests/cluster")
+    yield config.new_client_from_config(kubeconfig)
+
+
+@pytest.fixture
+def cluster(api: Any) -> Iterator[Cluster]:
+    """A cluster whose endpoint `late` is gone afterwards."""
+    found = Cluster(api, sleep=lambda _: None)
+    yield found
+    with suppress(MissingError):
+        found.delete("late", NAMESPACE)

@@ -1,0 +1,174 @@
+"""What an API server does with our manifests: nothing here needs KServe's controller."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from kubernetes import client
+
+from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, StoreError
+from kfp_suite.components.kserve.canary import (
+    promoted,
+    split_of,
+    with_candidate,
+    without_candidate,
+)
+from kfp_suite.components.kserve.cluster import GRAPHS, RUNTIMES, SERVICES, Cluster
+from kfp_suite.components.kserve.manifests import (
+    Served,
+    inference_service,
+    predictor,
+    serving_runtime,
+)
+from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
+from tests.cluster.conftest import NAMESPACE
+
+
+def served(version: int = 3) -> Served:
+    uri = f"gs://bucket/models/late/{version}/model-12345678"
+    return Served(
+        name="late",
+        model="late",
+        version=version,
+        digest="sha256:1",
+        manifest_digest="sha256:2",
+        store="gs://bucket/models",
+        model_uri=uri,
+        storage_uri=uri,
+    )
+
+
+def manifest(version: int = 3, **settings: Any) -> dict[str, Any]:
+    return inference_service(
+        served(version), namespace=NAMESPACE, settings=parse_settings(settings)
+    )
+
+
+def edit(api: Any, patch: dict[str, Any]) -> None:
+    """What a person does with kubectl edit."""
+    group, version, plural = SERVICES
+    client.CustomObjectsApi(api).patch_namespaced_custom_object(
+        group, version, NAMESPACE, plural, "late", patch, field_manager="kubectl-edit"
+    )
+
+
+def test_apply_creates_and_applying_again_changes_nothing(cluster: Cluster) -> None:
+    first = cluster.apply(manifest())
+    again = cluster.apply(manifest())
+    assert first["metadata"]["generation"] == again["metadata"]["generation"] == 1
+    assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    changed = cluster.apply(manifest(4))
+    assert changed["metadata"]["generation"] == 2
+    assert [one["metadata"]["name"] for one in cluster.services(NAMESPACE)] == ["late"]
+
+
+def test_a_persons_own_edits_survive(cluster: Cluster, api: Any) -> None:
+    cluster.apply(manifest())
+    patch = {
+        "metadata": {"labels": {"team": "birds"}},
+        "spec": {"predictor": {"containerConcurrency": 7}},
+    }
+    edit(api, patch)
+    after = cluster.apply(manifest(4))
+    assert after["metadata"]["labels"]["team"] == "birds"
+    assert after["spec"]["predictor"]["containerConcurrency"] == 7
+    assert split_of(after).stable.version == 4
+
+
+def test_a_conflict_names_field_and_manager_and_force_takes_it(cluster: Cluster, api: Any) -> None:
+    cluster.apply(manifest())
+    edit(api, {"spec": {"predictor": {"minReplicas": 5}}})
+    with pytest.raises(AlreadyExistsError) as caught:
+        cluster.apply(manifest(4, min_replicas=2))
+    assert 'conflict with "kubectl-edit"' in str(caught.value)
+    assert ".spec.predictor.minReplicas" in str(caught.value)
+    assert str(caught.value).endswith("leave these fields out, or take them with force=True")
+    after = cluster.apply(manifest(4, min_replicas=2), force=True)
+    assert after["spec"]["predictor"]["minReplicas"] == 2
+
+
+def test_what_we_no_longer_say_is_removed(cluster: Cluster) -> None:
+    cluster.apply(manifest(3, timeout=30))
+    after = cluster.apply(manifest(3))
+    assert "timeout" not in after["spec"]["predictor"]
+
+
+def test_a_dry_run_changes_nothing(cluster: Cluster) -> None:
+    planned = cluster.apply(manifest(), dry_run=True)
+    assert planned["spec"]["predictor"]["model"]["storageUri"].endswith("late/3/model-12345678")
+    assert cluster.find("late", NAMESPACE) is None
+
+
+def test_a_manifest_that_the_crd_does_not_take_is_one_line(cluster: Cluster) -> None:
+    bad = manifest(3, overlay={"spec": {"predictor": {"minReplicas": "many"}}})
+    with pytest.raises(StoreError, match="does not take the manifest"):
+        cluster.apply(bad)
+
+
+def test_every_setting_is_what_the_crd_takes(cluster: Cluster) -> None:
+    found = cluster.apply(
+        manifest(
+            service_account="reader",
+            min_replicas=0,
+            max_replicas=4,
+            scale_metric="rps",
+            scale_target=50,
+            timeout=20,
+            batcher={"max_batch_size": 8},
+            logger={"url": "http://logs"},
+            node_selector={"disk": "ssd"},
+            tolerations=[{"key": "gpu", "operator": "Exists"}],
+            env={"REGION": "north", "API_KEY": {"secret": "keys", "key": "api"}},
+            deployment_mode="Standard",
+            labels={"team": "birds"},
+        )
+    )
+    side = found["spec"]["predictor"]
+    assert (side["scaleMetric"], side["scaleTarget"], side["maxReplicas"]) == ("rps", 50, 4)
+    assert side["batcher"]["maxBatchSize"] == 8
+    assert side["serviceAccountName"] == "reader"
+    assert side["model"]["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "keys", "key": "api"}
+
+
+def test_a_serving_runtime_is_what_the_crd_takes(cluster: Cluster) -> None:
+    runtime = serving_runtime("server:1", NAMESPACE)
+    found = cluster.apply(runtime)
+    container = found["spec"]["containers"][0]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    cluster.delete(runtime["metadata"]["name"], NAMESPACE, RUNTIMES)
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+def test_a_canary_comes_and_goes_as_the_crd_takes_it(cluster: Cluster, mode: Any) -> None:
+    cluster.apply(manifest(3, max_replicas=4))
+    live = manifest(3, max_replicas=4)
+    side = predictor(served(4), EndpointSettings(), {})
+    with_one = cluster.apply(with_candidate(live, side, 10, mode))
+    split = split_of(with_one)
+    assert (split.stable.version, split.percent) == (3, 10)
+    assert split.candidate is not None
+    assert split.candidate.version == 4
+    back = cluster.apply(without_candidate(with_candidate(live, side, 10, mode), mode))
+    assert split_of(back) == split_of(live)
+    up = cluster.apply(promoted(with_candidate(live, side, 50, mode), mode))
+    assert split_of(up).stable.version == 4
+    assert split_of(up).candidate is None
+    assert "canaryTrafficPercent" not in up["spec"]["predictor"]
+
+
+def test_an_inference_graph_is_what_the_crd_takes(cluster: Cluster) -> None:
+    steps = [{"serviceName": "late", "name": "first"}, {"serviceName": "next", "data": "$response"}]
+    graph = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "chain", "namespace": NAMESPACE},
+        "spec": {"nodes": {"root": {"routerType": "Sequence", "steps": steps}}},
+    }
+    assert cluster.apply(graph)["spec"]["nodes"]["root"]["steps"][1]["data"] == "$response"
+    cluster.delete("chain", NAMESPACE, GRAPHS)
+
+
+def test_what_is_not_there_is_said_so(cluster: Cluster) -> None:
+    with pytest.raises(MissingError, match=r'inferenceservices.*"nobody" not found'):
+        cluster.get("nobody", NAMESPACE)

@@ -1,0 +1,1 @@
+"""A Kubernetes API server with KServe on it, on the loopback address."""

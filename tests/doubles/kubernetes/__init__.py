@@ -1,0 +1,1 @@
+"""A stateful Kubernetes API server on loopback, with a controller that plays KServe."""

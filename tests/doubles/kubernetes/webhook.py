@@ -1,0 +1,125 @@
+"""What KServe's own webhook refuses of an InferenceService that its schema allows."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kfp_suite.testing.kubernetes.answers import Refusal
+from kfp_suite.testing.kubernetes.kinds import Json
+
+MODE = "serving.kserve.io/deploymentMode"
+_NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
+_WEBHOOK = "inferenceservice.kserve-webhook-server.validator"
+_FRAMEWORKS = (
+    "sklearn",
+    "xgboost",
+    "tensorflow",
+    "pytorch",
+    "triton",
+    "onnx",
+    "huggingface",
+    "pmml",
+    "lightgbm",
+    "paddle",
+    "model",
+)
+_FIXED = ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
+
+
+def mode_named(text: str) -> str:
+    """A deployment mode by its present name."""
+    return {"RawDeployment": "Standard", "Serverless": "Knative"}.get(text, text)
+
+
+def admit(service: Json, before: Json | None) -> None:
+    """Raises Refusal (403) for an InferenceService that KServe does not take."""
+    said = _refusal(service, before)
+    if said:
+        message = f'admission webhook "{_WEBHOOK}" denied the request: {said}'
+        raise Refusal(403, "Forbidden", message)
+
+
+def _refusal(service: Json, before: Json | None) -> str:
+    name, spec = service["metadata"]["name"], service.get("spec", {})
+    predictor = spec.get("predictor", {})
+    if before is not None:
+        said = _changed(service, before)
+        if said:
+            return said
+    if not re.fullmatch(_NAME, name):
+        return (
+            f'the InferenceService "{name}" is invalid: a InferenceService name must consist of '
+            "lower case alphanumeric characters or '-', and must start with alphabetical "
+            'character. (e.g. "my-name" or "abc-123", regex used for validation is '
+            f"'{_NAME}')"
+        )
+    if not _one_implementation(predictor):
+        return "exactly one of the implementations must be specified in PredictorSpec"
+    for component in [predictor, spec.get("transformer", {})]:
+        least, most = component.get("minReplicas"), component.get("maxReplicas")
+        if (least or 0) < 0:
+            return "MinReplicas cannot be less than 0."
+        if least is not None and most and least > most:
+            return "MinReplicas cannot be greater than MaxReplicas."
+        if not 0 <= component.get("canaryTrafficPercent", 0) <= 100:
+            return "CanaryTrafficPercent must be between 0 and 100."
+    return _canary(service, spec, predictor)
+
+
+def _changed(service: Json, before: Json) -> str:
+    was = mode_named(before.get("status", {}).get("deploymentMode", ""))
+    wanted = service["metadata"].get("annotations", {}).get(MODE)
+    if was and wanted is not None and wanted != was:
+        return f"update rejected: deploymentMode cannot be changed from '{was}' to '{wanted}'"
+    old, new = before["spec"]["predictor"], service["spec"].get("predictor", {})
+    if old.get("name", "") != new.get("name", "") and _uri(old) == _uri(new):
+        return "predictor.name change requires a model change (e.g. storageUri)"
+    return ""
+
+
+def _canary(service: Json, spec: Json, predictor: Json) -> str:
+    canaries = spec.get("canary") or []
+    if not canaries:
+        return ""
+    if service["metadata"].get("annotations", {}).get(MODE) != "Standard":
+        return "canary is only supported in Standard deployment mode"
+    seen: set[str] = set()
+    for position, canary in enumerate(canaries):
+        side = canary["predictor"]
+        name = side.get("name", "")
+        if not name:
+            return f"canary[{position}] predictor.name is required"
+        if name in seen:
+            return f'canary predictor.name "{name}" is duplicated'
+        seen.add(name)
+        if name == predictor.get("name", ""):
+            return f'canary predictor.name "{name}" conflicts with stable predictor name'
+        if not _one_implementation(side):
+            return f'canary "{name}" predictor: exactly one implementation must be specified'
+        for field in _FIXED:
+            if side.get(field):
+                return f'canary "{name}" must not set {field} (canary uses fixed replicas)'
+        least = predictor.get("minReplicas", 1)
+        if side.get("minReplicas", 0) > least:
+            return (
+                f'canary "{name}" minReplicas ({side["minReplicas"]}) must not exceed stable '
+                f"predictor minReplicas ({least})"
+            )
+    total = sum(canary["trafficPercent"] for canary in canaries)
+    if total > 100:
+        return f"sum of canary trafficPercent values ({total}) must be <= 100"
+    return ""
+
+
+def _one_implementation(predictor: Json) -> bool:
+    named = [name for name in _FRAMEWORKS if name in predictor]
+    # Containers beside a model are its sidecars; alone they are the implementation.
+    return len(named) == 1 or (not named and bool(predictor.get("containers")))
+
+
+def _uri(predictor: Json) -> Any:
+    for name in _FRAMEWORKS:
+        if name in predictor:
+            return predictor[name].get("storageUri")
+    return None

@@ -1,0 +1,282 @@
+"""The pods of a model server in each state that KServe can leave them in, and what they say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from kfp_suite.testing.kubernetes.kinds import Json
+
+Outcome = Literal[
+    "ready",
+    "image_pull",
+    "crash_loop",
+    "storage_failed",
+    "unschedulable",
+    "never_ready",
+    "oom",
+    "silent",
+]
+Phase = Literal["starting", "ready", "failed"]
+
+CONTAINER = "kserve-container"
+INITIALIZER = "storage-initializer"
+_CRASHED = "back-off 5m0s restarting failed container"
+_NO_NODE = (
+    "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: "
+    "3 No preemption victims found for incoming pod."
+)
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What becomes of a rollout.
+
+    Attributes:
+        outcome: `ready`, or how it fails: `image_pull` (ImagePullBackOff), `crash_loop` (the
+            server ends with exit code 1), `storage_failed` (so does the storage initializer),
+            `unschedulable`, `never_ready` (it runs, and no probe succeeds), `oom` (the server
+            is killed with exit code 137), `silent` (no controller: no status, no pods).
+        after: Seconds until it is ready, or until the failure shows.
+        stale_ready: Whether Ready stays True, from what served before, until the new
+            generation is ready; None: as KServe does, which it does in Standard mode
+            (kserve#4626) and not in Knative mode. True, moreover, makes the controller look at
+            the new generation only after half of `after` (kserve#1739).
+    """
+
+    outcome: Outcome = "ready"
+    after: float = 0.0
+    stale_ready: bool | None = None
+
+
+def template_hash(template: Json) -> str:
+    """The hash that names a ReplicaSet."""
+    digest = hashlib.sha256(json.dumps(template, sort_keys=True).encode()).hexdigest()
+    return digest[:10]
+
+
+def pod_spec(component: Json, runtime: Json, *, knative: bool) -> Json:
+    """The spec of the pods of a component, with the container of its ServingRuntime."""
+    model = next(
+        (
+            value
+            for key, value in component.items()
+            if isinstance(value, dict) and ("storageUri" in value or "modelFormat" in value)
+        ),
+        None,
+    )
+    containers = [dict(one) for one in component.get("containers", ())]
+    if model is not None:
+        image = model.get("image") or runtime.get("image") or _image(model)
+        server = {**runtime, "name": CONTAINER, "image": image}
+        for key in ("args", "env", "resources"):
+            if key in model:
+                server[key] = model[key]
+        containers = [server, *(one for one in containers if one.get("name") != CONTAINER)]
+    for container in containers[:1]:
+        container["name"] = container.get("name") or CONTAINER
+    if knative:
+        containers.append({"name": "queue-proxy", "image": "knative.dev/queue:v1.21"})
+    spec: Json = {"containers": containers}
+    if model is not None and model.get("storageUri"):
+        spec["initContainers"] = [
+            {
+                "name": INITIALIZER,
+                "image": "kserve/storage-initializer:v0.20.0",
+                "args": [model["storageUri"], "/mnt/models"],
+            }
+        ]
+    for key in ("serviceAccountName", "nodeSelector", "tolerations", "volumes"):
+        if key in component:
+            spec[key] = component[key]
+    return spec
+
+
+def pod_status(spec: Json, outcome: Outcome, phase: Phase, now: str) -> Json:
+    """The status of a pod."""
+    if phase == "ready":
+        return _running(spec, now, ready=True)
+    if outcome == "never_ready" or phase == "starting":
+        return _running(spec, now, ready=False) if outcome == "never_ready" else _starting(spec)
+    if outcome == "unschedulable":
+        condition = {
+            "type": "PodScheduled",
+            "status": "False",
+            "reason": "Unschedulable",
+            "message": _NO_NODE,
+            "lastTransitionTime": now,
+        }
+        return {"phase": "Pending", "conditions": [condition]}
+    found = _running(spec, now, ready=False)
+    if outcome == "storage_failed" and "initContainers" in spec:
+        found = _starting(spec)
+        found["initContainerStatuses"] = [
+            _crashed(spec["initContainers"][0], "Error", 1, failure_message(spec, outcome), now)
+        ]
+        return found
+    server = spec["containers"][0]
+    if outcome == "image_pull":
+        found["phase"] = "Pending"
+        message = f'Back-off pulling image "{server["image"]}"'
+        status = {**_of(server), "state": _waiting("ImagePullBackOff", message)}
+    elif outcome == "oom":
+        status = _crashed(server, "OOMKilled", 137, "", now)
+    else:
+        status = _crashed(server, "Error", 1, failure_message(spec, outcome), now)
+    found["containerStatuses"][0] = status
+    return found
+
+
+def failure_message(spec: Json, outcome: Outcome) -> str:
+    """What KServe and Knative make of a failure."""
+    server = spec["containers"][0]
+    if outcome == "image_pull":
+        return f'Back-off pulling image "{server["image"]}"'
+    if outcome == "unschedulable":
+        return _NO_NODE
+    if outcome == "oom":
+        return "Container failed with OOMKilled"
+    return log_of(spec, outcome).splitlines()[-1]
+
+
+def log_of(spec: Json, outcome: Outcome) -> str:
+    """What the container that fails wrote, or the server that runs."""
+    if outcome == "storage_failed":
+        uri = spec.get("initContainers", [{}])[0].get("args", ["gs://bucket/model"])[0]
+        return (
+            "2026-01-05 10:00:00.001 1 kserve INFO [initializer-entrypoint:16] Initializing, "
+            f"args: (src_uri, dest_path): [('{uri}', '/mnt/models')]\n"
+            "2026-01-05 10:00:00.002 1 kserve INFO [kserve_storage.py:download():108] Copying "
+            f"contents of {uri} to local\n"
+            "Traceback (most recent call last):\n"
+            '  File "/storage-initializer/scripts/initializer-entrypoint", line 24, in <module>\n'
+            "    Storage.download_files(src_uris, dest_paths)\n"
+            '  File "/prod_venv/lib/python3.11/site-packages/kserve_storage/kserve_storage.py", '
+            "line 330, in _download_gcs\n"
+            f'    raise RuntimeError("Failed to fetch model. No model found in %s." % uri)\n'
+            f"RuntimeError: Failed to fetch model. No model found in {uri}.\n"
+        )
+    if outcome == "crash_loop":
+        return (
+            "Traceback (most recent call last):\n"
+            '  File "/app/server.py", line 12, in <module>\n'
+            "    model.load()\n"
+            "ModuleNotFoundError: No module named 'sklearn'\n"
+        )
+    if outcome == "oom":
+        return "INFO loading the model\n"
+    return "INFO Uvicorn running on http://0.0.0.0:8080 (Press CTRL+C to quit)\n"
+
+
+def failing_container(spec: Json, outcome: Outcome) -> str:
+    """The container that a failure is about."""
+    if outcome == "storage_failed" and "initContainers" in spec:
+        return INITIALIZER
+    return str(spec["containers"][0]["name"])
+
+
+def warnings(spec: Json, outcome: Outcome, pod: str) -> list[tuple[str, str, str]]:
+    """The events of a pod that fails: the component, the reason and the message of each."""
+    image = spec["containers"][0]["image"]
+    if outcome == "unschedulable":
+        return [("default-scheduler", "FailedScheduling", _NO_NODE)]
+    if outcome == "image_pull":
+        return [
+            (
+                "kubelet",
+                "Failed",
+                f'Failed to pull image "{image}": rpc error: code = NotFound desc = failed to '
+                f'pull and unpack image "{image}": not found',
+            ),
+            ("kubelet", "Failed", "Error: ErrImagePull"),
+            ("kubelet", "BackOff", f'Back-off pulling image "{image}"'),
+        ]
+    if outcome in ("crash_loop", "oom", "storage_failed"):
+        container = failing_container(spec, outcome)
+        message = f"Back-off restarting failed container {container} in pod {pod}"
+        return [("kubelet", "BackOff", message)]
+    if outcome == "never_ready":
+        message = (
+            'Readiness probe failed: Get "http://10.0.0.1:8080/v2/health/ready": dial tcp '
+            "10.0.0.1:8080: connect: connection refused"
+        )
+        return [("kubelet", "Unhealthy", message)]
+    return []
+
+
+def _image(model: Mapping[str, object]) -> str:
+    found = model.get("modelFormat")
+    name = found.get("name", "model") if isinstance(found, Mapping) else "model"
+    return f"kserve/{name}server:v0.20.0"
+
+
+def _of(container: Json, *, ready: bool = False) -> Json:
+    image = container.get("image", "")
+    return {
+        "name": container["name"],
+        "image": image,
+        "imageID": f"sha256:{hashlib.sha256(image.encode()).hexdigest()}" if ready else "",
+        "ready": ready,
+        "restartCount": 0,
+        "started": ready,
+        "lastState": {},
+    }
+
+
+def _waiting(reason: str, message: str = "") -> Json:
+    return {"waiting": {"reason": reason, **({"message": message} if message else {})}}
+
+
+def _crashed(container: Json, reason: str, code: int, message: str, now: str) -> Json:
+    ended: Json = {"exitCode": code, "reason": reason, "startedAt": now, "finishedAt": now}
+    ended["containerID"] = f"containerd://{hashlib.sha256(now.encode()).hexdigest()}"
+    if message:
+        ended["message"] = message
+    said = f"{_CRASHED} {container['name']}"
+    return {
+        **_of(container),
+        "state": _waiting("CrashLoopBackOff", said),
+        "lastState": {"terminated": ended},
+        "restartCount": 5,
+    }
+
+
+def _starting(spec: Json) -> Json:
+    found: Json = {
+        "phase": "Pending",
+        "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
+    }
+    if "initContainers" in spec:
+        found["initContainerStatuses"] = [
+            {**_of(one), "state": {"running": {}}, "started": True}
+            for one in spec["initContainers"]
+        ]
+    waiting = _waiting("PodInitializing" if "initContainers" in spec else "ContainerCreating")
+    found["containerStatuses"] = [{**_of(one), "state": waiting} for one in spec["containers"]]
+    return found
+
+
+def _running(spec: Json, now: str, *, ready: bool) -> Json:
+    condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": now}
+    if not ready:
+        condition["reason"] = "ContainersNotReady"
+    found: Json = {
+        "phase": "Running",
+        "podIP": "10.0.0.1",
+        "startTime": now,
+        "conditions": [condition],
+        "containerStatuses": [
+            {**_of(one, ready=ready), "started": True, "state": {"running": {"startedAt": now}}}
+            for one in spec["containers"]
+        ],
+    }
+    if "initContainers" in spec:
+        ended = {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now}
+        found["initContainerStatuses"] = [
+            {**_of(one, ready=True), "started": False, "state": {"terminated": ended}}
+            for one in spec["initContainers"]
+        ]
+    return found
