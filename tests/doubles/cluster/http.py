@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from kfp_suite.testing.cluster.double import KubernetesDouble
 from kfp_suite.testing.cluster.objects import ApiError
 
 
@@ -18,7 +17,7 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve(double: KubernetesDouble) -> Iterator[None]:
+def serve(double: Any) -> Iterator[None]:
     """Serve until the block ends."""
 
     class Handler(BaseHTTPRequestHandler):

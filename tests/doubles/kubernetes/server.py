@@ -52,7 +52,7 @@ class Server(ThreadingHTTPServer):
     daemon_threads = False
     request_queue_size = 128
 
-    def __init__(self, cluster: KubernetesDouble) -> None:
+    def __init__(self, cluster: Any) -> None:
         super().__init__(("127.0.0.1", 0), _handler(cluster))
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()

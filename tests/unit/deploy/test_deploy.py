@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -106,7 +107,7 @@ def double(request: pytest.FixtureRequest, wings: Wings) -> Iterator[KubernetesD
 
 
 def on(double: KubernetesDouble) -> Cluster:
-    return Cluster(double.client(), sleep=lambda seconds: threading.Event().wait(seconds / 20))
+    return Cluster(double.client(), sleep=lambda seconds: time.sleep(seconds / 20))
 
 
 def parameters(**more: Any) -> DeployParameters:
