@@ -285,6 +285,14 @@ def _scaled(settings: EndpointSettings) -> dict[str, Any]:
     return found
 
 
+def own_part(service: Mapping[str, Any]) -> dict[str, Any]:
+    """An InferenceService without what the cluster keeps of it: as it can be applied."""
+    found = {key: service[key] for key in ("apiVersion", "kind", "spec") if key in service}
+    kept = ("name", "namespace", "labels", "annotations")
+    found["metadata"] = {k: v for k, v in service["metadata"].items() if k in kept}
+    return found
+
+
 def to_yaml(manifest: Mapping[str, Any]) -> str:
     """The manifest as `kubectl apply -f` takes it."""
     text: str = yaml.safe_dump(dict(manifest), sort_keys=False)

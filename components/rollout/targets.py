@@ -13,7 +13,7 @@ from kfp_suite.components.contracts.digests import digest_bytes
 from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
 from kfp_suite.components.kserve.canary import Mode, with_mode
 from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
+from kfp_suite.components.kserve.manifests import own_part, read_manifest, to_yaml
 from kfp_suite.components.kserve.smoke import address_of
 from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.rollout.measuring import (
@@ -25,8 +25,6 @@ from kfp_suite.components.rollout.measuring import (
 
 _POLL_SECONDS = 0.1
 _METRICS_PORT = 8080
-_OWN = ("apiVersion", "kind", "metadata", "spec")
-_OWN_METADATA = ("name", "namespace", "labels", "annotations")
 
 
 class Target(Protocol):
@@ -130,11 +128,7 @@ class ClusterTarget:
     def live(self) -> dict[str, Any] | None:
         """The object without what the cluster keeps of it."""
         found = self._cluster.find(self._name, self._namespace)
-        if found is None:
-            return None
-        own = {key: found[key] for key in _OWN if key in found}
-        own["metadata"] = {k: v for k, v in found["metadata"].items() if k in _OWN_METADATA}
-        return own
+        return None if found is None else own_part(found)
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Server-side apply, and wait for its own generation."""

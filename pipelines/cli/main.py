@@ -21,6 +21,7 @@ COMMANDS = {
     "compile": ("compile", "Compile pipelines to YAML for the Kubeflow UI."),
     "list": ("list", "List pipelines and components."),
     "models": ("models", "What is in a store: list, show, alias, rollback, verify."),
+    "endpoints": ("endpoints", "Endpoints on a cluster: list, status, logs, rollback, delete."),
     "runs": ("runs", "Runs of this machine: list, show, compare, best."),
     "reproduce": ("reproduce", "Rebuild a published model from its manifest and compare."),
     "images": ("images", "Build the container images that steps run in."),
