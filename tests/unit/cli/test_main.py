@@ -115,7 +115,12 @@ def test_list_names_pipelines_and_components() -> None:
 def test_compile_writes_the_pipeline(tmp_path: Path) -> None:
     done = kfp_suite("compile", "--all", "-o", "out", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    names = ("train_and_deploy", "train_and_deploy_tensorflow", "train_and_deploy_tfx")
+    names = (
+        "progressive_delivery",
+        "train_and_deploy",
+        "train_and_deploy_tensorflow",
+        "train_and_deploy_tfx",
+    )
     assert done.stdout.splitlines() == [f"out/{name}.yaml" for name in names]
     assert (tmp_path / "out" / "train_and_deploy.yaml").read_text().startswith("# PIPELINE")
 
