@@ -95,6 +95,7 @@ def test_the_tfx_libraries_make_a_network_too(image: Image, tmp_path: Path) -> N
         "transform-tft",
         "train-tensorflow",
         "evaluate",
+        "infra-validate",
         "push",
         "deploy",
         "record",

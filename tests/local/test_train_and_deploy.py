@@ -61,6 +61,7 @@ def test_raw_data_become_a_live_version(first: dict[str, Any]) -> None:
         "transform",
         "train",
         "evaluate",
+        "infra-validate",
         "push",
         "deploy",
         "record",
