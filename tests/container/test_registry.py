@@ -52,7 +52,7 @@ def registry(client: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def test_a_lock_names_what_was_pushed(image: Image, registry: str, tmp_path: Path) -> None:
     lock = tmp_path / "lock.json"
-    for family in ("deploy", "sklearn"):
+    for family in ("deploy", "serving", "sklearn"):
         call([docker_client(), "tag", image(family), tag(family, registry)])
         reference = image_lock.push(family, registry)
         assert reference.startswith(f"{registry}/kfp-suite-python-{family}@sha256:")
