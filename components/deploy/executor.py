@@ -97,7 +97,8 @@ def deploy(
         ParameterError: the server cannot serve the model.
         EndpointError: the cluster does not serve this version in time, with its reasons; or
             it answers the model's sample wrongly.
-        AlreadyExistsError: somebody else set fields that this would change.
+        AlreadyExistsError: somebody else set fields that this would change, or a rollout is
+            under way.
         StoreError: the cluster or the store refused.
     """
     settings = parse_settings(parameters.settings)
@@ -121,11 +122,17 @@ def deploy(
     manifests = [*_runtimes(served, settings, parameters.namespace), manifest]
     url, changes = "", ""
     if parameters.target == "cluster":
+        from kfp_suite.components.kserve.canary import check_no_candidate, replacing, with_mode
         from kfp_suite.components.kserve.cluster import Cluster
 
         cluster = cluster or Cluster()
+        live = cluster.find(served.name, parameters.namespace)
+        if not parameters.force:
+            check_no_candidate(live)
+        manifest = replacing(with_mode(manifest, cluster.mode(live)), live)
+        manifests[-1] = manifest
         if parameters.dry_run:
-            changes = _changes(cluster, manifest, force=parameters.force)
+            changes = _changes(cluster, manifest, live, force=parameters.force)
             log.info("%s", changes or "nothing would change")
         else:
             url = _apply(cluster, parameters, deployable, manifests)
@@ -182,10 +189,10 @@ def _apply(
     return str(service["status"].get("url", ""))
 
 
-def _changes(cluster: Any, manifest: Mapping[str, Any], *, force: bool) -> str:
+def _changes(
+    cluster: Any, manifest: Mapping[str, Any], live: Mapping[str, Any] | None, *, force: bool
+) -> str:
     """What applying would change, as a unified diff of YAML; empty: nothing."""
-    name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-    live = cluster.find(name, namespace)
     planned = cluster.apply(manifest, force=force, dry_run=True)
     before = to_yaml(_told(live)).splitlines() if live else []
     after = to_yaml(_told(planned)).splitlines()

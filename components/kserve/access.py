@@ -12,6 +12,8 @@ _RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("inferenceservices", "servingruntimes", "inferencegraphs"),
         ("get", "list", "watch", "create", "patch"),
     ),
+    ("apps", ("deployments",), ("get", "list")),
+    ("serving.knative.dev", ("revisions",), ("get",)),
     ("", ("pods", "events"), ("get", "list")),
     ("", ("pods/log",), ("get",)),
 )

@@ -12,14 +12,16 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from kfp_suite.components.contracts.errors import ContractError
+from kfp_suite.components.contracts.errors import AlreadyExistsError, ContractError, ParameterError
 from kfp_suite.components.kserve.manifests import (
     DEPLOYMENT_MODE,
     PREFIX,
+    SCALING,
     Served,
     served_by,
 )
@@ -27,8 +29,9 @@ from kfp_suite.components.kserve.manifests import (
 Mode = Literal["Knative", "Standard"]
 STABLE = f"{PREFIX}/stable-predictor"
 _PERCENT = "canaryTrafficPercent"
-# No autoscaling in a canary of Standard mode: its size is fixed.
-_SCALING = ("maxReplicas", "scaleMetric", "scaleTarget", "scaleMetricType", "autoScaling")
+# In Standard mode a predictor that is promoted keeps its name, so its Deployment: the next
+# candidate takes the other.
+_NAMES = ("blue", "green")
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,12 @@ def split_of(manifest: Mapping[str, Any]) -> Split:
         candidate = served_by(manifest, side["predictor"], where)
         return Split(served_by(manifest, predictor, where), candidate, int(side["trafficPercent"]))
     before = _stable_predictor(manifest)
-    if before is None:
+    if before is None or _PERCENT not in predictor:
         return Split(served_by(manifest, predictor, where))
     return Split(
         served_by(manifest, before, where),
         served_by(manifest, predictor, where),
-        int(predictor.get(_PERCENT, 100)),
+        int(predictor[_PERCENT]),
     )
 
 
@@ -77,49 +80,69 @@ def with_candidate(
         candidate: Its predictor.
         percent: Of the requests, 0 to 100.
         mode: How the cluster runs the endpoint.
+
+    Raises:
+        ParameterError: in Standard mode the stable predictor may have no server at all.
     """
     found = without_candidate(manifest, mode)
     spec = found["spec"]
-    if mode == "Standard":
-        side = {k: v for k, v in copy.deepcopy(dict(candidate)).items() if k not in _SCALING}
-        side["name"] = candidate_name(candidate)
-        # The CRD asks for it here, and not in the stable predictor.
-        side["model"] = {"name": "kserve-container", **side["model"]}
-        spec["canary"] = [{"trafficPercent": percent, "predictor": side}]
+    side, stable = copy.deepcopy(dict(candidate)), spec["predictor"]
+    if mode == "Knative":
+        found["metadata"].setdefault("annotations", {})[STABLE] = json.dumps(stable, sort_keys=True)
+        spec["predictor"] = {**side, _PERCENT: percent}
         return found
-    stable = spec["predictor"]
-    found["metadata"].setdefault("annotations", {})[STABLE] = json.dumps(stable, sort_keys=True)
-    spec["predictor"] = {**copy.deepcopy(dict(candidate)), _PERCENT: percent}
+    # No autoscaling here: KServe sizes a canary by its share of the stable predictor's least.
+    side = {key: value for key, value in side.items() if key not in SCALING}
+    servers = _servers(stable, max(1, percent))
+    if percent == 0:
+        side["minReplicas"] = servers
+    side["name"] = _NAMES[1] if stable.get("name") == _NAMES[0] else _NAMES[0]
+    # The CRD asks for it here, and not in the stable predictor.
+    side["model"] = {"name": "kserve-container", **side["model"]}
+    spec["canary"] = [{"trafficPercent": percent, "predictor": side}]
     return found
 
 
-def candidate_name(predictor: Mapping[str, Any]) -> str:
-    """The name of a predictor in Standard mode: one a version, so that promoting it keeps
-    its servers running."""
-    return f"v{predictor['annotations'][f'{PREFIX}/version']}"
+def promoted(
+    manifest: Mapping[str, Any], candidate: Mapping[str, Any], mode: Mode
+) -> dict[str, Any]:
+    """`manifest` with its candidate as the stable version; without one, as it is.
 
-
-def promoted(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """`manifest` with its candidate as the stable version; without one, as it is."""
+    Args:
+        manifest: What is live.
+        candidate: The candidate's predictor, with its scaling.
+        mode: How the cluster runs the endpoint.
+    """
     found = copy.deepcopy(dict(manifest))
-    spec, annotations = found["spec"], found["metadata"].setdefault("annotations", {})
-    if mode == "Standard" and spec.get("canary"):
-        scaling = {k: v for k, v in spec["predictor"].items() if k in _SCALING}
-        spec["predictor"] = {**scaling, **spec.pop("canary")[0]["predictor"]}
-    elif mode == "Knative" and STABLE in annotations:
-        spec["predictor"].pop(_PERCENT, None)
-        del annotations[STABLE]
-    annotations.update(_versions(spec["predictor"]))
+    if split_of(found).candidate is None:
+        return found
+    spec, side = found["spec"], copy.deepcopy(dict(candidate))
+    if mode == "Standard":
+        canary = spec.pop("canary")[0]["predictor"]
+        side |= {"name": canary["name"], "model": canary["model"]}
+    # In Knative mode the version before stays in its annotation: taking it away would start
+    # every server anew.
+    spec["predictor"] = side
+    found["metadata"].setdefault("annotations", {}).update(_versions(side))
     return found
 
 
 def silenced(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """`manifest` whose candidate gets no request: at once, before it is taken away."""
-    found = copy.deepcopy(dict(manifest))
-    if mode == "Knative" and STABLE in found["metadata"].get("annotations", {}):
+    """`manifest` whose candidate gets no request: what comes before it is taken away.
+
+    In Standard mode, so that none is on its way to a server that ends. In Knative mode the
+    stable predictor becomes a new revision, and until that is ready "the newest that is" is
+    the candidate: the revision before both has to serve.
+    """
+    if mode == "Knative":
+        found = without_candidate(manifest, mode)
         found["spec"]["predictor"][_PERCENT] = 0
-    elif found["spec"].get("canary"):
-        found["spec"]["canary"][0]["trafficPercent"] = 0
+        return found
+    found = copy.deepcopy(dict(manifest))
+    for side in found["spec"].get("canary", ()):
+        servers = _servers(found["spec"]["predictor"], side["trafficPercent"])
+        side["predictor"].setdefault("minReplicas", servers)
+        side["trafficPercent"] = 0
     return found
 
 
@@ -128,20 +151,56 @@ def without_candidate(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]
     found = copy.deepcopy(dict(manifest))
     spec, annotations = found["spec"], found["metadata"].setdefault("annotations", {})
     spec.pop("canary", None)
-    before = _stable_predictor(found)
-    if before is not None and mode == "Knative":
-        spec["predictor"] = before
-        del annotations[STABLE]
-    spec["predictor"].pop(_PERCENT, None)
+    if mode == "Knative" and spec["predictor"].pop(_PERCENT, None) is not None:
+        spec["predictor"] = _stable_predictor(found) or spec["predictor"]
+        annotations.pop(STABLE, None)
     annotations.update(_versions(spec["predictor"]))
     return found
 
 
-def with_mode(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """`manifest` that says its mode itself."""
+def check_no_candidate(live: Mapping[str, Any] | None) -> None:
+    """Raises AlreadyExistsError where what is live has a candidate: a deployment would end
+    somebody's rollout."""
+    split = split_of(live) if live is not None else None
+    if split is not None and split.candidate is not None:
+        raise AlreadyExistsError(
+            "a rollout is under way",
+            where=split.stable.name,
+            got=f"version {split.candidate.version} at {split.percent} %",
+            fix="let it end, or roll it back: kfp-suite endpoints rollback; force=True ends it",
+        )
+
+
+def replacing(manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
+    """`manifest` for the place of what is live: under the same name, for KServe ends the
+    servers of a name that is gone before those of a new one serve."""
     found = copy.deepcopy(dict(manifest))
-    found["metadata"].setdefault("annotations", {})[DEPLOYMENT_MODE] = mode
+    name = live["spec"]["predictor"].get("name") if live is not None else None
+    if name:
+        found["spec"]["predictor"]["name"] = name
     return found
+
+
+def with_mode(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
+    """`manifest` that says its mode itself in Standard mode, as KServe asks for canaries."""
+    found = copy.deepcopy(dict(manifest))
+    if mode == "Standard":
+        found["metadata"].setdefault("annotations", {})[DEPLOYMENT_MODE] = mode
+    return found
+
+
+def _servers(stable: Mapping[str, Any], percent: int) -> int:
+    """How many servers KServe gives a canary; of a share of nothing, none."""
+    least = int(stable.get("minReplicas", 1))
+    if least == 0:
+        raise ParameterError(
+            "an endpoint that scales to nothing has no servers for a canary",
+            where="min_replicas",
+            got=0,
+            expected="at least 1 in Standard mode",
+            fix="deploy the version that serves with min_replicas 1 first",
+        )
+    return math.ceil(least * percent / 100)
 
 
 def _versions(predictor: Mapping[str, Any]) -> dict[str, str]:

@@ -25,6 +25,8 @@ FIELD_MANAGER = "kfp-suite"
 SERVICES = ("serving.kserve.io", "v1beta1", "inferenceservices")
 RUNTIMES = ("serving.kserve.io", "v1alpha1", "servingruntimes")
 GRAPHS = ("serving.kserve.io", "v1alpha1", "inferencegraphs")
+REVISIONS = ("serving.knative.dev", "v1", "revisions")
+_OF_SERVICE = "serving.kserve.io/inferenceservice"
 _KINDS = {"InferenceService": SERVICES, "ServingRuntime": RUNTIMES, "InferenceGraph": GRAPHS}
 _TRANSIENT = (429, 500, 502, 503, 504)
 # A field that no schema knows, in a server-side apply, is a 500 (kubernetes#122480).
@@ -140,12 +142,11 @@ class Cluster:
             ),
         )
 
-    def mode(self, name: str, namespace: str) -> Mode:
-        """How KServe runs the service, or would: by the service's own word, else Knative
-        where the cluster has it."""
-        found = self.find(name, namespace)
-        if found is not None:
-            said = found.get("status", {}).get("deploymentMode") or found["metadata"].get(
+    def mode(self, service: Mapping[str, Any] | None) -> Mode:
+        """How KServe runs a service, or would run a new one: by the service's own word, else
+        Knative where the cluster has it."""
+        if service is not None:
+            said = service.get("status", {}).get("deploymentMode") or service["metadata"].get(
                 "annotations", {}
             ).get(DEPLOYMENT_MODE)
             if said:
@@ -156,13 +157,23 @@ class Cluster:
         has_knative = any(group.name == "serving.knative.dev" for group in groups)
         return "Knative" if has_knative else "Standard"
 
+    def deployments(self, name: str, namespace: str) -> list[Any]:
+        """The Deployments of a service: Standard mode has one for each side."""
+        found = self._call(
+            f"deployments of {namespace}/{name}",
+            lambda: client.AppsV1Api(self._api).list_namespaced_deployment(
+                namespace, label_selector=f"{_OF_SERVICE}={name}", _request_timeout=_SECONDS_A_CALL
+            ),
+        )
+        return list(found.items)
+
     def pods(self, name: str, namespace: str) -> list[Any]:
         """The pods of a service."""
         found = self._call(
             f"pods of {namespace}/{name}",
             lambda: self._core.list_namespaced_pod(
                 namespace,
-                label_selector=f"serving.kserve.io/inferenceservice={name}",
+                label_selector=f"{_OF_SERVICE}={name}",
                 _request_timeout=_SECONDS_A_CALL,
             ),
         )

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.manifests import SPEC_DIGEST
 
 _LINES = 5
+# About a minute and a half of back-off: what may pass by itself has had its chance.
+_RESTARTS = 3
 _INITIALIZER = "storage-initializer"
 
 
@@ -28,19 +31,48 @@ def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
     found += [
         f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip().rstrip(":")
         for c in status.get("conditions", ())
-        if c["status"] != "True"
+        if c["status"] != "True" and (c.get("reason") or c.get("message"))
     ]
     if not status:
         found.append("no status: KServe's controller does not run, or does not see the namespace")
     return list(dict.fromkeys(found))
 
 
-def hopeless(service: Mapping[str, Any]) -> bool:
-    """Whether KServe itself has given up on this generation."""
-    status = service.get("status", {})
-    return status.get("modelStatus", {}).get("transitionStatus") in (
-        "BlockedByFailedLoad",
-        "InvalidSpec",
+def given_up(
+    cluster: Cluster, service: Mapping[str, Any], digests: Container[str], *, trusted: bool
+) -> bool:
+    """Whether waiting longer is of no use.
+
+    Args:
+        cluster: Where.
+        service: The InferenceService as it is.
+        digests: Of the manifests whose servers count.
+        trusted: Whether what KServe says of a manifest is of these, and not of one before.
+    """
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    pods = cluster.pods(name, namespace)
+    ours = [pod for pod in pods if (pod.metadata.annotations or {}).get(SPEC_DIGEST) in digests]
+    transition = service.get("status", {}).get("modelStatus", {}).get("transitionStatus")
+    if transition == "InvalidSpec":
+        return trusted
+    if transition == "BlockedByFailedLoad" and ours and len(ours) == len(pods):
+        return True
+    return any(_restarts(pod) >= _RESTARTS for pod in ours)
+
+
+def _restarts(pod: Any) -> int:
+    """How often a container that now waits for its next start has failed."""
+    containers = [
+        *(pod.status.init_container_statuses or ()),
+        *(pod.status.container_statuses or ()),
+    ]
+    return max(
+        (
+            one.restart_count
+            for one in containers
+            if one.state and one.state.waiting and one.state.waiting.reason == "CrashLoopBackOff"
+        ),
+        default=0,
     )
 
 

@@ -6,6 +6,7 @@ canary says its own.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from kfp_suite.components.contracts.digests import digest_value
 from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
 from kfp_suite.components.kserve.settings import EndpointSettings, SecretKey
 from kfp_suite.components.runtimes.layout import parse_options
@@ -33,6 +35,9 @@ MANIFEST_DIGEST = f"{PREFIX}/manifest-digest"
 STORE = f"{PREFIX}/store"
 MODEL_URI = f"{PREFIX}/model-uri"
 RUNTIME = f"{PREFIX}/runtime"
+SPEC_DIGEST = f"{PREFIX}/spec-digest"
+"""Of the manifest that a pod was made of: no generation in KServe's status tells it."""
+SCALING = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "scaleMetricType")
 OWNER = {"app.kubernetes.io/managed-by": "kfp-suite"}
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
 SERVER_IMAGES = {"tensorflow": "kfp-suite-python-tensorflow:0.1.0"}
@@ -133,7 +138,7 @@ def serving_runtime_name(image: str) -> str:
     return f"kfp-suite-server-{hashlib.sha256(image.encode()).hexdigest()[:8]}"
 
 
-def predictor(
+def _predictor(
     served: Served, settings: EndpointSettings, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The predictor that serves a version."""
@@ -192,7 +197,7 @@ def inference_service(
     annotations = {**settings.annotations, **served.annotations}
     if settings.deployment_mode:
         annotations[DEPLOYMENT_MODE] = settings.deployment_mode
-    spec: dict[str, Any] = {"predictor": predictor(served, settings, options)}
+    spec: dict[str, Any] = {"predictor": _predictor(served, settings, options)}
     if settings.transformer and takes_features(served, options):
         spec["transformer"] = _transformer(served, settings)
     manifest = {
@@ -206,7 +211,21 @@ def inference_service(
         },
         "spec": spec,
     }
-    return merged(manifest, settings.overlay)
+    return _digested(merged(manifest, settings.overlay))
+
+
+def _digested(manifest: dict[str, Any]) -> dict[str, Any]:
+    """`manifest` with a digest of what makes its pods, where they carry it."""
+    found = copy.deepcopy(manifest)
+    sides = [found["spec"][key] for key in ("predictor", "transformer") if key in found["spec"]]
+    made_of = {
+        "labels": found["metadata"]["labels"],
+        "annotations": found["metadata"]["annotations"],
+        "spec": [{key: v for key, v in side.items() if key not in SCALING} for side in sides],
+    }
+    for side in sides:
+        side.setdefault("annotations", {})[SPEC_DIGEST] = digest_value(made_of)
+    return found
 
 
 def merged(manifest: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,17 +1,29 @@
-"""Wait until an endpoint serves what was applied, and not what was there before."""
+"""Wait until an endpoint serves what was applied, and not what was there before.
+
+KServe's own word is not enough. Ready, and the model's state, may belong to the servers
+before (kserve#1739, #4626), and `observedGeneration` is that of another object. So the
+workloads below it are asked whether they are made of what was applied, as
+`kubectl rollout status` asks.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.diagnosis import hopeless, reasons
+from kfp_suite.components.contracts.errors import EndpointError, MissingError
+from kfp_suite.components.kserve.canary import Mode, silenced, with_mode, without_candidate
+from kfp_suite.components.kserve.cluster import REVISIONS, Cluster
+from kfp_suite.components.kserve.diagnosis import given_up, reasons
+from kfp_suite.components.kserve.manifests import SPEC_DIGEST
 
 POLL_SECONDS = 2.0
+_CONTROLLER = "the controller"
+_KINDS = ("predictor", "transformer")
+# Until then a refusal may be one of what was there before.
+_STALE_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +34,7 @@ def wait_until_serving(
     timeout_seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Wait for the generation that `applied` is, and for its own revision.
+    """Wait until every server is made of `applied`, and ready.
 
     Args:
         cluster: Where.
@@ -34,24 +46,26 @@ def wait_until_serving(
         The InferenceService when it serves.
 
     Raises:
-        EndpointError: it does not in time, or KServe has given up; with the reasons.
+        EndpointError: it does not in time, or its servers fail for good; with the reasons.
     """
     name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
-    generation = applied["metadata"]["generation"]
-    deadline, told = clock() + timeout_seconds, ""
+    started, told = clock(), ""
     while True:
         found = cluster.get(name, namespace)
-        waits_for = waiting_for(found, generation)
+        waits_for = waiting_for(cluster, applied, found)
         if not waits_for:
             return found
         if waits_for != told:
             log.info("%s/%s: waiting for %s", namespace, name, waits_for)
             told = waits_for
-        given_up = hopeless(found) and _observed(found) >= generation
-        if given_up or clock() >= deadline:
+        passed = clock() - started
+        hopeless = given_up(
+            cluster, found, _digests(applied), trusted=passed >= _STALE_SECONDS or _new(applied)
+        )
+        if hopeless or passed >= timeout_seconds:
             break
-        cluster.sleep(min(POLL_SECONDS, max(0.0, deadline - clock())))
-    what = "KServe cannot serve the version" if given_up else "does not serve the version in time"
+        cluster.sleep(min(POLL_SECONDS, max(0.0, timeout_seconds - passed)))
+    what = "KServe cannot serve the version" if hopeless else "does not serve the version in time"
     raise EndpointError(
         f"{what}: {'; '.join(reasons(cluster, found)) or f'waits for {told}'}",
         where=f"InferenceService {namespace}/{name}",
@@ -60,31 +74,165 @@ def wait_until_serving(
     )
 
 
-def waiting_for(service: Mapping[str, Any], generation: int) -> str:
-    """What is still missing, in words; empty where the generation serves.
+def roll_back(
+    cluster: Cluster,
+    live: Mapping[str, Any],
+    mode: Mode,
+    timeout_seconds: float,
+    *,
+    force: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Take a candidate away without a lost request.
 
-    Ready may belong to the revision before (kserve#1739): the controller must have seen
-    this generation, and its newest revision must be the one that is ready.
+    Args:
+        cluster: Where.
+        live: The InferenceService as it can be applied.
+        mode: How KServe runs it.
+        timeout_seconds: How long each of the two steps may take.
+        force: Take fields that others have set.
+        clock: Monotonic seconds.
+
+    Returns:
+        The InferenceService when the stable version alone serves.
+
+    Raises:
+        EndpointError: the stable version does not serve in time.
     """
-    status = service.get("status", {})
-    if _observed(service) < generation:
-        return "the controller"
-    for predictor in status.get("components", {}).values():
-        created = predictor.get("latestCreatedRevision")
-        if created and created != predictor.get("latestReadyRevision"):
-            return f"revision {created}"
-    transition = status.get("modelStatus", {}).get("transitionStatus", "UpToDate")
-    if transition not in ("", "UpToDate"):
-        return f"the model ({transition})"
-    for side in status.get("canaryStatuses", ()):
-        if not side["ready"]:
-            return f"canary {side['name']}"
-    wanted = {side["predictor"]["name"] for side in service["spec"].get("canary", ())}
-    if missing := wanted - {side["name"] for side in status.get("canaryStatuses", ())}:
-        return f"canary {min(missing)}"
-    conditions = {c["type"]: c["status"] for c in status.get("conditions", ())}
+    silent = with_mode(silenced(live, mode), mode)
+    applied, started = cluster.apply(silent, force=force), clock()
+    if mode == "Knative":
+        wait_until_serving(cluster, applied, timeout_seconds, clock)
+    else:
+        # The candidate may be broken: that it gets nothing is all that is waited for.
+        while _gets_requests(cluster.get(applied["metadata"]["name"], _namespace(applied))):
+            if clock() - started >= timeout_seconds:
+                log.warning("KServe does not take the candidate's requests away; it goes")
+                break
+            cluster.sleep(POLL_SECONDS)
+    alone = with_mode(without_candidate(silent, mode), mode)
+    return wait_until_serving(cluster, cluster.apply(alone, force=force), timeout_seconds, clock)
+
+
+def _namespace(service: Mapping[str, Any]) -> str:
+    return str(service["metadata"]["namespace"])
+
+
+def _gets_requests(service: Mapping[str, Any]) -> bool:
+    sides = service.get("status", {}).get("canaryStatuses", ())
+    return any(side["ready"] and side["trafficPercent"] for side in sides)
+
+
+def waiting_for(cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]) -> str:
+    """What is still missing, in words; empty where what was applied serves.
+
+    Args:
+        cluster: Where.
+        applied: What was applied.
+        service: The InferenceService as it is.
+    """
+    if not service.get("status", {}).get("deploymentMode"):
+        return _CONTROLLER
+    missing = _of_revisions if cluster.mode(service) == "Knative" else _of_deployments
+    if found := next(missing(cluster, applied, service), ""):
+        return found
+    conditions = {c["type"]: c["status"] for c in service["status"].get("conditions", ())}
     return "" if conditions.get("Ready") == "True" else "Ready"
 
 
-def _observed(service: Mapping[str, Any]) -> int:
-    return int(service.get("status", {}).get("observedGeneration", 0))
+def _of_revisions(
+    cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
+) -> Iterator[str]:
+    for kind, wanted in _components(applied):
+        status = service["status"].get("components", {}).get(kind, {})
+        created = status.get("latestCreatedRevision", "")
+        if not created or _digest_of_revision(cluster, created, service) != wanted:
+            yield _CONTROLLER
+        if created != status.get("latestReadyRevision"):
+            yield f"revision {created}"
+        percent = applied["spec"][kind].get("canaryTrafficPercent", 100)
+        share = sum(
+            target.get("percent", 0)
+            for target in status.get("traffic", ())
+            if target.get("revisionName") == created
+        )
+        if share != percent:
+            yield f"revision {created} to get {percent} % of the requests"
+
+
+def _digest_of_revision(cluster: Cluster, name: str, service: Mapping[str, Any]) -> str | None:
+    try:
+        revision = cluster.get(name, service["metadata"]["namespace"], REVISIONS)
+    except MissingError:
+        return None
+    found: str = revision["metadata"].get("annotations", {}).get(SPEC_DIGEST, "")
+    return found
+
+
+def _of_deployments(
+    cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
+) -> Iterator[str]:
+    metadata = service["metadata"]
+    sides = [*_components(applied), *_canaries(applied)]
+    found = {
+        _made_of(one): one for one in cluster.deployments(metadata["name"], metadata["namespace"])
+    }
+    for side in sides:
+        if side not in found:
+            yield _CONTROLLER
+            return
+        yield from _rolling(found[side])
+    # KServe ends the servers of a side that is gone; until then they may be asked.
+    for (kind, digest), one in found.items():
+        if kind in _KINDS and (kind, digest) not in sides:
+            yield f"deployment {one.metadata.name} to go"
+    shares = {
+        side["name"]: side["trafficPercent"]
+        for side in service["status"].get("canaryStatuses", ())
+        if side["ready"]
+    }
+    for side in applied["spec"].get("canary", ()):
+        if shares.get(side["predictor"]["name"]) != side["trafficPercent"]:
+            yield f"canary {side['predictor']['name']}"
+
+
+def _made_of(deployment: Any) -> tuple[str, str]:
+    """The component that a Deployment is, and the digest of what it was made of."""
+    annotations = deployment.spec.template.metadata.annotations or {}
+    return (deployment.metadata.labels or {}).get("component", ""), annotations.get(SPEC_DIGEST, "")
+
+
+def _rolling(deployment: Any) -> Iterator[str]:
+    """What a rolling update still lacks."""
+    name, status = deployment.metadata.name, deployment.status
+    wanted = deployment.spec.replicas if deployment.spec.replicas is not None else 1
+    updated, available = status.updated_replicas or 0, status.available_replicas or 0
+    if (status.observed_generation or 0) < deployment.metadata.generation:
+        yield f"deployment {name}"
+    elif updated < wanted:
+        yield f"deployment {name}: {updated} of {wanted} servers are new"
+    elif (status.replicas or 0) > updated:
+        yield f"deployment {name}: {(status.replicas or 0) - updated} old servers to end"
+    elif available < updated:
+        yield f"deployment {name}: {available} of {updated} servers are available"
+
+
+def _components(applied: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The sides that everybody's requests go to, and their digests."""
+    for kind in _KINDS:
+        if kind in applied["spec"]:
+            yield kind, applied["spec"][kind].get("annotations", {}).get(SPEC_DIGEST, "")
+
+
+def _canaries(applied: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for side in applied["spec"].get("canary", ()):
+        yield "predictor", side["predictor"].get("annotations", {}).get(SPEC_DIGEST, "")
+
+
+def _digests(applied: Mapping[str, Any]) -> list[str]:
+    return [digest for _, digest in (*_components(applied), *_canaries(applied))]
+
+
+def _new(applied: Mapping[str, Any]) -> bool:
+    """Whether there was nothing before it."""
+    return not applied.get("status")

@@ -22,7 +22,7 @@ from kfp_suite.components.contracts.run_record import ENDPOINT
 from kfp_suite.components.kserve.canary import (
     Split,
     promoted,
-    silenced,
+    replacing,
     split_of,
     with_candidate,
     without_candidate,
@@ -31,7 +31,6 @@ from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import (
     check_canary,
     inference_service,
-    predictor,
     server_image,
     serving_runtime,
 )
@@ -292,13 +291,14 @@ class _Rolling:
             growth = Growth(self._scrape)
             worse = self._climb(waiting, before, growth)
             if worse:
-                return self._roll_back(before, worse)
+                return self._roll_back(worse)
         except EndpointError as error:
-            return self._roll_back(before, str(error))
+            return self._roll_back(str(error))
         try:
             self._promote()
         except EndpointError as error:
-            self._target.apply(without_candidate(live, self._target.mode))
+            stable = without_candidate(live, self._target.mode)
+            self._target.apply(replacing(stable, self._live()))
             return self._rolled_back(before, str(error))
         why = self._steps[-1].why if self._steps else "picked up after the last step"
         return self._outcome(before, True, f"version {version} promoted: {why}")
@@ -308,7 +308,7 @@ class _Rolling:
         labelled, latency = self._labelled(), self._limits.latency_seconds
         for percent in waiting:
             latency = latency or slow_from(told(growth.look(), before), self._limits)
-            self._share(percent)
+            self._share(percent, before)
             step, latency = self._watch(percent, before, growth, labelled, latency)
             self._steps.append(step)
             if step.judgement["verdict"] == "worse":
@@ -322,22 +322,41 @@ class _Rolling:
     def _first(self) -> Outcome:
         """No endpoint yet: there is nothing to be compared with."""
         served = self._deployable.served
-        self._target.apply(
-            inference_service(
-                served,
-                namespace=self._parameters.namespace,
-                settings=self._settings,
-                options=self._parameters.runtime_options,
-            )
-        )
+        self._target.apply(self._manifest())
         self._smoke()
         self._make_champion("the first version of the endpoint")
         return self._outcome(0, True, f"version {served.version} is the first")
 
-    def _share(self, percent: int) -> None:
+    def _manifest(self) -> dict[str, Any]:
+        """The endpoint with the candidate alone."""
+        return inference_service(
+            self._deployable.served,
+            namespace=self._parameters.namespace,
+            settings=self._settings,
+            options=self._parameters.runtime_options,
+        )
+
+    def _live(self) -> dict[str, Any]:
         live = self._target.live()
-        assert live is not None
-        side = predictor(self._deployable.served, self._settings, self._parameters.runtime_options)
+        if live is None:
+            raise EndpointError(
+                "somebody deleted the endpoint meanwhile",
+                where=self._deployable.served.name,
+                fix="run the rollout again",
+            )
+        return live
+
+    def _share(self, percent: int, before: int) -> None:
+        live = self._live()
+        stable = split_of(live).stable.version
+        if stable != before:
+            raise EndpointError(
+                "somebody deployed another version meanwhile",
+                where=self._deployable.served.name,
+                got=f"version {stable}",
+                expected=f"version {before}",
+            )
+        side = self._manifest()["spec"]["predictor"]
         self._target.apply(with_candidate(live, side, percent, self._target.mode))
         log.info("version %s gets %s %%", self._deployable.served.version, percent)
 
@@ -376,14 +395,13 @@ class _Rolling:
         enough = candidate.errors.total - seen >= self._limits.min_requests
         return judgement.verdict == "good" and enough
 
-    def _roll_back(self, before: int, why: str) -> Outcome:
-        """The version before gets every request at once; then the candidate goes."""
-        live = self._target.live()
-        assert live is not None
-        if self._target.mode == "Knative":
-            self._target.apply(silenced(live, self._target.mode))
-        self._target.apply(without_candidate(live, self._target.mode))
-        return self._rolled_back(before, why)
+    def _roll_back(self, why: str) -> Outcome:
+        """The stable version gets every request at once; then the candidate goes."""
+        live = self._live()
+        split = split_of(live)
+        if split.candidate is not None:
+            self._target.roll_back(live)
+        return self._rolled_back(split.stable.version, why)
 
     def _rolled_back(self, before: int, why: str) -> Outcome:
         version = self._deployable.served.version
@@ -393,16 +411,13 @@ class _Rolling:
         return self._outcome(before, False, f"version {version} rolled back: {why}")
 
     def _promote(self) -> None:
-        live = self._target.live()
-        assert live is not None
-        self._target.apply(promoted(live, self._target.mode))
+        side = self._manifest()["spec"]["predictor"]
+        self._target.apply(promoted(self._live(), side, self._target.mode))
         self._smoke()
         self._make_champion("rolled out")
 
     def _smoke(self) -> None:
-        live = self._target.live()
-        assert live is not None
-        sample, question = self._deployable.question(live)
+        sample, question = self._deployable.question(self._live())
         base, headers = self._target.address()
         version = str(self._deployable.served.version)
         smoke_test(base, headers, question, sample, version=version, sleep=self._sleep)

@@ -11,11 +11,11 @@ from typing import Any, Protocol
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.digests import digest_bytes
 from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
-from kfp_suite.components.kserve.canary import Mode, with_mode
+from kfp_suite.components.kserve.canary import Mode, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.manifests import own_part, read_manifest, to_yaml
 from kfp_suite.components.kserve.smoke import address_of
-from kfp_suite.components.kserve.waiting import wait_until_serving
+from kfp_suite.components.kserve.waiting import roll_back, wait_until_serving
 from kfp_suite.components.rollout.measuring import (
     Series,
     parse_metrics,
@@ -37,6 +37,9 @@ class Target(Protocol):
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Make it so, and wait until it serves."""
+
+    def roll_back(self, live: dict[str, Any]) -> None:
+        """Take the candidate of what is live away, and wait until that is so."""
 
     def prepare(self, manifests: list[dict[str, Any]]) -> None:
         """What has to be there before it: ServingRuntimes."""
@@ -85,6 +88,10 @@ class LocalTarget:
         if not status["ready"]:
             raise EndpointError("the version does not serve", where=self._path, got=status["error"])
 
+    def roll_back(self, live: dict[str, Any]) -> None:
+        """The stable version alone: the gateway ends no server before its last answer."""
+        self.apply(without_candidate(live, self.mode))
+
     def prepare(self, manifests: list[dict[str, Any]]) -> None:
         """Nothing: the gateway knows its servers."""
 
@@ -123,7 +130,7 @@ class ClusterTarget:
         self._cluster, self._name, self._namespace = cluster, name, namespace
         self._timeout, self._force = timeout, force
         self._prometheus, self._ingress = prometheus, ingress
-        self.mode = cluster.mode(name, namespace)
+        self.mode = cluster.mode(cluster.find(name, namespace))
 
     def live(self) -> dict[str, Any] | None:
         """The object without what the cluster keeps of it."""
@@ -134,6 +141,10 @@ class ClusterTarget:
         """Server-side apply, and wait for its own generation."""
         applied = self._cluster.apply(with_mode(manifest, self.mode), force=self._force)
         wait_until_serving(self._cluster, applied, self._timeout)
+
+    def roll_back(self, live: dict[str, Any]) -> None:
+        """No request to the candidate, and then no candidate."""
+        roll_back(self._cluster, live, self.mode, self._timeout, force=self._force)
 
     def prepare(self, manifests: list[dict[str, Any]]) -> None:
         """Apply ServingRuntimes."""

@@ -85,18 +85,23 @@ def logs(name: str, namespace: str, lines: int) -> None:
 @endpoints.command("rollback")
 @click.argument("name")
 @_NAMESPACE
-def rollback(name: str, namespace: str) -> None:
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=600, show_default=True, help="Seconds."
+)
+def rollback(name: str, namespace: str, timeout: float) -> None:
     """Take a candidate away: the stable version serves every request again."""
-    from kfp_suite.components.kserve.canary import split_of, without_candidate
+    from kfp_suite.components.kserve.canary import split_of
     from kfp_suite.components.kserve.manifests import own_part
+    from kfp_suite.components.kserve.waiting import roll_back
 
     cluster = _cluster()
-    live = own_part(cluster.get(name, namespace))
+    service = cluster.get(name, namespace)
+    live, mode = own_part(service), cluster.mode(service)
     split = split_of(live)
     if split.candidate is None:
         click.echo(f"{name}: version {split.stable.version} serves; there is no candidate")
         return
-    cluster.apply(without_candidate(live, cluster.mode(name, namespace)))
+    roll_back(cluster, live, mode, timeout)
     click.echo(f"{name}: version {split.stable.version} serves; {split.candidate.version} is gone")
 
 

@@ -18,7 +18,7 @@ from kubernetes import config
 
 from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.testing.cluster.double import KubernetesDouble, running
+from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 
 NAMESPACE = "kfp-suite-test"
 CRDS = Path(__file__).resolve().parents[2].parent / "shared" / "kserve" / "crds"

@@ -10,18 +10,19 @@ from kubernetes import client
 from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, StoreError
 from kfp_suite.components.kserve.canary import (
     promoted,
+    silenced,
     split_of,
     with_candidate,
+    with_mode,
     without_candidate,
 )
 from kfp_suite.components.kserve.cluster import GRAPHS, RUNTIMES, SERVICES, Cluster
 from kfp_suite.components.kserve.manifests import (
     Served,
     inference_service,
-    predictor,
     serving_runtime,
 )
-from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.components.kserve.settings import parse_settings
 from tests.cluster.conftest import NAMESPACE
 
 
@@ -57,7 +58,7 @@ def test_apply_creates_and_applying_again_changes_nothing(cluster: Cluster) -> N
     first = cluster.apply(manifest())
     again = cluster.apply(manifest())
     assert first["metadata"]["generation"] == again["metadata"]["generation"] == 1
-    assert again["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    assert again["spec"] == first["spec"]
     changed = cluster.apply(manifest(4))
     assert changed["metadata"]["generation"] == 2
     assert [one["metadata"]["name"] for one in cluster.services(NAMESPACE)] == ["late"]
@@ -141,19 +142,22 @@ def test_a_serving_runtime_is_what_the_crd_takes(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("mode", ["Standard", "Knative"])
 def test_a_canary_comes_and_goes_as_the_crd_takes_it(cluster: Cluster, mode: Any) -> None:
-    cluster.apply(manifest(3, max_replicas=4))
-    live = manifest(3, max_replicas=4)
-    side = predictor(served(4), EndpointSettings(), {})
+    live = with_mode(manifest(3, max_replicas=4), mode)
+    side = manifest(4, max_replicas=2)["spec"]["predictor"]
+    cluster.apply(live)
     with_one = cluster.apply(with_candidate(live, side, 10, mode))
     split = split_of(with_one)
     assert (split.stable.version, split.percent) == (3, 10)
     assert split.candidate is not None
     assert split.candidate.version == 4
+    silent = cluster.apply(silenced(with_candidate(live, side, 10, mode), mode))
+    assert split_of(silent).percent == 0
     back = cluster.apply(without_candidate(with_candidate(live, side, 10, mode), mode))
     assert split_of(back) == split_of(live)
-    up = cluster.apply(promoted(with_candidate(live, side, 50, mode), mode))
+    up = cluster.apply(promoted(with_candidate(live, side, 50, mode), side, mode))
     assert split_of(up).stable.version == 4
     assert split_of(up).candidate is None
+    assert up["spec"]["predictor"]["maxReplicas"] == 2
     assert "canaryTrafficPercent" not in up["spec"]["predictor"]
 
 

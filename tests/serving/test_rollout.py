@@ -190,7 +190,8 @@ def test_a_step_that_was_killed_is_picked_up(store: ModelStore, tmp_path: Path) 
         serving(store, tmp_path) as (endpoint, manifest),
         Load(endpoint.url, sample(store)) as load,
     ):
-        side = predictor(Deployable.find(store, "wings", GOOD).served, EndpointSettings(), {})
+        found = Deployable.find(store, "wings", GOOD).served
+        side = inference_service(found, namespace="default")["spec"]["predictor"]
         half = with_candidate(read_manifest(manifest), side, 50, "Standard")
         write_file(manifest, to_yaml(half).encode())
         with pytest.raises(

@@ -92,9 +92,9 @@ class KubernetesDouble:
         self.access = Access(secrets.token_hex(8))
         self.faults = Faults()
         schemas = Schemas(crds)
-        self.verbs = Verbs(self.store, schemas, self.access)
-        default: Mode = "Knative" if knative else "Standard"
-        self.controller = Controller(self.store, schemas, self.logs, mode or default)
+        mode = mode or ("Knative" if knative else "Standard")
+        self.verbs = Verbs(self.store, schemas, self.access, mode)
+        self.controller = Controller(self.store, schemas, self.logs, mode)
         self._stopping = threading.Event()
         self._clients: list[Any] = []
         self._url = ""

@@ -447,6 +447,7 @@ class Controller:
             one = self._object(
                 REVISION, namespace, rollout.name, made, rollout.template["metadata"]["labels"]
             )
+            one["metadata"]["annotations"] = dict(rollout.template["metadata"]["annotations"])
             one["spec"] = rollout.template["spec"]
             state = Conditions((), self._store.stamp())
             phase = rollout.phase(now)

@@ -39,7 +39,7 @@ from kfp_suite.testing.kubernetes.objects import Store, Stored, desired, random_
 from kfp_suite.testing.kubernetes.patches import json_patch, merge_patch
 from kfp_suite.testing.kubernetes.schemas import METADATA, Schemas
 from kfp_suite.testing.kubernetes.selectors import field_test, label_test
-from kfp_suite.testing.kubernetes.webhook import admit
+from kfp_suite.testing.kubernetes.webhook import admit, default
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -92,8 +92,9 @@ class Answer:
 class Verbs:
     """The verbs of the API on a store. Hold the store's lock while calling them."""
 
-    def __init__(self, store: Store, schemas: Schemas, access: Access) -> None:
-        self._store, self._schemas, self._access = store, schemas, access
+    def __init__(self, store: Store, schemas: Schemas, access: Access, mode: str) -> None:
+        """`mode`: of InferenceServices that do not say theirs."""
+        self._store, self._schemas, self._access, self._mode = store, schemas, access, mode
 
     def get(self, asked: Asked) -> Answer:
         """One object."""
@@ -290,7 +291,7 @@ class Verbs:
             **({"namespace": asked.namespace} if kind.namespaced else {}),
         }
         schema.fill(merged)
-        self._validate(kind, name, merged, stored)
+        self._admit(kind, name, merged, stored)
         code = 201 if stored is None else 200
         if (
             stored is not None
@@ -320,7 +321,7 @@ class Verbs:
         cleared = content["metadata"].get("managedFields") in ([], [{}])
         content["metadata"].pop("managedFields", None)
         self._schemas.of(kind).fill(content)
-        self._validate(kind, name, content, stored)
+        self._admit(kind, name, content, stored)
         name_of = asked.query.get("fieldManager") or asked.agent.split("/")[0] or "unknown"
         manager = Manager(name_of, "Update", asked.subresource, kind.api_version)
         owners = written_object(
@@ -429,7 +430,10 @@ class Verbs:
             )
         return content, tuple(dropped) if wanted == "Warn" else ()
 
-    def _validate(self, kind: Kind, name: str, content: Json, stored: Stored | None) -> None:
+    def _admit(self, kind: Kind, name: str, content: Json, stored: Stored | None) -> None:
+        """Let KServe's webhooks fill `content` in, and check it."""
+        if kind is INFERENCE_SERVICE:
+            default(content, self._mode)
         causes = list(self._schemas.of(kind).check(content))
         if causes:
             raise invalid(kind.kind, kind.group, name, causes)

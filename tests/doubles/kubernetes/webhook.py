@@ -1,4 +1,4 @@
-"""What KServe's own webhook refuses of an InferenceService that its schema allows."""
+"""What KServe's own webhooks write into an InferenceService, and what they refuse of one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ _FIXED = ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
 def mode_named(text: str) -> str:
     """A deployment mode by its present name."""
     return {"RawDeployment": "Standard", "Serverless": "Knative"}.get(text, text)
+
+
+def default(service: Json, mode: str) -> None:
+    """Write KServe's default mode into an InferenceService, where that is Standard, and a mode
+    by its present name."""
+    annotations = service["metadata"].get("annotations") or {}
+    if MODE in annotations:
+        annotations[MODE] = mode_named(annotations[MODE])
+    elif mode == "Standard":
+        service["metadata"]["annotations"] = {**annotations, MODE: mode}
 
 
 def admit(service: Json, before: Json | None) -> None:

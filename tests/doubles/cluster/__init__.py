@@ -1,1 +1,0 @@
-"""A Kubernetes API server with KServe on it, on the loopback address."""
