@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
-import time
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +10,7 @@ import pytest
 import yaml
 
 from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
     ContractError,
     EndpointError,
     KfpSuiteError,
@@ -23,25 +20,15 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
 from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.manifests import read_served
-from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.kserve.canary import split_of, with_candidate, with_mode
+from kfp_suite.components.kserve.manifests import own_part, read_served
+from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
-from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble, running
-from tests.serving.conftest import publish
+from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
+from tests.unit.deploy.conftest import on
+from tests.unit.deploy.fleet import Fleet
 
 _TOKEN = "deployer"
-CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
-
-
-@pytest.fixture(scope="session")
-def models(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
-    folder = tmp_path_factory.mktemp("deploy")
-    found = ModelStore(FolderStore(folder / "store"))
-    for number in (1, 2):
-        estimator = "logistic_regression" if number == 1 else "random_forest"
-        publish(found, "wings", folder / str(number), estimator)
-    return found
 
 
 @pytest.fixture
@@ -56,58 +43,6 @@ def pushed(models: ModelStore, folder: Path, number: int) -> Path:
     content = {"store": models.store.uri, "model": "wings", "version": number}
     (found / "pushed.json").write_text(json.dumps(content))
     return found
-
-
-class Wings:
-    """An endpoint that answers what the model says, or something else."""
-
-    def __init__(self, models: ModelStore) -> None:
-        manifest = models.manifest("wings", 1)
-        path = f"wings/1/{manifest.path}/sample_answer.json"
-        self.answer = json.loads(models.store.read(path))
-        self.version = "1"
-        self.url = ""
-
-
-@pytest.fixture
-def wings(models: ModelStore) -> Iterator[Wings]:
-    found = Wings(models)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            said = {key: found.answer[key] for key in ("predictions", "probabilities")}
-            content = json.dumps(said).encode()
-            self.send_response(200)
-            self.send_header("x-model-version", found.version)
-            self.send_header("content-length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: Any) -> None:
-            """Say nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    found.url = f"http://127.0.0.1:{server.server_port}"
-    yield found
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-@pytest.fixture(params=["Standard", "Knative"])
-def double(request: pytest.FixtureRequest, wings: Wings) -> Iterator[KubernetesDouble]:
-    with running(
-        KubernetesDouble(crds=CRDS if CRDS.is_dir() else None, mode=request.param)
-    ) as found:
-        found.endpoint = wings.url
-        yield found
-
-
-def on(double: KubernetesDouble, token: str | None = None) -> Cluster:
-    return Cluster(double.client(token), sleep=lambda seconds: time.sleep(seconds / 20))
 
 
 def parameters(**more: Any) -> DeployParameters:
@@ -128,10 +63,10 @@ def test_a_local_deploy_writes_the_manifests(version: Path, tmp_path: Path) -> N
 
 
 def test_a_cluster_serves_and_the_version_is_champion(
-    double: KubernetesDouble, version: Path, models: ModelStore, tmp_path: Path, wings: Wings
+    double: KubernetesDouble, fleet: Fleet, version: Path, models: ModelStore, tmp_path: Path
 ) -> None:
     found = deploy(parameters(), version, tmp_path / "endpoint", cluster=on(double))
-    assert found["url"] == wings.url
+    assert found["url"] == fleet.url
     assert models.aliases("wings")[CHAMPION] == 1
     live = double.get("inferenceservices", "models/wings")
     assert live["metadata"]["labels"]["app.kubernetes.io/managed-by"] == "kfp-suite"
@@ -139,7 +74,7 @@ def test_a_cluster_serves_and_the_version_is_champion(
 
 
 def test_the_old_revisions_ready_does_not_count(
-    double: KubernetesDouble, models: ModelStore, version: Path, tmp_path: Path, wings: Wings
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
 ) -> None:
     cluster = on(double)
     deploy(parameters(), version, tmp_path / "endpoint", cluster=cluster)
@@ -154,6 +89,71 @@ def test_the_old_revisions_ready_does_not_count(
     assert models.aliases("wings")[CHAMPION] == 1
 
 
+@pytest.mark.parametrize("stale", [None, True])
+def test_an_update_ends_when_its_own_servers_serve(
+    double: KubernetesDouble,
+    fleet: Fleet,
+    models: ModelStore,
+    version: Path,
+    tmp_path: Path,
+    stale: bool | None,
+) -> None:
+    cluster = on(double)
+    deploy(parameters(), version, tmp_path / "a", cluster=cluster)
+    double.behave("*", Behaviour(after=0.4, stale_ready=stale))
+    deploy(parameters(), pushed(models, tmp_path, 2), tmp_path / "b", cluster=cluster)
+    assert fleet.split() == {"2": 100}
+    assert {"nobody": 100} not in fleet.shares
+    serving = [
+        pod["metadata"]["annotations"]["kfp-suite.io/version"]
+        for pod in double.objects("pods", "models")
+        if pod["status"]["conditions"][0]["status"] == "True"
+    ]
+    assert serving == ["2"]
+
+
+def test_what_fails_is_mended_by_the_next_deployment(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    cluster = on(double)
+    double.behave("*", Behaviour("crash_loop"))
+    with pytest.raises(EndpointError, match="KServe cannot serve the version"):
+        deploy(parameters(), version, tmp_path / "a", cluster=cluster)
+    double.behave("*", Behaviour(after=0.3))
+    deploy(parameters(), pushed(models, tmp_path, 2), tmp_path / "b", cluster=cluster)
+    assert models.aliases("wings")[CHAMPION] == 2
+
+
+def test_scaling_alone_starts_no_server_anew(
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path
+) -> None:
+    cluster = on(double)
+    found = []
+    for minimum in (1, 2):
+        deploy(
+            parameters(settings={"min_replicas": minimum, "max_replicas": 4}),
+            version,
+            tmp_path / str(minimum),
+            cluster=cluster,
+        )
+        live = double.get("inferenceservices", "models/wings")
+        found.append(live["spec"]["predictor"]["annotations"]["kfp-suite.io/spec-digest"])
+    assert found[0] == found[1]
+    assert live["spec"]["predictor"]["minReplicas"] == 2
+
+
+def test_a_transformer_is_waited_for_too(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    manifest = models.manifest("wings", 1)
+    sample = json.loads(models.store.read(f"wings/1/{manifest.path}/sample_answer.json"))
+    fleet.answers["1"] = sample
+    given = parameters(runtime="sklearn", settings={"transformer": True})
+    deploy(given, version, tmp_path / "a", cluster=on(double))
+    components = double.get("inferenceservices", "models/wings")["status"]["components"]
+    assert set(components) == {"predictor", "transformer"}
+
+
 @pytest.mark.parametrize(
     ("outcome", "told"),
     [
@@ -165,17 +165,20 @@ def test_the_old_revisions_ready_does_not_count(
     ],
 )
 def test_a_failure_says_why(
-    double: KubernetesDouble, version: Path, tmp_path: Path, outcome: Any, told: str
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path, outcome: Any, told: str
 ) -> None:
     double.behave("*", Behaviour(outcome))
+    given = DeployParameters(target="cluster", namespace="models", timeout_seconds=1)
     with pytest.raises(EndpointError) as caught:
-        deploy(parameters(), version, tmp_path / "endpoint", cluster=on(double))
+        deploy(given, version, tmp_path / "endpoint", cluster=on(double))
     assert told in str(caught.value)
     assert "kubectl describe inferenceservice wings -n models" in str(caught.value)
     assert not (tmp_path / "endpoint").exists()
 
 
-def test_no_controller_is_said_so(double: KubernetesDouble, version: Path, tmp_path: Path) -> None:
+def test_no_controller_is_said_so(
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path
+) -> None:
     double.behave("*", Behaviour("silent"))
     with pytest.raises(EndpointError, match="KServe's controller does not run"):
         deploy(
@@ -188,12 +191,12 @@ def test_no_controller_is_said_so(double: KubernetesDouble, version: Path, tmp_p
 
 @pytest.mark.parametrize("wrong", ["version", "answer"])
 def test_an_endpoint_that_answers_something_else_is_no_champion(
-    double: KubernetesDouble, version: Path, tmp_path: Path, wings: Wings, wrong: str
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path, wrong: str
 ) -> None:
     if wrong == "version":
-        wings.version = "7"
+        fleet.says["1"] = "7"
     else:
-        wings.answer["probabilities"] = [[0.5, 0.5], [0.5, 0.5]]
+        fleet.answers["1"]["probabilities"] = [[0.5, 0.5], [0.5, 0.5]]
     expected = {
         "version": "another version answered; got 7; expected 1",
         "answer": "does not answer as the model does",
@@ -203,7 +206,7 @@ def test_an_endpoint_that_answers_something_else_is_no_champion(
 
 
 def test_a_dry_run_shows_what_would_change(
-    double: KubernetesDouble, models: ModelStore, version: Path, tmp_path: Path
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
 ) -> None:
     cluster = on(double)
     planned = deploy(parameters(dry_run=True), version, tmp_path / "a", cluster=cluster)
@@ -219,14 +222,14 @@ def test_a_dry_run_shows_what_would_change(
 
 @pytest.mark.parametrize("status", [429, 500, 503, 0])
 def test_what_is_transient_is_tried_again(
-    double: KubernetesDouble, version: Path, tmp_path: Path, status: int
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path, status: int
 ) -> None:
     double.fail_next(status, times=3)
     assert deploy(parameters(), version, tmp_path / "endpoint", cluster=on(double))["url"]
 
 
 def test_an_api_that_never_answers_is_one_line(
-    double: KubernetesDouble, version: Path, tmp_path: Path
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path
 ) -> None:
     double.fail_next(503, times=100)
     with pytest.raises(TransientError, match="the Kubernetes API does not answer; got 503"):
@@ -234,7 +237,7 @@ def test_an_api_that_never_answers_is_one_line(
 
 
 def test_the_role_is_enough_and_less_is_said(
-    double: KubernetesDouble, version: Path, tmp_path: Path
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path
 ) -> None:
     role = next(one for one in access("models", "deployer") if one["kind"] == "Role")
     double.allow_only(_TOKEN, role["rules"], "models")
@@ -282,3 +285,37 @@ def test_what_is_no_manifest_is_refused(tmp_path: Path) -> None:
     file.write_text("kind: Pod\n")
     with pytest.raises(KfpSuiteError, match="not an InferenceService of a published version"):
         read_served(file)
+
+
+def test_a_deployment_does_not_end_somebodys_rollout(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    cluster = on(double)
+    deploy(parameters(), version, tmp_path / "a", cluster=cluster)
+    live = cluster.get("wings", "models")
+    mode = cluster.mode(live)
+    side = deploy(DeployParameters(), pushed(models, tmp_path, 2), tmp_path / "b")
+    candidate = yaml.safe_load(Path(side["manifest"]).read_text())["spec"]["predictor"]
+    cluster.apply(with_candidate(with_mode(own_part(live), mode), candidate, 10, mode))
+    with pytest.raises(AlreadyExistsError) as caught:
+        deploy(parameters(), version, tmp_path / "c", cluster=cluster)
+    assert "wings: a rollout is under way; got version 2 at 10 %" in str(caught.value)
+    assert "kfp-suite endpoints rollback" in str(caught.value)
+    deploy(parameters(force=True), version, tmp_path / "d", cluster=cluster)
+    assert split_of(cluster.get("wings", "models")).candidate is None
+    assert fleet.split() == {"1": 100}
+
+
+def test_a_promoted_predictor_keeps_its_name(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    """KServe ends the servers of a name that is gone at once: `replacing`."""
+    cluster = on(double)
+    deploy(parameters(), version, tmp_path / "a", cluster=cluster)
+    live = own_part(cluster.get("wings", "models"))
+    live["spec"]["predictor"]["name"] = "blue"
+    live["spec"]["predictor"]["model"]["storageUri"] += "/"
+    wait_until_serving(cluster, cluster.apply(live), 5)
+    deploy(parameters(), pushed(models, tmp_path, 2), tmp_path / "b", cluster=cluster)
+    assert cluster.get("wings", "models")["spec"]["predictor"]["name"] == "blue"
+    assert fleet.split() == {"2": 100}

@@ -1,0 +1,52 @@
+"""Two published versions, a cluster in either of KServe's modes, and its servers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
+from tests.serving.conftest import publish
+from tests.unit.deploy.fleet import Fleet, fleet_of
+
+CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    folder = tmp_path_factory.mktemp("deploy")
+    found = ModelStore(FolderStore(folder / "store"))
+    for number, estimator in enumerate(("logistic_regression", "random_forest"), 1):
+        publish(found, "wings", folder / str(number), estimator)
+    return found
+
+
+@pytest.fixture
+def models(store: ModelStore) -> ModelStore:
+    """Version 1 is the champion, whatever a test before has made of it."""
+    store.set_alias("wings", CHAMPION, 1, "a test begins")
+    return store
+
+
+@pytest.fixture(params=["Standard", "Knative"])
+def double(request: pytest.FixtureRequest) -> Iterator[KubernetesDouble]:
+    crds = CRDS if CRDS.is_dir() else None
+    with running(KubernetesDouble(crds=crds, mode=request.param)) as found:
+        yield found
+
+
+@pytest.fixture
+def fleet(models: ModelStore, double: KubernetesDouble) -> Iterator[Fleet]:
+    with fleet_of(models, double) as found:
+        yield found
+
+
+def on(double: KubernetesDouble, token: str | None = None) -> Cluster:
+    """The double's cluster, for which time passes twenty times as fast between two looks."""
+    return Cluster(double.client(token), sleep=lambda seconds: time.sleep(seconds / 20))

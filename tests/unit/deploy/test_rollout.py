@@ -1,0 +1,313 @@
+"""A whole rollout on a cluster, in both modes of KServe: it judges by what pods or a
+Prometheus say, and nobody is ever sent where nothing serves."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.kserve.access import access
+from kfp_suite.components.kserve.canary import (
+    Split,
+    promoted,
+    silenced,
+    split_of,
+    with_candidate,
+    with_mode,
+)
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.manifests import inference_service, own_part
+from kfp_suite.components.kserve.waiting import wait_until_serving
+from kfp_suite.components.rollout.executor import Outcome, RolloutParameters, rollout
+from kfp_suite.components.rollout.targets import ClusterTarget
+from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
+from tests.unit.deploy.conftest import on
+from tests.unit.deploy.fleet import Conduct, Fleet
+
+_TOKEN = "roller"
+
+
+def manifest(models: ModelStore, version: int) -> dict[str, Any]:
+    served = Deployable.find(models, "wings", version).served
+    return inference_service(served, namespace="models")
+
+
+@pytest.fixture
+def served(double: KubernetesDouble, fleet: Fleet, models: ModelStore) -> Fleet:
+    """Version 1 serves."""
+    cluster = on(double)
+    wait_until_serving(cluster, cluster.apply(manifest(models, 1)), 5)
+    fleet.watch()
+    return fleet
+
+
+def roll(
+    models: ModelStore,
+    double: KubernetesDouble,
+    folder: Path,
+    version: str = "2",
+    *,
+    prometheus: str = "",
+    timeout: float = 3,
+    token: str | None = None,
+    **more: Any,
+) -> Outcome:
+    given = {"step_seconds": 15, "look_seconds": 0.02, **more}
+    parameters = RolloutParameters(
+        store=models.store.uri,
+        model_name="wings",
+        version=version,
+        target="cluster",
+        namespace="models",
+        **given,
+    )
+    target = ClusterTarget(
+        on(double, token), "wings", "models", timeout=timeout, prometheus=prometheus
+    )
+    outcome = rollout(parameters, folder / "rollout", target=target)
+    written = json.loads((folder / "rollout" / "endpoint.json").read_text())
+    assert written["promoted"] == outcome.promoted
+    return outcome
+
+
+def live(double: KubernetesDouble) -> Split:
+    return split_of(double.get("inferenceservices", "models/wings"))
+
+
+def alone(double: KubernetesDouble, models: ModelStore, version: int) -> bool:
+    """Whether a version serves everybody, and nothing else is left running."""
+    running = {
+        pod["metadata"]["annotations"]["kfp-suite.io/version"]
+        for pod in double.objects("pods", "models")
+    }
+    split = live(double)
+    return (
+        (split.stable.version, split.candidate) == (version, None)
+        and running == {str(version)}
+        and models.aliases("wings")[CHAMPION] == version
+    )
+
+
+def test_a_good_challenger_is_promoted(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    double.behave("*", Behaviour(after=0.2))
+    outcome = roll(models, double, tmp_path)
+    assert outcome.promoted, outcome.why
+    assert [step.percent for step in outcome.steps] == [10, 50, 100]
+    assert all(step.judgement["verdict"] == "good" for step in outcome.steps)
+    assert served.shares == [
+        {"1": 100},
+        {"1": 90, "2": 10},
+        {"1": 50, "2": 50},
+        {"2": 100},
+    ]
+    assert alone(double, models, 2)
+    again = roll(models, double, tmp_path / "again")
+    assert again.why == "version 2 serves already"
+
+
+@pytest.mark.parametrize(
+    ("conduct", "why"),
+    [(Conduct(errors=0.2), "worse by errors"), (Conduct(seconds=0.6), "worse by slower than")],
+)
+def test_a_worse_one_is_rolled_back(
+    double: KubernetesDouble,
+    models: ModelStore,
+    served: Fleet,
+    tmp_path: Path,
+    conduct: Conduct,
+    why: str,
+) -> None:
+    double.behave("*", Behaviour(after=0.3))
+    served.conduct["2"] = conduct
+    outcome = roll(models, double, tmp_path)
+    assert not outcome.promoted
+    assert why in outcome.why
+    assert alone(double, models, 1)
+    # At no time more than its share, and never a share for nobody.
+    assert served.shares == [{"1": 100}, {"1": 90, "2": 10}, {"1": 100}]
+
+
+def test_one_that_cannot_start_gets_no_request(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    double.behave("*", Behaviour("crash_loop"))
+    started = time.monotonic()
+
+    def mend() -> None:
+        """The stable version's own servers can start, after a while."""
+        double.behave("*", Behaviour(after=0.3))
+
+    outcome = roll_with(models, double, tmp_path, mend)
+    assert not outcome.promoted
+    assert "exit code 1" in outcome.why
+    assert "No module named 'sklearn'" in outcome.why
+    assert time.monotonic() - started < 10
+    assert served.shares == [{"1": 100}]
+    assert alone(double, models, 1)
+
+
+def roll_with(models: ModelStore, double: KubernetesDouble, folder: Path, mend: Any) -> Outcome:
+    """A rollout whose failures are over once it rolls back."""
+
+    class Mended(ClusterTarget):
+        def roll_back(self, live: dict[str, Any]) -> None:
+            mend()
+            super().roll_back(live)
+
+    parameters = RolloutParameters(
+        store=models.store.uri,
+        model_name="wings",
+        version="2",
+        target="cluster",
+        namespace="models",
+        look_seconds=0.02,
+    )
+    target = Mended(on(double), "wings", "models", timeout=5)
+    return rollout(parameters, folder / "rollout", target=target)
+
+
+def test_metrics_that_stop_end_in_a_rollback(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    served.silent_after = 0
+    outcome = roll(models, double, tmp_path, step_seconds=0.3)
+    assert not outcome.promoted
+    assert "not decided: errors: 0.00% of 0" in outcome.why
+    assert alone(double, models, 1)
+
+
+@pytest.mark.parametrize("killed", ["at 50 %", "promoted", "silenced"])
+def test_what_was_killed_is_picked_up(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path, killed: str
+) -> None:
+    cluster = on(double)
+    found = cluster.get("wings", "models")
+    mode, side = cluster.mode(found), manifest(models, 2)["spec"]["predictor"]
+    half = with_candidate(with_mode(own_part(found), mode), side, 50, mode)
+    wait_until_serving(cluster, cluster.apply(half), 5)
+    if killed == "promoted":
+        cluster.apply(promoted(half, side, mode))
+    elif killed == "silenced":
+        cluster.apply(silenced(half, mode))
+    outcome = roll(models, double, tmp_path)
+    assert outcome.promoted
+    steps = [step.percent for step in outcome.steps]
+    assert steps == {"at 50 %": [50, 100], "promoted": [], "silenced": [10, 50, 100]}[killed]
+    assert alone(double, models, 2)
+    assert all("nobody" not in shares for shares in served.shares)
+
+
+def test_another_rollout_is_left_alone(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    cluster = on(double)
+    found = own_part(cluster.get("wings", "models"))
+    mode = cluster.mode(cluster.get("wings", "models"))
+    side = manifest(models, 2)["spec"]["predictor"]
+    side["annotations"]["kfp-suite.io/version"] = "7"
+    cluster.apply(with_candidate(with_mode(found, mode), side, 10, mode))
+    with pytest.raises(EndpointError, match="another rollout is under way; got version 7 at 10 %"):
+        roll(models, double, tmp_path)
+    assert live(double).percent == 10
+
+
+def test_a_promoted_one_that_answers_wrongly_goes_back(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    served.answers["2"]["probabilities"] = [[0.5, 0.5], [0.5, 0.5]]
+    outcome = roll(models, double, tmp_path)
+    assert not outcome.promoted
+    assert "does not answer as the model does" in outcome.why
+    assert alone(double, models, 1)
+    assert all("nobody" not in shares for shares in served.shares)
+
+
+def test_one_after_the_other(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    """A promoted predictor has the canary's name; the next canary takes the other."""
+    for number, version in enumerate(("2", "1", "2")):
+        outcome = roll(models, double, tmp_path / str(number), version)
+        assert outcome.promoted, outcome.why
+        assert alone(double, models, int(version))
+    assert all("nobody" not in shares for shares in served.shares)
+
+
+def test_the_role_is_enough(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    objects = access("models", "roller", metrics=True)
+    role = next(one for one in objects if one["kind"] == "Role")
+    double.allow_only(_TOKEN, role["rules"], "models")
+    assert roll(models, double, tmp_path, token=_TOKEN).promoted
+
+
+@contextmanager
+def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[str]:
+    """A real Prometheus that scrapes a fleet five times a second."""
+    config = {
+        "global": {"scrape_interval": "200ms", "scrape_timeout": "200ms"},
+        "scrape_configs": [
+            {
+                "job_name": "pods",
+                "http_sd_configs": [{"url": f"{fleet.url}/targets", "refresh_interval": "200ms"}],
+            }
+        ],
+    }
+    folder.mkdir()
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(config))
+    port = free_port()
+    with open(folder / "log", "w") as output:
+        process = subprocess.Popen(
+            [
+                "prometheus",
+                f"--config.file={folder / 'prometheus.yml'}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                f"--web.listen-address=127.0.0.1:{port}",
+            ],
+            stdout=output,
+            stderr=output,
+        )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(200):
+            try:
+                if httpx.get(f"{address}/-/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                pass
+            time.sleep(0.05)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.mark.skipif(
+    shutil.which("prometheus") is None, reason="no Prometheus: apt-get install prometheus"
+)
+@pytest.mark.parametrize("errors", [0.0, 0.3])
+def test_a_prometheus_judges_as_the_pods_do(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path, errors: float
+) -> None:
+    served.conduct["2"] = Conduct(errors=errors)
+    with prometheus_of(served, tmp_path / "prometheus") as address:
+        outcome = roll(models, double, tmp_path, prometheus=address, look_seconds=0.2)
+    assert outcome.promoted == (not errors), outcome.why
+    assert ("worse by errors" in outcome.why) == bool(errors)
+    assert alone(double, models, 1 if errors else 2)
