@@ -16,11 +16,9 @@ from kfp_suite.components.kserve.canary import split_of, with_candidate
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import (
     inference_service,
-    predictor,
     read_manifest,
     to_yaml,
 )
-from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.rollout.executor import Outcome, RolloutParameters, rollout
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore

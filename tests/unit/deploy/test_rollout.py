@@ -229,6 +229,7 @@ def test_another_rollout_is_left_alone(
 def test_a_promoted_one_that_answers_wrongly_goes_back(
     double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
 ) -> None:
+    double.behave("*", Behaviour(after=0.2))
     served.answers["2"]["probabilities"] = [[0.5, 0.5], [0.5, 0.5]]
     outcome = roll(models, double, tmp_path)
     assert not outcome.promoted
