@@ -24,6 +24,7 @@ def progressive_delivery(
     labelled: str = "",
     label: str = "",
     label_tolerance: float = 0.0,
+    by_header: bool = False,
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
@@ -42,7 +43,7 @@ def progressive_delivery(
         target: `local`: a manifest that `kfp-suite serve` follows; `cluster`: KServe.
         namespace: The Kubernetes namespace of the endpoint.
         manifest: Of `local`: the path of the manifest.
-        steps: Percent of the requests, ascending, the last one 100.
+        steps: Percent of the requests, ascending; an A/B test where the last one is below 100.
         step_seconds: Seconds a step may take.
         look_seconds: Seconds between two looks at the metrics.
         undecided: What a step without a verdict in its time is: `rollback` or `go_on`.
@@ -52,6 +53,7 @@ def progressive_delivery(
         labelled: A JSON Lines file of records with their label; empty for none.
         label: The name of the label in these.
         label_tolerance: How far a predicted number may be from its label.
+        by_header: A request may name its version in a header; see rollout.
         runtime: The model server; see deploy.
         runtime_options: Its own options; see deploy.
         endpoint: How the endpoint runs; see deploy.
@@ -76,6 +78,7 @@ def progressive_delivery(
             labelled=labelled,
             label=label,
             label_tolerance=label_tolerance,
+            by_header=by_header,
             runtime=runtime,
             runtime_options=runtime_options,
             settings=endpoint,

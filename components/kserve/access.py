@@ -18,6 +18,11 @@ _RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("", ("pods/log",), ("get",)),
 )
 _METRICS = ("", ("pods/proxy",), ("get",))
+_BY_HEADER = (
+    "gateway.networking.k8s.io",
+    ("httproutes",),
+    ("get", "create", "patch", "delete"),
+)
 _DELETE = (
     "serving.kserve.io",
     ("inferenceservices", "servingruntimes", "inferencegraphs"),
@@ -26,7 +31,12 @@ _DELETE = (
 
 
 def access(
-    namespace: str, service_account: str, *, metrics: bool = False, delete: bool = False
+    namespace: str,
+    service_account: str,
+    *,
+    metrics: bool = False,
+    by_header: bool = False,
+    delete: bool = False,
 ) -> list[dict[str, Any]]:
     """A ServiceAccount, a Role and their RoleBinding, in one namespace.
 
@@ -34,9 +44,11 @@ def access(
         namespace: Where endpoints are.
         service_account: What the pipeline's deploy and rollout steps run as.
         metrics: A rollout that reads the servers' own metrics, without a Prometheus.
+        by_header: A rollout that lets requests choose a version by header.
         delete: `kfp-suite endpoints delete`, too.
     """
-    rules = [*_RULES, *([_METRICS] if metrics else []), *([_DELETE] if delete else [])]
+    wanted = ((metrics, _METRICS), (by_header, _BY_HEADER), (delete, _DELETE))
+    rules = [*_RULES, *(rule for given, rule in wanted if given)]
     metadata = {"name": service_account, "namespace": namespace, "labels": dict(OWNER)}
     group = "rbac.authorization.k8s.io"
     return [

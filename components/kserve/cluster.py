@@ -25,9 +25,15 @@ FIELD_MANAGER = "kfp-suite"
 SERVICES = ("serving.kserve.io", "v1beta1", "inferenceservices")
 RUNTIMES = ("serving.kserve.io", "v1alpha1", "servingruntimes")
 GRAPHS = ("serving.kserve.io", "v1alpha1", "inferencegraphs")
+HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 _OF_SERVICE = "serving.kserve.io/inferenceservice"
-_KINDS = {"InferenceService": SERVICES, "ServingRuntime": RUNTIMES, "InferenceGraph": GRAPHS}
+_KINDS = {
+    "InferenceService": SERVICES,
+    "ServingRuntime": RUNTIMES,
+    "InferenceGraph": GRAPHS,
+    "HTTPRoute": HTTP_ROUTES,
+}
 _TRANSIENT = (429, 500, 502, 503, 504)
 # A field that no schema knows, in a server-side apply, is a 500 (kubernetes#122480).
 _MISTYPED = "failed to create typed patch object"
@@ -60,7 +66,7 @@ class Cluster:
         """Server-side apply: create or update; fields that others set stay theirs.
 
         Args:
-            manifest: An InferenceService, ServingRuntime or InferenceGraph.
+            manifest: An InferenceService, ServingRuntime, InferenceGraph or HTTPRoute.
             force: Take fields that another manager set to another value.
             dry_run: Let the API check and merge it, and change nothing.
 

@@ -24,6 +24,7 @@ def rollout(
     labelled: str = "",
     label: str = "",
     label_tolerance: float = 0.0,
+    by_header: bool = False,
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     settings: dict = {},
@@ -47,7 +48,8 @@ def rollout(
             canary of the mode that the endpoint runs in.
         namespace: The Kubernetes namespace.
         manifest: Of `local`: the path of the manifest.
-        steps: Percent of the requests, ascending, the last one 100. At 0 it is started only.
+        steps: Percent of the requests, ascending. At 0 it is started only; where the last one
+            is below 100 both versions stay side by side, for an A/B test.
         step_seconds: Seconds a step may take, above 0.
         look_seconds: Seconds between two looks at the metrics, above 0.
         undecided: What a step without a verdict in its time is: `rollback` or `go_on`.
@@ -62,6 +64,8 @@ def rollout(
             none.
         label: The name of the label in these.
         label_tolerance: How far a predicted number may be from its label.
+        by_header: On a cluster in Standard mode with the Gateway API: a request that names a
+            version in the header `x-kfp-suite-version` gets it. `kfp-suite serve` always does.
         runtime: The model server, one that takes raw records; see deploy.
         runtime_options: Its own options; see deploy.
         settings: How the endpoint runs; see deploy.
@@ -100,6 +104,7 @@ def rollout(
                 labelled=labelled,
                 label=label,
                 label_tolerance=label_tolerance,
+                by_header=by_header,
                 runtime=runtime,
                 runtime_options=runtime_options,
                 settings=settings,
@@ -114,5 +119,6 @@ def rollout(
             model=outcome.model,
             version=str(outcome.version if outcome.promoted else outcome.before),
             promoted=outcome.promoted,
+            share=outcome.share,
         )
         return outcome.promoted

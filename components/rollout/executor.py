@@ -69,7 +69,8 @@ class RolloutParameters:
         target: `local`: a manifest that `kfp-suite serve` follows; `cluster`: KServe.
         namespace: The Kubernetes namespace.
         manifest: Of `local`: the file.
-        steps: Percent of the requests, ascending, the last 100.
+        steps: Percent of the requests, ascending. Below 100 at the end: there both stay side
+            by side, an A/B test.
         step_seconds: A step's longest time.
         look_seconds: Between two looks at the metrics.
         undecided: After `step_seconds` without a verdict: `rollback` or `go_on`.
@@ -79,6 +80,7 @@ class RolloutParameters:
         labelled: A JSON Lines file of records with their labels, to be asked for.
         label: The label's name in these.
         label_tolerance: How far a number may be off.
+        by_header: On a cluster: a request with `x-kfp-suite-version` gets that version.
         runtime, runtime_options, settings, force, ingress, timeout_seconds: As deploy's.
     """
 
@@ -98,6 +100,7 @@ class RolloutParameters:
     labelled: str = ""
     label: str = ""
     label_tolerance: float = 0.0
+    by_header: bool = False
     runtime: str = SUITE
     runtime_options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
@@ -115,12 +118,12 @@ class RolloutParameters:
                     expected=" or ".join(allowed),
                 )
         ascending = list(self.steps) == sorted(set(self.steps))
-        if not self.steps or not ascending or self.steps[0] < 0 or self.steps[-1] != 100:
+        if not self.steps or not ascending or self.steps[0] < 0 or self.steps[-1] > 100:
             raise ParameterError(
                 "not allowed",
                 where="steps",
                 got=list(self.steps),
-                expected="ascending percentages that end with 100, as 10, 50, 100",
+                expected="ascending percentages up to 100, as 10, 50, 100",
             )
         if self.step_seconds <= 0 or self.look_seconds <= 0 or self.timeout_seconds < 1:
             raise ParameterError(
@@ -156,7 +159,8 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `rollout.json` holds. `before` is the version that served, 0 for none."""
+    """What `rollout.json` holds. `before` is the version that served, 0 for none; `share`, the
+    percentage that the version is left with."""
 
     model: str
     name: str
@@ -164,6 +168,7 @@ class Outcome:
     before: int
     promoted: bool
     why: str
+    share: int
     steps: tuple[Step, ...] = ()
     format_version: int = FORMAT_VERSION
 
@@ -239,6 +244,7 @@ def _target(parameters: RolloutParameters, name: str) -> Target:
         force=parameters.force,
         prometheus=parameters.prometheus,
         ingress=parameters.ingress,
+        by_header=parameters.by_header,
     )
 
 
@@ -294,6 +300,10 @@ class _Rolling:
                 return self._roll_back(worse)
         except EndpointError as error:
             return self._roll_back(str(error))
+        share = self._parameters.steps[-1]
+        if share < 100:
+            why = f"version {version} answers {share} % beside version {before}"
+            return self._outcome(before, False, why, share)
         try:
             self._promote()
         except EndpointError as error:
@@ -369,8 +379,10 @@ class _Rolling:
         seen = told(growth.look(), version).errors.total
         while True:
             if labelled is not None and percent:
-                base, headers = self._target.address()
-                labelled.send(base, self._deployable.served.name, headers, _LABELLED_A_LOOK)
+                sides = self._target.sides()
+                for base, headers in sides:
+                    requests = _LABELLED_A_LOOK // len(sides)
+                    labelled.send(base, self._deployable.served.name, headers, requests)
             observed = growth.look()
             if labelled is not None:
                 observed = labelled.add_to(observed)
@@ -445,8 +457,8 @@ class _Rolling:
             found |= scrape_url(self._parameters.quality_url, self._deployable.served.name)
         return found
 
-    def _outcome(self, before: int, done: bool, why: str) -> Outcome:
+    def _outcome(self, before: int, done: bool, why: str, share: int | None = None) -> Outcome:
         served = self._deployable.served
-        return Outcome(
-            served.model, served.name, served.version, before, done, why, tuple(self._steps)
-        )
+        left = share if share is not None else 100 * done
+        steps = tuple(self._steps)
+        return Outcome(served.model, served.name, served.version, before, done, why, left, steps)

@@ -7,7 +7,8 @@ from typing import Any
 
 def summary(outcome: Any) -> str:
     """Markdown: the verdict, and a table a step."""
-    verdict = "promoted" if outcome.promoted else "rolled back"
+    beside = f"at {outcome.share} %" if outcome.share else "rolled back"
+    verdict = "promoted" if outcome.promoted else beside
     lines = [f"# {outcome.name}: version {outcome.version} {verdict}", "", outcome.why, ""]
     if outcome.before:
         lines += [f"Before: version {outcome.before}.", ""]

@@ -10,11 +10,12 @@ from typing import Any, Protocol
 
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
+from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError, ParameterError
 from kfp_suite.components.kserve.canary import Mode, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.manifests import own_part, read_manifest, to_yaml
 from kfp_suite.components.kserve.smoke import address_of
+from kfp_suite.components.kserve.version_choice import end_choice, offer_choice, side_service
 from kfp_suite.components.kserve.waiting import roll_back, wait_until_serving
 from kfp_suite.components.rollout.measuring import (
     Series,
@@ -49,6 +50,9 @@ class Target(Protocol):
 
     def address(self) -> tuple[str, dict[str, str]]:
         """Where it is asked, and the headers that takes."""
+
+    def sides(self) -> list[tuple[str, dict[str, str]]]:
+        """Where to ask in turn, so that both versions answer some of it."""
 
 
 class LocalTarget:
@@ -103,6 +107,10 @@ class LocalTarget:
         """The gateway's."""
         return str(self._status().get("url", "")), {}
 
+    def sides(self) -> list[tuple[str, dict[str, str]]]:
+        """The gateway, which splits."""
+        return [self.address()]
+
     def _status(self) -> dict[str, Any]:
         path = self._path.with_name(f"{self._path.name}.status.json")
         try:
@@ -125,12 +133,22 @@ class ClusterTarget:
         force: bool = False,
         prometheus: str = "",
         ingress: str = "",
+        by_header: bool = False,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """The endpoint `name`; without a `prometheus` its pods are asked for their metrics."""
         self._cluster, self._name, self._namespace = cluster, name, namespace
         self._timeout, self._force = timeout, force
         self._prometheus, self._ingress = prometheus, ingress
+        self._by_header, self._clock = by_header, clock
         self.mode = cluster.mode(cluster.find(name, namespace))
+        if by_header and self.mode != "Standard":
+            raise ParameterError(
+                "requests choose a version by header in Standard mode only",
+                where="by_header",
+                got=self.mode,
+                fix="Knative has tags: set the annotation serving.kserve.io/enable-tag-routing",
+            )
 
     def live(self) -> dict[str, Any] | None:
         """The object without what the cluster keeps of it."""
@@ -139,12 +157,20 @@ class ClusterTarget:
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Server-side apply, and wait for its own generation."""
+        if self._by_header and "canary" not in manifest["spec"]:
+            end_choice(self._cluster, self._name, self._namespace)
         applied = self._cluster.apply(with_mode(manifest, self.mode), force=self._force)
-        wait_until_serving(self._cluster, applied, self._timeout)
+        service = wait_until_serving(self._cluster, applied, self._timeout, self._clock)
+        if self._by_header and "canary" in manifest["spec"]:
+            offer_choice(self._cluster, service, self._timeout, self._clock)
 
     def roll_back(self, live: dict[str, Any]) -> None:
         """No request to the candidate, and then no candidate."""
-        roll_back(self._cluster, live, self.mode, self._timeout, force=self._force)
+        if self._by_header:
+            end_choice(self._cluster, self._name, self._namespace)
+        roll_back(
+            self._cluster, live, self.mode, self._timeout, force=self._force, clock=self._clock
+        )
 
     def prepare(self, manifests: list[dict[str, Any]]) -> None:
         """Apply ServingRuntimes."""
@@ -169,3 +195,16 @@ class ClusterTarget:
     def address(self) -> tuple[str, dict[str, str]]:
         """Inside the cluster, or through the ingress."""
         return address_of(self._cluster.get(self._name, self._namespace), self._ingress)
+
+    def sides(self) -> list[tuple[str, dict[str, str]]]:
+        """The ingress splits; inside the cluster, in Standard mode, nobody does: each side's
+        own Service is asked."""
+        service = self._cluster.get(self._name, self._namespace)
+        base, headers = address_of(service, self._ingress)
+        found = [(base, headers)]
+        if self.mode == "Standard" and not self._ingress:
+            stable = side_service(self._name, service["spec"]["predictor"])
+            for canary in service["spec"].get("canary", ()):
+                other = side_service(self._name, canary["predictor"])
+                found.append((base.replace(f"//{stable}.", f"//{other}."), headers))
+        return found

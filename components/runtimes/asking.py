@@ -14,6 +14,8 @@ from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.runtimes.exchange import Question
 
 VERSION_HEADER = "x-model-version"
+VERSION_CHOICE = "x-kfp-suite-version"
+"""A request header: the number of the version that is to answer, for A/B tests by header."""
 
 
 @dataclass(frozen=True)

@@ -119,12 +119,17 @@ def delete(name: str, namespace: str) -> None:
 @_NAMESPACE
 @click.option("--service-account", default="kfp-suite-deployer", show_default=True)
 @click.option("--metrics", is_flag=True, help="Rollouts read the servers' own metrics.")
+@click.option("--by-header", is_flag=True, help="Rollouts let requests choose a version.")
 @click.option("--delete", "may_delete", is_flag=True, help="Endpoints may be deleted.")
-def access_(namespace: str, service_account: str, metrics: bool, may_delete: bool) -> None:
+def access_(
+    namespace: str, service_account: str, metrics: bool, by_header: bool, may_delete: bool
+) -> None:
     """Print the ServiceAccount, Role and RoleBinding that deploy and rollout need."""
     from kfp_suite.components.kserve.access import access
 
-    objects = access(namespace, service_account, metrics=metrics, delete=may_delete)
+    objects = access(
+        namespace, service_account, metrics=metrics, by_header=by_header, delete=may_delete
+    )
     click.echo(yaml.safe_dump_all(objects, sort_keys=False), nl=False)
 
 

@@ -25,18 +25,25 @@ CRDS = Path(__file__).resolve().parents[2].parent / "shared" / "kserve" / "crds"
 
 
 @pytest.fixture(params=["double", "real"])
-def api(request: pytest.FixtureRequest) -> Iterator[Any]:
-    """An `ApiClient`."""
+def kubeconfig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """Where the API server is."""
     if request.param == "double":
         if not CRDS.is_dir():
             pytest.skip("KServe's CRDs are not beside this checkout")
         with running(KubernetesDouble(crds=CRDS)) as double:
-            yield double.client()
+            yield double.kubeconfig(tmp_path / "kubeconfig")
         return
-    kubeconfig = os.environ.get("KFP_SUITE_KUBECONFIG")
-    if not kubeconfig:
+    given = os.environ.get("KFP_SUITE_KUBECONFIG")
+    if not given:
         pytest.skip("no cluster: KFP_SUITE_KUBECONFIG=~/.kube/config pytest tests/cluster")
-    yield config.new_client_from_config(kubeconfig)
+    yield Path(given).expanduser()
+
+
+@pytest.fixture
+def api(kubeconfig: Path) -> Iterator[Any]:
+    """An `ApiClient`."""
+    with config.new_client_from_config(str(kubeconfig)) as found:
+        yield found
 
 
 @pytest.fixture

@@ -16,10 +16,10 @@ import aiohttp
 from aiohttp import web
 from prometheus_client import CollectorRegistry, generate_latest
 
-from kfp_suite.components.runtimes.asking import VERSION_HEADER
+from kfp_suite.components.runtimes.asking import VERSION_CHOICE, VERSION_HEADER
 from kfp_suite.components.server.gateway.backends import Backend
 from kfp_suite.components.server.gateway.graph import Graph, GraphError
-from kfp_suite.components.server.gateway.routing import VERSION_CHOICE, Route, model_of
+from kfp_suite.components.server.gateway.routing import Route, model_of
 from kfp_suite.components.server.metrics import EndpointMetrics
 
 MOST_BODY_BYTES = 32 * 1024 * 1024

@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 
 from kfp_suite.components.server.gateway.backends import Backend
 
-VERSION_CHOICE = "x-kfp-suite-version"
-"""A request header: the version that is to answer, for A/B tests by header."""
 _MODEL_PATH = re.compile(r"/v[12]/models/([^/:]+)")
 
 

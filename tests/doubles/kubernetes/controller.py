@@ -15,6 +15,7 @@ from kfp_suite.testing.kubernetes.kinds import (
     CLUSTER_SERVING_RUNTIME,
     DEPLOYMENT,
     EVENT,
+    HTTP_ROUTE,
     INFERENCE_GRAPH,
     INFERENCE_SERVICE,
     KNATIVE_SERVICE,
@@ -579,6 +580,8 @@ class Controller:
         conditions.sum_up("Ready", ("PredictorReady", "IngressReady"))
         conditions.set("Stopped", "False", info=True)
         if not missing:
+            if mode == "Standard":
+                self._route(stored, status)
             outside = f"{name}.{namespace}" if mode == "Knative" else f"{name}-{namespace}"
             status["url"] = f"http://{outside}.{_DOMAIN}"
             inside = (
@@ -592,6 +595,30 @@ class Controller:
             own = self.endpoint(namespace, name) if callable(self.endpoint) else self.endpoint
             if own:
                 status["url"], status["address"] = own, {"url": own}
+
+    def _route(self, stored: Stored, status: Json) -> None:
+        """The route of the Gateway API to every side that is ready, by its share."""
+        (namespace, name), spec = stored.key, stored.content["spec"]
+        ready = {one["name"] for one in status.get("canaryStatuses", ()) if one["ready"]}
+        shares = {
+            f"{name}-{canary['predictor']['name']}-predictor": canary["trafficPercent"]
+            for canary in spec.get("canary", ())
+            if canary["predictor"]["name"] in ready
+        }
+        front = "transformer" if "transformer" in spec else "predictor"
+        backends = {self._name(stored, front): 100 - sum(shares.values()), **shares}
+        refs = [
+            {"kind": "Service", "name": to, "namespace": namespace, "port": 80, "weight": weight}
+            for to, weight in backends.items()
+        ]
+        path = {"type": "RegularExpression", "value": "^/.*$"}
+        content = self._object(HTTP_ROUTE, namespace, name, stored, {})
+        content["spec"] = {
+            "parentRefs": [{"kind": "Gateway", "namespace": "kserve", "name": "ingress"}],
+            "hostnames": [f"{name}-{namespace}.{_DOMAIN}"],
+            "rules": [{"matches": [{"path": path}], "backendRefs": refs}],
+        }
+        self._put(HTTP_ROUTE, content)
 
     def _model(
         self,

@@ -9,6 +9,7 @@ Json = dict[str, Any]
 
 SERVING = "serving.kserve.io"
 KNATIVE = "serving.knative.dev"
+GATEWAY = "gateway.networking.k8s.io"
 _RBAC = "rbac.authorization.k8s.io"
 
 
@@ -45,7 +46,7 @@ class Kind:
     @property
     def custom(self) -> bool:
         """Whether a CustomResourceDefinition made it."""
-        return self.group in (SERVING, KNATIVE)
+        return self.group in (SERVING, KNATIVE, GATEWAY)
 
 
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False, status=True)
@@ -60,6 +61,7 @@ CLUSTER_SERVING_RUNTIME = Kind(
     SERVING, "v1alpha1", "clusterservingruntimes", "ClusterServingRuntime", namespaced=False
 )
 KNATIVE_SERVICE = Kind(KNATIVE, "v1", "services", "Service", status=True)
+HTTP_ROUTE = Kind(GATEWAY, "v1", "httproutes", "HTTPRoute", status=True)
 REVISION = Kind(KNATIVE, "v1", "revisions", "Revision", status=True)
 ACCESS_REVIEW = Kind(
     "authorization.k8s.io",
@@ -91,6 +93,7 @@ KINDS: tuple[Kind, ...] = (
     Kind(SERVING, "v1alpha1", "trainedmodels", "TrainedModel", status=True),
     KNATIVE_SERVICE,
     REVISION,
+    HTTP_ROUTE,
 )
 
 

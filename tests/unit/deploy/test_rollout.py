@@ -16,7 +16,7 @@ import httpx
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.canary import (
     Split,
@@ -63,6 +63,7 @@ def roll(
     prometheus: str = "",
     timeout: float = 3,
     token: str | None = None,
+    by_header: bool = False,
     **more: Any,
 ) -> Outcome:
     given = {"step_seconds": 15, "look_seconds": 0.02, **more}
@@ -75,7 +76,12 @@ def roll(
         **given,
     )
     target = ClusterTarget(
-        on(double, token), "wings", "models", timeout=timeout, prometheus=prometheus
+        on(double, token),
+        "wings",
+        "models",
+        timeout=timeout,
+        prometheus=prometheus,
+        by_header=by_header,
     )
     outcome = rollout(parameters, folder / "rollout", target=target)
     written = json.loads((folder / "rollout" / "endpoint.json").read_text())
@@ -247,6 +253,74 @@ def test_one_after_the_other(
         assert outcome.promoted, outcome.why
         assert alone(double, models, int(version))
     assert all("nobody" not in shares for shares in served.shares)
+
+
+def test_two_versions_side_by_side(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    outcome = roll(models, double, tmp_path / "half", steps=(10, 50))
+    assert (outcome.promoted, outcome.share) == (False, 50)
+    assert outcome.why == "version 2 answers 50 % beside version 1"
+    assert served.split() == {"1": 50, "2": 50}
+    assert models.aliases("wings")[CHAMPION] == 1
+    assert "version 2 at 50 %" in (tmp_path / "half" / "rollout" / "rollout.md").read_text()
+    outcome = roll(models, double, tmp_path / "whole")
+    assert [step.percent for step in outcome.steps] == [50, 100]
+    assert alone(double, models, 2)
+
+
+@pytest.mark.parametrize("double", ["Standard"], indirect=True)
+def test_a_request_may_name_its_version(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    double.allow_only(
+        _TOKEN,
+        access("models", "roller", metrics=True, by_header=True)[1]["rules"],
+        "models",
+    )
+    roll(models, double, tmp_path / "half", steps=(10, 50), by_header=True, token=_TOKEN)
+    route = double.get("httproutes", "models/wings-by-version")
+    kserves = double.get("httproutes", "models/wings")
+    assert route["spec"]["hostnames"] == kserves["spec"]["hostnames"]
+    assert route["spec"]["parentRefs"] == kserves["spec"]["parentRefs"]
+    chosen = {
+        rule["matches"][0]["headers"][0]["value"]: rule["backendRefs"][0]["name"]
+        for rule in route["spec"]["rules"]
+    }
+    assert chosen == {"1": "wings-predictor", "2": "wings-blue-predictor"}
+    assert route["spec"]["rules"][0]["matches"][0]["path"]["value"] == "^/.*$"
+    roll(models, double, tmp_path / "whole", by_header=True, token=_TOKEN)
+    with pytest.raises(KeyError):
+        double.get("httproutes", "models/wings-by-version")
+
+
+@pytest.mark.parametrize("double", ["Knative"], indirect=True)
+def test_knative_has_no_header_for_a_version(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    with pytest.raises(ParameterError, match=r"by_header.*in Standard mode only; got Knative"):
+        roll(models, double, tmp_path, by_header=True)
+
+
+def test_labelled_records_reach_both_sides(
+    double: KubernetesDouble, models: ModelStore, served: Fleet
+) -> None:
+    """Inside the cluster nobody splits in Standard mode: each side is asked itself."""
+    cluster = on(double)
+    found = cluster.get("wings", "models")
+    mode, side = cluster.mode(found), manifest(models, 2)["spec"]["predictor"]
+    cluster.apply(with_candidate(with_mode(own_part(found), mode), side, 10, mode))
+    double.endpoint = ""
+    double.edit("inferenceservices", "models/wings", {"metadata": {"labels": {"a": "b"}}})
+    target = ClusterTarget(cluster, "wings", "models", timeout=5)
+    hosts = [base for base, _ in target.sides()]
+    if mode == "Standard":
+        assert hosts == [
+            "http://wings-predictor.models.svc.cluster.local",
+            "http://wings-blue-predictor.models.svc.cluster.local",
+        ]
+    else:
+        assert hosts == ["http://wings.models.svc.cluster.local"]
 
 
 def test_the_role_is_enough(
