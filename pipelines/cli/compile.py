@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import click
@@ -38,8 +37,8 @@ def compile(names: tuple[str, ...], every: bool, output: Path, lock_file: Path |
 
     adapt = None
     if lock_file is not None:
-        from kfp_suite.pipelines.images.image_lock import apply_lock, read_lock
+        from kfp_suite.pipelines.images.image_lock import adapted
 
-        adapt = functools.partial(apply_lock, lock=read_lock(lock_file), where=lock_file)
+        adapt = adapted(lock_file)
     for entry in entries:
         click.echo(compile_pipeline(entry, output, adapt))

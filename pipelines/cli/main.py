@@ -17,6 +17,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # name: (module, one line for --help)
 COMMANDS = {
     "run": ("run", "Run a pipeline on this machine, to a live endpoint."),
+    "upload": ("upload", "Upload a pipeline to Kubeflow, or a new version of it."),
+    "submit": ("submit", "Run a pipeline on Kubeflow, and watch it."),
+    "schedule": ("schedule", "Recurring runs on Kubeflow: add, list, show, pause, resume, delete."),
     "serve": ("serve", "Serve a published version or an InferenceService manifest."),
     "compile": ("compile", "Compile pipelines to YAML for the Kubeflow UI."),
     "list": ("list", "List pipelines and components."),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from kfp_suite.pipelines.cli.connection import on_kubeflow
 from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.history import (
     PastRun,
@@ -173,3 +175,23 @@ def best(metric: str, lowest: bool | None, root: Path, as_json: bool) -> None:
     version = run.record.version
     click.echo(f"{name}  {metric} {run.metrics[metric]:.6g}")
     click.echo(f"version: {version['uri'] if version else 'none was published'}")
+
+
+@runs.command("watch")
+@click.argument("run_id")
+@on_kubeflow
+def watch(run_id: str, connect: Callable[[], Any]) -> None:
+    """Watch a run on Kubeflow; the exit code follows it. Ctrl-C leaves it running."""
+    from kfp_suite.pipelines.cli.watch import watch_run
+
+    watch_run(connect(), run_id, Console(highlight=False))
+
+
+@runs.command("terminate")
+@click.argument("run_id")
+@on_kubeflow
+def terminate(run_id: str, connect: Callable[[], Any]) -> None:
+    """End a run on Kubeflow."""
+    backend = connect()
+    backend.call(f"run {run_id}", lambda: backend.client.terminate_run(run_id))
+    click.echo(f"{run_id} is being terminated")

@@ -6,8 +6,9 @@ its image's, in an environment variable; it becomes part of the model's lineage.
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,15 @@ def read_lock(path: Path) -> ImageLock:
     return read_manifest(
         path, ImageLock, format_version=FORMAT_VERSION, fix="kfp-suite images build --push"
     )
+
+
+def adapted(file: Path | None) -> Callable[[dict[str, Any]], None] | None:
+    """What makes a compiled pipeline name the images of a lock; None without one.
+
+    Raises:
+        MissingError, ContractError: as `read_lock`.
+    """
+    return None if file is None else functools.partial(apply_lock, lock=read_lock(file), where=file)
 
 
 def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:

@@ -1,0 +1,249 @@
+"""kfp-suite schedule."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.pipelines.cli.connection import on_kubeflow
+
+if TYPE_CHECKING:
+    from kfp_suite.pipelines.kubeflow.scheduling import Scheduled
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_COMING = 5
+
+
+class _Pipelines(click.Group):
+    """`schedule PIPELINE …` is short for `schedule add PIPELINE …`."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in self.commands:
+            args = ["add", *args]
+        return super().resolve_command(ctx, args)
+
+
+@click.group("schedule", cls=_Pipelines)
+def schedule() -> None:
+    """Recurring runs on Kubeflow.
+
+    `kfp-suite schedule PIPELINE --cron "0 3 * * *"` makes one, or changes the one of its name.
+    """
+
+
+@schedule.command("add")
+@click.argument("pipeline")
+@click.option("--cron", default="", help="Five fields, or six with seconds first; in UTC.")
+@click.option("--every", default="", help="A pause between starts: 30m, 6h, 1d.")
+@click.option("--name", default="", help="Of the schedule.  [default: the pipeline's]")
+@click.option("--start", default="", help="ISO 8601, with a zone or in local time.")
+@click.option("--end", default="", help="The same.")
+@click.option("--max-concurrency", type=click.IntRange(1, 10), default=1, show_default=True)
+@click.option("--catchup/--no-catchup", default=True, help="Make up for times that were missed.")
+@click.option("--params", metavar="FILE", help="Parameter file, or a shipped one.")
+@click.option(
+    "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
+)
+@click.option(
+    "--pin/--latest", default=True, help="This version, or the latest at each start.  [pin]"
+)
+@click.option("--experiment", default="Default", show_default=True)
+@click.option("--service-account", default="", help="That the steps run as.")
+@click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@on_kubeflow
+def add(
+    pipeline: str,
+    cron: str,
+    every: str,
+    name: str,
+    start: str,
+    end: str,
+    max_concurrency: int,
+    catchup: bool,
+    params: str | None,
+    assignments: tuple[str, ...],
+    pin: bool,
+    experiment: str,
+    service_account: str,
+    pipeline_root: str,
+    as_json: bool,
+    connect: Callable[[], Any],
+) -> None:
+    """Run PIPELINE again and again; a schedule of this name is changed."""
+    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
+    from kfp_suite.pipelines.kubeflow.cron import parse_cron
+    from kfp_suite.pipelines.kubeflow.package import open_package
+    from kfp_suite.pipelines.kubeflow.scheduling import Schedule
+    from kfp_suite.pipelines.kubeflow.scheduling import schedule as execute
+    from kfp_suite.pipelines.kubeflow.uploading import upload
+
+    if bool(cron) == bool(every):
+        raise click.UsageError('give --cron "0 3 * * *" or --every 6h')
+    six, seconds = (parse_cron(cron), 0) if cron else ("", _seconds(every))
+    first, last = _time(start, "--start"), _time(end, "--end")
+    package = open_package(pipeline)
+    arguments = cluster_arguments(package, params, assignments)
+    backend = connect()
+    uploaded = upload(backend, package)
+    wanted = Schedule(
+        name=name or package.name,
+        pipeline_id=uploaded.pipeline_id,
+        version_id=uploaded.version_id if pin else "",
+        cron=six,
+        every=seconds,
+        start=first,
+        end=last,
+        max_concurrency=max_concurrency,
+        catchup=catchup,
+        parameters=arguments,
+        service_account=service_account,
+        pipeline_root=pipeline_root,
+    )
+    done = execute(backend, wanted, experiment)
+    if as_json:
+        click.echo(json.dumps({**asdict(done), "next": _coming(done.now)}))
+        return
+    if done.before is None:
+        click.echo(f"{wanted.name}: scheduled")
+    elif not done.differences:
+        click.echo(f"{wanted.name}: is scheduled like this already; nothing changed")
+    else:
+        click.echo(f"{wanted.name}: changed")
+        for field, (old, new) in done.differences.items():
+            click.echo(f"  {field}: {old!r} -> {new!r}")
+    _tell_times(done.now)
+
+
+@schedule.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@on_kubeflow
+def list_(as_json: bool, connect: Callable[[], Any]) -> None:
+    """The schedules, by name."""
+    from kfp_suite.pipelines.kubeflow.scheduling import schedules
+
+    found = schedules(connect())
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in found]))
+        return
+    for one in found:
+        click.echo(f"{one.schedule.name}: {_when(one)}, {'on' if one.enabled else 'paused'}")
+    if not found:
+        click.echo("no schedules")
+
+
+@schedule.command("show")
+@click.argument("name")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@on_kubeflow
+def show(name: str, as_json: bool, connect: Callable[[], Any]) -> None:
+    """One schedule: when, what, and its next times."""
+    from kfp_suite.pipelines.kubeflow.scheduling import find_schedule
+
+    one = find_schedule(connect(), name)
+    if as_json:
+        click.echo(json.dumps({**asdict(one), "next": _coming(one)}))
+        return
+    click.echo(f"{one.schedule.name}: {_when(one)}, {'on' if one.enabled else 'paused'}")
+    for field, value in asdict(one.schedule).items():
+        if field not in ("name", "cron", "every") and value not in ("", {}):
+            click.echo(f"  {field}: {value}")
+    if one.enabled:
+        _tell_times(one)
+
+
+@schedule.command("pause")
+@click.argument("name")
+@on_kubeflow
+def pause(name: str, connect: Callable[[], Any]) -> None:
+    """Start no more runs of a schedule, for now."""
+    _switch(connect(), name, on=False)
+    click.echo(f"{name} is paused; kfp-suite schedule resume {name}")
+
+
+@schedule.command("resume")
+@click.argument("name")
+@on_kubeflow
+def resume(name: str, connect: Callable[[], Any]) -> None:
+    """Start runs of a schedule again."""
+    _switch(connect(), name, on=True)
+    click.echo(f"{name} is on")
+
+
+@schedule.command("delete")
+@click.argument("name")
+@click.confirmation_option(prompt="Delete the schedule?")
+@on_kubeflow
+def delete(name: str, connect: Callable[[], Any]) -> None:
+    """Delete a schedule; the runs that it started stay."""
+    from kfp_suite.pipelines.kubeflow.scheduling import find_schedule, remove
+
+    backend = connect()
+    remove(backend, find_schedule(backend, name))
+    click.echo(f"{name} is deleted")
+
+
+def _switch(backend: Any, name: str, *, on: bool) -> None:
+    from kfp_suite.pipelines.kubeflow.scheduling import find_schedule, switch
+
+    switch(backend, find_schedule(backend, name), on=on)
+
+
+def _seconds(text: str) -> int:
+    found = re.fullmatch(r"(\d+)([smhd])", text.strip())
+    if not found or not int(found[1]):
+        raise ParameterError(
+            "not a duration", where="--every", got=text, expected="a number and s, m, h or d: 6h"
+        )
+    return int(found[1]) * _UNITS[found[2]]
+
+
+def _time(text: str, option: str) -> str:
+    if not text:
+        return ""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise ParameterError(
+            "not a time", where=option, got=text, expected="ISO 8601, as 2026-12-01T03:00"
+        ) from error
+    return found.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _when(one: Scheduled) -> str:
+    if one.schedule.cron:
+        return f"cron {one.schedule.cron}"
+    return f"every {timedelta(seconds=one.schedule.every)}"
+
+
+def _coming(one: Scheduled) -> list[str]:
+    """The next times in UTC."""
+    from kfp_suite.pipelines.kubeflow.cron import next_times
+
+    if not one.schedule.cron:
+        return []
+    begin = datetime.now(UTC)
+    if one.schedule.start:
+        begin = max(begin, datetime.fromisoformat(one.schedule.start))
+    found = [time.isoformat() for time in next_times(one.schedule.cron, begin, _COMING)]
+    return [time for time in found if not one.schedule.end or time <= one.schedule.end]
+
+
+def _tell_times(one: Scheduled) -> None:
+    if not one.schedule.cron:
+        click.echo(f"{_when(one)}, from the moment that it was made or switched on")
+        return
+    click.echo(f"next times of {one.schedule.cron} (second minute hour day month weekday, UTC):")
+    for text in _coming(one):
+        time = datetime.fromisoformat(text)
+        local = time.astimezone()
+        click.echo(f"  {time:%Y-%m-%d %H:%M:%S} UTC   {local:%a %Y-%m-%d %H:%M:%S %Z}")

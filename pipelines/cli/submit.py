@@ -1,0 +1,80 @@
+"""kfp-suite submit."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from kfp_suite.pipelines.cli.connection import on_kubeflow
+
+
+@click.command("submit")
+@click.argument("pipeline")
+@click.option("--params", metavar="FILE", help="Parameter file, or a shipped one.")
+@click.option(
+    "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
+)
+@click.option("--experiment", default="Default", show_default=True)
+@click.option("--name", default="", help="Of the run.  [default: pipeline and time]")
+@click.option("--service-account", default="", help="That the steps run as.")
+@click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
+@click.option(
+    "--image-lock",
+    "lock_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Name images by the digests in this file.",
+)
+@click.option("--watch", is_flag=True, help="Show its progress; the exit code follows the run.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@on_kubeflow
+def submit(
+    pipeline: str,
+    params: str | None,
+    assignments: tuple[str, ...],
+    experiment: str,
+    name: str,
+    service_account: str,
+    pipeline_root: str,
+    lock_file: Path | None,
+    watch: bool,
+    as_json: bool,
+    connect: Callable[[], Any],
+) -> None:
+    """Run PIPELINE on Kubeflow; it is uploaded where this version of it is not there."""
+    from kfp_suite.pipelines.cli.watch import watch_run
+    from kfp_suite.pipelines.images.image_lock import adapted
+    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
+    from kfp_suite.pipelines.kubeflow.package import open_package
+    from kfp_suite.pipelines.kubeflow.submitting import submit as execute
+
+    package = open_package(pipeline, adapted(lock_file))
+    arguments = cluster_arguments(package, params, assignments)
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    backend = connect()
+    done = execute(
+        backend,
+        package,
+        arguments,
+        # No two runs have one name, so that none is made twice.
+        name=name or f"{package.name} {now} {secrets.token_hex(2)}",
+        experiment=experiment,
+        service_account=service_account,
+        pipeline_root=pipeline_root,
+    )
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+    else:
+        click.echo(f"run {done.run_id}: {done.name}")
+        click.echo(done.link)
+    if watch:
+        watch_run(backend, done.run_id, Console(stderr=as_json, highlight=False))
+    elif not as_json:
+        click.echo(f"watch it:  kfp-suite runs watch {done.run_id}")

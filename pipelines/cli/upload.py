@@ -1,0 +1,49 @@
+"""kfp-suite upload."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kfp_suite.pipelines.cli.connection import on_kubeflow
+
+
+@click.command("upload")
+@click.argument("pipeline")
+@click.option("--version", "name", default="", help="Its name.  [default: by its content]")
+@click.option(
+    "--image-lock",
+    "lock_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Name images by the digests in this file.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@on_kubeflow
+def upload(
+    pipeline: str,
+    name: str,
+    lock_file: Path | None,
+    as_json: bool,
+    connect: Callable[[], Any],
+) -> None:
+    """Upload PIPELINE, or a new version of it, to Kubeflow Pipelines.
+
+    PIPELINE is one of the suite's, or the path of a compiled one. The same content uploaded
+    twice is one version.
+    """
+    from kfp_suite.pipelines.images.image_lock import adapted
+    from kfp_suite.pipelines.kubeflow.package import open_package
+    from kfp_suite.pipelines.kubeflow.uploading import upload as execute
+
+    done = execute(connect(), open_package(pipeline, adapted(lock_file)), name)
+    if as_json:
+        click.echo(json.dumps(asdict(done)))
+        return
+    what = "uploaded" if done.new else "is there already; nothing changed"
+    click.echo(f"{done.name}, version {done.version}: {what}")
+    click.echo(done.link)

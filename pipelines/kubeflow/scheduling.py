@@ -1,0 +1,252 @@
+"""Recurring runs: one by name, made anew where it changes, and never lost in between."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import kfp_server_api as api
+
+from kfp_suite.components.contracts.errors import MissingError, did_you_mean
+from kfp_suite.pipelines.kubeflow.connection import Backend
+from kfp_suite.pipelines.kubeflow.submitting import experiment_named, runtime_config
+from kfp_suite.pipelines.kubeflow.uploading import equal
+
+ENABLED, DISABLED = "ENABLE", "DISABLE"
+_INSTALLATIONS = ("service_account", "pipeline_root")
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """A recurring run as it should be.
+
+    Attributes:
+        name: One of this name is changed, not joined.
+        pipeline_id: Of the pipeline.
+        version_id: The version it is pinned to; empty: the latest one, each time.
+        cron: Six fields; or
+        every: seconds between two runs.
+        start, end: RFC 3339; empty: now, and never.
+        max_concurrency: Runs at once, 1 to 10.
+        catchup: Whether times that were missed are made up for.
+        parameters: Arguments of its runs.
+        service_account: That its steps run as; empty: the installation's.
+        pipeline_root: Where artifacts go; empty: the installation's.
+    """
+
+    name: str
+    pipeline_id: str
+    version_id: str = ""
+    cron: str = ""
+    every: int = 0
+    start: str = ""
+    end: str = ""
+    max_concurrency: int = 1
+    catchup: bool = True
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    service_account: str = ""
+    pipeline_root: str = ""
+
+
+@dataclass(frozen=True)
+class Scheduled:
+    """A recurring run as it is: the schedule, and whether it is on."""
+
+    id: str
+    schedule: Schedule
+    enabled: bool
+    status: str = ""
+
+
+@dataclass(frozen=True)
+class Change:
+    """What `schedule` did: `before` None where it is new; `differences`: by field, old and new."""
+
+    now: Scheduled
+    before: Scheduled | None
+    differences: Mapping[str, tuple[Any, Any]]
+
+
+def schedule(backend: Backend, wanted: Schedule, experiment: str = "Default") -> Change:
+    """Make a recurring run, or change the one of its name.
+
+    The API cannot change one (kubeflow/pipelines#6001). So another is made, switched off;
+    then the old one goes, and the new one is switched on: killed at any point, one is left,
+    and the next call finishes.
+
+    Args:
+        backend: Where.
+        wanted: How it should be.
+        experiment: Of its runs; it is made where it is not there.
+
+    Raises:
+        KfpSuiteError: see `Backend.call`.
+    """
+    there = _named(backend, wanted.name)
+    same = [one for one in there if _is(one, wanted)]
+    before = next((one for one in there if one.enabled), there[0] if there else None)
+    if same:
+        kept = next((one for one in same if one.enabled), same[0])
+    else:
+        kept = _make(backend, wanted, experiment)
+    for other in there:
+        if other.id != kept.id:
+            remove(backend, other)
+    if not kept.enabled:
+        switch(backend, kept, on=True)
+    now = Scheduled(kept.id, wanted, enabled=True, status=kept.status)
+    return Change(now, before, _differences(before, now) if before else {})
+
+
+def schedules(backend: Backend) -> list[Scheduled]:
+    """Every recurring run, by name."""
+    return sorted(_listed(backend, None), key=lambda one: one.schedule.name)
+
+
+def find_schedule(backend: Backend, name: str) -> Scheduled:
+    """One by name. Raises MissingError, with the near miss."""
+    found = _named(backend, name)
+    if not found:
+        known = [one.schedule.name for one in schedules(backend)]
+        raise MissingError(
+            f"no schedule '{name}'", where=backend.host, fix=did_you_mean(name, known)
+        )
+    return next((one for one in found if one.enabled), found[0])
+
+
+def switch(backend: Backend, one: Scheduled, *, on: bool) -> None:
+    """Switch one on or off."""
+    act = backend.client.enable_recurring_run if on else backend.client.disable_recurring_run
+    backend.call(f"schedule '{one.schedule.name}'", lambda: act(one.id))
+
+
+def remove(backend: Backend, one: Scheduled) -> None:
+    """Delete one; its runs stay."""
+    try:
+        backend.call(
+            f"schedule '{one.schedule.name}'",
+            lambda: backend.client.delete_recurring_run(one.id),
+        )
+    except MissingError:
+        return  # a try before this one has done it
+
+
+def _make(backend: Backend, wanted: Schedule, experiment: str) -> Scheduled:
+    times = {"start_time": _time(wanted.start), "end_time": _time(wanted.end)}
+    trigger = (
+        api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=wanted.cron, **times))
+        if wanted.cron
+        else api.V2beta1Trigger(
+            periodic_schedule=api.V2beta1PeriodicSchedule(
+                interval_second=str(wanted.every), **times
+            )
+        )
+    )
+    body = api.V2beta1RecurringRun(
+        display_name=wanted.name,
+        experiment_id=experiment_named(backend, experiment),
+        mode=DISABLED,
+        pipeline_version_reference=api.V2beta1PipelineVersionReference(
+            pipeline_id=wanted.pipeline_id, pipeline_version_id=wanted.version_id or None
+        ),
+        runtime_config=runtime_config(wanted.parameters, wanted.pipeline_root),
+        trigger=trigger,
+        max_concurrency=str(wanted.max_concurrency),
+        no_catchup=not wanted.catchup,
+        service_account=wanted.service_account or None,
+    )
+
+    def find() -> Any:
+        return next((one for one in _raw(backend, wanted.name) if _is(_read(one), wanted)), None)
+
+    made = backend.create(
+        f"schedule '{wanted.name}'",
+        lambda: backend.client.recurring_runs.recurring_run_service_create_recurring_run(
+            recurring_run=body
+        ),
+        find,
+    )
+    return _read(made)
+
+
+def _named(backend: Backend, name: str) -> list[Scheduled]:
+    return [one for one in _listed(backend, name) if one.schedule.name == name]
+
+
+def _listed(backend: Backend, name: str | None) -> list[Scheduled]:
+    return [_read(one) for one in _raw(backend, name)]
+
+
+def _raw(backend: Backend, name: str | None) -> list[Any]:
+    found = backend.pages(
+        "schedules",
+        lambda token: backend.client.list_recurring_runs(
+            page_token=token,
+            page_size=100,
+            namespace=backend.namespace,
+            filter=equal(name) if name else None,
+        ),
+        "recurring_runs",
+    )
+    return list(found)
+
+
+def _read(one: Any) -> Scheduled:
+    """As the API tells it."""
+    reference, config, trigger = one.pipeline_version_reference, one.runtime_config, one.trigger
+    cron, periodic = trigger.cron_schedule, trigger.periodic_schedule
+    times = cron or periodic
+    return Scheduled(
+        id=one.recurring_run_id,
+        schedule=Schedule(
+            name=one.display_name,
+            pipeline_id=(reference.pipeline_id if reference else "") or "",
+            version_id=(reference.pipeline_version_id if reference else "") or "",
+            cron=(cron.cron if cron else "") or "",
+            every=int(periodic.interval_second) if periodic else 0,
+            start=_told(times.start_time),
+            end=_told(times.end_time),
+            max_concurrency=int(one.max_concurrency or 1),
+            catchup=not one.no_catchup,
+            parameters=(config.parameters if config else None) or {},
+            service_account=one.service_account or "",
+            pipeline_root=(config.pipeline_root if config else "") or "",
+        ),
+        enabled=one.mode == ENABLED,
+        status=one.status or "",
+    )
+
+
+def _time(text: str) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
+
+
+def _told(time: datetime | None) -> str:
+    """The same instant in one spelling."""
+    # Some versions answer the year 1 where there is none.
+    if time is None or time.year <= 1:
+        return ""
+    return time.astimezone(UTC).isoformat(timespec="seconds")
+
+
+def _is(there: Scheduled, wanted: Schedule) -> bool:
+    return not _changed(there.schedule, wanted)
+
+
+def _changed(there: Schedule, wanted: Schedule) -> dict[str, tuple[Any, Any]]:
+    """What differs, old and new; what is not wanted is as the installation has it."""
+    return {
+        name: (getattr(there, name), getattr(wanted, name))
+        for name in Schedule.__dataclass_fields__
+        if getattr(there, name) != getattr(wanted, name)
+        and not (name in _INSTALLATIONS and not getattr(wanted, name))
+    }
+
+
+def _differences(before: Scheduled, now: Scheduled) -> dict[str, tuple[Any, Any]]:
+    found = _changed(before.schedule, now.schedule)
+    if before.enabled != now.enabled:
+        found["enabled"] = (before.enabled, now.enabled)
+    return found
