@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from kfp_suite.pipelines.cli.adapting import adaptation, adapted_by_files
 from kfp_suite.pipelines.runs.catalog import find_pipeline, pipelines
 
 
@@ -20,14 +21,14 @@ from kfp_suite.pipelines.runs.catalog import find_pipeline, pipelines
     show_default="this folder",
     help="The folder to write PIPELINE.yaml to.",
 )
-@click.option(
-    "--image-lock",
-    "lock_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    default=None,
-    help="Name images by the digests in this file, which `images build --push` writes.",
-)
-def compile(names: tuple[str, ...], every: bool, output: Path, lock_file: Path | None) -> None:
+@adapted_by_files
+def compile(
+    names: tuple[str, ...],
+    every: bool,
+    output: Path,
+    lock_file: Path | None,
+    resources: Path | None,
+) -> None:
     """Compile pipelines to YAML that the Kubeflow UI and the KFP API take."""
     if every == bool(names):
         raise click.UsageError("name the pipelines to compile, or give --all; see kfp-suite list")
@@ -35,10 +36,6 @@ def compile(names: tuple[str, ...], every: bool, output: Path, lock_file: Path |
 
     from kfp_suite.pipelines.runs.compilation import compile_pipeline
 
-    adapt = None
-    if lock_file is not None:
-        from kfp_suite.pipelines.images.image_lock import adapted
-
-        adapt = adapted(lock_file)
+    adapt = adaptation(lock_file, resources)
     for entry in entries:
         click.echo(compile_pipeline(entry, output, adapt))

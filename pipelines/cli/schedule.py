@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.pipelines.cli.adapting import adaptation, adapted_by_files
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 
 if TYPE_CHECKING:
     from kfp_suite.pipelines.kubeflow.scheduling import Scheduled
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _COMING = 5
 
 
@@ -59,6 +59,7 @@ def schedule() -> None:
 @click.option("--experiment", default="Default", show_default=True)
 @click.option("--service-account", default="", help="That the steps run as.")
 @click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
+@adapted_by_files
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
 def add(
@@ -76,6 +77,8 @@ def add(
     experiment: str,
     service_account: str,
     pipeline_root: str,
+    lock_file: Path | None,
+    resources: Path | None,
     as_json: bool,
     connect: Callable[[], Any],
 ) -> None:
@@ -83,15 +86,16 @@ def add(
     from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
     from kfp_suite.pipelines.kubeflow.cron import parse_cron
     from kfp_suite.pipelines.kubeflow.package import open_package
+    from kfp_suite.pipelines.kubeflow.placing import seconds_of
     from kfp_suite.pipelines.kubeflow.scheduling import Schedule
     from kfp_suite.pipelines.kubeflow.scheduling import schedule as execute
     from kfp_suite.pipelines.kubeflow.uploading import upload
 
     if bool(cron) == bool(every):
         raise click.UsageError('give --cron "0 3 * * *" or --every 6h')
-    six, seconds = (parse_cron(cron), 0) if cron else ("", _seconds(every))
+    six, seconds = (parse_cron(cron), 0) if cron else ("", seconds_of(every, "--every"))
     first, last = _time(start, "--start"), _time(end, "--end")
-    package = open_package(pipeline)
+    package = open_package(pipeline, adaptation(lock_file, resources))
     arguments = cluster_arguments(package, params, assignments)
     backend = connect()
     uploaded = upload(backend, package)
@@ -196,15 +200,6 @@ def _switch(backend: Any, name: str, *, on: bool) -> None:
     from kfp_suite.pipelines.kubeflow.scheduling import find_schedule, switch
 
     switch(backend, find_schedule(backend, name), on=on)
-
-
-def _seconds(text: str) -> int:
-    found = re.fullmatch(r"(\d+)([smhd])", text.strip())
-    if not found or not int(found[1]):
-        raise ParameterError(
-            "not a duration", where="--every", got=text, expected="a number and s, m, h or d: 6h"
-        )
-    return int(found[1]) * _UNITS[found[2]]
 
 
 def _time(text: str, option: str) -> str:

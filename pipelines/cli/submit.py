@@ -13,6 +13,7 @@ from typing import Any
 import click
 from rich.console import Console
 
+from kfp_suite.pipelines.cli.adapting import adaptation, adapted_by_files
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 
 
@@ -26,12 +27,7 @@ from kfp_suite.pipelines.cli.connection import on_kubeflow
 @click.option("--name", default="", help="Of the run.  [default: pipeline and time]")
 @click.option("--service-account", default="", help="That the steps run as.")
 @click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
-@click.option(
-    "--image-lock",
-    "lock_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Name images by the digests in this file.",
-)
+@adapted_by_files
 @click.option("--watch", is_flag=True, help="Show its progress; the exit code follows the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
@@ -44,18 +40,18 @@ def submit(
     service_account: str,
     pipeline_root: str,
     lock_file: Path | None,
+    resources: Path | None,
     watch: bool,
     as_json: bool,
     connect: Callable[[], Any],
 ) -> None:
     """Run PIPELINE on Kubeflow; it is uploaded where this version of it is not there."""
     from kfp_suite.pipelines.cli.watch import watch_run
-    from kfp_suite.pipelines.images.image_lock import adapted
     from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
     from kfp_suite.pipelines.kubeflow.package import open_package
     from kfp_suite.pipelines.kubeflow.submitting import submit as execute
 
-    package = open_package(pipeline, adapted(lock_file))
+    package = open_package(pipeline, adaptation(lock_file, resources))
     arguments = cluster_arguments(package, params, assignments)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     backend = connect()

@@ -10,24 +10,21 @@ from typing import Any
 
 import click
 
+from kfp_suite.pipelines.cli.adapting import adaptation, adapted_by_files
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 
 
 @click.command("upload")
 @click.argument("pipeline")
 @click.option("--version", "name", default="", help="Its name.  [default: by its content]")
-@click.option(
-    "--image-lock",
-    "lock_file",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Name images by the digests in this file.",
-)
+@adapted_by_files
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
 def upload(
     pipeline: str,
     name: str,
     lock_file: Path | None,
+    resources: Path | None,
     as_json: bool,
     connect: Callable[[], Any],
 ) -> None:
@@ -36,11 +33,10 @@ def upload(
     PIPELINE is one of the suite's, or the path of a compiled one. The same content uploaded
     twice is one version.
     """
-    from kfp_suite.pipelines.images.image_lock import adapted
     from kfp_suite.pipelines.kubeflow.package import open_package
     from kfp_suite.pipelines.kubeflow.uploading import upload as execute
 
-    done = execute(connect(), open_package(pipeline, adapted(lock_file)), name)
+    done = execute(connect(), open_package(pipeline, adaptation(lock_file, resources)), name)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return

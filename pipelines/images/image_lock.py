@@ -6,7 +6,6 @@ its image's, in an environment variable; it becomes part of the model's lineage.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -67,13 +66,16 @@ def read_lock(path: Path) -> ImageLock:
     )
 
 
-def adapted(file: Path | None) -> Callable[[dict[str, Any]], None] | None:
+def adapted(file: Path | None) -> Callable[[dict[str, Any], dict[str, Any]], None] | None:
     """What makes a compiled pipeline name the images of a lock; None without one.
 
     Raises:
         MissingError, ContractError: as `read_lock`.
     """
-    return None if file is None else functools.partial(apply_lock, lock=read_lock(file), where=file)
+    if file is None:
+        return None
+    lock = read_lock(file)
+    return lambda spec, _: apply_lock(spec, lock, file)
 
 
 def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:

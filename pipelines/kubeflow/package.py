@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,7 +14,7 @@ import yaml
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.errors import ContractError, store_error
 from kfp_suite.pipelines.runs.catalog import find_pipeline
-from kfp_suite.pipelines.runs.compilation import compile_pipeline
+from kfp_suite.pipelines.runs.compilation import Adaptation, compile_pipeline
 from kfp_suite.pipelines.runs.parameters import Parameter
 
 _SUFFIXES = (".yaml", ".yml")
@@ -49,12 +49,12 @@ class Package:
     parameters: Mapping[str, Parameter]
 
 
-def open_package(pipeline: str, adapt: Callable[[dict[str, Any]], None] | None = None) -> Package:
+def open_package(pipeline: str, adapt: Adaptation | None = None) -> Package:
     """A pipeline of the suite by name, or a compiled one by the path of its file.
 
     Args:
         pipeline: `train_and_deploy`, or `mine.yaml`.
-        adapt: Changes the compiled specification.
+        adapt: Changes what is compiled; a file stays as it is.
 
     Raises:
         MissingError: there is no such pipeline or file.

@@ -13,16 +13,17 @@ from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import store_error
 from kfp_suite.pipelines.runs.catalog import Entry, load
 
+Adaptation = Callable[[dict[str, Any], dict[str, Any]], None]
+"""Changes a compiled specification, and what it says of the platform alone."""
 
-def compile_pipeline(
-    entry: Entry, folder: Path, adapt: Callable[[dict[str, Any]], None] | None = None
-) -> Path:
+
+def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None) -> Path:
     """Write `<folder>/<pipeline>.yaml`, whole or not at all.
 
     Args:
         entry: The pipeline.
         folder: Is made where it is not there.
-        adapt: Changes the compiled specification, for instance which images it names.
+        adapt: Changes what was compiled, for instance which images it names.
 
     Raises:
         StoreError: the folder is not writable.
@@ -41,12 +42,13 @@ def compile_pipeline(
     return target
 
 
-def _adapted(content: str, adapt: Callable[[dict[str, Any]], None]) -> str:
-    """The compiled text with its first document changed; kfp's heading stays."""
+def _adapted(content: str, adapt: Adaptation) -> str:
+    """The compiled text, changed; kfp's heading stays."""
     heading = [line for line in content.splitlines() if line.startswith("#")]
-    spec, *platform = yaml.safe_load_all(content)
-    adapt(spec)
-    text: str = yaml.safe_dump_all([spec, *platform], sort_keys=False)
+    spec, *rest = yaml.safe_load_all(content)
+    platform = rest[0] if rest else {}
+    adapt(spec, platform)
+    text: str = yaml.safe_dump_all([spec, platform] if platform else [spec], sort_keys=False)
     return "\n".join([*heading, text])
 
 
