@@ -210,7 +210,15 @@ def _values(tensor: kserve.InferInput) -> list[Any]:
         )
     values = tensor.data
     if not isinstance(values, list):
-        values = tensor.as_numpy().ravel().tolist()
+        try:
+            values = tensor.as_numpy().ravel().tolist()
+        except Exception as error:  # whatever numpy says of such bytes
+            raise DataError(
+                "the data is not of its datatype and shape",
+                where=f"inputs.{tensor.name}",
+                got=str(error),
+                expected=f"{tensor.datatype} of shape {shape}",
+            ) from error
     elif values and isinstance(values[0], list):
         values = [value for row in values for value in row]
     if len(values) != shape[0]:
@@ -220,7 +228,12 @@ def _values(tensor: kserve.InferInput) -> list[Any]:
             got=f"{len(values)} values",
             expected=f"{shape[0]}",
         )
-    return [value.decode() if isinstance(value, bytes) else value for value in values]
+    try:
+        return [value.decode() if isinstance(value, bytes) else value for value in values]
+    except UnicodeDecodeError as error:
+        raise DataError(
+            "not text", where=f"inputs.{tensor.name}", got=error.object, expected="UTF-8"
+        ) from error
 
 
 def _infer_response(

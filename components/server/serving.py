@@ -9,14 +9,15 @@ from typing import Any
 
 import grpc
 import kserve
+from fastapi.exceptions import RequestValidationError
 from kserve.model_server import app
 from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
 from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
-from kserve.protocol.grpc.servicer import InferenceServicer
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.runtimes.local import check_port
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
+from kfp_suite.components.server.reading import ReadingDataPlane, ReadingServicer, refuse_invalid
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
 POLL_SECONDS = 2.0
@@ -81,6 +82,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
     ) -> None:
         # Its own gRPC server listens on every address.
         super().__init__(http_port=http_port, enable_grpc=False, grace_period=GRACE_SECONDS)
+        self.dataplane = ReadingDataPlane(model_registry=self.registered_models)
         self._host, self._grpc_bound = host, grpc_port
         self._models = models
 
@@ -109,7 +111,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
                 ("grpc.so_reuseport", 0),
             ],
         )
-        servicer = InferenceServicer(self.dataplane, self.model_repository_extension)
+        servicer = ReadingServicer(self.dataplane, self.model_repository_extension)
         grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
         server.add_insecure_port(f"{self._host}:{self._grpc_bound}")
         await server.start()
@@ -153,4 +155,5 @@ def serve(
         if port is not None:
             check_port(host, port)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES)
+    app.add_exception_handler(RequestValidationError, refuse_invalid)
     Server(host, http_port, grpc_port, models).start(list(models))
