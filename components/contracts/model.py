@@ -5,7 +5,7 @@
       transform/           the fitted transform (see features)
       estimator.skops      the estimator, in a format that runs no code
       estimator.onnx       the same, where outputs were proven equal (derived, not digested)
-      keras/               a Keras network instead: network.json, weights.npz, scale.json
+      keras/               a Keras network instead of skops: network.json, weights.npz, scale.json
       saved_model/         transform, network and decision as one graph (derived)
       estimator.joblib     the same, for model servers that load nothing else (derived)
       sample_request.json  {"instances": [...]} of raw records

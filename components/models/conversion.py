@@ -1,42 +1,24 @@
-"""An estimator to an ONNX graph, kept only where it is proven to predict the same.
-
-The graph is derived: `estimator.skops` is the model, and what the digest covers.
-"""
+"""A scikit-learn, XGBoost or LightGBM estimator to an ONNX graph that predicts the same."""
 
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxmltools
 import skl2onnx
 from onnxmltools.convert.common.data_types import FloatTensorType as TreesFloatTensorType
 from skl2onnx.common.data_types import FloatTensorType
 
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, Task
+from kfp_suite.components.contracts.model import Task
 from kfp_suite.components.models.calibration import Calibration
 from kfp_suite.components.models.estimators import framework_of
-from kfp_suite.components.models.onnx import INPUT, OnnxEstimator, decide
+from kfp_suite.components.models.onnx import INPUT
+from kfp_suite.components.models.proof import Proof, keep_if_equal
 
 TOLERANCE = 1e-6
 """The largest difference of a probability, and of a predicted number relative to it."""
-
-
-@dataclass(frozen=True)
-class Proof:
-    """How a graph compares with its estimator: `equal` is the verdict, `why` the reason it
-    is not, `rows` how many rows were compared, `difference` the largest seen, `output` the
-    graph's output that holds the scores."""
-
-    equal: bool
-    why: str = ""
-    rows: int = 0
-    difference: float = 0.0
-    output: str = ""
 
 
 def convert(estimator: Any, task: Task, features: int) -> bytes:
@@ -79,10 +61,8 @@ def save_if_equal(
     folder: Path,
     calibration: Calibration | None = None,
 ) -> Proof:
-    """Convert, compare on real rows, and write `estimator.onnx` only if it is the same.
-
-    The same means: the same class for every row, and every probability (or number,
-    relatively) within 1e-6.
+    """Convert, compare on real rows, and write `estimator.onnx` only if it is the same, within
+    1e-6: see `keep_if_equal`.
 
     Args:
         estimator: The fitted estimator.
@@ -93,28 +73,13 @@ def save_if_equal(
         folder: Where the graph is written.
         calibration: What corrects the probabilities before classes are decided.
     """
-    try:
-        graph = convert(estimator, task, matrix.shape[1])
-        converted = OnnxEstimator(graph, task)
-        got = converted.scores(matrix)
-    except Exception as error:
-        return Proof(False, f"no conversion: {type(error).__name__}")
-    if got.shape != expected.shape:
-        return Proof(False, "another shape")
-    scale = np.maximum(np.abs(expected), 1.0)
-    difference = float(np.max(np.abs(got - expected) / scale)) if len(matrix) else 0.0
-    if not difference <= TOLERANCE:
-        return Proof(False, "other values", len(matrix), difference)
-    if (
-        task != "regression"
-        and (
-            _decided(got, threshold, calibration) != _decided(expected, threshold, calibration)
-        ).any()
-    ):
-        return Proof(False, "other classes", len(matrix), difference)
-    write_file(folder / ESTIMATOR_ONNX, graph)
-    return Proof(True, "", len(matrix), difference, converted.output)
-
-
-def _decided(scores: Any, threshold: float, calibration: Calibration | None) -> Any:
-    return decide(scores if calibration is None else calibration.apply(scores), threshold)
+    return keep_if_equal(
+        lambda: convert(estimator, task, matrix.shape[1]),
+        task,
+        matrix,
+        expected,
+        threshold,
+        folder,
+        tolerance=TOLERANCE,
+        calibration=calibration,
+    )

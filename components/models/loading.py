@@ -157,7 +157,7 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
 
         return LoadedModel(manifest, transform, SavedModelScorer(folder / SAVED_MODEL))
     if ESTIMATOR_ONNX in manifest.files:
-        graph = OnnxEstimator(str(folder / ESTIMATOR_ONNX), manifest.task)
+        graph = OnnxEstimator(str(folder / ESTIMATOR_ONNX))
         return LoadedModel(manifest, transform, graph, calibration)
     if MODULE in manifest.files:
         import_module(folder / MODULE, manifest.files[MODULE])

@@ -7,15 +7,13 @@ from typing import Any
 import numpy as np
 import onnxruntime
 
-from kfp_suite.components.contracts.model import Task
-
 INPUT = "features"
 
 
 class OnnxEstimator:
     """A graph that predicts as the estimator does, on one thread: same rows, same bits."""
 
-    def __init__(self, graph: bytes | str, task: Task) -> None:
+    def __init__(self, graph: bytes | str) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         options.inter_op_num_threads = 1
@@ -23,7 +21,8 @@ class OnnxEstimator:
         self._session = onnxruntime.InferenceSession(
             graph, options, providers=["CPUExecutionProvider"]
         )
-        self.output = str(self._session.get_outputs()[0 if task == "regression" else 1].name)
+        # A classifier of scikit-learn gives labels first; a network only scores.
+        self.output = str(self._session.get_outputs()[-1].name)
 
     def scores(self, matrix: Any) -> Any:
         """Probabilities of shape (rows, classes), or numbers of shape (rows,); float32.

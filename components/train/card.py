@@ -78,5 +78,5 @@ def _classes(manifest: ModelManifest) -> str:
 
 def _served_as(manifest: ModelManifest) -> str:
     if manifest.framework == "tensorflow":
-        return "SavedModel"
+        return "SavedModel" + (" and ONNX" if "estimator.onnx" in manifest.files else "")
     return "ONNX" if "estimator.onnx" in manifest.files else "scikit-learn"

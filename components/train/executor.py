@@ -24,19 +24,18 @@ from kfp_suite.components.models.calibration import (
     Method,
     fit_calibration,
 )
-from kfp_suite.components.models.conversion import Proof, save_if_equal
+from kfp_suite.components.models.conversion import save_if_equal
 from kfp_suite.components.models.estimators import framework_of
 from kfp_suite.components.models.loading import FittedEstimator
 from kfp_suite.components.models.modules import MODULE, import_module
 from kfp_suite.components.models.persistence import save_estimator, save_joblib
+from kfp_suite.components.models.proof import Proof
 from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.fitting import Training, fit_by_module, fit_named
 from kfp_suite.components.train.inputs import Objective, read_inputs
 from kfp_suite.components.train.labels import Target
 from kfp_suite.components.train.packing import Made, pack
-from kfp_suite.components.train.rows import Rows
-
-_PROOF_ROWS = 65_536
+from kfp_suite.components.train.rows import Rows, rows_to_compare
 
 log = logging.getLogger(__name__)
 
@@ -127,11 +126,7 @@ def _write_estimator(
     types = save_estimator(estimator, folder)
     if framework_of(estimator) == "sklearn" and not (folder / MODULE).exists():
         save_joblib(estimator, folder)
-    rows = training.eval if training.eval is not None else training.train
-    step = max(1, len(training.train) // _PROOF_ROWS)
-    matrix = np.ascontiguousarray(
-        np.concatenate([rows.matrix[:_PROOF_ROWS], training.train.matrix[::step][:_PROOF_ROWS]])
-    )
+    matrix = rows_to_compare(training.train, training.eval)
     with threadpoolctl.threadpool_limits(training.threads):
         expected = FittedEstimator(estimator, target.task).scores(matrix)
     if target.task != "regression" and expected.ndim == 1:

@@ -22,6 +22,7 @@ from kfp_suite.components.train.labels import Target
 
 BATCH_ROWS = 65_536
 BALANCED = "balanced"
+_COMPARED_ROWS = 65_536
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,15 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.target)
+
+
+def rows_to_compare(train: Rows, judged: Rows | None) -> Any:
+    """The matrix that a derived graph is proven on: up to 65,536 rows of eval, where there
+    are some, and as many from all over train."""
+    rows = train if judged is None else judged
+    step = max(1, len(train) // _COMPARED_ROWS)
+    parts = [rows.matrix[:_COMPARED_ROWS], train.matrix[::step][:_COMPARED_ROWS]]
+    return np.ascontiguousarray(np.concatenate(parts))
 
 
 def labels_of(data: Dataset, split: str, label: str) -> pa.ChunkedArray:

@@ -4,7 +4,6 @@ says what the suite says; what cannot be learned is one line."""
 from __future__ import annotations
 
 import base64
-import json
 from pathlib import Path
 from typing import Any
 
@@ -16,81 +15,19 @@ from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.contracts.model import ModelManifest, read_model
-from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.models.loading import load_model
 from kfp_suite.components.models.records import examples_of
 from kfp_suite.components.stores.files import pin_file
 from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.components.transform.executor import TransformParameters, transform
 from tests.tensorflow.pictures import picture
+from tests.tensorflow.training import CATEGORY, NUMBERS, SAID, SEEN, features, fit
 
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
 
 from kfp_suite.components.features.graph import MISSING_TEXT, MISSING_TIME, tensors_of  # noqa: E402
 from kfp_suite.components.train.keras import executor, learning  # noqa: E402
 from kfp_suite.components.train.keras.executor import KerasParameters, train_keras  # noqa: E402
-
-ROWS = 400
-LABELS = ("late", "kind", "delay")
-NUMBERS: list[dict[str, Any]] = [
-    {"column": "a", "op": "scale"},
-    {"column": "b", "steps": [{"op": "impute", "with": "mean"}, "scale"]},
-]
-CATEGORY: dict[str, Any] = {"column": "word", "op": "one_hot", "oov": 1, "missing": "indicator"}
-WHEN: dict[str, Any] = {"column": "at", "op": "cyclic", "parts": ["weekday"], "missing": "zeros"}
-SAID: dict[str, Any] = {"column": "said", "op": "tokens", "length": 5}
-SEEN: dict[str, Any] = {"column": "seen", "op": "image", "height": 6, "width": 6}
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a dataset of numbers, words, times, sentences and pictures."""
-    folder = tmp_path_factory.mktemp("keras")
-    generator = np.random.default_rng(0)
-    lines = []
-    for i in range(ROWS):
-        a, b = generator.normal(size=2).round(3)
-        kind = "xyz"[int(a > 0) + int(b > 0)]
-        row = {"id": i, "a": a, "b": b if i % 9 else None, "word": "uv"[i % 2] if i % 7 else None}
-        row |= {"at": f"2024-01-{1 + i % 28:02}T08:00:00" if i % 5 else None}
-        row |= {"said": f"the {kind} said {i % 3}", "seen": picture("L", (4 + i % 4, 6), seed=i)}
-        row |= {"late": bool(a + b > 0.3), "kind": kind, "delay": 40 * a - 20 * b + 300}
-        lines.append(json.dumps(row))
-    (folder / "a.jsonl").write_text("\n".join(lines) + "\n")
-    sources = parse_sources({"t": str(folder / "a.jsonl")})
-    pinned = {name: pin(name, spec) for name, spec in sources.items()}
-    split = {"by": "hash", "key": ["id"], "eval": 0.2, "test": 0.2}
-    ingest(IngestParameters(split=split), pinned, folder / "dataset", folder / "preview")
-    return folder
-
-
-def features(data: Path, folder: Path, *entries: dict[str, Any]) -> Path:
-    """The transform of these features."""
-    output = folder / "transform"
-    parameters = TransformParameters(
-        features={"features": list(entries)}, label="late", exclude=LABELS[1:]
-    )
-    transform(parameters, data / "dataset", output, folder / "report")
-    return output
-
-
-def fit(data: Path, fitted: Path, output: Path, **given: Any) -> ModelManifest:
-    hyper = {"epochs": 3, "batch_size": 32, "units": [8]} | given.pop("hyperparameters", {})
-    parameters = KerasParameters(**{"label": "late", "hyperparameters": hyper} | given)
-    return train_keras(parameters, None, data / "dataset", fitted, output, output.with_name("logs"))
-
-
-@pytest.fixture(scope="module")
-def fitted(data: Path) -> Path:
-    return features(data, data, *NUMBERS, CATEGORY, WHEN)
-
-
-@pytest.fixture(scope="module")
-def trained(data: Path, fitted: Path) -> Path:
-    fit(data, fitted, data / "model", hyperparameters={"dropout": 0.2})
-    return data / "model"
 
 
 def test_two_trainings_give_the_same_weights(data: Path, fitted: Path, tmp_path: Path) -> None:
@@ -166,6 +103,7 @@ def test_every_network_learns_and_is_served(
         data, fitted, tmp_path / "model", network=network, label=label, hyperparameters=hyper
     )
     assert manifest.notes["saved_model"]["equal"], manifest.notes
+    assert manifest.notes["onnx"]["equal"], manifest.notes
     read_model(tmp_path / "model").verify()
     table = read_dataset(data / "dataset").table("test")
     prediction = load_model(tmp_path / "model").predict(table)

@@ -14,12 +14,13 @@ import pyarrow as pa
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
-from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest
+from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, SAVED_MODEL, ModelManifest
 from kfp_suite.components.models.modules import MODULE, import_module
+from kfp_suite.components.models.proof import Proof, in_blocks, keep_if_equal
 from kfp_suite.components.models.saved_model import SavedModelScorer
 from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
-from kfp_suite.components.train.keras.export import export
+from kfp_suite.components.train.keras.export import TOLERANCE, export, scores_of
 from kfp_suite.components.train.keras.learning import (
     Progress,
     Scale,
@@ -35,8 +36,10 @@ from kfp_suite.components.train.keras.networks import (
     make_network,
     parse_hyperparameters,
 )
+from kfp_suite.components.train.keras.to_onnx import to_onnx
 from kfp_suite.components.train.keras.user import train_by_module
 from kfp_suite.components.train.packing import Made, pack, threshold_of
+from kfp_suite.components.train.rows import rows_to_compare
 
 NETWORK = "keras/network.json"
 WEIGHTS = "keras/weights.npz"
@@ -113,13 +116,14 @@ def train_keras(
             _some_rows(inputs),
             folder / SAVED_MODEL,
         )
+        proof = _keep_graph(network, scale, inputs, parameters, folder)
         made = Made(
             framework="tensorflow",
             family="tensorflow",
             described=_described(parameters, hyper, module),
             has_probabilities=inputs.target.task != "regression",
-            derived=(f"{SAVED_MODEL}/",),
-            notes=notes | {"saved_model": asdict(agreement)},
+            derived=(f"{SAVED_MODEL}/", ESTIMATOR_ONNX),
+            notes=notes | {"saved_model": asdict(agreement), "onnx": asdict(proof)},
             scorer=SavedModelScorer(folder / SAVED_MODEL),
         )
         if hyper is not None:  # with its defaults, which may be others one day
@@ -129,6 +133,29 @@ def train_keras(
     if checkpoints is None:
         shutil.rmtree(folder_of_checkpoints, ignore_errors=True)
     return manifest
+
+
+def _keep_graph(
+    network: Any, scale: Scale, inputs: Inputs, parameters: KerasParameters, folder: Path
+) -> Proof:
+    """Write the network's ONNX graph where it predicts the same on real rows."""
+    target, training = inputs.target, inputs.training
+    matrix = rows_to_compare(training.train, training.eval)
+
+    def scores(rows: Any) -> Any:
+        return scores_of(network(rows, training=False), target, scale).numpy()
+
+    proof = keep_if_equal(
+        lambda: to_onnx(network, scale, target, matrix.shape[1]),
+        target.task,
+        matrix,
+        in_blocks(scores, matrix),
+        parameters.threshold,
+        folder,
+        tolerance=TOLERANCE,
+    )
+    log.info("ONNX: %s", "proven equal" if proof.equal else f"not kept: {proof.why}")
+    return proof
 
 
 def _without_optimizer(network: Any) -> Any:

@@ -48,7 +48,7 @@ def test_the_graph_predicts_as_the_estimator(name: str, task: Task, tmp_path: Pa
     expected = scores(estimator, task, matrix)
     proof = save_if_equal(estimator, task, matrix, expected, 0.5, tmp_path)
     assert (proof.equal, proof.why, proof.rows) == (True, "", len(matrix))
-    got = OnnxEstimator(str(tmp_path / ESTIMATOR_ONNX), task).scores(matrix)
+    got = OnnxEstimator(str(tmp_path / ESTIMATOR_ONNX)).scores(matrix)
     assert np.max(np.abs(got - expected) / np.maximum(np.abs(expected), 1)) <= TOLERANCE
 
 
@@ -62,9 +62,7 @@ def test_the_same_estimator_is_the_same_graph(name: str) -> None:
 @pytest.mark.parametrize("rows_at_once", [1, 7, 1_000])
 def test_a_row_scores_the_same_alone_and_in_a_batch(rows_at_once: int) -> None:
     matrix, target = rows("binary")
-    graph = OnnxEstimator(
-        convert(fitted("xgboost", "binary", matrix, target), "binary", 6), "binary"
-    )
+    graph = OnnxEstimator(convert(fitted("xgboost", "binary", matrix, target), "binary", 6))
     whole = graph.scores(matrix)
     parts = [graph.scores(matrix[i : i + rows_at_once]) for i in range(0, 1_000, rows_at_once)]
     assert np.array_equal(np.concatenate(parts), whole)
@@ -83,7 +81,7 @@ def test_other_values_are_not_kept(tmp_path: Path) -> None:
 def test_another_class_at_the_threshold_is_not_kept(tmp_path: Path) -> None:
     matrix, target = rows("binary", missing=False)
     estimator = LogisticRegression().fit(matrix, target)
-    got = OnnxEstimator(convert(estimator, "binary", 6), "binary").scores(matrix)
+    got = OnnxEstimator(convert(estimator, "binary", 6)).scores(matrix)
     # Less than the tolerance apart, and on two sides of the threshold.
     expected = got.astype(np.float64)
     expected[0, 1] -= 1e-7

@@ -1,0 +1,94 @@
+"""A trained network to an ONNX graph of the transform's matrix, for servers without TensorFlow.
+
+    features    float32, (rows, features)
+    scores      float32, (rows, classes): probabilities; or (rows, 1): numbers
+
+By Keras's own export, which stands on tf2onnx. Its bytes name things at random, as a
+SavedModel's do; the model's digest covers neither.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import onnx
+import tensorflow as tf
+
+from kfp_suite.components.models.onnx import INPUT
+from kfp_suite.components.models.proof import UnconvertibleError
+from kfp_suite.components.models.saved_model import SCORES
+from kfp_suite.components.train.keras.export import scores_of
+from kfp_suite.components.train.keras.learning import Scale
+from kfp_suite.components.train.labels import Target
+
+
+def to_onnx(network: Any, scale: Scale, target: Target, width: int) -> bytes:
+    """The graph of a network and of what its logits mean.
+
+    Args:
+        network: Gives logits for the matrix.
+        scale: What a predicted number is scaled by.
+        target: Task and classes.
+        width: Features.
+
+    Raises:
+        UnconvertibleError: it uses what ONNX has no operation for.
+        Exception: of any kind, where Keras or tf2onnx cannot.
+    """
+    matrix = keras.Input((width,), dtype="float32", name=INPUT)
+    outputs = 1 if target.task == "regression" else len(target.classes)
+
+    def scores(logits: Any) -> Any:
+        return tf.reshape(scores_of(logits, target, scale), (-1, outputs))
+
+    meaning = keras.layers.Lambda(scores, output_shape=(outputs,), name=SCORES)
+    served = keras.Model(matrix, meaning(network(matrix)), name="estimator")
+    spec = [tf.TensorSpec([None, width], tf.float32, INPUT)]
+    with tempfile.TemporaryDirectory(prefix="kfp-suite-onnx-") as scratch, _quiet():
+        file = Path(scratch) / "estimator.onnx"
+        served.export(str(file), format="onnx", verbose=False, input_signature=spec)
+        model = onnx.load(file)
+    _check(model)
+    _name(model.graph)
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """What converters fear and say twice: the check and the comparison decide."""
+    logger = logging.getLogger("tf2onnx")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
+
+
+def _check(model: Any) -> None:
+    """tf2onnx leaves what it cannot convert in the graph, by TensorFlow's name."""
+    nodes = model.graph.node
+    unknown = {node.op_type for node in nodes if not onnx.defs.has(node.op_type, node.domain)}
+    if unknown:
+        raise UnconvertibleError(f"ONNX has no operation for {', '.join(sorted(unknown))}")
+
+
+def _name(graph: Any) -> None:
+    """The names that whoever asks the graph reads."""
+    graph.name = "estimator"
+    (output,) = graph.output
+    for node in graph.node:
+        for names in (node.input, node.output):
+            names[:] = [SCORES if name == output.name else name for name in names]
+    output.name = SCORES
+    for tensor in (*graph.input, output):
+        tensor.type.tensor_type.shape.dim[0].dim_param = "rows"
