@@ -18,7 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from kfp_suite.components.runtimes.asking import VERSION_CHOICE, VERSION_HEADER
 from kfp_suite.components.server.gateway.backends import Backend
-from kfp_suite.components.server.gateway.graph import Graph, GraphError
+from kfp_suite.components.server.gateway.graph import Graph, GraphError, Reply
 from kfp_suite.components.server.gateway.routing import Route, model_of
 from kfp_suite.components.server.metrics import EndpointMetrics
 
@@ -127,12 +127,8 @@ class Gateway:
             kept.setdefault(VERSION_HEADER, str(side.served.version))
             return web.Response(status=answer.status, body=content, headers=kept)
 
-    async def ask(self, name: str, body: bytes) -> bytes:
-        """Predictions of an endpoint for a graph.
-
-        Raises:
-            GraphError: there is no such endpoint, or it did not answer 200.
-        """
+    async def ask(self, name: str, body: bytes) -> Reply:
+        """What an endpoint answers a graph. Raises GraphError where there is no such one."""
         route = self.routes.get(name)
         if route is None:
             raise GraphError(503, f"no endpoint '{name}' yet")
@@ -145,9 +141,7 @@ class Gateway:
             {"content-type": "application/json"},
         )
         assert isinstance(answer.body, bytes)
-        if answer.status != 200:
-            raise GraphError(answer.status, answer.body.decode(errors="replace"))
-        return answer.body
+        return answer.status, answer.body
 
     async def _graph(self, request: web.Request) -> web.Response:
         name = request.match_info.get("name") or next(iter(self.graphs), "")
@@ -155,10 +149,10 @@ class Gateway:
         if graph is None:
             return _error(404, f"no graph '{name}'; known: {', '.join(self.graphs) or 'none'}")
         try:
-            content = await graph.answer(await request.read(), self.ask)
+            status, content = await graph.answer(await request.read(), self.ask)
         except GraphError as error:
             return _error(error.status, str(error))
-        return web.Response(body=content, content_type="application/json")
+        return web.Response(status=status, body=content, content_type="application/json")
 
     async def _metrics_page(self, _: web.Request) -> web.Response:
         text = generate_latest(self._registry)

@@ -2,7 +2,9 @@
 
 A condition is a path in the syntax of gjson, in the part of it that graphs use: names,
 positions, and `#(path OP value)` for the first element of a list that fits. It holds where
-the path leads to something.
+the path leads to something. What a step that failed does is what KServe's router does
+(cmd/router): a hard dependency ends the graph with its answer, any other goes on with it.
+Shares of a splitter are exact, where KServe draws.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from typing import Any
 from kfp_suite.components.contracts.errors import ContractError
 
 ROOT = "root"
-Ask = Callable[[str, bytes], Awaitable[bytes]]
+Reply = tuple[int, bytes]
+"""An HTTP status and a body."""
+Ask = Callable[[str, bytes], Awaitable[Reply]]
 _ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
 _DEEPEST = 16
 _QUERY = re.compile(r"#\((?P<path>[^=!<>]*?)\s*(?P<op>==|!=|<=|>=|<|>)\s*(?P<value>.+)\)")
@@ -87,15 +91,15 @@ class Graph:
             if step.get("nodeName"):
                 self._check(step["nodeName"], (*above, name))
 
-    async def answer(self, body: bytes, ask: Ask) -> bytes:
-        """What the graph says of a request.
+    async def answer(self, body: bytes, ask: Ask) -> Reply:
+        """What the graph says of a request: its last step's status and answer.
 
         Args:
             body: JSON.
             ask: Asks an endpoint by its name.
 
         Raises:
-            GraphError: a bad request, no step that fits, or a step that failed.
+            GraphError: the graph itself cannot answer: not JSON, or no step that fits.
         """
         try:
             json.loads(body)
@@ -103,18 +107,13 @@ class Graph:
             raise GraphError(400, f"the request is not JSON: {error}") from error
         return await self._node(ROOT, body, ask)
 
-    async def _node(self, name: str, body: bytes, ask: Ask) -> bytes:
+    async def _node(self, name: str, body: bytes, ask: Ask) -> Reply:
         node = self._nodes[name]
         steps = node["steps"]
         if node["routerType"] == "Sequence":
             return await self._sequence(steps, body, ask)
         if node["routerType"] == "Ensemble":
-            answers = await asyncio.gather(*(self._step(step, body, ask) for step in steps))
-            named = {
-                _name(step, i): json.loads(a)
-                for i, (step, a) in enumerate(zip(steps, answers, strict=True))
-            }
-            return json.dumps(named).encode()
+            return await self._ensemble(steps, body, ask)
         if node["routerType"] == "Switch":
             document = json.loads(body)
             for step in steps:
@@ -123,26 +122,33 @@ class Graph:
             raise GraphError(404, f"no step of '{name}' fits the request")
         return await self._step(steps[self._drawn(name, steps)], body, ask)
 
-    async def _sequence(self, steps: list[Any], body: bytes, ask: Ask) -> bytes:
-        answer = b""
-        for position, step in enumerate(steps):
-            if (
-                position
-                and step.get("condition")
-                and not holds(step["condition"], json.loads(answer))
-            ):
-                return answer
-            given = answer if position and step.get("data") == "$response" else body
-            if given is answer and step.get("mapPredictionsToInstances", True):
-                given = _as_request(answer)
-            try:
-                answer = await self._step(step, given, ask)
-            except GraphError:
-                if step.get("dependency") != "Soft" or not position:
-                    raise
-        return answer
+    async def _ensemble(self, steps: list[Any], body: bytes, ask: Ask) -> Reply:
+        """Every answer by the step's name, those of steps that failed among them; the first
+        hard dependency that failed alone."""
+        replies = await asyncio.gather(*(self._step(step, body, ask) for step in steps))
+        named = {}
+        for position, (step, reply) in enumerate(zip(steps, replies, strict=True)):
+            if _failed_hard(step, reply):
+                return reply
+            named[step.get("name") or str(position)] = _json(reply)
+        return 200, json.dumps(named).encode()
 
-    async def _step(self, step: Mapping[str, Any], body: bytes, ask: Ask) -> bytes:
+    async def _sequence(self, steps: list[Any], body: bytes, ask: Ask) -> Reply:
+        """The last answer; that of a hard dependency that failed, or the one before a
+        condition that does not hold."""
+        reply: Reply = (200, b"")
+        for step in steps:
+            given = reply[1] if reply[1] and step.get("data") == "$response" else body
+            if step.get("mapPredictionsToInstances"):
+                given = _as_request(given)
+            if step.get("condition") and not holds(step["condition"], _json(reply)):
+                return 200, reply[1]
+            reply = await self._step(step, given, ask)
+            if _failed_hard(step, reply):
+                return reply
+        return reply
+
+    async def _step(self, step: Mapping[str, Any], body: bytes, ask: Ask) -> Reply:
         if step.get("nodeName"):
             return await self._node(step["nodeName"], body, ask)
         return await ask(step["serviceName"], body)
@@ -157,14 +163,24 @@ class Graph:
         return chosen
 
 
-def _name(step: Mapping[str, Any], position: int) -> str:
-    return str(step.get("name") or step.get("serviceName") or position)
+def _failed_hard(step: Mapping[str, Any], reply: Reply) -> bool:
+    return step.get("dependency") == "Hard" and not 200 <= reply[0] < 300
+
+
+def _json(reply: Reply) -> Any:
+    try:
+        return json.loads(reply[1])
+    except ValueError as error:
+        raise GraphError(500, "a step did not answer JSON") from error
 
 
 def _as_request(answer: bytes) -> bytes:
     """The predictions of one step as the instances of the next."""
-    found = json.loads(answer)
-    if isinstance(found, dict) and "predictions" in found and "instances" not in found:
+    try:
+        found = json.loads(answer)
+    except ValueError:
+        return answer
+    if isinstance(found, dict) and found.get("predictions"):
         return json.dumps({"instances": found["predictions"]}).encode()
     return answer
 

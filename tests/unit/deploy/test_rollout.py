@@ -376,7 +376,9 @@ def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[str]:
 @pytest.mark.skipif(
     shutil.which("prometheus") is None, reason="no Prometheus: apt-get install prometheus"
 )
-@pytest.mark.parametrize("errors", [0.0, 0.3])
+@pytest.mark.parametrize(
+    ("double", "errors"), [("Standard", 0.0), ("Knative", 0.3)], indirect=["double"]
+)
 def test_a_prometheus_judges_as_the_pods_do(
     double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path, errors: float
 ) -> None:

@@ -1,0 +1,181 @@
+"""A candidate that hangs, crashes, answers wrongly or costs too much is not blessed, with the
+figures; and no step is stuck, no server left behind."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from kfp_suite.components.contracts.errors import (
+    IntegrityError,
+    MissingError,
+    ParameterError,
+)
+from kfp_suite.components.infra_validate.executor import (
+    InfraBlessing,
+    InfraParameters,
+    infra_validate,
+)
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
+from tests.serving.conftest import publish
+
+# It behaves in the server alone: what the model itself says stays right.
+_MOODY = """
+import os
+import sys
+import time
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression
+
+MOOD = os.environ.get("WINGS_MOOD") if "kfp_suite.components.server" in sys.orig_argv else ""
+
+if MOOD == "hangs at the start":
+    time.sleep(600)
+if MOOD == "crashes at the start":
+    raise RuntimeError("out of order")
+
+
+class Moody(LogisticRegression):
+    calls = 0
+
+    def predict_proba(self, X):
+        found = super().predict_proba(X)
+        Moody.calls += 1
+        if Moody.calls <= 10:  # the server's own warm-up
+            return found
+        if MOOD == "hangs":
+            time.sleep(600)
+        if MOOD == "crashes":
+            os._exit(3)
+        if MOOD == "raises":
+            raise RuntimeError("out of order")
+        if MOOD == "answers nan":
+            return np.full_like(found, np.nan)
+        if MOOD == "answers wrongly":
+            return 1 - found
+        if MOOD == "is slow":
+            time.sleep(0.2)
+        if MOOD == "takes memory":
+            self.kept = np.ones(80_000_000)
+        return found
+
+
+def fit(training):
+    return Moody().fit(training.train.matrix, training.train.target)
+"""
+
+
+@pytest.fixture(scope="module")
+def candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Model artifact."""
+    folder = tmp_path_factory.mktemp("moody")
+    models = ModelStore(FolderStore(folder / "store"))
+    publish(models, "wings", folder / "made", "logistic_regression", _MOODY)
+    models.fetch("wings", 1, folder / "model")
+    return folder / "model"
+
+
+def validate(candidate: Path, folder: Path, **limits: float) -> InfraBlessing:
+    sample = json.loads((candidate / "sample_request.json").read_text())
+    requests = folder / "requests.jsonl"
+    requests.write_text("\n".join(json.dumps(one) for one in sample["instances"] * 4))
+    parameters = InfraParameters(name="wings", limits={"start_seconds": 40, **limits})
+    return infra_validate(parameters, candidate, None, folder / "out", requests=requests)
+
+
+def test_a_good_one_is_blessed_with_its_figures(candidate: Path, tmp_path: Path) -> None:
+    found = validate(candidate, tmp_path, p50_ms=5000, p99_ms=5000, memory_mb=8000)
+    assert found.blessed, found.reasons
+    assert found.figures is not None
+    assert found.figures["requests"] == 8
+    assert found.figures["difference"] < 1e-6
+    assert 0 < found.figures["p50_ms"] <= found.figures["p99_ms"]
+    assert found.figures["memory_mb"] > 50
+    written = json.loads((tmp_path / "out" / "infra_blessing.json").read_text())
+    assert written["blessed"] is True
+    page = (tmp_path / "out" / "infra_validation.md").read_text()
+    assert page.startswith("# Blessed: served by kfp-suite")
+    assert "| p50_ms |" in page
+
+
+@pytest.mark.parametrize(
+    ("mood", "limits", "why"),
+    [
+        ("hangs at the start", {"start_seconds": 8}, "8 s"),
+        ("crashes at the start", {}, "out of order"),
+        ("hangs", {"request_seconds": 1}, "timed out"),
+        ("crashes", {}, "the model server crashed"),
+        ("raises", {}, "500"),
+        ("answers nan", {}, "not a number"),
+        ("answers wrongly", {}, "another class"),
+        ("is slow", {"p50_ms": 100, "p99_ms": 100}, "at most 100.0 ms; the 99th percentile"),
+        ("takes memory", {"memory_mb": 600}, "MB; at most 600.0 MB"),
+    ],
+)
+def test_one_that_is_not_fit_is_not_blessed(
+    candidate: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mood: str,
+    limits: dict[str, Any],
+    why: str,
+) -> None:
+    monkeypatch.setenv("WINGS_MOOD", mood)
+    started = time.monotonic()
+    found = validate(candidate, tmp_path, **limits)
+    assert not found.blessed
+    assert why in "; ".join(found.reasons)
+    assert time.monotonic() - started < 60
+    assert servers() == []
+    assert json.loads((tmp_path / "out" / "infra_blessing.json").read_text())["reasons"]
+
+
+def servers() -> list[list[str]]:
+    """Model servers that this process started and left."""
+    lines = [child.cmdline() for child in psutil.Process().children(recursive=True)]
+    return [line for line in lines if "kfp_suite.components.server" in line]
+
+
+def test_a_start_that_takes_too_long_is_told_with_its_limit(
+    candidate: Path, tmp_path: Path
+) -> None:
+    found = validate(candidate, tmp_path, start_seconds=0.5)
+    assert not found.blessed
+    assert "0.5 s" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        ({"p50_ms": -1}, "limits.p50_ms: out of range"),
+        ({"start_seconds": 0}, "limits.start_seconds: out of range"),
+        ({"p95_ms": 3}, "limits: unknown key 'p95_ms'; did you mean 'p99_ms'?"),
+    ],
+)
+def test_bad_limits_are_refused(limits: dict[str, Any], told: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        InfraParameters(name="wings", limits=limits)
+    assert told in str(caught.value)
+
+
+def test_what_is_no_model_raises(candidate: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MissingError, match=r"model\.json"):
+        infra_validate(InfraParameters(name="wings"), tmp_path / "empty", None, tmp_path / "out")
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    for file in candidate.iterdir():
+        if file.is_file():
+            (broken / file.name).write_bytes(file.read_bytes())
+    payload = next(file for file in broken.iterdir() if file.suffix in (".skops", ".onnx"))
+    payload.write_bytes(payload.read_bytes()[:-1] + b"x")
+    with pytest.raises(IntegrityError):
+        infra_validate(InfraParameters(name="wings"), broken, None, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
