@@ -5,15 +5,18 @@ What it is started on is what it would find under its storage URI on a cluster.
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +29,12 @@ from kfp_suite.components.runtimes.exchange import Question
 LOOPBACK = "127.0.0.1"
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
+# Whoever started it may be killed without a word: then Linux ends the server, too (prctl(2)).
+_TIED = (
+    "import ctypes, os, signal, sys; "
+    "ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
+    "os.execvp(sys.argv[1], sys.argv[1:])"
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,19 @@ class Launch:
     folder: Path | None = None
     headers: Callable[[], Mapping[str, str]] = dict
     grpc_port: int = 0
+
+
+def _ending_with_us(arguments: Sequence[str]) -> list[str]:
+    """A command line of a server that ends when this process does.
+
+    Raises:
+        FileNotFoundError: there is no such program.
+    """
+    if shutil.which(arguments[0]) is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), arguments[0])
+    if sys.platform != "linux":
+        return list(arguments)
+    return [sys.executable, "-I", "-S", "-c", _TIED, *arguments]
 
 
 def free_port() -> int:
@@ -93,7 +115,7 @@ class LocalServer:
         self.started = time.monotonic()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - a model server's own command
-                launch.arguments,
+                _ending_with_us(launch.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,6 @@ class Backend:
     served: Served
     servers: list[LocalServer]
     in_flight: int = 0
-    restarts: int = 0
-    problems: list[str] = field(default_factory=list)
 
     @property
     def base(self) -> str:

@@ -1,0 +1,205 @@
+"""The gateway behind `kfp-suite serve`: it follows manifests, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+import yaml
+
+from kfp_suite.components.contracts.canonical import write_file
+from kfp_suite.components.kserve.canary import with_candidate
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.manifests import inference_service, read_manifest, to_yaml
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.pipelines.runs.serving import local_endpoint
+from tests.serving.conftest import publish
+from tests.serving.load import Load
+
+RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    folder = tmp_path_factory.mktemp("gateway")
+    found = ModelStore(FolderStore(folder / "store"))
+    for number, (name, estimator) in enumerate(
+        [
+            ("wings", "logistic_regression"),
+            ("wings", "random_forest"),
+            ("wings", "hist_gradient_boosting"),
+            ("feet", "logistic_regression"),
+        ]
+    ):
+        publish(found, name, folder / str(number), estimator)
+    return found
+
+
+def manifest(store: ModelStore, name: str, version: int) -> dict[str, Any]:
+    return inference_service(Deployable.find(store, name, version).served, namespace="models")
+
+
+def half(store: ModelStore, path: Path, version: int, percent: int) -> None:
+    """Give a version a share."""
+    side = manifest(store, "wings", version)["spec"]["predictor"]
+    changed = with_candidate(read_manifest(path), side, percent, "Standard")
+    write_file(path, to_yaml(changed).encode())
+
+
+def status(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(path.with_name(f"{path.name}.status.json").read_text())
+    return found
+
+
+def eventually(holds: Callable[[], Any], seconds: float = 40) -> None:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "not in time"
+        time.sleep(0.1)
+
+
+def test_shares_are_exact_and_a_header_chooses(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with local_endpoint(str(file), "wings") as endpoint, httpx.Client() as client:
+        half(store, file, 2, 30)
+        eventually(lambda: len(status(file)["versions"]) == 2)
+
+        def versions(count: int, **headers: str) -> list[str]:
+            answers = [
+                client.post(endpoint.url, json={"instances": [RECORD]}, headers=headers)
+                for _ in range(count)
+            ]
+            return [answer.headers["x-model-version"] for answer in answers]
+
+        assert versions(100).count("2") == 30
+        assert set(versions(20, **{"x-kfp-suite-version": "1"})) == {"1"}
+        assert set(versions(20, **{"x-kfp-suite-version": "2"})) == {"2"}
+
+
+def test_a_version_that_was_tampered_with_is_refused_and_the_old_goes_on(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    third = manifest(store, "wings", 3)
+    folder = Path(third["spec"]["predictor"]["model"]["storageUri"])
+    payload = next(one for one in folder.iterdir() if one.suffix in (".onnx", ".skops"))
+    good = payload.read_bytes()
+    with (
+        local_endpoint(str(file), "wings") as endpoint,
+        Load(endpoint.url, {"instances": [RECORD]}) as load,
+    ):
+        payload.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        write_file(file, to_yaml(third).encode())
+        eventually(lambda: status(file)["error"])
+        refused = status(file)
+        time.sleep(0.5)
+        seen = set(load.versions)
+        payload.write_bytes(good)
+        eventually(lambda: not status(file)["error"])
+        eventually(lambda: load.versions["3"])
+    assert refused["ready"] is False
+    assert payload.name in refused["error"]
+    assert refused["versions"] == [{"version": 1, "percent": 100}]
+    assert seen == {"1"}
+    assert load.failed == []
+
+
+def test_a_manifest_that_is_not_one_keeps_the_old(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with (
+        local_endpoint(str(file), "wings") as endpoint,
+        Load(endpoint.url, {"instances": [RECORD]}) as load,
+    ):
+        write_file(file, b"kind: Pod\n")
+        eventually(lambda: status(file)["error"])
+        assert "not an InferenceService" in status(file)["error"]
+        time.sleep(0.5)
+    assert load.failed == []
+    assert set(load.versions) == {"1"}
+
+
+def test_a_graph_asks_the_endpoints_beside_it(store: ModelStore, tmp_path: Path) -> None:
+    files = []
+    for name in ("wings", "feet"):
+        files.append(tmp_path / f"{name}.yaml")
+        write_file(files[-1], to_yaml(manifest(store, name, 1)).encode())
+    graph = {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "both"},
+        "spec": {
+            "nodes": {
+                "root": {
+                    "routerType": "Ensemble",
+                    "steps": [
+                        {"serviceName": "wings", "name": "w"},
+                        {"serviceName": "feet", "name": "f"},
+                    ],
+                }
+            }
+        },
+    }
+    files.append(tmp_path / "both.yaml")
+    files[-1].write_text(yaml.safe_dump(graph))
+    more = [str(file) for file in files[1:]]
+    with local_endpoint(str(files[0]), "wings", arguments=more) as endpoint:
+        answer = httpx.post(f"{endpoint.base}/graphs/both", json={"instances": [RECORD]})
+        alone = httpx.post(endpoint.url, json={"instances": [RECORD]})
+    assert answer.status_code == 200
+    assert set(answer.json()) == {"w", "f"}
+    assert answer.json()["w"]["probabilities"] == alone.json()["probabilities"]
+
+
+def test_a_server_that_dies_is_started_again(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with local_endpoint(str(file), "wings") as endpoint:
+        (server,) = psutil.Process(endpoint.process.pid).children()
+        server.kill()
+
+        def answers() -> bool:
+            found = httpx.post(endpoint.url, json={"instances": [RECORD]}, timeout=30)
+            assert found.status_code in (200, 502, 503), found.text
+            return found.status_code == 200
+
+        server.wait(10)
+        eventually(answers)
+
+
+def test_a_gateway_that_is_killed_leaves_no_server(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with local_endpoint(str(file), "wings") as endpoint:
+        children = psutil.Process(endpoint.process.pid).children(recursive=True)
+        assert children
+        endpoint.process.send_signal(signal.SIGKILL)
+        endpoint.process.wait(10)
+        _, alive = psutil.wait_procs(children, timeout=20)
+    assert alive == []
+
+
+def test_sigterm_lets_requests_finish(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with local_endpoint(str(file), "wings") as endpoint:
+        children = psutil.Process(endpoint.process.pid).children(recursive=True)
+        with Load(endpoint.url, {"instances": [RECORD] * 50}) as load:
+            eventually(lambda: load.versions["1"] > 20)
+            endpoint.process.terminate()
+            code = endpoint.process.wait(30)
+        _, alive = psutil.wait_procs(children, timeout=10)
+    assert code == 0
+    assert alive == []
+    # What was refused was refused at the door: no answer was begun and broken off.
+    assert all("ConnectError" in one for one in load.failed[4:]), load.failed[:8]
