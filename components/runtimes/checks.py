@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 from kfp_suite.components.contracts.errors import ParameterError
 
+OPTIONS = "runtime_options"
+INT32, UINT32, INT64 = 2**31 - 1, 2**32 - 1, 2**63 - 1
+"""The largest numbers that the fields of the servers' protos hold."""
 
-def at_least(least: float, **options: float) -> None:
-    """Raises ParameterError for the first option below `least`."""
+
+def in_range(
+    least: float, most: float = math.inf, *, where: str = OPTIONS, **options: float
+) -> None:
+    """Check numbers.
+
+    Args:
+        least, most: The smallest and the largest that are allowed; infinity never is.
+        where: What they are options of.
+        options: Name to value.
+
+    Raises:
+        ParameterError: naming the first that is not in the range.
+    """
     for name, value in options.items():
-        if value < least:
+        if not least <= value <= most or math.isinf(value):
             raise ParameterError(
                 "out of range",
-                where=f"runtime_options.{name}",
+                where=f"{where}.{name}",
                 got=value,
-                expected=f"at least {least:g}",
+                expected=f"at least {least}" if math.isinf(most) else f"{least} to {most}",
             )
 
 
@@ -25,9 +41,22 @@ def one_of(allowed: Iterable[str], **options: str) -> None:
         if value not in (known := tuple(allowed)):
             raise ParameterError(
                 "not allowed",
-                where=f"runtime_options.{name}",
+                where=f"{OPTIONS}.{name}",
                 got=value,
                 expected=" or ".join(known),
+            )
+
+
+def different(**options: Sequence[int]) -> None:
+    """Raises ParameterError for the first option that holds a number twice."""
+    for name, values in options.items():
+        if len(set(values)) < len(values):
+            twice = next(value for value in values if values.count(value) > 1)
+            raise ParameterError(
+                f"{twice} is there twice",
+                where=f"{OPTIONS}.{name}",
+                got=list(values),
+                fix="name each once",
             )
 
 
@@ -38,6 +67,6 @@ def served_versions(option: str, named: Iterable[int], served: Iterable[int]) ->
         if version not in known:
             raise ParameterError(
                 f"version {version} is not served",
-                where=f"runtime_options.{option}",
+                where=f"{OPTIONS}.{option}",
                 expected=f"one of {', '.join(map(str, known))}",
             )

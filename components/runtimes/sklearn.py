@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.model import ESTIMATOR_JOBLIB, read_model
-from kfp_suite.components.runtimes.checks import at_least
+from kfp_suite.components.runtimes.checks import INT64, in_range
 from kfp_suite.components.runtimes.runtime import (
     MLSERVER,
     RUNTIMES,
@@ -36,7 +36,7 @@ class MlServerOptions:
 
     Attributes:
         max_batch_size: Requests that are predicted together; 0: no batching.
-        max_batch_time: Seconds a batch waits for more.
+        max_batch_time: Seconds a batch waits for more; 0 or more.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -45,7 +45,8 @@ class MlServerOptions:
     max_batch_time: float = 0.0
 
     def __post_init__(self) -> None:
-        at_least(0, max_batch_size=self.max_batch_size, max_batch_time=self.max_batch_time)
+        in_range(0, INT64, max_batch_size=self.max_batch_size)
+        in_range(0, max_batch_time=self.max_batch_time)
 
 
 def lay_out_sklearn(name: str, versions: Mapping[int, Path], options: None, folder: Path) -> None:  # noqa: ARG001

@@ -5,15 +5,14 @@
     batching.config           BatchingParameters, where batching is asked for
     monitoring.config         MonitoringConfig: Prometheus metrics
 
-The server refuses neither a label on a version that it does not serve nor a label that is
-there twice when it reads its configuration, only later and elsewhere: so they are refused
-here. Text format of the protos in `tensorflow_serving/config` and
-`tensorflow_serving/servables/tensorflow/session_bundle_config.proto`.
+Text format of the protos in `tensorflow_serving/config` and
+`tensorflow_serving/servables/tensorflow/session_bundle_config.proto`. They take a label on a
+version that is not served, and a name that is there twice; the server falls over them when it
+starts or is asked, so they are refused here.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -24,14 +23,24 @@ from typing import ClassVar
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, SAVED_MODEL, read_model
-from kfp_suite.components.runtimes.checks import at_least, served_versions
+from kfp_suite.components.runtimes.checks import (
+    INT64,
+    OPTIONS,
+    UINT32,
+    different,
+    in_range,
+    served_versions,
+)
+from kfp_suite.components.runtimes.prototext import quoted
 from kfp_suite.components.runtimes.runtime import RUNTIMES, TENSORFLOW_SERVING, check_serves
 
 MODELS = "models.config"
 BATCHING = "batching.config"
 MONITORING = "monitoring.config"
 METRICS_PATH = "/metrics"
-_LABEL = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+MOUNT = "/mnt/models"
+BATCHING_OPTIONS = f"{OPTIONS}.batching"
+_LABEL = re.compile(r"[A-Za-z0-9_]{1,63}")
 
 
 @dataclass(frozen=True)
@@ -39,10 +48,10 @@ class Batching:
     """TensorFlow Serving's batching parameters.
 
     Attributes:
-        max_batch_size: Rows in a batch at most.
-        batch_timeout_micros: How long a batch waits for more, in microseconds.
+        max_batch_size: Rows in a batch at most; 1 or more, as the next two.
         max_enqueued_batches: Batches that wait, before requests are refused.
         num_batch_threads: Batches that are worked on at once.
+        batch_timeout_micros: How long a batch waits for more, in microseconds; 0 or more.
         allowed_batch_sizes: Sizes a batch is padded to, ascending; the last is
             `max_batch_size`. Empty: any.
     """
@@ -56,20 +65,24 @@ class Batching:
     allowed_batch_sizes: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        at_least(
+        in_range(
             1,
+            INT64,
+            where=BATCHING_OPTIONS,
             max_batch_size=self.max_batch_size,
             max_enqueued_batches=self.max_enqueued_batches,
             num_batch_threads=self.num_batch_threads,
         )
-        at_least(0, batch_timeout_micros=self.batch_timeout_micros)
+        in_range(0, INT64, where=BATCHING_OPTIONS, batch_timeout_micros=self.batch_timeout_micros)
         sizes = self.allowed_batch_sizes
-        if sizes and (list(sizes) != sorted(set(sizes)) or sizes[-1] != self.max_batch_size):
+        ascending = list(sizes) == sorted(set(sizes))
+        if sizes and not (ascending and sizes[0] >= 1 and sizes[-1] == self.max_batch_size):
             raise ParameterError(
                 "not allowed",
-                where="runtime_options.batching.allowed_batch_sizes",
+                where=f"{BATCHING_OPTIONS}.allowed_batch_sizes",
                 got=list(sizes),
-                expected=f"ascending sizes that end with max_batch_size, {self.max_batch_size}",
+                expected=f"ascending sizes from 1 that end with max_batch_size, "
+                f"{self.max_batch_size}",
             )
 
 
@@ -80,7 +93,8 @@ class TensorFlowServingOptions:
     Attributes:
         latest: Serve the newest N of the versions that are there; 0: all of them.
         specific: Serve these versions, whatever else is there; empty: by `latest`.
-        labels: Label to version, for requests to `/versions/<label>`: `stable`, `canary`.
+        labels: Label to a version that is served, for requests to
+            `/v1/models/<name>/labels/<label>:predict`: `stable`, `canary`.
         batching: Gather requests; None: each alone.
         monitoring: Prometheus metrics at `/metrics`.
     """
@@ -94,20 +108,15 @@ class TensorFlowServingOptions:
     monitoring: bool = True
 
     def __post_init__(self) -> None:
-        at_least(0, latest=self.latest)
-        if len(set(self.specific)) < len(self.specific):
-            raise ParameterError(
-                "a version is there twice",
-                where="runtime_options.specific",
-                got=list(self.specific),
-            )
+        in_range(0, UINT32, latest=self.latest)
+        different(specific=self.specific)
         for label in self.labels:
             if not _LABEL.fullmatch(label):
                 raise ParameterError(
                     "not a label",
-                    where="runtime_options.labels",
+                    where=f"{OPTIONS}.labels",
                     got=label,
-                    expected="letters, digits, '_', '.' and '-', at most 63",
+                    expected="1 to 63 letters, digits and '_'",
                 )
 
 
@@ -132,22 +141,47 @@ def lay_out(
                 fix="use runtime 'kfp-suite'",
             )
         shutil.copytree(path / SAVED_MODEL, folder / str(version))
-    write_file(folder / MODELS, models_config(name, list(versions), options).encode())
+    served = ServedModel(name, tuple(versions), options)
+    write_file(folder / MODELS, models_config([served]).encode())
     if options.batching is not None:
-        write_file(folder / BATCHING, _batching_config(options.batching).encode())
+        write_file(folder / BATCHING, batching_config(options.batching).encode())
     if options.monitoring:
         text = f'prometheus_config {{ enable: true, path: "{METRICS_PATH}" }}\n'
         write_file(folder / MONITORING, text.encode())
 
 
-def models_config(
-    name: str, versions: Sequence[int], options: TensorFlowServingOptions, base: str = "/mnt/models"
-) -> str:
-    """A `ModelServerConfig` of one model, in the protos' text format.
+@dataclass(frozen=True)
+class ServedModel:
+    """A model of a server: its name, the versions that are there, its options, and the
+    folder of its versions."""
+
+    name: str
+    versions: tuple[int, ...]
+    options: TensorFlowServingOptions
+    base: str = MOUNT
+
+
+def models_config(models: Sequence[ServedModel]) -> str:
+    """A `ModelServerConfig`, in the protos' text format.
 
     Raises:
-        ParameterError: it names a version that is not there, or labels one not served.
+        ParameterError: a name is there twice; a model names a version that is not there, or
+            labels one that is not served.
     """
+    names = [model.name for model in models]
+    for name in names:
+        if names.count(name) > 1:
+            raise ParameterError(
+                f"model '{name}' is there twice",
+                where="models",
+                got=names,
+                fix="give each its own name",
+            )
+    return f"model_config_list {{\n{''.join(map(_model_config, models))}}}\n"
+
+
+def _model_config(model: ServedModel) -> str:
+    options, versions = model.options, model.versions
     served_versions("specific", options.specific, versions)
     if options.specific:
         served: Sequence[int] = options.specific
@@ -160,22 +194,26 @@ def models_config(
         policy = "all { }"
     served_versions("labels", options.labels.values(), served)
     labels = "".join(
-        f"    version_labels {{ key: {json.dumps(label)}, value: {version} }}\n"
+        f"    version_labels {{ key: {quoted(label)}, value: {version} }}\n"
         for label, version in sorted(options.labels.items())
     )
     return (
-        "model_config_list {\n  config {\n"
-        f"    name: {json.dumps(name)}\n    base_path: {json.dumps(base)}\n"
+        f"  config {{\n    name: {quoted(model.name)}\n"
+        f"    base_path: {quoted(model.base)}\n"
         '    model_platform: "tensorflow"\n'
-        f"    model_version_policy {{ {policy} }}\n{labels}  }}\n}}\n"
+        f"    model_version_policy {{ {policy} }}\n{labels}  }}\n"
     )
 
 
-def arguments(options: TensorFlowServingOptions, base: str = "/mnt/models") -> list[str]:
-    """What the server's command line needs beside KServe's own arguments."""
+def arguments(options: TensorFlowServingOptions, base: str = MOUNT) -> list[str]:
+    """What the server's command line needs beside KServe's own arguments.
+
+    `--model_config_file` goes before the `--model_name` and `--model_base_path` of KServe.
+    """
     found = [f"--model_config_file={base}/{MODELS}"]
     if options.labels:
-        found.append("--allow_version_labels_for_unavailable_models=false")
+        # When it starts it reads the labels before it has loaded what they are on.
+        found.append("--allow_version_labels_for_unavailable_models=true")
     if options.batching is not None:
         found += ["--enable_batching=true", f"--batching_parameters_file={base}/{BATCHING}"]
     if options.monitoring:
@@ -183,7 +221,8 @@ def arguments(options: TensorFlowServingOptions, base: str = "/mnt/models") -> l
     return found
 
 
-def _batching_config(batching: Batching) -> str:
+def batching_config(batching: Batching) -> str:
+    """`BatchingParameters`, in the protos' text format."""
     lines = [
         f"{name} {{ value: {value} }}"
         for name, value in (

@@ -19,8 +19,9 @@ from typing import ClassVar
 
 from kfp_suite.components.contracts.canonical import pretty_json, write_file
 from kfp_suite.components.contracts.digests import files_below
+from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import read_model
-from kfp_suite.components.runtimes.checks import at_least, served_versions
+from kfp_suite.components.runtimes.checks import INT32, OPTIONS, in_range, served_versions
 from kfp_suite.components.runtimes.runtime import RUNTIMES, TORCHSERVE, check_serves
 
 ARTIFACT = "artifact"
@@ -41,8 +42,8 @@ class TorchServeOptions:
 
     Attributes:
         default_version: What a request without a version gets; 0: the newest.
-        batch_size: Requests that are predicted together.
-        max_batch_delay: How long a batch waits for more, in milliseconds.
+        batch_size: Requests that are predicted together; 1 or more.
+        max_batch_delay: How long a batch waits for more, in milliseconds; 0 or more.
         min_workers: Processes a version, at least.
         max_workers: Processes a version, at most.
         response_timeout: Seconds before a worker that does not answer is replaced.
@@ -62,14 +63,23 @@ class TorchServeOptions:
     metrics: bool = True
 
     def __post_init__(self) -> None:
-        at_least(0, default_version=self.default_version, max_batch_delay=self.max_batch_delay)
-        at_least(
+        in_range(0, default_version=self.default_version)
+        in_range(0, INT32, max_batch_delay=self.max_batch_delay)
+        in_range(
             1,
+            INT32,
             batch_size=self.batch_size,
             min_workers=self.min_workers,
             max_workers=self.max_workers,
             response_timeout=self.response_timeout,
         )
+        if self.max_workers < self.min_workers:
+            raise ParameterError(
+                "out of range",
+                where=f"{OPTIONS}.max_workers",
+                got=self.max_workers,
+                expected=f"min_workers, {self.min_workers}, or more",
+            )
 
 
 def lay_out(

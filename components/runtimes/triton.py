@@ -16,7 +16,6 @@ format of Triton's `model_config.proto`.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -33,7 +32,16 @@ from kfp_suite.components.contracts.model import (
     read_model,
 )
 from kfp_suite.components.contracts.sample import read_sample
-from kfp_suite.components.runtimes.checks import at_least, one_of, served_versions
+from kfp_suite.components.runtimes.checks import (
+    INT32,
+    OPTIONS,
+    UINT32,
+    different,
+    in_range,
+    one_of,
+    served_versions,
+)
+from kfp_suite.components.runtimes.prototext import quoted
 from kfp_suite.components.runtimes.runtime import RUNTIMES, TRITON, check_serves
 from kfp_suite.components.stores.files import read_file
 
@@ -64,10 +72,10 @@ class TritonOptions:
     Attributes:
         backend: Of the estimator: `onnxruntime`, or `python`, with the library that trained.
         ensemble: Take raw columns, by an ensemble around the estimator; else its features.
-        max_batch_size: Rows in a batch at most.
-        preferred_batch_sizes: Sizes that are sent on at once.
-        max_queue_delay_microseconds: How long a batch waits for more.
-        instances: Copies of the model that work at once.
+        max_batch_size: Rows in a batch at most; 1 or more.
+        preferred_batch_sizes: Sizes that are sent on at once; 1 to `max_batch_size`.
+        max_queue_delay_microseconds: How long a batch waits for more; 0 or more.
+        instances: Copies of the model that work at once; 1 or more.
         kind: Where instances are: `cpu` or `gpu`.
         latest: Serve the newest N versions; 0: all.
         specific: Serve these versions; empty: by `latest`.
@@ -88,17 +96,19 @@ class TritonOptions:
     def __post_init__(self) -> None:
         one_of((ONNX_BACKEND, PYTHON_BACKEND), backend=self.backend)
         one_of(("cpu", "gpu"), kind=self.kind)
-        at_least(1, instances=self.instances, max_batch_size=self.max_batch_size)
-        at_least(
+        in_range(1, INT32, instances=self.instances, max_batch_size=self.max_batch_size)
+        in_range(
             0,
+            UINT32,
             latest=self.latest,
             max_queue_delay_microseconds=self.max_queue_delay_microseconds,
         )
+        different(specific=self.specific, preferred_batch_sizes=self.preferred_batch_sizes)
         for size in self.preferred_batch_sizes:
             if not 0 < size <= self.max_batch_size:
                 raise ParameterError(
                     "out of range",
-                    where="runtime_options.preferred_batch_sizes",
+                    where=f"{OPTIONS}.preferred_batch_sizes",
                     got=size,
                     expected=f"1 to max_batch_size, {self.max_batch_size}",
                 )
@@ -222,7 +232,7 @@ def _write_ensemble(
 def _config(
     name: str, backend: str, inputs: list[str], outputs: list[str], options: TritonOptions
 ) -> str:
-    text = _head(name, inputs, outputs, options) + f"backend: {json.dumps(backend)}\n"
+    text = _head(name, inputs, outputs, options) + f"backend: {quoted(backend)}\n"
     kind = f"KIND_{options.kind.upper()}"
     text += f"instance_group {{ count: {options.instances}, kind: {kind} }}\n"
     preferred = "".join(f" preferred_batch_size: {size}" for size in options.preferred_batch_sizes)
@@ -239,7 +249,7 @@ def _head(name: str, inputs: list[str], outputs: list[str], options: TritonOptio
         policy = "all { }"
     tensors = [f"input {text}" for text in inputs] + [f"output {text}" for text in outputs]
     return (
-        f"name: {json.dumps(name)}\nmax_batch_size: {options.max_batch_size}\n"
+        f"name: {quoted(name)}\nmax_batch_size: {options.max_batch_size}\n"
         + "".join(f"{tensor}\n" for tensor in tensors)
         + f"version_policy {{ {policy} }}\n"
     )
@@ -247,13 +257,13 @@ def _head(name: str, inputs: list[str], outputs: list[str], options: TritonOptio
 
 def _tensor(name: str, datatype: str, dims: Sequence[int]) -> str:
     shape = " ".join(f"dims: {size}" for size in dims)
-    return f"{{ name: {json.dumps(name)}, data_type: {datatype}, {shape} }}"
+    return f"{{ name: {quoted(name)}, data_type: {datatype}, {shape} }}"
 
 
 def _role(role: str, artifact_of: str) -> str:
     """Which part the Python backend plays, and the model whose folder has the artifact."""
     return "".join(
-        f"parameters {{ key: {json.dumps(key)}, value {{ string_value: {json.dumps(value)} }} }}\n"
+        f"parameters {{ key: {quoted(key)}, value {{ string_value: {quoted(value)} }} }}\n"
         for key, value in (("role", role), ("artifact_of", artifact_of))
     )
 
@@ -261,11 +271,11 @@ def _role(role: str, artifact_of: str) -> str:
 def _step(name: str, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> str:
     def maps(kind: str, names: Mapping[str, str]) -> str:
         return "".join(
-            f"    {kind} {{ key: {json.dumps(key)}, value: {json.dumps(value)} }}\n"
+            f"    {kind} {{ key: {quoted(key)}, value: {quoted(value)} }}\n"
             for key, value in names.items()
         )
 
     return (
-        f"  step {{\n    model_name: {json.dumps(name)}\n    model_version: -1\n"
+        f"  step {{\n    model_name: {quoted(name)}\n    model_version: -1\n"
         f"{maps('input_map', inputs)}{maps('output_map', outputs)}  }}\n"
     )
