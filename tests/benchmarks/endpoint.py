@@ -18,6 +18,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic, sleep
+from typing import Any
+
+import psutil
 
 from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.contracts.errors import MissingError
@@ -32,9 +35,16 @@ from tests.benchmarks.table import Row
 
 MODEL = "flights"
 SECONDS = 10
-# (records a request, connections)
-LOADS = ((1, 1), (1, 16), (100, 4))
+# (what is asked for, connections); ours answers each, the plain one records.
+LOADS = (
+    ("1 record", 1),
+    ("1 record", 8),
+    ("1 record", 64),
+    ("1 row as V2 tensors", 8),
+    ("100 records", 8),
+)
 ROUNDS = 3
+_STARTS = 3
 _BOOSTING = {"learning_rate": 0.1, "max_iter": 100}
 
 _POST = """
@@ -66,30 +76,55 @@ def run() -> list[Row]:
         reference = _publish(dataset, folder)
         bodies = _bodies(dataset, folder)
         rows = []
-        with local_endpoint(reference, MODEL) as ours, _plain(dataset) as plain:
-            for records, connections in LOADS:
-                urls = (ours.url, plain)
+        with _plain(dataset, folder):
+            pass  # it fits its model once
+        rows.append(_starts(reference, dataset, folder))
+        with local_endpoint(reference, MODEL) as ours, _plain(dataset, folder) as theirs_too:
+            plain = theirs_too.url
+            for what, connections in LOADS:
+                records = what.replace("row as V2 tensors", "record")
+                v2 = "V2" in what
+                urls = (f"{ours.base}/v2/models/{MODEL}/infer" if v2 else ours.url, plain)
+                asked = dict(zip(urls, (bodies[what], bodies[records]), strict=True))
                 best: dict[str, Load] = {}
                 for _ in range(ROUNDS):
                     for url in urls:
-                        found = _load(url, bodies[records], connections)
+                        found = _load(url, asked[url], connections)
                         if url not in best or found.rate > best[url].rate:
                             best[url] = found
                 mine, theirs = (best[url] for url in urls)
-                what = f"endpoint, {records} a request, {connections} at once"
+                name = f"endpoint, {what} a request, {connections} at once"
                 rows += [
                     Row(
-                        f"{what}: requests/s",
+                        f"{name}: requests/s",
                         str(mine),
                         str(theirs),
                         mine.rate / theirs.rate,
                         "at least 3",
                     ),
                     Row(
-                        f"{what}: p99", str(mine), str(theirs), mine.p99 / theirs.p99, "at most 0.5"
+                        f"{name}: p99", str(mine), str(theirs), mine.p99 / theirs.p99, "at most 0.5"
                     ),
                 ]
+            held = [
+                psutil.Process(one.process.pid).memory_info().rss / 2**20
+                for one in (ours, theirs_too)
+            ]
+        mib, theirs_mib = (f"{size:,.0f} MiB" for size in held)
+        rows.append(Row("endpoint, memory after that", mib, theirs_mib, held[0] / held[1], ""))
     return rows
+
+
+def _starts(reference: str, dataset: Path, folder: Path) -> Row:
+    """Seconds from the start of the process until the model answers, the best of a few."""
+    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+    for _ in range(_STARTS):
+        for name, taken in seconds.items():
+            started = monotonic()
+            with local_endpoint(reference, MODEL) if name == "ours" else _plain(dataset, folder):
+                taken.append(monotonic() - started)
+    mine, theirs = min(seconds["ours"]), min(seconds["plain"])
+    return Row("endpoint, start to ready", f"{mine:.1f} s", f"{theirs:.1f} s", mine / theirs, "")
 
 
 def _publish(dataset: Path, folder: Path) -> str:
@@ -114,23 +149,33 @@ def _publish(dataset: Path, folder: Path) -> str:
     return f"{store.uri}/{MODEL}/1"
 
 
-def _bodies(dataset: Path, folder: Path) -> dict[int, Path]:
+def _bodies(dataset: Path, folder: Path) -> dict[str, Path]:
     test = read_dataset(dataset).table("test").drop_columns(["late"])
     bodies = {}
-    for records in {records for records, _ in LOADS}:
-        bodies[records] = folder / f"{records}.json"
-        instances = test.slice(0, records).to_pylist()
+    for what, count in (("1 record", 1), ("100 records", 100), ("1 row as V2 tensors", 1)):
+        bodies[what] = folder / f"{what}.json"
+        instances = test.slice(0, count).to_pylist()
         for instance in instances:
             instance["scheduled_departure"] = instance["scheduled_departure"].isoformat()
-        bodies[records].write_text(json.dumps({"instances": instances}))
+        body = {"inputs": _tensors(instances[0])} if "V2" in what else {"instances": instances}
+        bodies[what].write_text(json.dumps(body))
     return bodies
 
 
+def _tensors(record: dict[str, Any]) -> list[dict[str, Any]]:
+    kinds = {int: "INT64", float: "FP64", bool: "BOOL"}
+    return [
+        {"name": name, "shape": [1], "datatype": kinds.get(type(v), "BYTES"), "data": [v]}
+        for name, v in record.items()
+        if v is not None
+    ]
+
+
 @contextmanager
-def _plain(dataset: Path) -> Iterator[str]:
-    port = free_port()
+def _plain(dataset: Path, folder: Path) -> Iterator[Endpoint]:
+    port, module = free_port(), "tests.benchmarks.plain_server"
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.benchmarks.plain_server", str(dataset), str(port)],
+        [sys.executable, "-m", module, str(dataset), str(port), str(folder / "plain.joblib")],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -140,8 +185,8 @@ def _plain(dataset: Path) -> Iterator[str]:
         while not endpoint.ready():
             if process.poll() is not None or monotonic() > deadline:
                 raise RuntimeError("the plain server did not start")
-            sleep(0.5)
-        yield endpoint.url
+            sleep(0.1)
+        yield endpoint
     finally:
         process.terminate()
         process.wait()

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import joblib
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -53,8 +54,11 @@ def pipeline(frame: pd.DataFrame) -> Pipeline:
 
 
 def main() -> None:
-    """Fit and serve: `plain_server.py DATASET PORT`."""
-    fitted = pipeline(read_dataset(Path(sys.argv[1])).table("train").to_pandas())
+    """Fit, or load what was fitted, and serve: `plain_server.py DATASET PORT MODEL`."""
+    file = Path(sys.argv[3])
+    if not file.exists():
+        joblib.dump(pipeline(read_dataset(Path(sys.argv[1])).table("train").to_pandas()), file)
+    fitted = joblib.load(file)
     port, sys.argv = int(sys.argv[2]), sys.argv[:1]  # kserve reads the command line
     import kserve
 

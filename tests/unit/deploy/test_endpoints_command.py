@@ -1,0 +1,113 @@
+"""kfp-suite endpoints, as a person at a terminal uses it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.kserve.canary import with_candidate, with_mode
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.manifests import inference_service, own_part
+from kfp_suite.components.kserve.waiting import wait_until_serving
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.pipelines.cli.main import cli
+from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
+from tests.unit.deploy.conftest import on
+from tests.unit.deploy.fleet import Fleet
+
+
+@pytest.fixture
+def cluster(
+    double: KubernetesDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> KubernetesDouble:
+    """The one that the kubeconfig names."""
+    config = double.kubeconfig(tmp_path / "kubeconfig")
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    return double
+
+
+def manifest(models: ModelStore, version: int) -> dict[str, Any]:
+    return inference_service(Deployable.find(models, "wings", version).served, namespace="models")
+
+
+def serve(double: KubernetesDouble, models: ModelStore, percent: int | None = None) -> None:
+    """Version 1, and version 2 with a share."""
+    found = on(double)
+    wait_until_serving(found, found.apply(manifest(models, 1)), 5)
+    if percent is not None:
+        live = found.get("wings", "models")
+        mode = found.mode(live)
+        side = manifest(models, 2)["spec"]["predictor"]
+        changed = with_candidate(with_mode(own_part(live), mode), side, percent, mode)
+        wait_until_serving(found, found.apply(changed), 5)
+
+
+def endpoints(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["endpoints", *arguments, "-n", "models"])
+
+
+def test_list_and_status_tell_who_serves(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    assert endpoints("list").output == "no endpoints in models\n"
+    serve(cluster, models, 20)
+    told = endpoints("list").output
+    assert told == f"wings: version 1, version 2 gets 20 %, ready, {fleet.url}\n"
+    (found,) = json.loads(endpoints("list", "--json").output)
+    assert (found["version"], found["candidate"], found["percent"]) == (1, 2, 20)
+    status = endpoints("status", "wings").output
+    assert "version: 1\ncandidate: 2\npercent: 20\n" in status
+    assert "why:" not in status
+
+
+def test_status_says_why_it_is_not_ready(cluster: KubernetesDouble, models: ModelStore) -> None:
+    cluster.behave("*", Behaviour("image_pull"))
+    on(cluster).apply(manifest(models, 1))
+    told = endpoints("status", "wings").output
+    assert "ready: False" in told
+    assert "ImagePullBackOff" in told
+
+
+def test_logs_are_those_of_every_server(cluster: KubernetesDouble, models: ModelStore) -> None:
+    serve(cluster, models)
+    told = endpoints("logs", "wings", "--lines", "3").output
+    assert ", kserve-container" in told
+    assert "Uvicorn running on" in told
+
+
+def test_rollback_takes_the_candidate_away(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    serve(cluster, models, 20)
+    assert endpoints("rollback", "wings").output == "wings: version 1 serves; 2 is gone\n"
+    assert fleet.split() == {"1": 100}
+    again = endpoints("rollback", "wings").output
+    assert again == "wings: version 1 serves; there is no candidate\n"
+
+
+def test_delete_asks_first(cluster: KubernetesDouble, models: ModelStore) -> None:
+    serve(cluster, models)
+    assert endpoints("delete", "wings").exit_code == 1
+    assert cluster.get("inferenceservices", "models/wings")
+    assert endpoints("delete", "wings", "--yes").output == "wings is deleted\n"
+    gone = endpoints("delete", "wings", "--yes")
+    assert isinstance(gone.exception, MissingError)
+
+
+def test_access_is_what_kubectl_applies() -> None:
+    found = list(yaml.safe_load_all(endpoints("access").output))
+    assert [one["kind"] for one in found] == ["ServiceAccount", "Role", "RoleBinding"]
+    verbs = {verb for rule in found[1]["rules"] for verb in rule["verbs"]}
+    assert "delete" not in verbs
+    assert "*" not in str(found[1]["rules"])
+    more = list(
+        yaml.safe_load_all(endpoints("access", "--metrics", "--by-header", "--delete").output)
+    )
+    resources = {resource for rule in more[1]["rules"] for resource in rule["resources"]}
+    assert {"pods/proxy", "httproutes"} <= resources
