@@ -15,6 +15,7 @@ def progressive_delivery(
     namespace: str = "default",
     manifest: str = "",
     steps: list = [0, 10, 50, 100],
+    shadow: int = 0,
     step_seconds: float = 600.0,
     look_seconds: float = 10.0,
     undecided: str = "rollback",
@@ -44,6 +45,7 @@ def progressive_delivery(
         namespace: The Kubernetes namespace of the endpoint.
         manifest: Of `local`: the path of the manifest.
         steps: Percent of the requests, ascending; an A/B test where the last one is below 100.
+        shadow: Percent of the requests copied to the candidate at 0 %; see rollout.
         step_seconds: Seconds a step may take.
         look_seconds: Seconds between two looks at the metrics.
         undecided: What a step without a verdict in its time is: `rollback` or `go_on`.
@@ -69,6 +71,7 @@ def progressive_delivery(
             namespace=namespace,
             manifest=manifest,
             steps=steps,
+            shadow=shadow,
             step_seconds=step_seconds,
             look_seconds=look_seconds,
             undecided=undecided,

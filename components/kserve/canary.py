@@ -28,6 +28,9 @@ from kfp_suite.components.kserve.manifests import (
 
 Mode = Literal["Knative", "Standard"]
 STABLE = f"{PREFIX}/stable-predictor"
+SHADOW = f"{PREFIX}/shadow"
+"""Of a candidate without a share: percent of the requests that it gets copies of. KServe knows
+nothing of it; `kfp-suite serve` does."""
 _PERCENT = "canaryTrafficPercent"
 # In Standard mode a predictor that is promoted keeps its name, so its Deployment: the next
 # candidate takes the other.
@@ -36,11 +39,13 @@ _NAMES = ("blue", "green")
 
 @dataclass(frozen=True)
 class Split:
-    """Who serves: the stable version, and a candidate with its share, if there is one."""
+    """Who serves: the stable version, and a candidate with its share, if there is one, or with
+    copies of some requests (`shadow`, in percent)."""
 
     stable: Served
     candidate: Served | None = None
     percent: int = 0
+    shadow: int = 0
 
 
 def mode_of(text: str) -> Mode:
@@ -59,7 +64,9 @@ def split_of(manifest: Mapping[str, Any]) -> Split:
     if canaries := manifest["spec"].get("canary"):
         side = canaries[0]
         candidate = served_by(manifest, side["predictor"], where)
-        return Split(served_by(manifest, predictor, where), candidate, int(side["trafficPercent"]))
+        shadow = int(side["predictor"].get("annotations", {}).get(SHADOW, 0))
+        percent = int(side["trafficPercent"])
+        return Split(served_by(manifest, predictor, where), candidate, percent, shadow)
     before = _stable_predictor(manifest)
     if before is None or _PERCENT not in predictor:
         return Split(served_by(manifest, predictor, where))

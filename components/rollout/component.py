@@ -15,6 +15,7 @@ def rollout(
     namespace: str = "default",
     manifest: str = "",
     steps: list = [0, 10, 50, 100],
+    shadow: int = 0,
     step_seconds: float = 600.0,
     look_seconds: float = 10.0,
     undecided: str = "rollback",
@@ -50,6 +51,8 @@ def rollout(
         manifest: Of `local`: the path of the manifest.
         steps: Percent of the requests, ascending. At 0 it is started only; where the last one
             is below 100 both versions stay side by side, for an A/B test.
+        shadow: Percent of the requests that the candidate gets copies of at 0 %, judged by
+            errors and latency while nobody sees its answers; with `local` only.
         step_seconds: Seconds a step may take, above 0.
         look_seconds: Seconds between two looks at the metrics, above 0.
         undecided: What a step without a verdict in its time is: `rollback` or `go_on`.
@@ -95,6 +98,7 @@ def rollout(
                 namespace=namespace,
                 manifest=manifest,
                 steps=tuple(int(percent) for percent in steps),
+                shadow=shadow,
                 step_seconds=step_seconds,
                 look_seconds=look_seconds,
                 undecided=undecided,

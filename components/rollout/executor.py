@@ -20,6 +20,7 @@ from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.contracts.parameters import parse, whole_numbers
 from kfp_suite.components.contracts.run_record import ENDPOINT
 from kfp_suite.components.kserve.canary import (
+    SHADOW,
     Split,
     promoted,
     replacing,
@@ -71,6 +72,8 @@ class RolloutParameters:
         manifest: Of `local`: the file.
         steps: Percent of the requests, ascending. Below 100 at the end: there both stay side
             by side, an A/B test.
+        shadow: Percent of the requests that a candidate at 0 % gets copies of, whose answers
+            nobody sees; only with `local`.
         step_seconds: A step's longest time.
         look_seconds: Between two looks at the metrics.
         undecided: After `step_seconds` without a verdict: `rollback` or `go_on`.
@@ -91,6 +94,7 @@ class RolloutParameters:
     namespace: str = "default"
     manifest: str = ""
     steps: tuple[int, ...] = (10, 50, 100)
+    shadow: int = 0
     step_seconds: float = 600
     look_seconds: float = 10
     undecided: str = "rollback"
@@ -124,6 +128,19 @@ class RolloutParameters:
                 where="steps",
                 got=list(self.steps),
                 expected="ascending percentages up to 100, as 10, 50, 100",
+            )
+        if not 0 <= self.shadow <= 100 or (self.shadow and self.steps[0]):
+            raise ParameterError(
+                "not allowed",
+                where="shadow",
+                got=self.shadow,
+                expected="0 to 100 percent, and 0 as the first of steps",
+            )
+        if self.shadow and self.target == "cluster":
+            raise ParameterError(
+                "KServe copies no requests",
+                where="shadow",
+                fix="leave it at 0; infra_validate replays recorded requests",
             )
         if self.step_seconds <= 0 or self.look_seconds <= 0 or self.timeout_seconds < 1:
             raise ParameterError(
@@ -323,7 +340,7 @@ class _Rolling:
             self._steps.append(step)
             if step.judgement["verdict"] == "worse":
                 return step.why
-            if step.judgement["verdict"] == "unknown" and percent:
+            if step.judgement["verdict"] == "unknown" and (percent or self._parameters.shadow):
                 if self._parameters.undecided == "rollback":
                     return f"at {percent} % {step.why}"
                 log.warning("%s", step.why)
@@ -367,6 +384,8 @@ class _Rolling:
                 expected=f"version {before}",
             )
         side = self._manifest()["spec"]["predictor"]
+        if self._parameters.shadow and not percent:
+            side["annotations"][SHADOW] = str(self._parameters.shadow)
         self._target.apply(with_candidate(live, side, percent, self._target.mode))
         log.info("version %s gets %s %%", self._deployable.served.version, percent)
 
@@ -400,7 +419,7 @@ class _Rolling:
         return step, latency
 
     def _decided(self, judgement: Judgement, percent: int, candidate: Observed, seen: int) -> bool:
-        if percent == 0:
+        if percent == 0 and not self._parameters.shadow:
             return True  # it has started: that is all a share of nothing shows
         if judgement.verdict == "worse":
             return True

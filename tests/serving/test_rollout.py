@@ -183,6 +183,23 @@ def test_a_challenger_that_fails_is_rolled_back_and_no_client_sees_it(
     assert "worse by errors" in outcome.why
 
 
+def test_a_shadow_is_judged_and_nobody_sees_its_answers(store: ModelStore, tmp_path: Path) -> None:
+    two = sample(store)["instances"]
+    with (
+        serving(store, tmp_path) as (endpoint, manifest),
+        Load(endpoint.url, {"instances": [*two, two[0]]}) as load,
+    ):
+        bad = roll(store, manifest, BROKEN, shadow=100)
+        good = roll(store, manifest, GOOD, shadow=100, steps=(0, 100))
+    assert load.failed == []
+    assert not bad.promoted
+    assert "worse by errors" in bad.why
+    assert [step.percent for step in bad.steps] == [0]
+    assert str(BROKEN) not in load.versions
+    assert good.promoted
+    assert good.steps[0].judgement["criteria"][0]["candidate"]["total"] > 0
+
+
 def test_a_step_that_was_killed_is_picked_up(store: ModelStore, tmp_path: Path) -> None:
     with (
         serving(store, tmp_path) as (endpoint, manifest),

@@ -138,7 +138,10 @@ class Follower:
                 failure = error  # the stable version goes on alone
         followed.name = name
         self._gateway.routes[name] = Route(
-            stable, candidate, split.percent if candidate is not None else 0
+            stable,
+            candidate,
+            split.percent if candidate is not None else 0,
+            split.shadow if candidate is not None else 0,
         )
         followed.observed = digest_bytes(content)
         if before is not None:

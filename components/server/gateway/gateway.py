@@ -24,6 +24,7 @@ from kfp_suite.components.server.metrics import EndpointMetrics
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
 REQUEST_SECONDS = 60.0
+_MOST_COPIES = 64
 # Not passed on: they are about one connection (RFC 9110, 7.6.1), or made anew.
 _OF_A_CONNECTION = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
@@ -36,6 +37,7 @@ class Gateway:
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
         self.graphs: dict[str, Graph] = {}
+        self._copies: set[asyncio.Task[web.Response]] = set()
         self.status: dict[str, Any] = {}
         self._registry = CollectorRegistry()
         self._metrics = EndpointMetrics(self._registry)
@@ -94,26 +96,50 @@ class Gateway:
         headers: Mapping[str, str],
     ) -> web.Response:
         passed = {k: v for k, v in headers.items() if k.lower() not in _OF_A_CONNECTION}
+        if method == "POST" and (shadow := route.copied_to()) is not None:
+            self._copy(name, shadow, path, body, passed)
         sides = route.choose(headers.get(VERSION_CHOICE, ""))
         response = _error(503, "no server answers")
         for position, side in enumerate(sides):
-            started = time.monotonic()
-            side.in_flight += 1
-            try:
-                own = await asyncio.to_thread(side.headers) if side.needs_headers else {}
-                response = await self._pass_on(side, method, path, body, {**passed, **own})
-            except (TimeoutError, aiohttp.ClientError, OSError) as error:
-                kind = type(error).__name__
-                response = _error(502, f"version {side.served.version} does not answer ({kind})")
-            finally:
-                side.in_flight -= 1
-            if method == "POST":
-                seconds = time.monotonic() - started
-                version = str(side.served.version)
-                self._metrics.observe(name, version, response.status, seconds)
+            response = await self._asked(name, side, method, path, body, passed)
             if response.status < 500 or position == len(sides) - 1:
                 break
         return response
+
+    async def _asked(
+        self,
+        name: str,
+        side: Backend,
+        method: str,
+        path: str,
+        body: bytes,
+        headers: Mapping[str, str],
+    ) -> web.Response:
+        """What one side answers, counted; 502 where it does not."""
+        started = time.monotonic()
+        side.in_flight += 1
+        try:
+            own = await asyncio.to_thread(side.headers) if side.needs_headers else {}
+            response = await self._pass_on(side, method, path, body, {**headers, **own})
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            kind = type(error).__name__
+            response = _error(502, f"version {side.served.version} does not answer ({kind})")
+        finally:
+            side.in_flight -= 1
+        if method == "POST":
+            seconds, version = time.monotonic() - started, str(side.served.version)
+            self._metrics.observe(name, version, response.status, seconds)
+        return response
+
+    def _copy(
+        self, name: str, side: Backend, path: str, body: bytes, headers: Mapping[str, str]
+    ) -> None:
+        """Ask a shadow, too; nobody waits for it, and one that lags behind is asked less."""
+        if len(self._copies) >= _MOST_COPIES:
+            return
+        copy = asyncio.create_task(self._asked(name, side, "POST", path, body, headers))
+        self._copies.add(copy)
+        copy.add_done_callback(self._copies.discard)
 
     async def _pass_on(
         self, side: Backend, method: str, path: str, body: bytes, headers: Mapping[str, str]

@@ -12,12 +12,15 @@ _MODEL_PATH = re.compile(r"/v[12]/models/([^/:]+)")
 
 @dataclass
 class Route:
-    """An endpoint: its stable version, and a candidate with its share of the requests."""
+    """An endpoint: its stable version, and a candidate with its share of the requests, or
+    with copies of a share of them (`shadow`)."""
 
     stable: Backend
     candidate: Backend | None = None
     percent: int = 0
+    shadow: int = 0
     _owed: int = field(default=0, repr=False)
+    _copies_owed: int = field(default=0, repr=False)
 
     def choose(self, wanted: str = "") -> list[Backend]:
         """The backends to ask, in this order until one answers.
@@ -38,6 +41,16 @@ class Route:
             return sides if self.percent else [self.stable]
         self._owed -= 100
         return [self.candidate, self.stable]
+
+    def copied_to(self) -> Backend | None:
+        """Who gets a copy of this request, besides who answers it."""
+        if self.candidate is None:
+            return None
+        self._copies_owed += self.shadow
+        if self._copies_owed < 100:
+            return None
+        self._copies_owed -= 100
+        return self.candidate
 
 
 def model_of(path: str) -> str:

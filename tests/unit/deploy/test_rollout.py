@@ -388,3 +388,25 @@ def test_a_prometheus_judges_as_the_pods_do(
     assert outcome.promoted == (not errors), outcome.why
     assert ("worse by errors" in outcome.why) == bool(errors)
     assert alone(double, models, 1 if errors else 2)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"steps": ()}, "steps: not allowed"),
+        ({"steps": (50, 10)}, "ascending percentages up to 100"),
+        ({"steps": (10, 101)}, "ascending percentages up to 100"),
+        ({"shadow": 10}, "shadow: not allowed; got 10"),
+        ({"shadow": 10, "steps": (0, 100)}, "shadow: KServe copies no requests"),
+        ({"undecided": "maybe"}, "undecided: not allowed; got maybe"),
+        ({"labelled": "x.jsonl"}, "labelled, label: labelled records and the name"),
+        ({"look_seconds": 0}, "look_seconds"),
+        ({"target": "local"}, "manifest: no manifest"),
+        ({"limits": {"confidence": 2}}, "limits.confidence: out of range"),
+    ],
+)
+def test_bad_parameters_are_refused(given: dict[str, Any], told: str) -> None:
+    given = {"target": "cluster", **given}
+    with pytest.raises(ParameterError) as caught:
+        RolloutParameters(store="gs://b/s", model_name="wings", **given)
+    assert told in str(caught.value)
