@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import kfp
+import urllib3
 from kfp.client import ServiceAccountTokenVolumeCredentials
 from kubernetes import config as kubernetes_config
 
@@ -214,12 +215,15 @@ def _client(connection: Connection) -> Any:
     client = _Client(host=host or None, **given)
     if connection.namespace:
         client.set_user_namespace(connection.namespace)
-    _limit_time(client._run_api.api_client.rest_client)
+    _limit(client._run_api.api_client.rest_client)
     return client
 
 
-def _limit_time(rest: Any) -> None:
-    """kfp's client waits for ever for an answer."""
+def _limit(rest: Any) -> None:
+    """kfp's client waits for ever for an answer; and tries again by itself, unseen."""
+    rest.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(
+        connect=0, read=0, status=0, redirect=5, respect_retry_after_header=False
+    )
     unlimited = rest.request
 
     def request(*args: Any, _request_timeout: Any = None, **more: Any) -> Any:

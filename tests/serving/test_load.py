@@ -9,6 +9,7 @@ import os
 import time
 
 import psutil
+import pytest
 
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.serving import local_endpoint
@@ -20,6 +21,7 @@ _BETWEEN_VERSIONS = 3.0
 _MOST_GROWTH = 64 * 1024 * 1024
 
 
+@pytest.mark.timeout(SECONDS + 120)
 def test_load_with_reloads_loses_no_request_and_no_memory(models: ModelStore) -> None:
     models.set_alias("wings", CHAMPION, 1, "load")
     with local_endpoint(f"{models.store.uri}/wings", "wings") as endpoint:

@@ -1,0 +1,1 @@
+"""Kubeflow Pipelines' API as a test double."""

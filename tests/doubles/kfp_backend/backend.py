@@ -1,0 +1,362 @@
+"""Kubeflow Pipelines, as far as its API shows it.
+
+with running(KfpDouble()) as kfp:
+    kfp.behave(Behaviour(fails="train"))
+    kfp_client = kfp.Client(host=kfp.url)
+"""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import json
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+from kfp_suite.testing.kfp_backend.definition import Definition
+from kfp_suite.testing.kfp_backend.state import Behaviour, Json, Refusal, State, listed
+
+__all__ = ["Behaviour", "KfpDouble", "running"]
+
+_PREFIX = "/apis/v2beta1/"
+_SIGN_IN = b"<!DOCTYPE html><title>Sign in</title>"
+
+
+@dataclass
+class _Fault:
+    """A failure to come: `status` 0 drops the connection."""
+
+    status: int
+    times: int
+    path: str
+    retry_after: int | None
+    performed: bool
+
+
+class KfpDouble:
+    """A Kubeflow Pipelines in memory.
+
+    Args:
+        definition: KFP's `kfp_api_v2beta1.swagger.json`: requests that it does not allow are
+            400, and an answer of ours that it does not have is an error; None: no checks.
+        token: The bearer token that is asked for; empty: none is.
+        cookie: The session that is asked for, `name=value`; others get a page to sign in.
+        namespaces: Those one may use, on a Kubeflow of several users; None: of one.
+        version: 2, or 1: a backend that does not know this API; 0: another website.
+
+    Attributes:
+        state: What it keeps.
+        requests: Method and path of each request, the oldest first.
+        latency: Seconds that every answer takes.
+        wrong: What went wrong in the double itself: answers that the definition does not have.
+    """
+
+    def __init__(
+        self,
+        definition: Path | None = None,
+        *,
+        token: str = "",
+        cookie: str = "",
+        namespaces: tuple[str, ...] | None = None,
+        version: int = 2,
+    ) -> None:
+        self.state = State()
+        self.requests: list[tuple[str, str]] = []
+        self.latency = 0.0
+        self.wrong: list[str] = []
+        self.token, self.cookie, self.namespaces, self.version = token, cookie, namespaces, version
+        self.url = ""
+        self._definition = Definition(definition)
+        self._faults: list[_Fault] = []
+        self._lock = threading.RLock()
+
+    def behave(self, behaviour: Behaviour) -> None:
+        """What becomes of runs from now on."""
+        self.state.behaviour = behaviour
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        with self._lock:
+            self.state.now += timedelta(seconds=seconds)
+
+    def fail_next(
+        self,
+        status: int,
+        times: int = 1,
+        *,
+        path: str = "",
+        retry_after: int | None = None,
+        performed: bool = False,
+    ) -> None:
+        """Let the next requests fail.
+
+        Args:
+            status: HTTP's; 0: the connection is dropped.
+            times: How many.
+            path: A part of their path.
+            retry_after: Seconds to wait, as a header.
+            performed: What they ask for is done, and only the answer is lost.
+        """
+        self._faults.append(_Fault(status, times, path, retry_after, performed))
+
+    def answer(
+        self, method: str, target: str, headers: Mapping[str, str], body: bytes
+    ) -> tuple[int, bytes, dict[str, str]]:
+        """Status, body and headers; status 0: none at all."""
+        parts = urlsplit(target)
+        query = dict(parse_qsl(parts.query))
+        with self._lock:
+            self.requests.append((method, parts.path))
+            fault = self._fault(parts.path)
+            if fault is not None and not fault.performed:
+                return _failed(fault)
+            if self.cookie and headers.get("cookie", "") != self.cookie:
+                return 200, _SIGN_IN, {"content-type": "text/html"}
+            try:
+                status, found = 200, self._routed(method, parts.path, query, headers, body)
+            except Refusal as refusal:
+                status, found = refusal.status, refusal.body
+            if self.version != 2 and status == 404:
+                return 404, b"<html>not found</html>", {"content-type": "text/html"}
+            if fault is not None:
+                return _failed(fault)
+            try:
+                self._definition.check_answer(method, parts.path, status, found)
+            except AssertionError as error:
+                self.wrong.append(str(error))
+            return status, json.dumps(found).encode(), {"content-type": "application/json"}
+
+    def _fault(self, path: str) -> _Fault | None:
+        for fault in self._faults:
+            if fault.times and fault.path in path:
+                fault.times -= 1
+                return fault
+        return None
+
+    def _routed(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        headers: Mapping[str, str],
+        body: bytes,
+    ) -> Json:
+        if self.version != 2:
+            if self.version == 1 and path == "/apis/v1beta1/healthz":
+                return {"multi_user": False}
+            raise Refusal(404, "Not Found")
+        if self.token and headers.get("authorization") != f"Bearer {self.token}":
+            raise Refusal(401, "User identity is empty in the request header")
+        if not path.startswith(_PREFIX):
+            raise Refusal(404, "Not Found")
+        multipart = headers.get("content-type", "").startswith("multipart/")
+        given = json.loads(body) if body and not multipart else None
+        refused = self._definition.refuses(method, path, query, given)
+        if refused:
+            raise Refusal(404 if refused == "no such path" else 400, refused)
+        self._check_namespace(query, given)
+        resource = path.removeprefix(_PREFIX)
+        for known, pattern, act in _ROUTES:
+            found = re.fullmatch(pattern, resource)
+            if known == method and found:
+                file = _uploaded(headers, body) if multipart else b""
+                return act(self.state, found.groups(), dict(query), given or {}, file, self)
+        raise Refusal(404, f"no {method} {path}")
+
+    def _check_namespace(self, query: Mapping[str, str], given: Any) -> None:
+        asked = query.get("namespace") or (given or {}).get("namespace")
+        if self.namespaces is not None and asked and asked not in self.namespaces:
+            raise Refusal(403, f"User 'user@example.com' is not authorized in namespace {asked}")
+
+    @contextmanager
+    def _running(self, certificate: Path | None) -> Iterator[None]:
+        double = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def _any(self) -> None:
+                length = int(self.headers.get("content-length") or 0)
+                body = self.rfile.read(length)
+                time.sleep(double.latency)
+                given = {key.lower(): value for key, value in self.headers.items()}
+                status, content, headers = double.answer(self.command, self.path, given, body)
+                if not status:
+                    self.close_connection = True
+                    self.connection.close()
+                    return
+                self.send_response(status)
+                for name, value in {**headers, "content-length": str(len(content))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(content)
+
+            do_GET = do_POST = do_DELETE = do_PATCH = _any
+
+            def log_message(self, *_: Any) -> None:
+                """Say nothing."""
+
+        class Quiet(ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_: Any) -> None:
+                """A client that goes away, or a certificate that it does not trust."""
+
+        server = Quiet(("127.0.0.1", 0), Handler)
+        scheme = "http"
+        if certificate is not None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
+            scheme = "https"
+        self.url = f"{scheme}://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+
+
+@contextmanager
+def running(double: KfpDouble, certificate: Path | None = None) -> Iterator[KfpDouble]:
+    """Serve it on a free loopback port until the block ends.
+
+    Args:
+        double: What to serve.
+        certificate: A PEM file with a key and a certificate: then it speaks TLS.
+    """
+    with double._running(certificate):
+        yield double
+
+
+def _failed(fault: _Fault) -> tuple[int, bytes, dict[str, str]]:
+    headers = {"content-type": "application/json"}
+    if fault.retry_after is not None:
+        headers["Retry-After"] = str(fault.retry_after)
+    return fault.status, json.dumps(Refusal(fault.status, "told to fail").body).encode(), headers
+
+
+def _uploaded(headers: Mapping[str, str], body: bytes) -> bytes:
+    whole = f"content-type: {headers['content-type']}\r\n\r\n".encode() + body
+    message = email.message_from_bytes(whole, policy=email.policy.HTTP)
+    for part in message.iter_parts():
+        if part.get_param("name", header="content-disposition") == "uploadfile":
+            content = part.get_payload(decode=True)
+            assert isinstance(content, bytes)
+            return content
+    raise Refusal(400, "Invalid input error: no uploadfile")
+
+
+Act = Callable[[State, tuple[str, ...], dict[str, str], Json, bytes, KfpDouble], Json]
+
+
+def _of_namespace(query: Mapping[str, str]) -> Callable[[Json], bool]:
+    space = query.get("namespace", "")
+    return lambda one: not space or one.get("namespace", space) == space
+
+
+def _found(kept: Mapping[str, Json], key: str, what: str) -> Json:
+    if key not in kept:
+        raise Refusal(404, f"{what} {key} not found")
+    return kept[key]
+
+
+def _deleted(kept: dict[str, Json], key: str, what: str) -> Json:
+    _found(kept, key, what)
+    del kept[key]
+    return {}
+
+
+def _terminated(state: State, run_id: str) -> Json:
+    state.run_now(run_id)
+    state.runs[run_id]["ended"] = "CANCELED"
+    return {}
+
+
+def _switched(state: State, key: str, *, on: bool) -> Json:
+    state.switch(key, on=on)
+    return {}
+
+
+_ROUTES: tuple[tuple[str, str, Act], ...] = (
+    ("GET", "healthz", lambda s, p, q, g, f, d: {"multi_user": d.namespaces is not None}),
+    ("POST", "pipelines", lambda s, p, q, g, f, d: s.pipeline(g)),
+    (
+        "GET",
+        "pipelines",
+        lambda s, p, q, g, f, d: listed(s.pipelines.values(), q, "pipelines", _of_namespace(q)),
+    ),
+    (
+        "POST",
+        "pipelines/upload_version",
+        lambda s, p, q, g, f, d: s.version(
+            q.get("pipelineid", ""), q.get("name", ""), q.get("description", ""), f
+        ),
+    ),
+    ("GET", "pipelines/([^/]+)", lambda s, p, q, g, f, d: _found(s.pipelines, p[0], "Pipeline")),
+    (
+        "GET",
+        "pipelines/([^/]+)/versions",
+        lambda s, p, q, g, f, d: listed(
+            s.versions.values(), q, "pipeline_versions", lambda one: one["pipeline_id"] == p[0]
+        ),
+    ),
+    ("POST", "experiments", lambda s, p, q, g, f, d: s.experiment(g)),
+    (
+        "GET",
+        "experiments",
+        lambda s, p, q, g, f, d: listed(s.experiments.values(), q, "experiments", _of_namespace(q)),
+    ),
+    ("POST", "runs", lambda s, p, q, g, f, d: s.run(g)),
+    (
+        "GET",
+        "runs",
+        lambda s, p, q, g, f, d: listed(
+            [s.run_now(one) for one in s.runs],
+            q,
+            "runs",
+            lambda one: one["experiment_id"] == q.get("experiment_id", one["experiment_id"]),
+        ),
+    ),
+    ("GET", "runs/([^/:]+)", lambda s, p, q, g, f, d: s.run_now(p[0])),
+    ("POST", "runs/([^/:]+):terminate", lambda s, p, q, g, f, d: _terminated(s, p[0])),
+    ("POST", "recurringruns", lambda s, p, q, g, f, d: s.recurring_run(g)),
+    (
+        "GET",
+        "recurringruns",
+        lambda s, p, q, g, f, d: listed(s.recurring.values(), q, "recurringRuns", lambda one: True),
+    ),
+    (
+        "GET",
+        "recurringruns/([^/:]+)",
+        lambda s, p, q, g, f, d: _found(s.recurring, p[0], "Recurring run"),
+    ),
+    (
+        "DELETE",
+        "recurringruns/([^/:]+)",
+        lambda s, p, q, g, f, d: _deleted(s.recurring, p[0], "Recurring run"),
+    ),
+    (
+        "POST",
+        "recurringruns/([^/:]+):enable",
+        lambda s, p, q, g, f, d: _switched(s, p[0], on=True),
+    ),
+    (
+        "POST",
+        "recurringruns/([^/:]+):disable",
+        lambda s, p, q, g, f, d: _switched(s, p[0], on=False),
+    ),
+)

@@ -1,0 +1,322 @@
+"""What a Kubeflow Pipelines keeps: pipelines, experiments, runs and recurring runs."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import uuid
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import yaml
+
+Json = dict[str, Any]
+_CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 503: 14}
+
+
+class Refusal(Exception):
+    """An answer that is an error; `status` is HTTP's."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status, self.message = status, message
+        super().__init__(message)
+
+    @property
+    def body(self) -> Json:
+        """As the API answers it."""
+        return {"code": _CODES.get(self.status, 2), "message": self.message, "details": []}
+
+
+@dataclass
+class Behaviour:
+    """What becomes of runs.
+
+    Attributes:
+        seconds: That each task takes.
+        fails: The task that fails, with `message`; empty: none.
+        hangs: The task that never ends.
+    """
+
+    seconds: float = 1.0
+    fails: str = ""
+    message: str = "exit code 1"
+    hangs: str = ""
+
+
+@dataclass
+class State:
+    """Everything there is. Times come from `now`, which tests move."""
+
+    now: datetime = datetime(2026, 1, 5, 10, tzinfo=UTC)
+    behaviour: Behaviour = field(default_factory=Behaviour)
+    pipelines: dict[str, Json] = field(default_factory=dict)
+    versions: dict[str, Json] = field(default_factory=dict)
+    experiments: dict[str, Json] = field(default_factory=dict)
+    runs: dict[str, Json] = field(default_factory=dict)
+    recurring: dict[str, Json] = field(default_factory=dict)
+    _order: Any = field(default_factory=itertools.count)
+
+    def stamp(self) -> str:
+        """The time, later each time it is asked for: so that an order can be told."""
+        later = self.now + timedelta(microseconds=next(self._order))
+        return later.isoformat().replace("+00:00", "Z")
+
+    def pipeline(self, given: Json) -> Json:
+        """A new pipeline. Raises Refusal (409) where one has its name."""
+        name = given.get("display_name") or given.get("name") or ""
+        if not name:
+            raise Refusal(400, "Failed to create a pipeline: pipeline's name cannot be empty")
+        space = given.get("namespace", "")
+        if any(
+            (p["display_name"], p.get("namespace", "")) == (name, space)
+            for p in self.pipelines.values()
+        ):
+            raise Refusal(
+                409,
+                f"Already exist error: The name {name} already exist. Please specify a new name",
+            )
+        found: Json = {
+            **_kept(given, "description", "namespace"),
+            "pipeline_id": str(uuid.uuid4()),
+            "display_name": name,
+            "name": given.get("name", name),
+            "created_at": self.stamp(),
+        }
+        self.pipelines[found["pipeline_id"]] = found
+        return found
+
+    def version(self, pipeline_id: str, name: str, description: str, content: bytes) -> Json:
+        """A new version of a pipeline from an uploaded file."""
+        if pipeline_id not in self.pipelines:
+            raise Refusal(404, f"Pipeline {pipeline_id} not found")
+        try:
+            spec, *platform = yaml.safe_load_all(content)
+            spec["pipelineInfo"]["name"], spec["root"]
+        except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+            raise Refusal(400, f"Invalid input error: {error}") from error
+        if any(
+            (v["pipeline_id"], v["display_name"]) == (pipeline_id, name)
+            for v in self.versions.values()
+        ):
+            raise Refusal(409, f"Already exist error: The name {name} already exist")
+        whole = {"pipeline_spec": spec, "platform_spec": platform[0]} if platform else spec
+        found: Json = {
+            "pipeline_id": pipeline_id,
+            "pipeline_version_id": str(uuid.uuid4()),
+            "display_name": name,
+            "name": name,
+            "description": description,
+            "created_at": self.stamp(),
+            "pipeline_spec": whole,
+        }
+        self.versions[found["pipeline_version_id"]] = found
+        return found
+
+    def experiment(self, given: Json) -> Json:
+        """A new experiment."""
+        name, space = given.get("display_name", ""), given.get("namespace", "")
+        for one in self.experiments.values():
+            if (one["display_name"], one.get("namespace", "")) == (name, space):
+                raise Refusal(409, f"Already exist error: experiment {name} already exists")
+        found: Json = {
+            **_kept(given, "display_name", "description", "namespace"),
+            "experiment_id": str(uuid.uuid4()),
+            "created_at": self.stamp(),
+            "storage_state": "AVAILABLE",
+        }
+        self.experiments[found["experiment_id"]] = found
+        return found
+
+    def run(self, given: Json) -> Json:
+        """A new run: its arguments are checked against its pipeline."""
+        spec = self._spec(given)
+        _check_arguments(spec, given.get("runtime_config", {}).get("parameters", {}))
+        if given.get("experiment_id", "") not in self.experiments:
+            raise Refusal(400, f"experiment {given.get('experiment_id')} not found")
+        found: Json = {
+            **_kept(
+                given,
+                "display_name",
+                "experiment_id",
+                "pipeline_version_reference",
+                "runtime_config",
+                "recurring_run_id",
+            ),
+            "service_account": given.get("service_account", "pipeline-runner"),
+            "run_id": str(uuid.uuid4()),
+            "created_at": self.stamp(),
+            "state": "PENDING",
+            "storage_state": "AVAILABLE",
+        }
+        self.runs[found["run_id"]] = {
+            "shown": found,
+            "tasks": _order_of(spec),
+            "began": self.now,
+            "behaviour": self.behaviour,
+            "ended": "",
+        }
+        return found
+
+    def run_now(self, run_id: str) -> Json:
+        """A run as it is at this time. Raises Refusal (404)."""
+        kept = self.runs.get(run_id)
+        if kept is None:
+            raise Refusal(404, f"Run {run_id} not found")
+        _go_on(kept, self.now)
+        shown: Json = kept["shown"]
+        return shown
+
+    def recurring_run(self, given: Json) -> Json:
+        """A new recurring run. Raises Refusal (400) for a schedule that is none."""
+        reference = given.get("pipeline_version_reference", {})
+        if reference.get("pipeline_id") not in self.pipelines:
+            raise Refusal(400, f"pipeline {reference.get('pipeline_id')} not found")
+        if not 1 <= int(given.get("max_concurrency", 0)) <= 10:
+            raise Refusal(400, "The max concurrency of the recurring run must be between 1 and 10")
+        trigger = given.get("trigger", {})
+        cron = trigger.get("cron_schedule", {}).get("cron", "")
+        if cron and len(cron.split()) != 6:
+            raise Refusal(400, f"Schedule cron is not a supported format: {cron}")
+        every = int(trigger.get("periodic_schedule", {}).get("interval_second", 0))
+        if not cron and every < 1:
+            raise Refusal(400, "The recurring run needs a cron or a periodic schedule")
+        found = {
+            **given,
+            "recurring_run_id": str(uuid.uuid4()),
+            "service_account": given.get("service_account", "pipeline-runner"),
+            "status": "ENABLED" if given.get("mode") == "ENABLE" else "DISABLED",
+            "created_at": self.stamp(),
+        }
+        self.recurring[found["recurring_run_id"]] = found
+        return found
+
+    def switch(self, recurring_run_id: str, *, on: bool) -> None:
+        """Switch one on or off."""
+        if recurring_run_id not in self.recurring:
+            raise Refusal(404, f"Recurring run {recurring_run_id} not found")
+        one = self.recurring[recurring_run_id]
+        one["mode"] = "ENABLE" if on else "DISABLE"
+        one["status"] = "ENABLED" if on else "DISABLED"
+
+    def _spec(self, given: Json) -> Json:
+        reference = given.get("pipeline_version_reference", {})
+        version = self.versions.get(reference.get("pipeline_version_id", ""))
+        if version is None:
+            raise Refusal(400, "a run needs a pipeline version that is there")
+        whole: Json = version["pipeline_spec"]
+        spec: Json = whole.get("pipeline_spec", whole)
+        return spec
+
+
+def listed(
+    items: Iterable[Json], query: Mapping[str, str], name: str, keep: Callable[[Json], bool]
+) -> Json:
+    """A page of a listing."""
+    found = [one for one in items if keep(one) and _fits(one, query.get("filter", ""))]
+    key, _, direction = (query.get("sort_by") or "created_at").partition(" ")
+    found.sort(key=lambda one: one.get(key, ""), reverse=direction == "desc")
+    start, size = int(query.get("page_token") or 0), int(query.get("page_size") or 10)
+    page = {name: found[start : start + size], "total_size": len(found)}
+    if start + size < len(found):
+        page["next_page_token"] = str(start + size)
+    return page
+
+
+def _fits(one: Json, text: str) -> bool:
+    if not text:
+        return True
+    for predicate in json.loads(text).get("predicates", ()):
+        value = predicate.get("string_value", predicate.get("stringValue"))
+        if predicate["operation"] != "EQUALS" or value is None:
+            raise Refusal(400, f"Invalid input error: predicate {predicate}")
+        if one.get(predicate["key"]) != value:
+            return False
+    return True
+
+
+def _kept(given: Json, *names: str) -> Json:
+    return {name: given[name] for name in names if name in given}
+
+
+def _check_arguments(spec: Json, given: Json) -> None:
+    known = spec["root"].get("inputDefinitions", {}).get("parameters", {})
+    for name in given:
+        if name not in known:
+            raise Refusal(400, f"Invalid input error: parameter {name} is not in the pipeline")
+    for name, one in known.items():
+        if name not in given and not one.get("isOptional") and "defaultValue" not in one:
+            raise Refusal(400, f"Invalid input error: parameter {name} is required")
+
+
+def _order_of(spec: Json) -> list[str]:
+    """The tasks that run in a container, in the order in which a run shows them."""
+    found: list[str] = []
+    components = spec["components"]
+
+    def walk(dag: Json) -> None:
+        waiting = dict(dag["tasks"])
+        while waiting:
+            ready = [
+                name
+                for name, task in waiting.items()
+                if not set(task.get("dependentTasks", ())) & set(waiting)
+            ]
+            for name in ready:
+                component = components[waiting.pop(name)["componentRef"]["name"]]
+                if "dag" in component:
+                    walk(component["dag"])
+                else:
+                    found.append(name)
+
+    walk(spec["root"]["dag"])
+    return found
+
+
+def _go_on(kept: Json, now: datetime) -> None:
+    """Bring a run to a time: its tasks run one after the other."""
+    shown, behaviour, began = kept["shown"], kept["behaviour"], kept["began"]
+    passed = (now - began).total_seconds()
+    details: list[Json] = [_task(f"{shown['run_id']}-root", "root", "RUNNING", began, None)]
+    state, error = "SUCCEEDED", ""
+    for position, name in enumerate(kept["tasks"]):
+        start = began + timedelta(seconds=position * behaviour.seconds)
+        end = start + timedelta(seconds=behaviour.seconds)
+        if passed < position * behaviour.seconds:
+            state = "RUNNING"
+            break
+        over = now >= end and name != behaviour.hangs
+        failed = name == behaviour.fails
+        task = "RUNNING" if not over else "FAILED" if failed else "SUCCEEDED"
+        identity = f"{shown['run_id']}-{position}"
+        details.append(_task(f"{identity}-driver", f"{name}-driver", "SUCCEEDED", start, start))
+        details.append(_task(identity, name, task, start, end if over else None))
+        if over and failed:
+            details[-1]["error"] = {"code": 2, "message": behaviour.message}
+            state, error = "FAILED", f"{name} failed"
+            break
+        if not over:
+            state = "RUNNING"
+            break
+    shown["state"] = kept["ended"] or state
+    shown["run_details"] = {"task_details": details}
+    if shown["state"] in ("SUCCEEDED", "FAILED", "CANCELED"):
+        shown.setdefault("finished_at", now.isoformat().replace("+00:00", "Z"))
+    if error:
+        shown["error"] = {"code": 2, "message": error}
+
+
+def _task(identity: str, name: str, state: str, start: datetime, end: datetime | None) -> Json:
+    told = start.isoformat().replace("+00:00", "Z")
+    found = {
+        "run_id": identity[:36],
+        "task_id": identity,
+        "display_name": name,
+        "create_time": told,
+        "start_time": told,
+        "state": state,
+    }
+    if end is not None:
+        found["end_time"] = end.isoformat().replace("+00:00", "Z")
+    return found

@@ -1,0 +1,114 @@
+"""What a resources file makes of a compiled pipeline: the numbers against a table."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from google.protobuf import json_format
+from kfp.kubernetes import kubernetes_executor_config_pb2
+
+from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.pipelines.kubeflow.package import open_package
+from kfp_suite.pipelines.kubeflow.placing import placed
+
+GIVEN: dict[str, Any] = {
+    "defaults": {"retries": 2, "backoff": "30s", "node_selector": {"pool": "ml"}},
+    "tasks": {
+        "train": {
+            "cpu": "8",
+            "cpu_limit": "16",
+            "memory": "32Gi",
+            "memory_limit": "64Gi",
+            "accelerator": "nvidia.com/gpu",
+            "accelerators": 2,
+            "timeout": "2h",
+            "cache": False,
+            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "secrets": [
+                {"name": "s3", "env": {"key": "AWS_SECRET_ACCESS_KEY"}},
+                {"name": "certificates", "path": "/etc/own"},
+            ],
+            "volumes": [{"claim": "scratch", "path": "/scratch"}],
+            "labels": {"team": "birds"},
+            "annotations": {"example.com/pager": "birds"},
+        }
+    },
+}
+
+
+def compiled(folder: Path, given: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    file = folder / "resources.yaml"
+    file.write_text(yaml.safe_dump(given))
+    documents = list(yaml.safe_load_all(open_package("train_and_deploy", placed(file)).content))
+    return documents[0], documents[1] if len(documents) > 1 else {}
+
+
+def tasks(spec: dict[str, Any]) -> dict[str, Any]:
+    dags = [spec["root"], *spec["components"].values()]
+    return {
+        name: task for dag in dags for name, task in dag.get("dag", {}).get("tasks", {}).items()
+    }
+
+
+def test_the_compiled_numbers_are_those_of_the_table(tmp_path: Path) -> None:
+    spec, platform = compiled(tmp_path, GIVEN)
+    executor = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
+    assert executor["resources"] == {
+        "resourceCpuRequest": "8",
+        "resourceCpuLimit": "16",
+        "resourceMemoryRequest": "32Gi",
+        "resourceMemoryLimit": "64Gi",
+        "accelerator": {"resourceType": "nvidia.com/gpu", "resourceCount": "2"},
+    }
+    train = tasks(spec)["train"]
+    assert train["cachingOptions"] == {}
+    for name in ("train", "ingest", "push"):
+        assert tasks(spec)[name]["retryPolicy"] == {
+            "maxRetryCount": 2,
+            "backoffDuration": "30s",
+            "backoffFactor": 2.0,
+            "backoffMaxDuration": "3600s",
+        }
+    executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    assert executors["exec-ingest"] == {"nodeSelector": {"labels": {"pool": "ml"}}}
+    found = executors["exec-train"]
+    assert found["activeDeadlineSeconds"] == "7200"
+    assert found["tolerations"] == [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert found["secretAsEnv"][0]["keyToEnv"] == [
+        {"secretKey": "key", "envVar": "AWS_SECRET_ACCESS_KEY"}
+    ]
+    assert found["secretAsVolume"][0]["mountPath"] == "/etc/own"
+    assert found["pvcMount"][0]["mountPath"] == "/scratch"
+    assert found["podMetadata"] == {
+        "labels": {"team": "birds"},
+        "annotations": {"example.com/pager": "birds"},
+    }
+    for config in executors.values():  # it is what the backend reads
+        json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+
+
+def test_without_a_file_the_suite_s_own_numbers_stay(tmp_path: Path) -> None:
+    spec, platform = compiled(tmp_path, {})
+    plain = next(yaml.safe_load_all(open_package("train_and_deploy").content))
+    assert spec == plain
+    assert platform == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"tasks": {"tain": {}}}, "no task 'tain'; did you mean 'train'?"),
+        ({"task": {}}, "not a resources file"),
+        ({"tasks": {"train": {"cpus": "2"}}}, "train: unknown key 'cpus'; did you mean 'cpu'?"),
+        ({"tasks": {"train": {"memory": "4 GB"}}}, "memory: not a quantity"),
+        ({"tasks": {"train": {"timeout": "2 hours"}}}, "timeout: not a duration"),
+        ({"tasks": {"train": {"secrets": [{"name": "s3"}]}}}, "either env or path"),
+    ],
+)
+def test_a_file_that_is_not_right_names_the_place(tmp_path: Path, given: Any, told: str) -> None:
+    with pytest.raises(KfpSuiteError) as refused:
+        compiled(tmp_path, given)
+    assert told in str(refused.value)
