@@ -88,6 +88,7 @@ def _servers() -> dict[str, tuple[Any, LayOut]]:
         tensorflow_serving,
         torchserve,
         triton,
+        triton_config,
     )
 
     return {
@@ -98,6 +99,6 @@ def _servers() -> dict[str, tuple[Any, LayOut]]:
             tensorflow_serving.TensorFlowServingOptions,
             tensorflow_serving.lay_out,
         ),
-        TRITON: (triton.TritonOptions, triton.lay_out),
+        TRITON: (triton_config.TritonOptions, triton.lay_out),
         TORCHSERVE: (torchserve.TorchServeOptions, torchserve.lay_out),
     }

@@ -21,7 +21,7 @@ from kfp_suite.components.contracts.canonical import pretty_json, write_file
 from kfp_suite.components.contracts.digests import files_below
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import read_model
-from kfp_suite.components.runtimes.checks import INT32, OPTIONS, in_range, served_versions
+from kfp_suite.components.runtimes.checks import INT32, OPTIONS, in_range, one_of, served_versions
 from kfp_suite.components.runtimes.runtime import RUNTIMES, TORCHSERVE, check_serves
 
 ARTIFACT = "artifact"
@@ -48,7 +48,8 @@ class TorchServeOptions:
         max_workers: Processes a version, at most.
         response_timeout: Seconds before a worker that does not answer is replaced.
         token_authentication: Ask every request for a token.
-        metrics: Prometheus metrics at `/metrics`.
+        metrics_mode: `prometheus`: at `/metrics`; `log`: in the logs; `legacy`: both, by
+            TorchServe's older names.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -60,9 +61,10 @@ class TorchServeOptions:
     max_workers: int = 1
     response_timeout: int = 120
     token_authentication: bool = True
-    metrics: bool = True
+    metrics_mode: str = "prometheus"
 
     def __post_init__(self) -> None:
+        one_of(("prometheus", "log", "legacy"), metrics_mode=self.metrics_mode)
         in_range(0, default_version=self.default_version)
         in_range(0, INT32, max_batch_delay=self.max_batch_delay)
         in_range(
@@ -150,8 +152,8 @@ def config(
         f"disable_token_authorization={str(not options.token_authentication).lower()}",
         "enable_model_api=false",
         "install_py_dep_per_model=false",
-        f"enable_metrics_api={str(options.metrics).lower()}",
-        "metrics_mode=prometheus",
+        f"enable_metrics_api={str(options.metrics_mode != 'log').lower()}",
+        f"metrics_mode={options.metrics_mode}",
         f"model_snapshot={json.dumps(snapshot, separators=(',', ':'))}",
     ]
     return "\n".join(lines) + "\n"

@@ -16,7 +16,8 @@ import numpy as np
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.models.loading import load_model
 from kfp_suite.components.models.records import table_of_columns
-from kfp_suite.components.runtimes.triton import ARTIFACT, FEATURES, SCORES
+from kfp_suite.components.runtimes.triton import ARTIFACT
+from kfp_suite.components.runtimes.triton_config import FEATURES, SCORES
 
 _KINDS = {"bool": np.bool_, "int64": np.int64, "float64": np.float64}
 

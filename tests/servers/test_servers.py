@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +20,7 @@ from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service
 from kfp_suite.components.kserve.settings import EndpointSettings
+from kfp_suite.components.runtimes.asking import ask
 from kfp_suite.components.runtimes.exchange import Question, difference
 from kfp_suite.components.runtimes.launching import Loaded, start
 from kfp_suite.components.runtimes.local import LocalServer
@@ -135,7 +138,10 @@ def test_triton_serves_two_versions(
     models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use("triton", monkeypatch)
-    options = {"backend": "python", "latest": 2}
+    options: dict[str, Any] = {
+        **{"backend": "python", "latest": 2, "instances": 2, "max_batch_size": 16},
+        **{"preferred_batch_sizes": [4, 8], "max_queue_delay_microseconds": 250},
+    }
     with served(models, tmp_path, "triton", options=options, beside=[2]) as (server, first):
         second = Deployable.find(models, "wings", 2, runtime="triton", options=options, beside=[1])
         for deployable, version in ((first, 1), (second, 2)):
@@ -145,26 +151,105 @@ def test_triton_serves_two_versions(
             answer = server.ask(Question(path, question.body))
             assert difference(sample, answer.body) <= TOLERANCE
             assert answer.version == str(version)
+        read = json.loads(get(f"{server.base}/v2/models/wings/config"))
+        assert read["max_batch_size"] == 16
+        assert read["dynamic_batching"]["preferred_batch_size"] == [4, 8]
+        assert read["dynamic_batching"]["max_queue_delay_microseconds"] == 250
+        assert read["version_policy"] == {"latest": {"num_versions": 2}}
+        assert [group["count"] for group in read["instance_group"]] == [2]
 
 
-def test_torchserve(models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchserve_serves_two_versions_to_who_has_a_token(
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use("torchserve", monkeypatch)
-    options = {"default_version": 1}
+    # The default is not the newest, and batches do not have TorchServe's own size.
+    options = {"default_version": 1, "batch_size": 4, "max_batch_delay": 7}
     with served(models, tmp_path, "torchserve", options=options, beside=[2]) as (server, first):
         assert agrees(server, first) <= TOLERANCE
         second = Deployable.find(models, "wings", 2)
-        answer = server.ask(Question("/predictions/wings/2.0", second.sample.request))
-        assert difference(second.sample, answer.body) <= TOLERANCE
-        assert answer.version == "2"
+        for path, asked, version in (
+            ("/predictions/wings", first, "1"),
+            ("/predictions/wings/1.0", first, "1"),
+            ("/predictions/wings/2.0", second, "2"),
+        ):
+            answer = server.ask(Question(path, asked.sample.request))
+            assert difference(asked.sample, answer.body) <= TOLERANCE
+            assert answer.version == version
+        assert difference(second.sample, server.ask(first_of(first)).body) > TOLERANCE
         with pytest.raises(EndpointError, match=r"answered 400.*unknown field 'wingspan'"):
             server.ask(Question("/predictions/wings", {"instances": [{"wingspan": 3}]}))
+
+        keys = torchserve_keys(server)
+        wrong = ({}, bearer("wrong"), bearer(keys["management"]))
+        for headers in wrong:
+            with pytest.raises(EndpointError, match=r"answered 400.*Token Authorization failed"):
+                ask(server.base, first_of(first), headers=headers)
+        said = ask(server.base, first_of(first), headers=bearer(keys["inference"]))
+        assert difference(first.sample, said.body) <= TOLERANCE
+
         body = json.dumps(first.sample.request).encode()
         key = server.headers()["Authorization"]
-        said = torchserve_over_grpc(server.grpc_port, body, {"authorization": key})
-        assert difference(first.sample, said) <= TOLERANCE
+        over_grpc = torchserve_over_grpc(server.grpc_port, body, {"authorization": key})
+        assert difference(first.sample, over_grpc) <= TOLERANCE
         with pytest.raises(grpc.RpcError) as refused:
             torchserve_over_grpc(server.grpc_port, body, {})
         assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+        described = get(
+            torchserve_address(server, "management") + "/models/wings/all",
+            bearer(keys["management"]),
+        )
+        loaded = {version["modelVersion"]: version for version in json.loads(described)}
+        assert set(loaded) == {"1.0", "2.0"}
+        for version in loaded.values():
+            assert (version["batchSize"], version["maxBatchDelay"]) == (4, 7)
+        # Prometheus asks without a token.
+        metrics = get(torchserve_address(server, "metrics") + "/metrics")
+        assert re.search(
+            r'ts_inference_requests_total\{model_name="wings",.*model_version="2', metrics
+        )
+
+
+def test_torchserve_without_tokens_and_metrics_in_the_log(
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("torchserve", monkeypatch)
+    options = {"token_authentication": False, "metrics_mode": "log"}
+    with served(models, tmp_path, "torchserve", options=options) as (server, deployable):
+        assert server.headers() == {}
+        assert agrees(server, deployable) <= TOLERANCE
+        with pytest.raises(OSError, match=r"404|refused"):
+            get(torchserve_address(server, "metrics") + "/metrics")
+
+
+def first_of(deployable: Deployable) -> Question:
+    return Question("/predictions/wings", deployable.sample.request)
+
+
+def bearer(key: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"}
+
+
+def get(url: str, headers: Mapping[str, str] | None = None) -> str:
+    request = urllib.request.Request(url, headers=dict(headers or {}))
+    with urllib.request.urlopen(request, timeout=30) as response:
+        return str(response.read().decode())
+
+
+def torchserve_folder(server: LocalServer) -> Path:
+    """Where it runs, and so where it writes its tokens."""
+    return Path(f"/proc/{server.process.pid}/cwd").resolve()
+
+
+def torchserve_keys(server: LocalServer) -> dict[str, str]:
+    found = json.loads((torchserve_folder(server) / "key_file.json").read_text())
+    return {name: key["key"] for name, key in found.items()}
+
+
+def torchserve_address(server: LocalServer, api: str) -> str:
+    lines = (torchserve_folder(server) / "config.properties").read_text().splitlines()
+    return next(line.partition("=")[2] for line in lines if line.startswith(f"{api}_address="))
 
 
 def torchserve_over_grpc(port: int, body: bytes, metadata: Mapping[str, str]) -> Any:
