@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
@@ -20,6 +21,7 @@ from kfp_suite.components.server.model import ServedVersion, VersionedModel
 from kfp_suite.components.server.reading import ReadingDataPlane, ReadingServicer, refuse_invalid
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
+MOST_BODY_SECONDS = 30.0
 POLL_SECONDS = 2.0
 GRACE_SECONDS = 10
 
@@ -30,10 +32,12 @@ Send = Callable[[Scope], Awaitable[None]]
 
 
 class BodyLimit:
-    """ASGI middleware: 413 for a body over a limit, before it is read whole."""
+    """ASGI middleware: 413 for a body over a limit, before it is read whole; 408 for one that
+    does not come in time."""
 
-    def __init__(self, app: Any, limit: int) -> None:
-        self._app, self._limit = app, limit
+    def __init__(self, app: Any, limit: int, seconds: float) -> None:
+        """Of `limit` bytes and `seconds`."""
+        self._app, self._limit, self._seconds = app, limit, seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -41,18 +45,17 @@ class BodyLimit:
             return
         length = dict(scope["headers"]).get(b"content-length", b"")
         if length.isdigit() and int(length) > self._limit:
-            await self._refuse(send)
+            await self._too_large(send)
             return
-        chunks, size = [], 0
-        while True:
-            message = await receive()
-            chunks.append(message)
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                await self._refuse(send)
-                return
-            if message["type"] != "http.request" or not message.get("more_body"):
-                break
+        try:
+            async with asyncio.timeout(self._seconds):
+                chunks = await self._read(receive)
+        except TimeoutError:
+            await _refuse(send, 408, f"the body did not come within {self._seconds:g} s")
+            return
+        if chunks is None:
+            await self._too_large(send)
+            return
         waiting = iter(chunks)
 
         async def replay() -> Scope:
@@ -60,11 +63,27 @@ class BodyLimit:
 
         await self._app(scope, replay, send)
 
-    async def _refuse(self, send: Send) -> None:
-        text = f'{{"error": "the body is over {self._limit:,} bytes; send fewer records at once"}}'
-        headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
-        await send({"type": "http.response.body", "body": text.encode()})
+    async def _read(self, receive: Receive) -> list[Scope] | None:
+        """The messages of a body, None where it is too large."""
+        chunks, size = [], 0
+        while True:
+            message = await receive()
+            chunks.append(message)
+            size += len(message.get("body", b""))
+            if size > self._limit:
+                return None
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return chunks
+
+    async def _too_large(self, send: Send) -> None:
+        text = f"the body is over {self._limit:,} bytes; send fewer records at once"
+        await _refuse(send, 413, text)
+
+
+async def _refuse(send: Send, status: int, text: str) -> None:
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"error": text}).encode()})
 
 
 Newer = Callable[[], ServedVersion | None]
@@ -154,6 +173,6 @@ def serve(
     for port in (http_port, grpc_port):
         if port is not None:
             check_port(host, port)
-    app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES)
+    app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
     Server(host, http_port, grpc_port, models).start(list(models))
