@@ -181,7 +181,7 @@ def test_torchserve_serves_two_versions_to_who_has_a_token(
             server.ask(Question("/predictions/wings", {"instances": [{"wingspan": 3}]}))
 
         keys = torchserve_keys(server)
-        wrong = ({}, bearer("wrong"), bearer(keys["management"]))
+        wrong: tuple[dict[str, str], ...] = ({}, bearer("wrong"), bearer(keys["management"]))
         for headers in wrong:
             with pytest.raises(EndpointError, match=r"answered 400.*Token Authorization failed"):
                 ask(server.base, first_of(first), headers=headers)
