@@ -4,8 +4,9 @@
     config/config.properties      what is loaded, batching, metrics
 
 The handler imports `kfp_suite`, so the image has it. Requests need TorchServe's own tokens
-unless they are turned off; it writes them to `key_file.json` when it starts. KServe's own
-wrapper around TorchServe sends none (pytorch/serve#3301): behind it, turn them off.
+unless they are turned off; it writes them to `key_file.json`, where it runs, when it starts.
+KServe's own wrapper around TorchServe sends none (pytorch/serve#3301): behind it, turn them
+off.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class TorchServeOptions:
         max_workers: Processes a version, at most.
         response_timeout: Seconds before a worker that does not answer is replaced.
         token_authentication: Ask every request for a token.
+        token_expiration_minutes: How long a token is good for; 1 or more.
         metrics_mode: `prometheus`: at `/metrics`; `log`: in the logs; `legacy`: both, by
             TorchServe's older names.
     """
@@ -61,6 +63,7 @@ class TorchServeOptions:
     max_workers: int = 1
     response_timeout: int = 120
     token_authentication: bool = True
+    token_expiration_minutes: int = 60
     metrics_mode: str = "prometheus"
 
     def __post_init__(self) -> None:
@@ -74,6 +77,7 @@ class TorchServeOptions:
             min_workers=self.min_workers,
             max_workers=self.max_workers,
             response_timeout=self.response_timeout,
+            token_expiration_minutes=self.token_expiration_minutes,
         )
         if self.max_workers < self.min_workers:
             raise ParameterError(
@@ -150,6 +154,7 @@ def config(
         f"metrics_address=http://{host}:{metrics}",
         f"model_store={store}",
         f"disable_token_authorization={str(not options.token_authentication).lower()}",
+        f"token_expiration_min={options.token_expiration_minutes}",
         "enable_model_api=false",
         "install_py_dep_per_model=false",
         f"enable_metrics_api={str(options.metrics_mode != 'log').lower()}",

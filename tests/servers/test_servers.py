@@ -7,6 +7,7 @@ import re
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +166,7 @@ def test_torchserve_serves_two_versions_to_who_has_a_token(
     use("torchserve", monkeypatch)
     # The default is not the newest, and batches do not have TorchServe's own size.
     options = {"default_version": 1, "batch_size": 4, "max_batch_delay": 7}
+    options["token_expiration_minutes"] = 1000
     with served(models, tmp_path, "torchserve", options=options, beside=[2]) as (server, first):
         assert agrees(server, first) <= TOLERANCE
         second = Deployable.find(models, "wings", 2)
@@ -185,6 +187,10 @@ def test_torchserve_serves_two_versions_to_who_has_a_token(
         for headers in wrong:
             with pytest.raises(EndpointError, match=r"answered 400.*Token Authorization failed"):
                 ask(server.base, first_of(first), headers=headers)
+        # Whoever asks for its health needs one, too: KServe's probes have none.
+        with pytest.raises(OSError, match="400"):
+            get(f"{server.base}/ping")
+        assert "Healthy" in get(f"{server.base}/ping", bearer(keys["inference"]))
         said = ask(server.base, first_of(first), headers=bearer(keys["inference"]))
         assert difference(first.sample, said.body) <= TOLERANCE
 
@@ -243,7 +249,13 @@ def torchserve_folder(server: LocalServer) -> Path:
 
 
 def torchserve_keys(server: LocalServer) -> dict[str, str]:
+    """By what each is for; every one that expires does so in 1,000 minutes."""
     found = json.loads((torchserve_folder(server) / "key_file.json").read_text())
+    assert "expiration time" in found["inference"]
+    for key in found.values():
+        if "expiration time" in key:
+            left = datetime.fromisoformat(key["expiration time"]) - datetime.now(UTC)
+            assert timedelta(minutes=990) < left < timedelta(minutes=1001)
     return {name: key["key"] for name, key in found.items()}
 
 

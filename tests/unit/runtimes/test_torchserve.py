@@ -89,6 +89,7 @@ def test_the_configuration_asks_for_tokens_and_hides_what_manages(
 ) -> None:
     found = properties(laid_out(versions, tmp_path / "layout"))
     assert found["disable_token_authorization"] == "false"
+    assert found["token_expiration_min"] == "60"
     assert found["enable_model_api"] == "false"
     assert found["management_address"] == "http://127.0.0.1:8086"
     assert found["install_py_dep_per_model"] == "false"
@@ -139,6 +140,7 @@ def test_tokens_can_be_turned_off(versions: dict[int, Path], tmp_path: Path) -> 
         ({"default_version": -1}, "default_version: out of range; got -1"),
         ({"batch_size": 0}, "batch_size: out of range; got 0; expected 1 to 2147483647"),
         ({"max_batch_delay": -1}, "max_batch_delay: out of range"),
+        ({"token_expiration_minutes": 0}, "token_expiration_minutes: out of range"),
         ({"response_timeout": 0}, "response_timeout: out of range"),
         (
             {"min_workers": 3, "max_workers": 2},
