@@ -19,6 +19,7 @@ from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.runtimes.local import check_port
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
 from kfp_suite.components.server.reading import ReadingDataPlane, ReadingServicer, refuse_invalid
+from kfp_suite.components.server.versions import Repository, RepositoryExtension, VersionInPath
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
 MOST_BODY_SECONDS = 30.0
@@ -100,8 +101,14 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         models: Mapping[VersionedModel, Newer | None],
     ) -> None:
         # Its own gRPC server listens on every address.
-        super().__init__(http_port=http_port, enable_grpc=False, grace_period=GRACE_SECONDS)
+        super().__init__(
+            http_port=http_port,
+            enable_grpc=False,
+            grace_period=GRACE_SECONDS,
+            registered_models=Repository(),
+        )
         self.dataplane = ReadingDataPlane(model_registry=self.registered_models)
+        self.model_repository_extension = RepositoryExtension(self.registered_models)
         self._host, self._grpc_bound = host, grpc_port
         self._models = models
 
@@ -173,6 +180,12 @@ def serve(
     for port in (http_port, grpc_port):
         if port is not None:
             check_port(host, port)
+    served = {model.name: model for model in models}
+
+    def version_of(name: str) -> str | None:
+        return served[name].version if name in served else None
+
+    app.add_middleware(VersionInPath, version_of=version_of)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
     Server(host, http_port, grpc_port, models).start(list(models))

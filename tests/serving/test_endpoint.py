@@ -225,6 +225,47 @@ def test_a_body_of_100_mb_is_refused_and_the_next_is_answered(endpoint: Endpoint
     assert v1(endpoint, {"instances": [RECORD]}).status_code == 200
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/v2/models/wings/versions/1/ready", 200),
+        ("/v2/models/wings/versions/1", 200),
+        ("/v2/models/wings/ready?model_version=1", 200),
+        ("/v2/models/wings/versions/2/ready", 404),
+        ("/v2/models/wings/ready?model_version=2", 404),
+        ("/v2/models/nobody/versions/1/ready", 404),
+    ],
+)
+def test_a_version_may_be_named(endpoint: Endpoint, path: str, status: int) -> None:
+    answer = httpx.get(endpoint.base + path)
+    assert answer.status_code == status, answer.text
+    if status == 404:
+        assert "error" in answer.json()
+
+
+def test_v2_infers_by_version(endpoint: Endpoint) -> None:
+    datatypes = {"span": "INT64", "weight": "FP64", "kind": "BYTES", "seen": "BYTES"}
+    tensors = [
+        {"name": name, "shape": [1], "datatype": datatypes[name], "data": [value]}
+        for name, value in RECORD.items()
+    ]
+    right = post(endpoint, "/v2/models/wings/versions/1/infer", {"inputs": tensors})
+    assert right.json()["model_version"] == "1"
+    wrong = post(endpoint, "/v2/models/wings/versions/7/infer", {"inputs": tensors})
+    assert wrong.status_code == 404
+    assert wrong.json()["error"] == "model 'wings' serves version 1, not '7'"
+
+
+def test_a_model_is_unloaded_and_loaded_again(endpoint: Endpoint) -> None:
+    repository = "/v2/repository/models/feet"
+    path = "/v1/models/feet:predict"
+    assert post(endpoint, f"{repository}/unload", {}).status_code == 200
+    assert post(endpoint, path, {"instances": [RECORD]}).status_code == 404
+    assert post(endpoint, f"{repository}/load", {}).status_code == 200
+    assert post(endpoint, path, {"instances": [RECORD]}).status_code == 200
+    assert post(endpoint, "/v2/repository/models/nobody/load", {}).status_code == 404
+
+
 def test_metadata_is_the_signature(endpoint: Endpoint) -> None:
     found = httpx.get(f"{endpoint.base}/v2/models/wings").json()
     assert {field["name"]: field["datatype"] for field in found["inputs"]} == {

@@ -1,0 +1,106 @@
+"""Versions and repository of V2 (Open Inference Protocol), where KServe answers 501 and 503.
+
+`/v2/models/{name}/versions/{version}…` and `?model_version=` name the version that serves, or
+nothing; a model that was unloaded can be loaded again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode
+
+import kserve
+from kserve.errors import ModelNotFound
+from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+
+Scope = MutableMapping[str, Any]
+_VERSIONED = re.compile(r"(?P<model>/v2/models/(?P<name>[^/]+))/versions/(?P<version>[^/]+)")
+_QUERY = "model_version"
+
+
+class VersionInPath:
+    """ASGI middleware: takes the version out of a request, or answers 404.
+
+    Args:
+        app: What is asked without it.
+        version_of: The version of a model, None for a model that is not there.
+    """
+
+    def __init__(self, app: Any, version_of: Callable[[str], str | None]) -> None:
+        self._app, self._version_of = app, version_of
+
+    async def __call__(
+        self, scope: Scope, receive: Any, send: Callable[[Scope], Awaitable[None]]
+    ) -> None:
+        if scope["type"] == "http" and (
+            "/versions/" in scope["path"] or _QUERY.encode() in scope["query_string"]
+        ):
+            wanted = self._taken_out(scope)
+            if wanted is not None:
+                name, version = wanted
+                served = self._version_of(name)
+                if served is not None and version != served:
+                    await _not_found(send, name, version, served)
+                    return
+        await self._app(scope, receive, send)
+
+    def _taken_out(self, scope: Scope) -> tuple[str, str] | None:
+        """The model and the version that a request names; None where it names none."""
+        path, version = scope["path"], ""
+        if found := _VERSIONED.match(path):
+            version, path = found["version"], found["model"] + path[found.end() :]
+            scope["path"], scope["raw_path"] = path, path.encode()
+        pairs = parse_qsl(scope["query_string"].decode(errors="replace"), keep_blank_values=True)
+        for key, value in pairs:
+            version = value if key == _QUERY else version
+        rest = [pair for pair in pairs if pair[0] != _QUERY]
+        if len(rest) < len(pairs):
+            scope["query_string"] = urlencode(rest).encode()
+        model = re.match(r"/v2/models/([^/]+)", path)
+        return (unquote(model[1]), version) if model and version else None
+
+
+async def _not_found(send: Any, name: str, version: str, served: str) -> None:
+    told = json.dumps({"error": f"model '{name}' serves version {served}, not {version!r}"})
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": 404, "headers": headers})
+    await send({"type": "http.response.body", "body": told.encode()})
+
+
+class Repository(kserve.ModelRepository):  # type: ignore[misc]
+    """The models of a server: one that was unloaded is loaded again as it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known: dict[str, Any] = {}
+
+    def update(self, model: Any, name: str | None = None) -> None:
+        """Add a model."""
+        super().update(model, name)
+        self._known[name or model.name] = model
+
+    def knows(self, name: str) -> bool:
+        """Whether a model is, or was, served under this name."""
+        return name in self._known
+
+    def load(self, name: str) -> bool:
+        """Serve a model again; whether there is one."""
+        if name not in self._known:
+            return False
+        model = self._known[name]
+        model.ready = True  # unloading has stopped it
+        super().update(model, name)
+        return True
+
+
+class RepositoryExtension(ModelRepositoryExtension):  # type: ignore[misc]
+    """KServe's, which answers 503 for a model that it does not know."""
+
+    async def load(self, model_name: str) -> None:
+        """Serve a model again. Raises ModelNotFound."""
+        if not self._model_registry.knows(model_name):
+            raise ModelNotFound(model_name)
+        await super().load(model_name)
