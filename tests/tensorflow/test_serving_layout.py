@@ -48,10 +48,13 @@ KSERVE_METRICS = {"prometheus.kserve.io/port": "8080", "prometheus.kserve.io/pat
 
 
 @pytest.fixture(scope="module")
-def versions(data: Path, fitted: Path, trained: Path) -> dict[int, Path]:
+def versions(
+    data: Path, fitted: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[int, Path]:
     """Two models, as the versions 2 and 3."""
-    fit(data, fitted, data / "three", seed=3)
-    return {2: trained, 3: data / "three"}
+    other = tmp_path_factory.mktemp("three") / "model"
+    fit(data, fitted, other, seed=3)
+    return {2: trained, 3: other}
 
 
 def laid_out(versions: Mapping[int, Path], folder: Path, **options: Any) -> Path:
