@@ -85,8 +85,9 @@ def rollout(
     from pathlib import Path
 
     from kfp_suite.components.contracts.step import step
-    from kfp_suite.components.rollout.executor import SUMMARY, RolloutParameters
+    from kfp_suite.components.rollout.executor import SUMMARY
     from kfp_suite.components.rollout.executor import rollout as execute
+    from kfp_suite.components.rollout.parameters import RolloutParameters
 
     with step("rollout", endpoint.path):
         outcome = execute(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from kfp_suite.components.rollout.outcome import Outcome
 
 
-def summary(outcome: Any) -> str:
+def summary(outcome: Outcome) -> str:
     """Markdown: the verdict, and a table a step."""
     beside = f"at {outcome.share} %" if outcome.share else "rolled back"
     verdict = "promoted" if outcome.promoted else beside

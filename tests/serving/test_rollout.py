@@ -19,7 +19,9 @@ from kfp_suite.components.kserve.manifests import (
     read_manifest,
     to_yaml,
 )
-from kfp_suite.components.rollout.executor import Outcome, RolloutParameters, rollout
+from kfp_suite.components.rollout.executor import rollout
+from kfp_suite.components.rollout.outcome import Outcome
+from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint

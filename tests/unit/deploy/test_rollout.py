@@ -29,7 +29,9 @@ from kfp_suite.components.kserve.canary import (
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service, own_part
 from kfp_suite.components.kserve.waiting import wait_until_serving
-from kfp_suite.components.rollout.executor import Outcome, RolloutParameters, rollout
+from kfp_suite.components.rollout.executor import rollout
+from kfp_suite.components.rollout.outcome import Outcome
+from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import ClusterTarget
 from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore

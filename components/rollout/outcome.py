@@ -1,0 +1,34 @@
+"""What a rollout came to: what `rollout.json` holds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Step:
+    """What happened at one share."""
+
+    percent: int
+    seconds: float
+    judgement: dict[str, Any]
+    why: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `rollout.json` holds. `before` is the version that served, 0 for none; `share`, the
+    percentage that the version is left with."""
+
+    model: str
+    name: str
+    version: int
+    before: int
+    promoted: bool
+    why: str
+    share: int
+    steps: tuple[Step, ...] = ()
+    format_version: int = FORMAT_VERSION
