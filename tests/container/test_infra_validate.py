@@ -1,0 +1,61 @@
+"""infra_validate in a container: the candidate in the image that will serve it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfp_suite.components.infra_validate.executor import InfraParameters, infra_validate
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
+from tests.container.conftest import Image
+from tests.serving.conftest import publish
+
+
+@pytest.fixture(scope="module")
+def candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Model artifact."""
+    folder = tmp_path_factory.mktemp("candidate")
+    models = ModelStore(FolderStore(folder / "store"))
+    publish(models, "wings", folder / "made", "hist_gradient_boosting")
+    models.fetch("wings", 1, folder / "model")
+    return folder / "model"
+
+
+def requests(candidate: Path, folder: Path) -> Path:
+    file = folder / "requests.jsonl"
+    file.write_text(json.dumps(json.loads((candidate / "sample_request.json").read_text())))
+    return file
+
+
+def test_a_candidate_serves_in_its_image_and_the_container_goes(
+    client: Any, image: Image, candidate: Path, tmp_path: Path
+) -> None:
+    name = image("serving")
+    parameters = InfraParameters(
+        name="wings", place="container", image=name, limits={"start_seconds": 90}
+    )
+    found = infra_validate(
+        parameters, candidate, None, tmp_path / "out", requests=requests(candidate, tmp_path)
+    )
+    assert found.blessed, found.reasons
+    assert found.figures is not None
+    assert found.figures["difference"] < 1e-6
+    assert client.containers.list(filters={"ancestor": name}) == []
+
+
+def test_an_image_that_is_no_server_is_a_no_with_its_last_words(
+    client: Any, image: Image, candidate: Path, tmp_path: Path
+) -> None:
+    """The deploy image has no model server in it."""
+    parameters = InfraParameters(
+        name="wings", place="container", image=image("deploy"), limits={"start_seconds": 60}
+    )
+    found = infra_validate(
+        parameters, candidate, None, tmp_path / "out", requests=requests(candidate, tmp_path)
+    )
+    assert not found.blessed
+    assert "No module named" in found.reasons[0]
