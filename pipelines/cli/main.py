@@ -25,7 +25,7 @@ COMMANDS = {
     "list": ("list", "List pipelines and components."),
     "models": ("models", "What is in a store: list, show, alias, rollback, verify."),
     "endpoints": ("endpoints", "Endpoints on a cluster: list, status, logs, rollback, delete."),
-    "runs": ("runs", "Runs of this machine: list, show, compare, best."),
+    "runs": ("runs", "Runs here and on Kubeflow: list, show, compare, best, watch, terminate."),
     "reproduce": ("reproduce", "Rebuild a published model from its manifest and compare."),
     "images": ("images", "Build the container images that steps run in."),
     "doctor": ("doctor", "What this machine can run, and what is missing."),

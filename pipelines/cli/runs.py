@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from kfp_suite.pipelines.cli.cluster_runs import cluster
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.history import (
@@ -36,7 +37,10 @@ _HEADLINES = ("roc_auc", "accuracy", "f1", "rmse", "r2")
 
 @click.group("runs")
 def runs() -> None:
-    """Runs of this machine, from their run records."""
+    """Runs of this machine, from their run records; and, under `cluster`, of a Kubeflow."""
+
+
+runs.add_command(cluster)
 
 
 @runs.command("list")

@@ -214,3 +214,28 @@ def test_resources_are_in_what_is_uploaded(
     assert container["resources"]["resourceCpuRequest"] == "2"
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert executors["exec-rollout"] == {"activeDeadlineSeconds": "7200"}
+
+
+def test_runs_are_listed_shown_and_compared(command: Command, kfp: KfpDouble) -> None:
+    assert command("runs", "cluster", "list").output == "no runs\n"
+    kfp.behave(Behaviour(seconds=30))
+    command("submit", PIPELINE, *ARGUMENTS, "--name", "first")
+    kfp.advance(60)
+    kfp.behave(Behaviour(seconds=45, fails="rollout", message="no such version"))
+    command("submit", PIPELINE, *ARGUMENTS, "--param", "version=7", "--name", "second")
+    kfp.advance(60)
+    listed = command("runs", "cluster", "list").output.splitlines()
+    assert [line.split()[:2] for line in listed[1:]] == [
+        ["second", "FAILED"],
+        ["first", "SUCCEEDED"],
+    ]
+    shown = command("runs", "cluster", "show").output
+    assert "second  FAILED" in shown
+    assert "no such version" in shown
+    assert "gs://bucket/models" in shown
+    found = json.loads(command("runs", "cluster", "compare", "first", "second", "--json").output)
+    assert found["parameters"] == {"version": [None, "7"]}
+    assert found["states"] == {"record": ["SUCCEEDED", None], "rollout": ["SUCCEEDED", "FAILED"]}
+    assert found["seconds"]["rollout"] == [30.0, 45.0]
+    near = command("runs", "cluster", "show", "secnd").exception
+    assert "did you mean 'second'?" in str(near)
