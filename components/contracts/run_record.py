@@ -55,7 +55,8 @@ class RunRecord:
 
     @property
     def reasons(self) -> list[str]:
-        """Why there is no version, as lines for a person; empty where there is one."""
+        """Why there is no version, or why one was not promoted, as lines for a person; empty
+        where all went well."""
         if self.version is not None:
             return []
         if self.errors:
@@ -67,7 +68,8 @@ class RunRecord:
         ):
             if verdict is not None and not verdict.get(good):
                 return [str(reason) for reason in verdict.get("reasons", ())]
-        return []
+        rollout = self.endpoint or {}
+        return [str(rollout["why"])] if rollout.get("promoted") is False else []
 
 
 def join_record(

@@ -68,3 +68,11 @@ def test_the_root_is_cut_at_the_name_on_a_laptop_and_the_id_on_a_cluster() -> No
     assert run_root("gs://b/p/17/record/x/out", "other", "17") == "gs://b/p/17"
     with pytest.raises(ContractError, match="the output is not below the run's folder"):
         run_root("/r/else/out", RUN, "17")
+
+
+def test_a_rollback_is_a_reason(tmp_path: Path) -> None:
+    endpoint = {"promoted": False, "why": "version 2 rolled back: worse by errors"}
+    leave(tmp_path, "rollout/endpoint/endpoint.json", endpoint)
+    assert join(tmp_path).reasons == ["version 2 rolled back: worse by errors"]
+    leave(tmp_path, "rollout/endpoint/endpoint.json", {**endpoint, "promoted": True})
+    assert join(tmp_path).reasons == []
