@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,18 +29,26 @@ _OPTIONS = (
 _NAMES = ("host", "namespace", "token_file", "cookie_file", "ca_file", "kube_context")
 
 
+class Connect:
+    """Makes the `Backend`; `named`: somebody has said where it is."""
+
+    def __init__(self, options: dict[str, str]) -> None:
+        """Of what the options say."""
+        self._options = options
+        self.named = bool(options["host"] or os.environ.get("KF_PIPELINES_ENDPOINT"))
+
+    def __call__(self) -> Backend:
+        from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
+
+        return Backend(Connection(**self._options))
+
+
 def on_kubeflow(command: F) -> F:
-    """Gives a command the options, and `connect`: a function that makes the `Backend`."""
+    """Gives a command the options, and `connect`: a `Connect`."""
 
     @functools.wraps(command)
     def connected(*args: Any, **given: Any) -> Any:
-        found = {name: given.pop(name) for name in _NAMES}
-
-        def connect() -> Backend:
-            from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
-
-            return Backend(Connection(**found))
-
+        connect = Connect({name: given.pop(name) for name in _NAMES})
         return command(*args, connect=connect, **given)
 
     for option in reversed(_OPTIONS):

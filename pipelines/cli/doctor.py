@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
 from rich.markup import escape
 
-from kfp_suite.components.contracts.errors import RunError
-from kfp_suite.pipelines.runs.diagnosis import diagnose
+from kfp_suite.components.contracts.errors import KfpSuiteError, RunError
+from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
+from kfp_suite.pipelines.runs.diagnosis import Finding, diagnose
 
 _AREAS = {
     "local": "run and serve on this machine",
     "docker": "run in containers (--runner docker)",
     "cluster": "deploy to a cluster (target: cluster)",
+    "kubeflow": "upload, submit and schedule",
 }
 
 
@@ -29,9 +33,10 @@ _AREAS = {
     help="The folder that runs would use.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def doctor(root: Path, as_json: bool) -> None:
+@on_kubeflow
+def doctor(root: Path, as_json: bool, connect: Connect) -> None:
     """Say what this machine can run, and what is missing. Exit 0 if it can run locally."""
-    findings = diagnose(root)
+    findings = [*diagnose(root), *_kubeflow(connect)]
     able = {area: all(f.ok for f in findings if f.area == area) for area in _AREAS}
     if as_json:
         click.echo(json.dumps({"able": able, "findings": [asdict(f) for f in findings]}))
@@ -47,3 +52,27 @@ def doctor(root: Path, as_json: bool) -> None:
                 console.print(f"  {mark} {words}", soft_wrap=True)
     if not able["local"]:
         raise RunError("this machine cannot run pipelines", fix="mend what is marked ✗ above")
+
+
+def _kubeflow(connect: Connect) -> list[Finding]:
+    """What a Kubeflow answers, where somebody has named one."""
+    what = "Kubeflow Pipelines"
+    if not connect.named:
+        fix = "set KF_PIPELINES_ENDPOINT, or give --host"
+        return [Finding("kubeflow", what, False, "no host named", fix)]
+    try:
+        backend = connect()
+        health = backend.health()
+        next(iter(backend.pages("pipelines", _pipelines(backend), "pipelines")), None)
+    except KfpSuiteError as error:
+        told = "; ".join(part for part in (error.what, error.got) if part)
+        return [Finding("kubeflow", what, False, f"{error.where}: {told}", error.fix or "")]
+    users = "several users" if health.multi_user else "one user"
+    return [Finding("kubeflow", what, True, f"{backend.host}: answers, of {users}")]
+
+
+def _pipelines(backend: Any) -> Callable[[str], Any]:
+    """A page of pipelines: what only somebody who is allowed to can see."""
+    return lambda token: backend.client.pipelines.pipeline_service_list_pipelines(
+        namespace=backend.namespace, page_token=token, page_size=1
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from kfp_suite.components.contracts.errors import (
     AlreadyExistsError,
@@ -14,6 +15,7 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
     RunError,
 )
+from kfp_suite.pipelines.cli.main import cli
 from kfp_suite.pipelines.kubeflow.package import open_package
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
@@ -239,3 +241,18 @@ def test_runs_are_listed_shown_and_compared(command: Command, kfp: KfpDouble) ->
     assert found["seconds"]["rollout"] == [30.0, 45.0]
     near = command("runs", "cluster", "show", "secnd").exception
     assert "did you mean 'second'?" in str(near)
+
+
+def test_doctor_says_whether_it_answers(
+    command: Command, kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = command("doctor").output
+    assert "kubeflow: upload, submit and schedule: yes" in told
+    assert f"{kfp.url}: answers, of one user" in told
+    kfp.token = "secret"
+    found = json.loads(command("doctor", "--json").output)
+    assert found["able"]["kubeflow"] is False
+    assert "not signed in" in found["findings"][-1]["found"]
+    assert "secret" not in str(found)
+    nobody = CliRunner().invoke(cli, ["doctor", "--json"])
+    assert json.loads(nobody.output)["findings"][-1]["found"] == "no host named"
