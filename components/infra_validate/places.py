@@ -27,6 +27,7 @@ from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, f
 from kfp_suite.components.runtimes.runtime import SUITE
 
 _MOUNT = "/mnt/models"
+_CRASH_SECONDS = 2.0
 
 
 class Place(Protocol):
@@ -82,11 +83,20 @@ class _Process:
         try:
             return self._server.ask(question, timeout)
         except EndpointError as error:
-            if self._server.running():
+            if not self._ended():
                 raise
             raise EndpointError(
                 "the model server crashed", where=question.path, got=self._server.last_words()
             ) from error
+
+    def _ended(self) -> bool:
+        """A server that crashes closes its connections a moment before it is gone."""
+        deadline = time.monotonic() + _CRASH_SECONDS
+        while self._server.running():
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def memory(self) -> int | None:
         return (self._server.peak_memory() or None) if self._measured else None

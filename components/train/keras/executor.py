@@ -36,7 +36,6 @@ from kfp_suite.components.train.keras.networks import (
     make_network,
     parse_hyperparameters,
 )
-from kfp_suite.components.train.keras.to_onnx import to_onnx
 from kfp_suite.components.train.keras.user import train_by_module
 from kfp_suite.components.train.packing import Made, pack, threshold_of
 from kfp_suite.components.train.rows import rows_to_compare
@@ -145,8 +144,14 @@ def _keep_graph(
     def scores(rows: Any) -> Any:
         return scores_of(network(rows, training=False), target, scale).numpy()
 
+    def convert() -> bytes:
+        # The image of TFX has no converter: a network that is trained there has no graph.
+        from kfp_suite.components.train.keras.to_onnx import to_onnx
+
+        return to_onnx(network, scale, target, matrix.shape[1])
+
     proof = keep_if_equal(
-        lambda: to_onnx(network, scale, target, matrix.shape[1]),
+        convert,
         target.task,
         matrix,
         in_blocks(scores, matrix),

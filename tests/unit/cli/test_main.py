@@ -130,7 +130,12 @@ def test_doctor_answers_as_json() -> None:
     answer = json.loads(done.stdout)
     assert answer["able"]["local"] is True
     assert done.returncode == 0
-    assert {finding["area"] for finding in answer["findings"]} == {"local", "docker", "cluster", "kubeflow"}
+    assert {finding["area"] for finding in answer["findings"]} == {
+        "local",
+        "docker",
+        "cluster",
+        "kubeflow",
+    }
 
 
 def test_a_table_is_never_cut(
