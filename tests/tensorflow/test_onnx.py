@@ -21,7 +21,7 @@ from tests.tensorflow.training import NUMBERS, features, fit
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
 pytest.importorskip("tf2onnx", reason="the image of TFX has no converter")
 
-from kfp_suite.components.train.keras import executor  # noqa: E402
+from kfp_suite.components.train.keras import to_onnx  # noqa: E402
 from kfp_suite.components.train.keras.export import TOLERANCE  # noqa: E402
 
 
@@ -87,7 +87,7 @@ def test_a_graph_that_says_otherwise_is_not_kept(
     fitted = features(data, tmp_path, *NUMBERS)
     fit(data, fitted, tmp_path / "other", seed=1)
     other = (tmp_path / "other" / ESTIMATOR_ONNX).read_bytes()
-    monkeypatch.setattr(executor, "to_onnx", lambda *_: other)
+    monkeypatch.setattr(to_onnx, "to_onnx", lambda *_: other)
     manifest = fit(data, fitted, tmp_path / "model")
     assert manifest.notes["onnx"]["why"] == "other values"
     assert manifest.notes["onnx"]["difference"] > TOLERANCE
