@@ -17,6 +17,7 @@ from kfp_suite.components.deploy.pushed import read_pushed
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import (
     Served,
+    artifact_version,
     inference_service,
     server_image,
     serving_runtime,
@@ -29,7 +30,11 @@ from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 
 MANIFEST = "inferenceservice.yaml"
-RUNTIME_MANIFEST = "servingruntime.yaml"
+FILES = {
+    "InferenceService": MANIFEST,
+    "ServingRuntime": "servingruntime.yaml",
+    "TrainedModel": "trainedmodel.yaml",
+}
 TARGETS = ("local", "cluster")
 FORMAT_VERSION = 1
 
@@ -76,6 +81,7 @@ class DeployParameters:
                 got=self.timeout_seconds,
                 expected="at least 1",
             )
+        self._check_shared()
         options = parse_options(self.runtime, self.runtime_options)
         settings = parse_settings(self.settings)
         tokens = self.runtime == TORCHSERVE and options.token_authentication
@@ -86,6 +92,17 @@ class DeployParameters:
                 got=True,
                 expected="false, or settings.image with one that sends it (pytorch/serve#3301)",
                 fix="let the ingress or the mesh ask who is there: docs/runtimes.md",
+            )
+
+    def _check_shared(self) -> None:
+        if not parse_settings(self.settings).shared:
+            return
+        if self.target != "cluster" or self.runtime != SUITE:
+            raise ParameterError(
+                "only our server, on a cluster, is shared",
+                where="settings.shared",
+                got=f"target {self.target}, runtime {self.runtime}",
+                fix="here, kfp-suite serve takes several manifests at once",
             )
 
 
@@ -130,7 +147,10 @@ def deploy(
     )
     manifests = [*_runtimes(served, settings, parameters.namespace), manifest]
     url, changes = "", ""
-    if parameters.target == "cluster":
+    if settings.shared:
+        url, changes, manifests = _share(cluster, parameters, settings, deployable)
+        manifest = manifests[-1]
+    elif parameters.target == "cluster":
         from kfp_suite.components.kserve.canary import check_no_candidate, replacing, with_mode
         from kfp_suite.components.kserve.cluster import Cluster
 
@@ -153,15 +173,14 @@ def deploy(
         "target": parameters.target,
         "dry_run": parameters.dry_run,
         "namespace": parameters.namespace,
-        "manifest": str(output / MANIFEST),
+        "manifest": str(output / FILES[manifest["kind"]]),
         "url": url,
         "changes": changes,
         **asdict(served),
     }
     with whole_folder(output) as folder:
         for one in manifests:
-            name = MANIFEST if one is manifest else RUNTIME_MANIFEST
-            write_file(folder / name, to_yaml(one).encode())
+            write_file(folder / FILES[one["kind"]], to_yaml(one).encode())
         write_json(folder / ENDPOINT, endpoint)
     return endpoint
 
@@ -196,6 +215,43 @@ def _apply(
         sleep=cluster.sleep,
     )
     return str(service["status"].get("url", ""))
+
+
+def _share(
+    cluster: Any, parameters: DeployParameters, settings: EndpointSettings, deployable: Deployable
+) -> tuple[str, str, list[dict[str, Any]]]:
+    """A model of a shared server: its URL, what would change, and the manifests."""
+    from kfp_suite.components.kserve.cluster import TRAINED_MODELS, Cluster
+    from kfp_suite.components.kserve.multi_model import (
+        shared_runtime,
+        shared_service,
+        trained_model,
+        wait_until_loaded,
+    )
+
+    cluster, served = cluster or Cluster(), deployable.served
+    image, space = server_image(served, settings), parameters.namespace
+    model = trained_model(served, space, settings)
+    before = [shared_runtime(image, space), shared_service(image, space, settings)]
+    manifests = [*before, model]
+    if parameters.dry_run:
+        live = cluster.find(served.name, space, TRAINED_MODELS)
+        return "", _changes(cluster, model, live, force=parameters.force), manifests
+    if cluster.find(settings.shared, space) is None:
+        for manifest in before:
+            cluster.apply(manifest, force=parameters.force)
+    sample, question = deployable.question({"spec": {}})
+    url = wait_until_loaded(
+        cluster,
+        cluster.apply(model, force=parameters.force),
+        question,
+        sample,
+        version=artifact_version(served.digest),
+        ingress=parameters.ingress,
+        timeout_seconds=parameters.timeout_seconds,
+    )
+    deployable.models.set_alias(served.model, CHAMPION, served.version, "served by the cluster")
+    return url, "", manifests
 
 
 def _changes(

@@ -9,7 +9,7 @@ from kfp_suite.components.kserve.manifests import OWNER
 _RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     (
         "serving.kserve.io",
-        ("inferenceservices", "servingruntimes", "inferencegraphs"),
+        ("inferenceservices", "trainedmodels", "servingruntimes", "inferencegraphs"),
         ("get", "list", "watch", "create", "patch"),
     ),
     ("apps", ("deployments",), ("get", "list")),

@@ -25,6 +25,7 @@ FIELD_MANAGER = "kfp-suite"
 SERVICES = ("serving.kserve.io", "v1beta1", "inferenceservices")
 RUNTIMES = ("serving.kserve.io", "v1alpha1", "servingruntimes")
 GRAPHS = ("serving.kserve.io", "v1alpha1", "inferencegraphs")
+TRAINED_MODELS = ("serving.kserve.io", "v1alpha1", "trainedmodels")
 HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 _OF_SERVICE = "serving.kserve.io/inferenceservice"
@@ -32,6 +33,7 @@ _KINDS = {
     "InferenceService": SERVICES,
     "ServingRuntime": RUNTIMES,
     "InferenceGraph": GRAPHS,
+    "TrainedModel": TRAINED_MODELS,
     "HTTPRoute": HTTP_ROUTES,
 }
 _TRANSIENT = (429, 500, 502, 503, 504)
@@ -66,7 +68,8 @@ class Cluster:
         """Server-side apply: create or update; fields that others set stay theirs.
 
         Args:
-            manifest: An InferenceService, ServingRuntime, InferenceGraph or HTTPRoute.
+            manifest: An InferenceService, TrainedModel, ServingRuntime, InferenceGraph or
+                HTTPRoute.
             force: Take fields that another manager set to another value.
             dry_run: Let the API check and merge it, and change nothing.
 
@@ -115,10 +118,12 @@ class Cluster:
         )
         return found
 
-    def find(self, name: str, namespace: str) -> dict[str, Any] | None:
-        """The InferenceService, None where there is none."""
+    def find(
+        self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
+    ) -> dict[str, Any] | None:
+        """One object, None where there is none."""
         try:
-            return self.get(name, namespace)
+            return self.get(name, namespace, kind)
         except MissingError:
             return None
 

@@ -87,6 +87,11 @@ class Served:
         }
 
 
+def artifact_version(digest: str) -> str:
+    """What a server of many models calls a version: it knows the artifact alone."""
+    return digest.rpartition(":")[2][:12]
+
+
 def server_image(served: Served, settings: EndpointSettings) -> str:
     """The image of our server: with the very libraries that trained the model."""
     return settings.image or SERVER_IMAGES.get(served.framework, SERVER_IMAGE)

@@ -83,6 +83,9 @@ class EndpointSettings:
         labels: More labels of the endpoint.
         annotations: More annotations of the endpoint.
         deployment_mode: `Knative` or `Standard`; empty: the cluster's default.
+        shared: An InferenceService that serves many models: the version becomes a TrainedModel
+            of it, and what is said of servers is said of that one, where it is not there yet.
+        model_memory: What a model of a shared server may hold there.
         transformer: Put our server before one that takes features, so that raw records
             are taken.
         overlay: Anything else, merged over the manifest last.
@@ -108,12 +111,15 @@ class EndpointSettings:
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     deployment_mode: str = ""
+    shared: str = ""
+    model_memory: str = "256Mi"
     transformer: bool = True
     overlay: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.name:
-            check_model_name(self.name)
+        for name in (self.name, self.shared):
+            if name:
+                check_model_name(name)
         _among("scale_metric", self.scale_metric, _SCALE_METRICS)
         _among("deployment_mode", self.deployment_mode, _MODES)
         for name in ("min_replicas", "max_replicas", "scale_target", "timeout"):

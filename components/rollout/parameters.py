@@ -119,5 +119,10 @@ class RolloutParameters:
                 where="labelled, label",
             )
         parse_options(self.runtime, self.runtime_options)
-        parse_settings(self.settings)
+        if parse_settings(self.settings).shared:
+            raise ParameterError(
+                "a model of a shared server has no canary",
+                where="settings.shared",
+                fix="deploy it, or give it an endpoint of its own",
+            )
         parse(Limits, whole_numbers(self.limits), "limits")

@@ -8,22 +8,37 @@ from pathlib import Path
 
 
 def main() -> None:
-    """Serve one model; the names of the arguments are KServe's, which adds some of its own."""
+    """Serve one model, or many; the names of the arguments are KServe's, which adds some of
+    its own."""
     parser = argparse.ArgumentParser(prog="python -m kfp_suite.components.server")
-    parser.add_argument("--model_name", required=True)
+    parser.add_argument("--model_name")
     parser.add_argument("--model_dir", type=Path, required=True)
-    parser.add_argument("--model_version", required=True)
+    parser.add_argument("--model_version")
+    parser.add_argument(
+        "--multi_model", action="store_true", help="serve what is loaded from folders below"
+    )
     parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - the pod's network is the boundary
     parser.add_argument("--http_port", type=int, default=8080)
     parser.add_argument("--grpc_port", type=int, default=8081, help="0: no gRPC")
     parser.add_argument("--predictor_host", help="serve as the transformer before this server")
     parser.add_argument("--predictor_outputs", default="", help="the tensor to ask it for")
     given, _ = parser.parse_known_args()
+    if not given.multi_model and not (given.model_name and given.model_version):
+        parser.error("give --model_name and --model_version, or --multi_model")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
     from kfp_suite.components.server.remote import RemoteScores
     from kfp_suite.components.server.serving import serve
 
+    if given.multi_model:
+        serve(
+            {},
+            host=given.host,
+            http_port=given.http_port,
+            grpc_port=given.grpc_port or None,
+            folder=given.model_dir,
+        )
+        return
     remote = None
     if given.predictor_host:
         remote = RemoteScores(given.predictor_host, given.model_name, given.predictor_outputs)

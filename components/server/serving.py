@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -99,13 +100,14 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         http_port: int,
         grpc_port: int | None,
         models: Mapping[VersionedModel, Newer | None],
+        repository: Repository,
     ) -> None:
         # Its own gRPC server listens on every address.
         super().__init__(
             http_port=http_port,
             enable_grpc=False,
             grace_period=GRACE_SECONDS,
-            registered_models=Repository(),
+            registered_models=repository,
         )
         self.dataplane = ReadingDataPlane(model_registry=self.registered_models)
         self.model_repository_extension = RepositoryExtension(self.registered_models)
@@ -164,6 +166,7 @@ def serve(
     host: str,
     http_port: int,
     grpc_port: int | None = None,
+    folder: Path | None = None,
 ) -> None:
     """Serve until a signal.
 
@@ -173,19 +176,20 @@ def serve(
         host: The address to bind to.
         http_port: The port of V1 and V2 over HTTP.
         grpc_port: The port of V2 over gRPC; None: no gRPC.
+        folder: Models below it, each by its name, are served, too; those that come later,
+            when somebody asks for them to be loaded.
 
     Raises:
         EndpointError: a port is in use.
+        As `load_model`: what lies below the folder cannot be loaded.
     """
     for port in (http_port, grpc_port):
         if port is not None:
             check_port(host, port)
-    served = {model.name: model for model in models}
-
-    def version_of(name: str) -> str | None:
-        return served[name].version if name in served else None
-
-    app.add_middleware(VersionInPath, version_of=version_of)
+    repository = Repository(folder)
+    repository.read_all()
+    app.add_middleware(VersionInPath, version_of=repository.version)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
-    Server(host, http_port, grpc_port, models).start(list(models))
+    loaded = [*models, *repository.get_models().values()]
+    Server(host, http_port, grpc_port, models, repository).start(loaded)

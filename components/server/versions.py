@@ -6,15 +6,24 @@ nothing; a model that was unloaded can be loaded again.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
 
 import kserve
-from kserve.errors import ModelNotFound
+from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+
+from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError
+from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
+from kfp_suite.components.contracts.model import read_model
+from kfp_suite.components.kserve.manifests import artifact_version
+from kfp_suite.components.server.model import ServedVersion, VersionedModel
+from kfp_suite.components.stores.versions import check_model_name
 
 Scope = MutableMapping[str, Any]
 _VERSIONED = re.compile(r"(?P<model>/v2/models/(?P<name>[^/]+))/versions/(?P<version>[^/]+)")
@@ -71,20 +80,54 @@ async def _not_found(send: Any, name: str, version: str, served: str) -> None:
 
 
 class Repository(kserve.ModelRepository):  # type: ignore[misc]
-    """The models of a server: one that was unloaded is loaded again as it was."""
+    """The models of a server: one that was unloaded is loaded again as it was; with a
+    folder, what lies below it by a model's name is loaded, as KServe's agent leaves it."""
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
         super().__init__()
         self._known: dict[str, Any] = {}
+        self._folder = folder
 
     def update(self, model: Any, name: str | None = None) -> None:
         """Add a model."""
         super().update(model, name)
         self._known[name or model.name] = model
 
+    @property
+    def shared(self) -> bool:
+        """Whether models come and go."""
+        return self._folder is not None
+
+    def version(self, name: str) -> str | None:
+        """The version of a model that is served, None for one that is not."""
+        model = self.get_model(name)
+        return model.version if model is not None else None
+
     def knows(self, name: str) -> bool:
         """Whether a model is, or was, served under this name."""
         return name in self._known
+
+    def read(self, name: str) -> None:
+        """Read a model from the folder, or anew. Raises ModelNotFound, and as `load_model`."""
+        try:
+            place = self._folder / check_model_name(name) if self._folder is not None else None
+        except ParameterError as error:
+            raise ModelNotFound(name) from error
+        if place is None or not (place / MODEL_MANIFEST).is_file():
+            raise ModelNotFound(name)
+        digest = read_model(place).manifest.digest
+        found = ServedVersion.load(artifact_version(digest), place)
+        if name in self._known:
+            self._known[name].replace(found)
+        else:
+            self._known[name] = VersionedModel(name, found)
+
+    def read_all(self) -> None:
+        """Serve what lies below the folder already."""
+        for place in sorted(self._folder.iterdir()) if self._folder is not None else ():
+            if (place / MODEL_MANIFEST).is_file():
+                self.read(place.name)
+                self.load(place.name)
 
     def load(self, name: str) -> bool:
         """Serve a model again; whether there is one."""
@@ -100,7 +143,17 @@ class RepositoryExtension(ModelRepositoryExtension):  # type: ignore[misc]
     """KServe's, which answers 503 for a model that it does not know."""
 
     async def load(self, model_name: str) -> None:
-        """Serve a model again. Raises ModelNotFound."""
-        if not self._model_registry.knows(model_name):
+        """Serve a model, of its folder as it is now.
+
+        Raises:
+            ModelNotFound: there is none.
+            InvalidInput: it is not as it was published; what was served goes on.
+        """
+        if self._model_registry.shared:
+            try:
+                await asyncio.to_thread(self._model_registry.read, model_name)
+            except KfpSuiteError as error:
+                raise InvalidInput(str(error)) from error
+        elif not self._model_registry.knows(model_name):
             raise ModelNotFound(model_name)
         await super().load(model_name)

@@ -24,6 +24,7 @@ from kfp_suite.testing.kubernetes.kinds import (
     REVISION,
     SERVING,
     SERVING_RUNTIME,
+    TRAINED_MODEL,
     Json,
     Kind,
     clone,
@@ -162,6 +163,8 @@ class Controller:
             due = min(due, service.due)
         for stored in self._store.all(INFERENCE_GRAPH):
             self._graph(stored)
+        for stored in self._store.all(TRAINED_MODEL):
+            self._trained_model(stored)
         self._version, self._due = self._store.version, due
 
     def _behaviour(self, stored: Stored, workload: str) -> Behaviour:
@@ -783,6 +786,27 @@ class Controller:
             "url": f"http://{name}.{namespace}.{_DOMAIN}",
         }
         self._write_status(stored, status)
+
+    def _trained_model(self, stored: Stored) -> None:
+        """Whether the server that a model belongs to is there, and takes models."""
+        namespace, spec = stored.key[0], stored.content["spec"]
+        parent = self._store.get(INFERENCE_SERVICE, namespace, spec["inferenceService"])
+        content = parent.content if parent is not None else {}
+        model = content.get("spec", {}).get("predictor", {}).get("model", {})
+        states = {
+            one["type"]: one["status"] for one in content.get("status", {}).get("conditions", ())
+        }
+        before = stored.content.get("status", {})
+        conditions = Conditions(before.get("conditions", ()), self._store.stamp())
+        ready = states.get("Ready") == "True"
+        shared = parent is not None and "storageUri" not in model
+        conditions.set(
+            "InferenceServiceReady", str(ready), "" if ready else "InferenceServiceNotReady"
+        )
+        conditions.set("IsMMSPredictor", str(shared), "" if shared else "IsNotMMSPredictor")
+        conditions.set("MemoryResourceAvailable", "True")
+        conditions.sum_up("Ready", ("InferenceServiceReady", "IsMMSPredictor"))
+        self._write_status(stored, {**before, "conditions": conditions.listed()})
 
     def _drop_workload(self, workload: _Workload, namespace: str) -> None:
         for kind in (DEPLOYMENT, KNATIVE_SERVICE):

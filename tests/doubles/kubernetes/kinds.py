@@ -56,6 +56,7 @@ DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment", status=True)
 REPLICA_SET = Kind("apps", "v1", "replicasets", "ReplicaSet", status=True)
 INFERENCE_SERVICE = Kind(SERVING, "v1beta1", "inferenceservices", "InferenceService", status=True)
 INFERENCE_GRAPH = Kind(SERVING, "v1alpha1", "inferencegraphs", "InferenceGraph", status=True)
+TRAINED_MODEL = Kind(SERVING, "v1alpha1", "trainedmodels", "TrainedModel", status=True)
 SERVING_RUNTIME = Kind(SERVING, "v1alpha1", "servingruntimes", "ServingRuntime")
 CLUSTER_SERVING_RUNTIME = Kind(
     SERVING, "v1alpha1", "clusterservingruntimes", "ClusterServingRuntime", namespaced=False
@@ -90,7 +91,7 @@ KINDS: tuple[Kind, ...] = (
     INFERENCE_GRAPH,
     SERVING_RUNTIME,
     CLUSTER_SERVING_RUNTIME,
-    Kind(SERVING, "v1alpha1", "trainedmodels", "TrainedModel", status=True),
+    TRAINED_MODEL,
     KNATIVE_SERVICE,
     REVISION,
     HTTP_ROUTE,

@@ -1,0 +1,133 @@
+"""Many models in one InferenceService: each a TrainedModel, loaded and unloaded by itself.
+
+KServe's agent copies a TrainedModel's storage below the server's folder and asks the server
+to load it; an InferenceService without a storage URI is one that it does so for.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.contracts.sample import Sample
+from kfp_suite.components.kserve.cluster import TRAINED_MODELS, Cluster
+from kfp_suite.components.kserve.manifests import MOUNT, OWNER, Served, serving_runtime
+from kfp_suite.components.kserve.settings import EndpointSettings
+from kfp_suite.components.kserve.smoke import address_of, smoke_test
+from kfp_suite.components.runtimes.exchange import Question
+
+_POLL_SECONDS = 2.0
+
+
+def shared_runtime(image: str, namespace: str) -> dict[str, Any]:
+    """The ServingRuntime of our server with many models."""
+    found = serving_runtime(image, namespace)
+    found["metadata"]["name"] += "-shared"
+    found["spec"]["containers"][0]["args"] = [
+        "--multi_model",
+        f"--model_dir={MOUNT}",
+        "--http_port=8080",
+        "--grpc_port=8081",
+    ]
+    return found
+
+
+def shared_service(image: str, namespace: str, settings: EndpointSettings) -> dict[str, Any]:
+    """The InferenceService that models are loaded into."""
+    predictor: dict[str, Any] = {
+        "minReplicas": settings.min_replicas,
+        "model": {
+            "modelFormat": {"name": "kfp-suite"},
+            "runtime": shared_runtime(image, namespace)["metadata"]["name"],
+            "protocolVersion": "v2",
+            "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
+        },
+    }
+    if settings.service_account:
+        predictor["serviceAccountName"] = settings.service_account
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": settings.shared, "namespace": namespace, "labels": dict(OWNER)},
+        "spec": {"predictor": predictor},
+    }
+
+
+def trained_model(served: Served, namespace: str, settings: EndpointSettings) -> dict[str, Any]:
+    """A version as one of the models of `settings.shared`."""
+    return {
+        "apiVersion": "serving.kserve.io/v1alpha1",
+        "kind": "TrainedModel",
+        "metadata": {
+            "name": served.name,
+            "namespace": namespace,
+            "labels": dict(OWNER),
+            "annotations": served.annotations,
+        },
+        "spec": {
+            "inferenceService": settings.shared,
+            "model": {
+                "framework": "kfp-suite",
+                "storageUri": served.model_uri,
+                "memory": settings.model_memory,
+            },
+        },
+    }
+
+
+def wait_until_loaded(
+    cluster: Cluster,
+    model: Mapping[str, Any],
+    question: Question,
+    sample: Sample,
+    *,
+    version: str,
+    ingress: str,
+    timeout_seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> str:
+    """Wait until the shared server answers for a TrainedModel, with this version.
+
+    Args:
+        cluster: Where.
+        model: The TrainedModel, as it was applied.
+        question: The sample as the server takes it.
+        sample: With the model's own answers.
+        version: What the server calls it.
+        ingress: As `address_of`.
+        timeout_seconds: How long it may take.
+        clock: Monotonic seconds.
+
+    Returns:
+        The address.
+
+    Raises:
+        EndpointError: it does not in time; with what KServe says of the TrainedModel.
+    """
+    name, namespace = model["metadata"]["name"], model["metadata"]["namespace"]
+    parent = model["spec"]["inferenceService"]
+    deadline = clock() + timeout_seconds
+    while True:
+        service = cluster.get(parent, namespace)
+        try:
+            base, headers = address_of(service, ingress)
+            smoke_test(base, headers, question, sample, version=version, sleep=cluster.sleep)
+            return base
+        except EndpointError as error:
+            if clock() >= deadline:
+                status = cluster.get(name, namespace, TRAINED_MODELS).get("status", {})
+                said = [
+                    f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
+                    for c in status.get("conditions", ())
+                    if c["status"] != "True"
+                ]
+                raise EndpointError(
+                    f"the shared server does not serve the model in time: {'; '.join(said)}",
+                    where=f"TrainedModel {namespace}/{name} of {parent}",
+                    got=str(error),
+                    expected=f"loaded within {timeout_seconds:g} s",
+                    fix=f"kubectl describe trainedmodel {name} -n {namespace}",
+                ) from error
+        cluster.sleep(_POLL_SECONDS)

@@ -1,0 +1,191 @@
+"""One server for many models: what KServe's agent leaves in its folder and asks it to load."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import yaml
+
+from kfp_suite.components.contracts.errors import EndpointError, ParameterError
+from kfp_suite.components.deploy.executor import DeployParameters, deploy
+from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.manifests import artifact_version
+from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
+from tests.cluster.conftest import CRDS
+from tests.serving.test_endpoint import RECORD
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    found = tmp_path / "models"
+    found.mkdir()
+    return found
+
+
+@pytest.fixture
+def base(folder: Path) -> Iterator[str]:
+    """The address of a server that begins without a model."""
+    port = free_port()
+    arguments = ["--multi_model", f"--model_dir={folder}", "--host=127.0.0.1"]
+    ports = [f"--http_port={port}", "--grpc_port=0"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "kfp_suite.components.server", *arguments, *ports],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ},
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(300):
+            try:
+                if httpx.get(f"{address}/v2/health/ready").status_code == 200:
+                    break
+            except httpx.TransportError:
+                time.sleep(0.1)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def copied(models: ModelStore, name: str, version: int, folder: Path) -> str:
+    """What the agent does; what the server will call it."""
+    shutil.rmtree(folder / name, ignore_errors=True)
+    models.fetch(name, version, folder / name)
+    return artifact_version(models.manifest(name, version).digest)
+
+
+def load(base: str, name: str, act: str = "load") -> int:
+    return httpx.post(f"{base}/v2/repository/models/{name}/{act}", timeout=60).status_code
+
+
+def asked(base: str, name: str) -> httpx.Response:
+    return httpx.post(f"{base}/v1/models/{name}:predict", json={"instances": [RECORD]})
+
+
+def test_models_come_change_and_go(models: ModelStore, base: str, folder: Path) -> None:
+    assert asked(base, "wings").status_code == 404
+    first = copied(models, "wings", 1, folder)
+    copied(models, "feet", 1, folder)
+    assert (load(base, "wings"), load(base, "feet")) == (200, 200)
+    assert httpx.get(f"{base}/v2/models").json() == {"models": ["wings", "feet"]}
+    assert asked(base, "wings").headers["x-model-version"] == first
+    second = copied(models, "wings", 2, folder)
+    assert asked(base, "wings").headers["x-model-version"] == first
+    assert load(base, "wings") == 200
+    assert asked(base, "wings").headers["x-model-version"] == second != first
+    assert asked(base, "feet").status_code == 200
+    assert load(base, "wings", "unload") == 200
+    assert asked(base, "wings").status_code == 404
+
+
+def test_what_is_no_model_is_refused_and_the_others_go_on(
+    models: ModelStore, base: str, folder: Path
+) -> None:
+    first = copied(models, "wings", 1, folder)
+    assert load(base, "wings") == 200
+    for name in ("nobody", "..%2fmodels%2fwings", "Wings", "%2e%2e"):
+        assert load(base, name) == 404, name
+    copied(models, "wings", 2, folder)
+    payload = next(one for one in (folder / "wings").iterdir() if one.suffix in (".onnx", ".skops"))
+    payload.write_bytes(payload.read_bytes()[:-1] + b"x")
+    assert load(base, "wings") == 400
+    assert asked(base, "wings").headers["x-model-version"] == first
+
+
+@contextmanager
+def agent(double: KubernetesDouble, base: str, folder: Path) -> Iterator[None]:
+    """KServe's: it copies what TrainedModels name, and asks the server to load it."""
+    ended, done = threading.Event(), set()
+
+    def run() -> None:
+        while not ended.wait(0.05):
+            for one in double.objects("trainedmodels", "models"):
+                name, uri = one["metadata"]["name"], one["spec"]["model"]["storageUri"]
+                if (name, uri) not in done:
+                    shutil.rmtree(folder / name, ignore_errors=True)
+                    shutil.copytree(uri, folder / name)
+                    done.add((name, uri))
+                    load(base, name)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def deployed(
+    models: ModelStore, double: KubernetesDouble, folder: Path, name: str, version: int, **more: Any
+) -> dict[str, Any]:
+    pushed = folder / "pushed"
+    pushed.mkdir(parents=True)
+    content = {"store": models.store.uri, "model": name, "version": version}
+    (pushed / "pushed.json").write_text(json.dumps(content))
+    given = {"settings": {"shared": "zoo"}, "timeout_seconds": 20, **more}
+    parameters = DeployParameters(target="cluster", namespace="models", **given)
+    cluster = Cluster(double.client(), sleep=lambda seconds: time.sleep(seconds / 20))
+    return deploy(parameters, pushed, folder / "endpoint", cluster=cluster)
+
+
+@pytest.fixture
+def double(base: str) -> Iterator[KubernetesDouble]:
+    crds = CRDS if CRDS.is_dir() else None
+    with running(KubernetesDouble(crds=crds, mode="Standard")) as found:
+        found.endpoint = base
+        yield found
+
+
+def test_versions_are_deployed_into_one_server(
+    models: ModelStore, base: str, folder: Path, double: KubernetesDouble, tmp_path: Path
+) -> None:
+    with agent(double, base, folder):
+        found = deployed(models, double, tmp_path / "a", "wings", 1)
+        assert found["url"] == base
+        assert found["manifest"].endswith("trainedmodel.yaml")
+        deployed(models, double, tmp_path / "b", "feet", 1)
+        deployed(models, double, tmp_path / "c", "wings", 2)
+    assert models.aliases("wings")[CHAMPION] == 2
+    second = artifact_version(models.manifest("wings", 2).digest)
+    assert asked(base, "wings").headers["x-model-version"] == second
+    assert asked(base, "feet").status_code == 200
+    (service,) = double.objects("inferenceservices")
+    assert service["metadata"]["name"] == "zoo"
+    assert "storageUri" not in service["spec"]["predictor"]["model"]
+    written = yaml.safe_load((tmp_path / "c" / "endpoint" / "trainedmodel.yaml").read_text())
+    assert written["spec"]["inferenceService"] == "zoo"
+
+
+def test_a_model_that_is_not_loaded_says_why(
+    models: ModelStore, double: KubernetesDouble, tmp_path: Path
+) -> None:
+    with pytest.raises(EndpointError) as refused:
+        deployed(models, double, tmp_path / "a", "wings", 1, timeout_seconds=1)
+    assert "the shared server does not serve the model in time" in str(refused.value)
+    assert "TrainedModel models/wings of zoo" in str(refused.value)
+    planned = deployed(models, double, tmp_path / "b", "wings", 2, dry_run=True)
+    assert "+    kfp-suite.io/version: '2'" in planned["changes"]
+
+
+@pytest.mark.parametrize(
+    "given", [{"target": "local"}, {"target": "cluster", "runtime": "mlserver"}]
+)
+def test_only_our_server_on_a_cluster_is_shared(given: dict[str, Any]) -> None:
+    with pytest.raises(ParameterError, match="only our server, on a cluster, is shared"):
+        DeployParameters(settings={"shared": "zoo"}, **given)
