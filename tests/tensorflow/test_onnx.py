@@ -19,7 +19,6 @@ from kfp_suite.components.stores.files import read_file
 from tests.tensorflow.training import NUMBERS, features, fit
 
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
-pytest.importorskip("tf2onnx", reason="the image of TFX has no converter")
 
 from kfp_suite.components.train.keras import to_onnx  # noqa: E402
 from kfp_suite.components.train.keras.export import TOLERANCE  # noqa: E402
