@@ -31,6 +31,7 @@ def progressive_delivery(
     endpoint: dict = {},
     ingress: str = "",
     timeout_seconds: int = 600,
+    notify: dict = {},
 ):
     """Roll a published version out, and promote it or roll it back.
 
@@ -61,8 +62,9 @@ def progressive_delivery(
         endpoint: How the endpoint runs; see deploy.
         ingress: Address of the cluster's ingress, to ask from outside.
         timeout_seconds: How long a change may take to serve.
+        notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
-    with dsl.ExitHandler(recorded("progressive_delivery"), name="progressive-delivery"):
+    with dsl.ExitHandler(recorded("progressive_delivery", notify), name="progressive-delivery"):
         rollout(
             store=store,
             model_name=model_name,

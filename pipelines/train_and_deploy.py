@@ -52,6 +52,7 @@ def train_and_deploy(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
+    notify: dict = {},
 ):
     """From raw data to a blessed, published and served model version.
 
@@ -91,9 +92,10 @@ def train_and_deploy(
         runtime: The model server of the endpoint; see deploy.
         runtime_options: Its own options: batching, version policy, backend; see deploy.
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "train_and_deploy"
-    with dsl.ExitHandler(recorded(name), name="train-and-deploy"):
+    with dsl.ExitHandler(recorded(name, notify), name="train-and-deploy"):
         pinned = resolved(
             sources=sources, module_file=module_file, store=store, model_name=model_name
         )

@@ -51,6 +51,7 @@ def train_and_deploy_tensorflow(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
+    notify: dict = {},
 ):
     """From raw data to a blessed, published and served network: a SavedModel.
 
@@ -89,9 +90,10 @@ def train_and_deploy_tensorflow(
         runtime: The model server of the endpoint; see deploy.
         runtime_options: Its own options: batching, version policy, backend; see deploy.
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "train_and_deploy_tensorflow"
-    with dsl.ExitHandler(recorded(name), name="train-and-deploy-tensorflow"):
+    with dsl.ExitHandler(recorded(name, notify), name="train-and-deploy-tensorflow"):
         pinned = resolved(
             sources=sources, module_file=module_file, store=store, model_name=model_name
         )

@@ -53,6 +53,7 @@ def train_and_deploy_tfx(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
+    notify: dict = {},
 ):
     """From raw data to a served network, validated and transformed by the TFX libraries.
 
@@ -93,9 +94,10 @@ def train_and_deploy_tfx(
         runtime: The model server of the endpoint; see deploy.
         runtime_options: Its own options: batching, version policy, backend; see deploy.
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "train_and_deploy_tfx"
-    with dsl.ExitHandler(recorded(name), name="train-and-deploy-tfx"):
+    with dsl.ExitHandler(recorded(name, notify), name="train-and-deploy-tfx"):
         pinned = resolved(
             sources=sources, module_file=module_file, store=store, model_name=model_name
         )

@@ -55,12 +55,12 @@ class RunRecord:
 
     @property
     def reasons(self) -> list[str]:
-        """Why there is no version, or why one was not promoted, as lines for a person; empty
-        where all went well."""
-        if self.version is not None:
-            return []
+        """Why the run failed, why there is no version, or why one was not promoted, as lines
+        for a person; empty where all went well."""
         if self.errors:
             return [str(error["message"]) for error in self.errors]
+        if self.version is not None:
+            return []
         for verdict, good in (
             (self.validation, "valid"),
             (self.evaluation, "blessed"),

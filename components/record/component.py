@@ -11,18 +11,26 @@ def record(
     run_id: str,
     pipeline: str,
     run_record: Output[Artifact],
+    notify: dict = {},
 ):
-    """Write the run record when the pipeline ends, however it ends.
+    """Write the run record when the pipeline ends, however it ends, and tell people.
 
     An exit handler: it joins the verdicts, the published version, the endpoint and the
-    errors that the run's steps left under the run's root with the final status.
+    errors that the run's steps left under the run's root with the final status. Then it
+    tells who is to be told; that fails no run.
 
     Args:
         status: The final status, which KFP gives to an exit handler.
         run: The run's name: `dsl.PIPELINE_JOB_NAME_PLACEHOLDER`.
         run_id: The run's id: `dsl.PIPELINE_JOB_ID_PLACEHOLDER`.
         pipeline: The pipeline's name.
-        run_record: A folder with `run_record.json`.
+        run_record: A folder with `run_record.json` and, where somebody was to be told,
+            `notices.json`: who was.
+        notify: Who is told: `slack` (`url_env`), `webhooks` (`url` or `url_env`,
+            `token_env`), `emails` (`to`, `sender`, `server`, `port`, `security`, `user`,
+            `password_env`), each a list; `outcomes` (of succeeded, refused, failed,
+            cancelled) and `ui`, the UI's address, for the link. A name that ends in `_env`
+            is of an environment variable: no secret is a parameter.
     """
     from pathlib import Path
 
@@ -32,7 +40,9 @@ def record(
 
     with step("record", run_record.path):
         execute(
-            RecordParameters(run=run, run_id=run_id, pipeline=pipeline, status=status.state),
+            RecordParameters(
+                run=run, run_id=run_id, pipeline=pipeline, status=status.state, notify=notify
+            ),
             run_record.uri,
             Path(run_record.path),
         )

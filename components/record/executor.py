@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.errors import ContractError
 from kfp_suite.components.contracts.run_record import (
     LEFT_BY_STEPS,
@@ -16,17 +17,21 @@ from kfp_suite.components.contracts.run_record import (
     join_record,
     write_record,
 )
+from kfp_suite.components.record.notifying import notify
 from kfp_suite.components.stores.store import open_store
+
+NOTICES = "notices.json"
 
 
 @dataclass(frozen=True)
 class RecordParameters:
-    """The run as KFP names it, and how it ended."""
+    """The run as KFP names it, how it ended, and who is told: see `notices`."""
 
     run: str
     run_id: str
     pipeline: str
     status: str
+    notify: Mapping[str, Any] = field(default_factory=dict)
 
 
 def run_root(output_uri: str, run: str, run_id: str) -> str:
@@ -50,7 +55,7 @@ def run_root(output_uri: str, run: str, run_id: str) -> str:
 
 
 def record(parameters: RecordParameters, output_uri: str, output: Path) -> RunRecord:
-    """Write the run's record to the folder `output`.
+    """Write the run's record to the folder `output`, then tell who is to be told.
 
     Args:
         parameters: The run and its final state.
@@ -67,6 +72,10 @@ def record(parameters: RecordParameters, output_uri: str, output: Path) -> RunRe
     )
     with whole_folder(output) as folder:
         write_record(folder, joined)
+    # Only now: a channel that hangs costs nobody the record.
+    if parameters.notify:
+        told = notify(parameters.notify, joined)
+        write_json(output / NOTICES, [asdict(one) for one in told])
     return joined
 
 

@@ -18,12 +18,13 @@ Value = Any
 Task = Any
 
 
-def recorded(pipeline: str) -> Task:
+def recorded(pipeline: str, notify: Value) -> Task:
     """The run record of the pipeline called `pipeline`, for its exit handler."""
     return record(
         run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         pipeline=pipeline,
+        notify=notify,
     ).set_caching_options(False)
 
 
