@@ -4,17 +4,13 @@ from kfp import dsl
 
 from kfp_suite.components.evaluate.component import evaluate
 from kfp_suite.components.infra_validate.component import infra_validate
-from kfp_suite.components.train.component import train
-from kfp_suite.components.transform.component import transform
 from kfp_suite.components.validate.component import validate
+from kfp_suite.pipelines.wiring.sklearn import trained
 from kfp_suite.pipelines.wiring.steps import (
-    evaluated,
-    infra_validated,
+    delivered,
     ingested,
-    published,
     recorded,
     resolved,
-    sized,
     validated,
 )
 
@@ -115,49 +111,38 @@ def train_and_deploy(
             baseline_statistics=baseline_statistics,
         )
         with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
-            transformed = transform(
-                dataset=dataset, features=features, label=label, sample_weight=sample_weight
-            )
-            trained = train(
-                dataset=dataset,
-                transform=transformed.outputs["transform"],
+            model = trained(
+                dataset,
+                pinned,
+                features=features,
                 label=label,
+                sample_weight=sample_weight,
                 task=task,
                 estimator=estimator,
                 hyperparameters=hyperparameters,
-                module=pinned.outputs["module"],
                 class_weight=class_weight,
-                sample_weight=sample_weight,
                 early_stopping=early_stopping,
                 threshold=threshold,
                 calibration=calibration,
                 seed=seed,
             )
-            model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
-            verdict = evaluated(
-                evaluate,
+            delivered(
                 dataset,
                 model,
+                pinned,
+                pipeline=name,
+                evaluate=evaluate,
+                infra_validate=infra_validate,
                 thresholds=thresholds,
                 slices=slices,
-                champion=pinned.outputs["champion"],
                 comparison=comparison,
                 seed=seed,
+                infra_limits=infra_limits,
+                store=store,
+                model_name=model_name,
+                target=target,
+                namespace=namespace,
+                runtime=runtime,
+                runtime_options=runtime_options,
+                settings=endpoint,
             )
-            with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
-                fit = infra_validated(
-                    infra_validate, dataset, model, model_name=model_name, limits=infra_limits
-                )
-                with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
-                    published(
-                        model,
-                        verdict.outputs["evaluation"],
-                        pipeline=name,
-                        store=store,
-                        model_name=model_name,
-                        target=target,
-                        namespace=namespace,
-                        runtime=runtime,
-                        runtime_options=runtime_options,
-                        endpoint=endpoint,
-                    )

@@ -8,10 +8,8 @@ from kfp_suite.components.train.keras.component import train_tensorflow
 from kfp_suite.components.transform.tft.component import transform_tft
 from kfp_suite.components.validate.tfdv.component import validate_tfdv
 from kfp_suite.pipelines.wiring.steps import (
-    evaluated,
-    infra_validated,
+    delivered,
     ingested,
-    published,
     recorded,
     resolved,
     sized,
@@ -142,34 +140,23 @@ def train_and_deploy_tfx(
                 seed=seed,
             )
             model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
-            verdict = evaluated(
-                evaluate_tensorflow,
+            delivered(
                 dataset,
                 model,
+                pinned,
+                pipeline=name,
+                evaluate=evaluate_tensorflow,
+                infra_validate=infra_validate_tensorflow,
                 thresholds=thresholds,
                 slices=slices,
-                champion=pinned.outputs["champion"],
                 comparison=comparison,
                 seed=seed,
+                infra_limits=infra_limits,
+                store=store,
+                model_name=model_name,
+                target=target,
+                namespace=namespace,
+                runtime=runtime,
+                runtime_options=runtime_options,
+                settings=endpoint,
             )
-            with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
-                fit = infra_validated(
-                    infra_validate_tensorflow,
-                    dataset,
-                    model,
-                    model_name=model_name,
-                    limits=infra_limits,
-                )
-                with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
-                    published(
-                        model,
-                        verdict.outputs["evaluation"],
-                        pipeline=name,
-                        store=store,
-                        model_name=model_name,
-                        target=target,
-                        namespace=namespace,
-                        runtime=runtime,
-                        runtime_options=runtime_options,
-                        endpoint=endpoint,
-                    )

@@ -11,6 +11,7 @@
     │   ├── AlreadyExistsError  an exclusive create that lost
     │   └── TransientError      worth another try: time-outs, 429, 5xx
     ├── EndpointError           exit 1: an endpoint that does not answer as it should
+    │   └── SupersededError     another version took its place meanwhile
     └── RunError                exit 1: a pipeline run that failed
 
 A valid "no" (a model that is not blessed, data with anomalies) is a result, not an error.
@@ -134,6 +135,10 @@ class TransientError(StoreError):
 
 class EndpointError(KfpSuiteError):
     """An endpoint that does not answer as it should."""
+
+
+class SupersededError(EndpointError):
+    """An endpoint that another deployment took over meanwhile."""
 
 
 class RunError(KfpSuiteError):

@@ -4,6 +4,7 @@
 folder alone:
 
     error.json        a step that failed        (contracts.step)
+    changes.json      whether there was anything new  (in changed's artifact)
     validation.json   validate's verdict        (in its anomalies artifact)
     evaluation.json   evaluate's verdict        (in its evaluation artifact)
     infra_blessing.json  infra_validate's verdict  (in its blessing artifact)
@@ -23,13 +24,14 @@ from kfp_suite.components.contracts.manifests import read_manifest
 
 FORMAT_VERSION = 1
 RECORD = "run_record.json"
+CHANGES = "changes.json"
 VALIDATION = "validation.json"
 EVALUATION = "evaluation.json"
 INFRA_BLESSING = "infra_blessing.json"
 PUSHED = "pushed.json"
 ENDPOINT = "endpoint.json"
 ERROR = "error.json"
-LEFT_BY_STEPS = (ERROR, VALIDATION, EVALUATION, INFRA_BLESSING, PUSHED, ENDPOINT)
+LEFT_BY_STEPS = (ERROR, CHANGES, VALIDATION, EVALUATION, INFRA_BLESSING, PUSHED, ENDPOINT)
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,9 @@ class RunRecord:
     """What a run made.
 
     `status` is KFP's final state: SUCCEEDED, FAILED or CANCELLED. A model that was not
-    blessed, or data that did not validate, is a run that SUCCEEDED with `version` None and
-    the reasons in `evaluation`, `infra_validation` or `validation`.
+    blessed, data that did not validate, or nothing new to train on, is a run that SUCCEEDED
+    with `version` None and the reasons in `evaluation`, `infra_validation`, `validation` or
+    `changes`.
     """
 
     run: str
@@ -50,6 +53,8 @@ class RunRecord:
     version: dict[str, Any] | None = None
     endpoint: dict[str, Any] | None = None
     infra_validation: dict[str, Any] | None = None
+    changes: dict[str, Any] | None = None
+    versions: tuple[dict[str, Any], ...] = ()
     errors: tuple[dict[str, Any], ...] = ()
     format_version: int = FORMAT_VERSION
 
@@ -59,17 +64,20 @@ class RunRecord:
         for a person; empty where all went well."""
         if self.errors:
             return [str(error["message"]) for error in self.errors]
+        endpoint = self.endpoint or {}
+        if endpoint.get("promoted") is False:
+            return [str(endpoint["why"])]
         if self.version is not None:
             return []
         for verdict, good in (
+            (self.changes, "changed"),
             (self.validation, "valid"),
             (self.evaluation, "blessed"),
             (self.infra_validation, "blessed"),
         ):
             if verdict is not None and not verdict.get(good):
                 return [str(reason) for reason in verdict.get("reasons", ())]
-        rollout = self.endpoint or {}
-        return [str(rollout["why"])] if rollout.get("promoted") is False else []
+        return []
 
 
 def join_record(
@@ -83,6 +91,7 @@ def join_record(
     def last(name: str) -> Any:
         return found[name][-1] if found[name] else None
 
+    versions = sorted(found[PUSHED], key=lambda pushed: int(pushed["version"]))
     return RunRecord(
         run=run,
         run_id=run_id,
@@ -90,9 +99,11 @@ def join_record(
         status=status,
         validation=last(VALIDATION),
         evaluation=last(EVALUATION),
-        version=last(PUSHED),
+        version=versions[-1] if versions else None,
         endpoint=last(ENDPOINT),
         infra_validation=last(INFRA_BLESSING),
+        changes=last(CHANGES),
+        versions=tuple(versions),
         errors=tuple(found[ERROR]),
     )
 

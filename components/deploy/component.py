@@ -13,6 +13,7 @@ def deploy(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     versions: list = [],
+    expected_champion: str = "any",
     settings: dict = {},
     dry_run: bool = False,
     force: bool = False,
@@ -24,7 +25,8 @@ def deploy(
     The manifest's annotations name model, version and manifest digest. On a cluster it is
     applied server-side, and the step ends when the endpoint serves this version and answers
     the model's sample as the model does; or it fails with the reasons: conditions, pods,
-    events and the last lines of their logs. Only then is the version the champion.
+    events and the last lines of their logs. Only then is the version the champion. A version
+    that another has overtaken meanwhile is not deployed, and `endpoint.json` says so.
 
     Args:
         version: The published version, from push.
@@ -36,6 +38,8 @@ def deploy(
             `triton` or `torchserve`. The version is laid out for it, once.
         runtime_options: The server's own options: batching, version policy, labels, backend.
         versions: Versions served beside it, where the server serves several.
+        expected_champion: The champion that the model was compared with, from resolve (empty:
+            none); where another is champion by now, nothing is deployed. `any`: whoever is.
         settings: How it runs: name, image, service_account, requests, limits, min_replicas,
             max_replicas, scale_metric, scale_target, timeout, batcher, logger, node_selector,
             tolerations, env, labels, annotations, deployment_mode, shared, model_memory,
@@ -60,6 +64,7 @@ def deploy(
                 runtime=runtime,
                 runtime_options=runtime_options,
                 versions=tuple(int(number) for number in versions),
+                expected_champion=expected_champion,
                 settings=settings,
                 dry_run=dry_run,
                 force=force,

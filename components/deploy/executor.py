@@ -11,9 +11,9 @@ from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.errors import EndpointError, ParameterError, SupersededError
 from kfp_suite.components.contracts.run_record import ENDPOINT
-from kfp_suite.components.deploy.pushed import read_pushed
+from kfp_suite.components.deploy.pushed import Pushed, read_pushed
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import (
     Served,
@@ -26,6 +26,7 @@ from kfp_suite.components.kserve.manifests import (
 from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.runtime import SUITE, TORCHSERVE
+from kfp_suite.components.stores.champions import parse_champion
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 
@@ -36,6 +37,9 @@ FILES = {
     "TrainedModel": "trainedmodel.yaml",
 }
 TARGETS = ("local", "cluster")
+ANY = "any"
+_SERVED = "served by the cluster"
+Made = tuple[dict[str, Any], list[dict[str, Any]]]
 FORMAT_VERSION = 1
 
 log = logging.getLogger(__name__)
@@ -51,6 +55,7 @@ class DeployParameters:
         runtime: The model server; see `runtimes`.
         runtime_options: The server's own.
         versions: Versions served beside the deployed one, by servers that serve several.
+        expected_champion: `any`, or the champion as resolve pinned it.
         settings: `EndpointSettings` as a mapping.
         dry_run: Change nothing; show what would change.
         force: Take fields that others have set.
@@ -63,6 +68,7 @@ class DeployParameters:
     runtime: str = SUITE
     runtime_options: Mapping[str, Any] = field(default_factory=dict)
     versions: tuple[int, ...] = ()
+    expected_champion: str = ANY
     settings: Mapping[str, Any] = field(default_factory=dict)
     dry_run: bool = False
     force: bool = False
@@ -118,6 +124,9 @@ def deploy(
             serves, and `endpoint.json`.
         cluster: A `kserve.cluster.Cluster`; None: the one that credentials lead to.
 
+    A version that another one has overtaken is not deployed; `promoted` is False then, and
+    `why` says by which.
+
     Raises:
         ContractError: `version` is not what push writes.
         ParameterError: the server cannot serve the model.
@@ -127,10 +136,59 @@ def deploy(
             under way.
         StoreError: the cluster or the store refused.
     """
-    settings = parse_settings(parameters.settings)
     pushed = read_pushed(version)
+    models = ModelStore(open_store(pushed.store))
+    try:
+        _check_champion(models, pushed, parameters.expected_champion)
+        made = _deploy(parameters, models, pushed, output, cluster)
+    except SupersededError as error:
+        log.warning("not deployed: %s", error)
+        made = _not_deployed(parameters, pushed, str(error))
+    endpoint, manifests = made
+    with whole_folder(output) as folder:
+        for one in manifests:
+            write_file(folder / FILES[one["kind"]], to_yaml(one).encode())
+        write_json(folder / ENDPOINT, endpoint)
+    return endpoint
+
+
+def _check_champion(models: ModelStore, pushed: Pushed, expected: str) -> None:
+    """Raise SupersededError where the champion is not the one that the model was compared
+    with: the verdict says nothing about this one."""
+    if expected == ANY:
+        return
+    compared = parse_champion(expected)
+    now = models.aliases(pushed.model).get(CHAMPION, 0)
+    if now not in (pushed.version, compared.version if compared else 0):
+        raise SupersededError(
+            f"version {now} has become champion since version {pushed.version} was compared with "
+            + (f"version {compared.version}" if compared else "none"),
+            where=pushed.model,
+            fix="the next run compares with it",
+        )
+
+
+def _not_deployed(parameters: DeployParameters, pushed: Pushed, why: str) -> Made:
+    endpoint = {
+        "format_version": FORMAT_VERSION,
+        "target": parameters.target,
+        "namespace": parameters.namespace,
+        "manifest": "",
+        "url": "",
+        "promoted": False,
+        "why": why,
+        **asdict(pushed),
+    }
+    return endpoint, []
+
+
+def _deploy(
+    parameters: DeployParameters, models: ModelStore, pushed: Pushed, output: Path, cluster: Any
+) -> Made:
+    """What `endpoint.json` holds, and the manifests."""
+    settings = parse_settings(parameters.settings)
     deployable = Deployable.find(
-        ModelStore(open_store(pushed.store)),
+        models,
         pushed.model,
         pushed.version,
         runtime=parameters.runtime,
@@ -165,9 +223,6 @@ def deploy(
             log.info("%s", changes or "nothing would change")
         else:
             url = _apply(cluster, parameters, deployable, manifests)
-            deployable.models.set_alias(
-                served.model, CHAMPION, served.version, "served by the cluster"
-            )
     endpoint = {
         "format_version": FORMAT_VERSION,
         "target": parameters.target,
@@ -178,11 +233,7 @@ def deploy(
         "changes": changes,
         **asdict(served),
     }
-    with whole_folder(output) as folder:
-        for one in manifests:
-            write_file(folder / FILES[one["kind"]], to_yaml(one).encode())
-        write_json(folder / ENDPOINT, endpoint)
-    return endpoint
+    return endpoint, manifests
 
 
 def _runtimes(served: Served, settings: EndpointSettings, namespace: str) -> list[dict[str, Any]]:
@@ -197,23 +248,33 @@ def _apply(
     deployable: Deployable,
     manifests: list[dict[str, Any]],
 ) -> str:
-    """Apply, wait, ask; the endpoint's URL."""
+    """Apply, wait, ask, make it champion; the endpoint's URL."""
     from kfp_suite.components.kserve.smoke import address_of, smoke_test
-    from kfp_suite.components.kserve.waiting import wait_until_serving
+    from kfp_suite.components.kserve.waiting import check_in_place, wait_until_serving
 
     for manifest in manifests:
         applied = cluster.apply(manifest, force=parameters.force)
+    place = applied["metadata"]["name"], applied["metadata"]["namespace"]
+
+    def in_place() -> None:
+        check_in_place(applied, cluster.get(*place))
+
     service = wait_until_serving(cluster, applied, parameters.timeout_seconds)
     sample, question = deployable.question(manifests[-1])
     base, headers = address_of(service, parameters.ingress)
-    smoke_test(
-        base,
-        headers,
-        question,
-        sample,
-        version=str(deployable.served.version) if not parameters.versions else "",
-        sleep=cluster.sleep,
-    )
+    try:
+        smoke_test(
+            base,
+            headers,
+            question,
+            sample,
+            version=str(deployable.served.version) if not parameters.versions else "",
+            sleep=cluster.sleep,
+        )
+    except EndpointError:
+        in_place()  # another version's answer may be another deployment's
+        raise
+    deployable.make_champion(_SERVED, in_place)
     return str(service["status"].get("url", ""))
 
 
@@ -228,6 +289,7 @@ def _share(
         trained_model,
         wait_until_loaded,
     )
+    from kfp_suite.components.kserve.waiting import check_in_place
 
     cluster, served = cluster or Cluster(), deployable.served
     image, space = server_image(served, settings), parameters.namespace
@@ -250,7 +312,8 @@ def _share(
         ingress=parameters.ingress,
         timeout_seconds=parameters.timeout_seconds,
     )
-    deployable.models.set_alias(served.model, CHAMPION, served.version, "served by the cluster")
+    place = served.name, space, TRAINED_MODELS
+    deployable.make_champion(_SERVED, lambda: check_in_place(model, cluster.get(*place)))
     return url, "", manifests
 
 

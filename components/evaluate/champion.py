@@ -6,37 +6,22 @@ that may answer on another try is an error.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
-
-from pydantic import ConfigDict
+from typing import Any
 
 from kfp_suite.components.contracts.errors import (
     IntegrityError,
     KfpSuiteError,
-    ParameterError,
     TransientError,
 )
 from kfp_suite.components.contracts.model import ModelManifest, read_model
-from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.evaluate.predictions import LabelledRows, Predictor, Scores, score
+from kfp_suite.components.stores.champions import ChampionReference
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore, parse_reference
-
-
-@dataclass(frozen=True)
-class ChampionReference:
-    """The version that holds the alias `champion`, pinned by resolve."""
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
-
-    uri: str
-    version: int
-    manifest_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,26 +41,6 @@ class Champion:
 
 Fetch = Callable[[ChampionReference, Path], Path]
 Load = Callable[[Path], Predictor]
-
-
-def parse_champion(text: str) -> ChampionReference | None:
-    """The reference in the JSON that resolve gives; None for an empty text.
-
-    Raises:
-        ParameterError: it is not JSON, or not of `uri`, `version`, `manifest_digest`.
-    """
-    if not text:
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise ParameterError(
-            "not valid JSON",
-            where="champion",
-            got=text,
-            expected='{"uri": ..., "version": ..., "manifest_digest": ...} or an empty text',
-        ) from error
-    return parse(ChampionReference, value, "champion")
 
 
 def fetch_champion(reference: ChampionReference, folder: Path) -> Path:

@@ -19,7 +19,6 @@ from kfp_suite.components.evaluate.champion import (
     Load,
     fetch_champion,
     load_folder,
-    parse_champion,
     score_champion,
 )
 from kfp_suite.components.evaluate.curves import Curve, roc_curve
@@ -44,6 +43,7 @@ from kfp_suite.components.evaluate.verdict import (
     parse_comparison,
     parse_thresholds,
 )
+from kfp_suite.components.stores.champions import parse_champion
 
 MOST_CATEGORIES = 50
 """Classes of a confusion matrix in the KFP UI; with more it is left out."""

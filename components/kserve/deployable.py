@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
+from kfp_suite.components.contracts.errors import AlreadyExistsError
 from kfp_suite.components.contracts.model import MANIFEST, Field, Signature
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.sample import Sample, read_sample
@@ -17,7 +18,7 @@ from kfp_suite.components.kserve.manifests import Served, takes_features
 from kfp_suite.components.runtimes.exchange import Question, finite, question_for
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out
 from kfp_suite.components.runtimes.runtime import SUITE
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,30 @@ class Deployable:
             inputs=self.inputs,
             probabilities=self.served.probabilities,
         )
+
+    def make_champion(self, reason: str, check_in_place: Callable[[], None]) -> None:
+        """Make the version champion while its endpoint is in place.
+
+        The alias follows the endpoint: of two deployments at once, the one whose version
+        serves in the end is champion, whichever of them ends first.
+
+        Args:
+            reason: For the alias's history.
+            check_in_place: Raises SupersededError where the endpoint is of another version.
+
+        Raises:
+            SupersededError: from `check_in_place`.
+        """
+        while True:
+            before = self.models.aliases(self.served.model).get(CHAMPION, 0)
+            check_in_place()
+            try:
+                self.models.set_alias(
+                    self.served.model, CHAMPION, self.served.version, reason, expected=before
+                )
+                return
+            except AlreadyExistsError:
+                continue  # moved meanwhile: is it still ours?
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from kfp_suite.components.contracts.errors import EndpointError, MissingError
+from kfp_suite.components.contracts.errors import EndpointError, MissingError, SupersededError
 from kfp_suite.components.kserve.canary import Mode, silenced, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import REVISIONS, Cluster
 from kfp_suite.components.kserve.diagnosis import given_up, reasons
-from kfp_suite.components.kserve.manifests import SPEC_DIGEST
+from kfp_suite.components.kserve.manifests import MANIFEST_DIGEST, SPEC_DIGEST, VERSION
 
 POLL_SECONDS = 2.0
 _CONTROLLER = "the controller"
@@ -47,11 +47,13 @@ def wait_until_serving(
 
     Raises:
         EndpointError: it does not in time, or its servers fail for good; with the reasons.
+        SupersededError: somebody deployed another version there meanwhile.
     """
     name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
     started, told = clock(), ""
     while True:
         found = cluster.get(name, namespace)
+        check_in_place(applied, found)
         waits_for = waiting_for(cluster, applied, found)
         if not waits_for:
             return found
@@ -72,6 +74,18 @@ def wait_until_serving(
         expected=f"ready within {timeout_seconds:g} s",
         fix=f"kubectl describe inferenceservice {name} -n {namespace}",
     )
+
+
+def check_in_place(applied: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise SupersededError where the endpoint is no longer of the version applied."""
+    ours, its = (service["metadata"].get("annotations", {}) for service in (applied, found))
+    if ours.get(MANIFEST_DIGEST) != its.get(MANIFEST_DIGEST):
+        metadata = applied["metadata"]
+        raise SupersededError(
+            f"version {its.get(VERSION, '?')} was deployed there meanwhile",
+            where=f"InferenceService {metadata['namespace']}/{metadata['name']}",
+            expected=f"version {ours.get(VERSION, '?')}",
+        )
 
 
 def roll_back(

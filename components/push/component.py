@@ -12,6 +12,7 @@ def push(
     store: str,
     model_name: str,
     require_blessed: bool = True,
+    alias: str = "challenger",
     run: str = "",
     run_id: str = "",
     pipeline: str = "",
@@ -20,7 +21,7 @@ def push(
 
     The same model pushed twice, by a retried step or a later run, is one version. A step
     that is killed leaves no version, and the next push finishes what it began. The alias
-    `challenger` is moved to the version; `champion` moves only when an endpoint answered.
+    is moved to the version; `champion` moves only when an endpoint answered.
 
     Args:
         model: The model to publish.
@@ -29,6 +30,7 @@ def push(
         store: Where versions live: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
         model_name: Lower-case letters, digits and `-`, at most 63: also the endpoint's name.
         require_blessed: Refuse a model that evaluate did not bless.
+        alias: Moved to the version; empty: none.
         run: The run's name, kept in the version's manifest.
         run_id: The run's id, kept in the version's manifest.
         pipeline: The pipeline's name, kept in the version's manifest.
@@ -45,6 +47,7 @@ def push(
                 store=store,
                 model_name=model_name,
                 require_blessed=require_blessed,
+                alias=alias,
                 run={"name": run, "id": run_id, "pipeline": pipeline},
             ),
             Path(model.path),

@@ -13,7 +13,7 @@ from kfp_suite.components.contracts.errors import ContractError, ParameterError
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.contracts.run_record import EVALUATION, PUSHED
 from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import CHALLENGER, ModelStore, Published
+from kfp_suite.components.stores.versions import CHALLENGER, CHAMPION, ModelStore, Published
 
 FORMAT_VERSION = 1
 _KEPT = ("blessed", "reasons", "metrics", "split", "rows", "dataset_digest", "thresholds")
@@ -21,16 +21,18 @@ _KEPT = ("blessed", "reasons", "metrics", "split", "rows", "dataset_digest", "th
 
 @dataclass(frozen=True)
 class PushParameters:
-    """Where to publish, under which name, and the run that does."""
+    """Where to publish, under which name, which alias moves (none where it is empty), and
+    the run that publishes."""
 
     store: str
     model_name: str
     require_blessed: bool = True
+    alias: str = CHALLENGER
     run: Mapping[str, str] = field(default_factory=dict)
 
 
 def push(parameters: PushParameters, model: Path, evaluation: Path, output: Path) -> Published:
-    """Publish the Model artifact `model` and set the alias `challenger`.
+    """Publish the Model artifact `model` and move the alias to it.
 
     Args:
         parameters: Store, name and run.
@@ -39,11 +41,19 @@ def push(parameters: PushParameters, model: Path, evaluation: Path, output: Path
         output: The folder `pushed.json` is written to.
 
     Raises:
-        ParameterError: no store, a bad name, or a model that is not blessed.
+        ParameterError: no store, a bad name, an alias that only a deployment moves, or a model
+            that is not blessed.
         ContractError: the evaluation is of another model.
     """
     if not parameters.store:
         raise ParameterError("no store", where="store", expected="a folder, gs://… or s3://…")
+    if parameters.alias == CHAMPION:
+        raise ParameterError(
+            "only an endpoint that answered makes a champion",
+            where="alias",
+            got=CHAMPION,
+            expected=f"{CHALLENGER}, another, or empty",
+        )
     verdict = read_json(evaluation / EVALUATION)
     digest = read_model(model).manifest.digest
     if verdict.get("model_digest") != digest:
@@ -69,7 +79,8 @@ def push(parameters: PushParameters, model: Path, evaluation: Path, output: Path
         run=parameters.run,
         parameters={},
     )
-    models.set_alias(published.model, CHALLENGER, published.version, _reason(parameters))
+    if parameters.alias:
+        models.set_alias(published.model, parameters.alias, published.version, _reason(parameters))
     manifest = models.manifest(published.model, published.version)
     with whole_folder(output) as folder:
         write_json(

@@ -10,10 +10,11 @@ from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.stores.champions import champion_to_json, pin_champion
 from kfp_suite.components.stores.files import pin_file
 from kfp_suite.components.stores.sources import parse_sources, pin, sources_to_json
 from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.components.stores.versions import ModelStore
 
 PINS = "pins.json"
 
@@ -46,25 +47,12 @@ def resolve(
     resolved = Resolved(
         sources=sources_to_json(pinned),
         module=pin_file(module_file).to_json() if module_file else "",
-        champion=_champion(store, model_name) if store else "",
+        champion=champion_to_json(pin_champion(ModelStore(open_store(store)), model_name))
+        if store
+        else "",
     )
     with whole_folder(output) as folder:
         write_json(
             folder / PINS, {k: json.loads(v) if v else None for k, v in asdict(resolved).items()}
         )
     return resolved
-
-
-def _champion(store: str, model_name: str) -> str:
-    models = ModelStore(open_store(store))
-    version = models.aliases(model_name).get(CHAMPION)
-    if version is None:
-        return ""
-    return json.dumps(
-        {
-            "uri": models.uri(model_name, version),
-            "version": version,
-            "manifest_digest": models.manifest_digest(model_name, version),
-        },
-        sort_keys=True,
-    )

@@ -427,7 +427,8 @@ class ModelStore:
         """Move an alias to a version; where it is there already, nothing is written.
 
         Args:
-            expected: The version it must name now; None moves it from wherever it is.
+            expected: The version it must name now, 0 where it may name none yet; None moves
+                it from wherever it is.
 
         Raises:
             MissingError: there is no such version.
@@ -436,13 +437,13 @@ class ModelStore:
         self.manifest(model, version)
         while True:
             history = self.alias_history(model, alias)
-            current = history[-1].version if history else None
+            current = history[-1].version if history else 0
             if expected is not None and current != expected:
                 raise AlreadyExistsError(
                     f"alias '{alias}' was moved by somebody else",
                     where=f"{self.store.uri}/{model}",
-                    got=f"version {current}",
-                    expected=f"version {expected}",
+                    got=f"version {current or 'none'}",
+                    expected=f"version {expected or 'none'}",
                     fix="look at the new version, then set the alias again",
                 )
             if current == version:

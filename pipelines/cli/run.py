@@ -111,7 +111,8 @@ def run(
         )
     endpoint: dict[str, Any] | None = None
     failure: KfpSuiteError | None = None
-    if finished.succeeded and finished.record.endpoint and not no_serve:
+    deployed = (finished.record.endpoint or {}).get("manifest")
+    if finished.succeeded and deployed and not no_serve:
         from kfp_suite.pipelines.cli.endpoint import check_endpoint
 
         try:
@@ -181,6 +182,7 @@ def _answer(
         "reasons": record.reasons,
         "model": version.get("model"),
         "version": version.get("version"),
+        "versions": [published["version"] for published in record.versions],
         "uri": version.get("uri"),
         "digest": version.get("digest"),
         "manifest_digest": version.get("manifest_digest"),
@@ -202,17 +204,20 @@ def _report(finished: LocalRun, endpoint: dict[str, Any] | None, console: Consol
     rows = [("run", str(finished.folder)), ("log", str(finished.folder / LOG))]
     reports = collect_reports(finished.folder)
     rows += [(f"report of {step}", str(path)) for step, path in reports.items()]
+    for older in record.versions[:-1]:
+        rows.append(("model", f"{older['model']} version {older['version']}"))
     if record.version:
         rows.append(("model", f"{record.version['model']} version {record.version['version']}"))
         rows.append(("stored at", record.version["uri"]))
         rows.append(("digest", record.version["digest"]))
-    if record.endpoint:
+    if record.endpoint and record.endpoint["manifest"]:
         rows.append(("manifest", record.endpoint["manifest"]))
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         console.print(f"[bold]{name:>{width}}[/]  {value}", soft_wrap=True)
-    if finished.succeeded and not record.version:
-        console.print("\n[yellow]no version was published:[/]")
+    if finished.succeeded and (record.reasons or not record.version):
+        missing = "served" if record.version else "published"
+        console.print(f"\n[yellow]no version was {missing}:[/]")
         for reason in record.reasons:
             console.print(f"  - {reason}", soft_wrap=True)
     if endpoint:

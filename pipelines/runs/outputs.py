@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
 REPORTS = "reports"
 _KFP_FILES = ("executor_output.json", "error.json", "Output")
+_LOOP = re.compile(r"for-loop-\d+-iteration-\d+")
 _OPENING = b"<!doctype html>"
 
 
 def outputs_of(folder: Path) -> dict[str, str]:
-    """Every output artifact of a run's own steps: `step.artifact` to its path."""
-    return {
-        f"{step.name}.{artifact.name}": str(artifact)
-        for step in sorted(folder.iterdir())
-        if step.is_dir() and step.name != REPORTS
-        for artifact in sorted(step.iterdir())
-        if artifact.name not in _KFP_FILES and not artifact.name.startswith(".")
-    }
+    """Every output artifact of a run's own steps: `step.artifact` to its path.
+
+    Of a loop, the step is `<loop>.<step>`, with the loop's number and the iteration's.
+    """
+    found: dict[str, str] = {}
+    for step in sorted(folder.iterdir()):
+        if not step.is_dir() or step.name == REPORTS:
+            continue
+        if _LOOP.fullmatch(step.name):
+            found |= {f"{step.name}.{name}": path for name, path in outputs_of(step).items()}
+            continue
+        for artifact in sorted(step.iterdir()):
+            if artifact.name not in _KFP_FILES and not artifact.name.startswith("."):
+                found[f"{step.name}.{artifact.name}"] = str(artifact)
+    return found
 
 
 def collect_reports(folder: Path) -> dict[str, Path]:
@@ -31,7 +40,7 @@ def collect_reports(folder: Path) -> dict[str, Path]:
         artifact = Path(path)
         if not artifact.is_file() or not _is_html(artifact):
             continue
-        step = name.partition(".")[0]
+        step = name.rpartition(".")[0]
         found[step] = folder / REPORTS / f"{step}.html"
         found[step].parent.mkdir(exist_ok=True)
         shutil.copyfile(artifact, found[step])

@@ -19,6 +19,7 @@ from kfp_suite.components.contracts.errors import ParameterError, store_error
 from kfp_suite.components.stores.sources import PACKAGE, local_files
 
 _ORIGINALS = ".json"
+_PLACEHOLDER = re.compile(r"\$\{\w+\}")
 
 
 def stage_sources(sources: Mapping[str, Any], base: Path, data: Path) -> dict[str, Any]:
@@ -56,6 +57,17 @@ def stage(uri: str, base: Path, data: Path, where: str) -> str:
     """
     if "://" in uri and not uri.startswith((PACKAGE, "file://")):
         return uri
+    folder_of, slash, last = uri.rpartition("/")
+    if _PLACEHOLDER.search(folder_of):
+        raise ParameterError(
+            "a local folder does not depend on the window",
+            where=where,
+            got=uri,
+            fix="put the date in the name of the file",
+        )
+    if _PLACEHOLDER.search(last):  # a window is filled in later: every file that may be one
+        files = local_files(folder_of + slash + _PLACEHOLDER.sub("*", last), where, base)
+        return str(_copy(files, data) / last)
     files = local_files(uri, where, base)
     folder = _copy(files, data)
     return str(folder / next(iter(files))) if len(files) == 1 else str(folder)

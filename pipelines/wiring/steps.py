@@ -95,51 +95,68 @@ def evaluated(
     return sized(task, "2Gi", "4Gi").set_caching_options(False)
 
 
-def infra_validated(
-    infra_validate: Callable[..., Task],
+def delivered(
     dataset: Value,
     model: Value,
-    *,
-    model_name: Value,
-    limits: Value,
-) -> Task:
-    """The verdict on the model in its server, in the image that the model needs."""
-    task = infra_validate(dataset=dataset, model=model, name=model_name, limits=limits)
-    return sized(task, "2Gi", "4Gi").set_caching_options(False)
-
-
-def published(
-    model: Value,
-    evaluation: Value,
+    pinned: Task,
     *,
     pipeline: str,
+    evaluate: Callable[..., Task],
+    infra_validate: Callable[..., Task],
+    thresholds: Value,
+    slices: Value,
+    comparison: Value,
+    seed: Value,
+    infra_limits: Value,
     store: Value,
     model_name: Value,
-    target: Value,
-    namespace: Value,
-    runtime: Value,
-    runtime_options: Value,
-    endpoint: Value,
+    **endpoint: Value,
 ) -> None:
-    """The version of a blessed model, and its endpoint."""
-    pushed = push(
-        model=model,
-        evaluation=evaluation,
-        store=store,
-        model_name=model_name,
-        run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
-        run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-        pipeline=pipeline,
+    """The model judged, judged again in its server, published and served; or none of it.
+
+    Args:
+        dataset: With a test split.
+        model: The candidate.
+        pinned: From `resolved`: the champion that it is compared with.
+        pipeline: The pipeline's name.
+        evaluate: Of the image that the model needs.
+        infra_validate: Likewise.
+        thresholds, slices, comparison, seed: As evaluate takes them.
+        infra_limits: As infra_validate takes them.
+        store, model_name: As push takes them.
+        endpoint: What deploy takes; without any, the version is published and not served.
+    """
+    verdict = evaluated(
+        evaluate,
+        dataset,
+        model,
+        thresholds=thresholds,
+        slices=slices,
+        champion=pinned.outputs["champion"],
+        comparison=comparison,
+        seed=seed,
     )
-    _reads_a_store(pushed).set_caching_options(False)
-    deploy(
-        version=pushed.outputs["version"],
-        target=target,
-        namespace=namespace,
-        runtime=runtime,
-        runtime_options=runtime_options,
-        settings=endpoint,
-    ).set_caching_options(False)
+    with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
+        fit = infra_validate(dataset=dataset, model=model, name=model_name, limits=infra_limits)
+        sized(fit, "2Gi", "4Gi").set_caching_options(False)
+        with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
+            pushed = push(
+                model=model,
+                evaluation=verdict.outputs["evaluation"],
+                store=store,
+                model_name=model_name,
+                alias="challenger" if endpoint else "",
+                run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
+                run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                pipeline=pipeline,
+            )
+            _reads_a_store(pushed).set_caching_options(False)
+            if endpoint:
+                deploy(
+                    version=pushed.outputs["version"],
+                    expected_champion=pinned.outputs["champion"],
+                    **endpoint,
+                ).set_caching_options(False)
 
 
 def sized(task: Task, memory: str, most_memory: str, cpu: str = "") -> Task:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +11,9 @@ import pytest
 
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
+from tests.local.command import kfp_suite
 
-COMMAND = [sys.executable, "-c", "from kfp_suite.pipelines.cli.main import main; main()"]
 DIGESTS = ("digest", "dataset_digest", "manifest_digest")
-
-
-def kfp_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
-    return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment
-    )
 
 
 def run(root: Path, *arguments: str) -> tuple[int, dict[str, Any]]:

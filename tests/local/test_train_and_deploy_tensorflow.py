@@ -13,7 +13,7 @@ import pytest
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.pipelines.runs.serving import local_endpoint
-from tests.local.test_train_and_deploy import kfp_suite
+from tests.local.command import kfp_suite
 from tests.tensorflow.pictures import picture
 
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from kfp_suite.components.contracts.errors import (
     KfpSuiteError,
     ParameterError,
     StoreError,
+    SupersededError,
     TransientError,
 )
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
 from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.canary import split_of, with_candidate, with_mode
+from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import own_part, read_served
 from kfp_suite.components.kserve.waiting import wait_until_serving
+from kfp_suite.components.stores.champions import ChampionReference, champion_to_json
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from tests.unit.deploy.conftest import on
@@ -320,3 +324,85 @@ def test_a_promoted_predictor_keeps_its_name(
     deploy(parameters(), pushed(models, tmp_path, 2), tmp_path / "b", cluster=cluster)
     assert cluster.get("wings", "models")["spec"]["predictor"]["name"] == "blue"
     assert fleet.split() == {"2": 100}
+
+
+def pinned(models: ModelStore, number: int) -> str:
+    return champion_to_json(ChampionReference(models.uri("wings", number), number))
+
+
+def test_a_version_is_not_deployed_over_a_champion_it_was_not_compared_with(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    models.set_alias("wings", CHAMPION, 2, "another run was faster")
+    given = parameters(expected_champion="")
+    found = deploy(given, version, tmp_path / "endpoint", cluster=on(double))
+    assert found["promoted"] is False
+    assert "version 2 has become champion since version 1 was compared with none" in found["why"]
+    assert json.loads((tmp_path / "endpoint" / "endpoint.json").read_text()) == found
+    assert not (tmp_path / "endpoint" / "inferenceservice.yaml").exists()
+    assert double.objects("inferenceservices") == []
+    assert models.aliases("wings")[CHAMPION] == 2
+
+
+def test_one_that_was_is(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
+) -> None:
+    second = pushed(models, tmp_path, 2)
+    given = parameters(expected_champion=pinned(models, 1))
+    for number in (1, 2):  # a retried step finds its own version champion
+        found = deploy(given, second, tmp_path / f"endpoint-{number}", cluster=on(double))
+        assert "promoted" not in found
+    assert models.aliases("wings")[CHAMPION] == 2
+
+
+def test_of_two_deployments_at_once_the_one_that_serves_is_champion(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
+) -> None:
+    """Both passed the check before either was done."""
+    versions = {number: pushed(models, tmp_path, number) for number in (1, 2)}
+    models.set_alias("wings", CHAMPION, 2, "so that both would move it")
+    models.set_alias("wings", CHAMPION, 1, "a test begins")
+
+    def run(number: int) -> dict[str, Any]:
+        return deploy(
+            parameters(expected_champion=pinned(models, 1)),
+            versions[number],
+            tmp_path / f"endpoint-{number}",
+            cluster=on(double),
+        )
+
+    with ThreadPoolExecutor(2) as pool:
+        ended = dict(zip(versions, pool.map(run, versions), strict=True))
+    live = double.get("inferenceservices", "models/wings")
+    serving = int(live["metadata"]["annotations"]["kfp-suite.io/version"])
+    assert models.aliases("wings")[CHAMPION] == serving
+    assert "promoted" not in ended[serving]
+
+
+def test_the_alias_follows_the_endpoint_when_another_deployment_moved_it(
+    models: ModelStore,
+) -> None:
+    deployable = Deployable.find(models, "wings", 2)
+    looks = 0
+
+    def in_place() -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:  # the other one sets it between our look and our move
+            models.set_alias("wings", CHAMPION, 2, "by the other")
+            models.set_alias("wings", CHAMPION, 1, "by the other")
+
+    models.set_alias("wings", CHAMPION, 1, "a test begins")
+    deployable.make_champion("ours", in_place)
+    assert models.aliases("wings")[CHAMPION] == 2
+
+
+def test_a_deployment_that_was_overtaken_leaves_the_alias(models: ModelStore) -> None:
+    deployable = Deployable.find(models, "wings", 2)
+
+    def overtaken() -> None:
+        raise SupersededError("version 3 was deployed there meanwhile")
+
+    with pytest.raises(SupersededError):
+        deployable.make_champion("ours", overtaken)
+    assert models.aliases("wings")[CHAMPION] == 1

@@ -22,8 +22,8 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
     TransientError,
 )
-from kfp_suite.components.evaluate.champion import ChampionReference
 from kfp_suite.components.evaluate.executor import EvaluateParameters, Evaluation, evaluate
+from kfp_suite.components.stores.champions import ChampionReference
 from tests.unit.evaluate.cases import CLASSES, Case, load, rows_of, write_dataset, write_model
 
 CHAMPION = json.dumps({"uri": "/store/late/3", "version": 3, "manifest_digest": ""})

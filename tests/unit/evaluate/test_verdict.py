@@ -9,7 +9,7 @@ import pytest
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.evaluate.bootstrap import Estimate, Resampling, measure
-from kfp_suite.components.evaluate.champion import Champion, ChampionReference
+from kfp_suite.components.evaluate.champion import Champion
 from kfp_suite.components.evaluate.metrics import RegressionScores
 from kfp_suite.components.evaluate.verdict import (
     Comparison,
@@ -21,6 +21,7 @@ from kfp_suite.components.evaluate.verdict import (
     parse_comparison,
     parse_thresholds,
 )
+from kfp_suite.components.stores.champions import ChampionReference
 
 CHAMPION = Champion(ChampionReference("/store/late/3", 3))
 

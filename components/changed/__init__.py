@@ -1,0 +1,1 @@
+"""Whether there is anything new since the champion was made."""

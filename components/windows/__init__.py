@@ -1,0 +1,1 @@
+"""Windows of dates over which a pipeline loops."""

@@ -1,0 +1,144 @@
+"""What a schedule would have published, had it been there: a version of each window of dates."""
+
+from kfp import dsl
+
+from kfp_suite.components.evaluate.component import evaluate
+from kfp_suite.components.infra_validate.component import infra_validate
+from kfp_suite.components.validate.component import validate
+from kfp_suite.components.windows.component import windows
+from kfp_suite.pipelines.wiring.sklearn import trained
+from kfp_suite.pipelines.wiring.steps import (
+    delivered,
+    ingested,
+    recorded,
+    resolved,
+    validated,
+)
+
+
+@dsl.pipeline(name="backfill")
+def backfill(
+    model_name: str,
+    sources: dict,
+    start: str,
+    end: str,
+    label: str,
+    store: str,
+    sql: str = "",
+    every: str = "month",
+    split: dict = {"by": "hash", "eval": 0.1, "test": 0.1},
+    on_bad_rows: str = "fail",
+    max_bad_fraction: float = 0.0,
+    schema: dict = {},
+    validation: dict = {},
+    baseline_statistics: str = "",
+    features: dict = {},
+    task: str = "auto",
+    estimator: str = "hist_gradient_boosting",
+    hyperparameters: dict = {},
+    module_file: str = "",
+    class_weight: dict = {},
+    sample_weight: str = "",
+    early_stopping: int = 0,
+    threshold: float = 0.5,
+    calibration: str = "",
+    seed: int = 0,
+    thresholds: dict = {},
+    slices: list = [],
+    comparison: dict = {},
+    infra_limits: dict = {},
+    notify: dict = {},
+):
+    """Train and publish a version of each window of dates; serve none.
+
+    The windows run side by side, each as a run of its own would: resolved, validated, trained,
+    judged against the champion, and published where it is good. No alias moves: afterwards,
+    roll out the version you want.
+
+    Args:
+        model_name: Lower-case letters, digits and `-`: the model's and the endpoint's name.
+        sources: Name to URI, or to a mapping with `uri` and how to read it; see resolve. These
+            or the SQL have `${start}` or `${end}` in them; see windows.
+        label: The column to predict.
+        store: Where versions live: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
+        start: The first day, as 2026-01-31.
+        end: The day after the last.
+        sql: One SELECT over the sources; empty: the only source as it is. See ingest.
+        every: `day`, `week` or `month`.
+        split: How rows are split: by hash, time or column; see ingest.
+        on_bad_rows: `fail` or `quarantine`.
+        max_bad_fraction: The largest fraction of bad rows to quarantine, 0 to 1.
+        schema: What the data should be; empty: inferred from train. See validate.
+        validation: Options of validate: skew, drift, warnings_are_errors.
+        baseline_statistics: Statistics of an earlier dataset, to measure drift against.
+        features: The feature spec; empty: default features. See transform.
+        task: `auto`, `binary`, `multiclass` or `regression`.
+        estimator: The estimator's name; see train.
+        hyperparameters: The estimator's keyword arguments.
+        module_file: A Python file with your own `fit(training)`; empty for none.
+        class_weight: Class to weight, or `{"balanced": true}`.
+        sample_weight: The column of row weights.
+        early_stopping: Rounds without a better score on eval before it stops; 0: off.
+        threshold: The probability from which the second of two classes is predicted.
+        seed: The seed of training and of the bootstrap.
+        calibration: `isotonic` or `sigmoid` corrects the probabilities on eval; empty: as is.
+        thresholds: What a model must reach to be blessed, by metric; see evaluate.
+        slices: Columns whose values are measured apart.
+        comparison: What is asked against the champion; see evaluate.
+        infra_limits: What serving the model may cost, for it to be published; see
+            infra_validate.
+        notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
+    """
+    name = "backfill"
+    with dsl.ExitHandler(recorded(name, notify), name="backfill"):
+        cut = windows(sources=sources, sql=sql, start=start, end=end, every=every)
+        with dsl.ParallelFor(cut.outputs["Output"], name="windows", parallelism=4) as window:
+            pinned = resolved(
+                sources=window.sources, module_file=module_file, store=store, model_name=model_name
+            )
+            dataset = ingested(
+                pinned,
+                sql=window.sql,
+                split=split,
+                on_bad_rows=on_bad_rows,
+                max_bad_fraction=max_bad_fraction,
+            ).outputs["dataset"]
+            valid = validated(
+                validate,
+                dataset,
+                schema=schema,
+                label=label,
+                options=validation,
+                baseline_statistics=baseline_statistics,
+            )
+            with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+                model = trained(
+                    dataset,
+                    pinned,
+                    features=features,
+                    label=label,
+                    sample_weight=sample_weight,
+                    task=task,
+                    estimator=estimator,
+                    hyperparameters=hyperparameters,
+                    class_weight=class_weight,
+                    early_stopping=early_stopping,
+                    threshold=threshold,
+                    calibration=calibration,
+                    seed=seed,
+                )
+                delivered(
+                    dataset,
+                    model,
+                    pinned,
+                    pipeline=name,
+                    evaluate=evaluate,
+                    infra_validate=infra_validate,
+                    thresholds=thresholds,
+                    slices=slices,
+                    comparison=comparison,
+                    seed=seed,
+                    infra_limits=infra_limits,
+                    store=store,
+                    model_name=model_name,
+                )

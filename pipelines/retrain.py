@@ -1,0 +1,174 @@
+"""For schedules: train where there is something new, and serve only what is better."""
+
+from kfp import dsl
+
+from kfp_suite.components.changed.component import changed
+from kfp_suite.components.evaluate.component import evaluate
+from kfp_suite.components.infra_validate.component import infra_validate
+from kfp_suite.components.validate.component import validate
+from kfp_suite.pipelines.wiring.sklearn import trained
+from kfp_suite.pipelines.wiring.steps import (
+    delivered,
+    ingested,
+    recorded,
+    resolved,
+    validated,
+)
+
+
+@dsl.pipeline(name="retrain")
+def retrain(
+    model_name: str,
+    sources: dict,
+    label: str,
+    store: str,
+    sql: str = "",
+    split: dict = {"by": "hash", "eval": 0.1, "test": 0.1},
+    on_bad_rows: str = "fail",
+    max_bad_fraction: float = 0.0,
+    schema: dict = {},
+    validation: dict = {},
+    baseline_statistics: str = "",
+    features: dict = {},
+    task: str = "auto",
+    estimator: str = "hist_gradient_boosting",
+    hyperparameters: dict = {},
+    module_file: str = "",
+    class_weight: dict = {},
+    sample_weight: str = "",
+    early_stopping: int = 0,
+    threshold: float = 0.5,
+    calibration: str = "",
+    seed: int = 0,
+    thresholds: dict = {},
+    slices: list = [],
+    comparison: dict = {"min_improvement": 0.0001},
+    force: bool = False,
+    target: str = "local",
+    namespace: str = "default",
+    infra_limits: dict = {},
+    runtime: str = "kfp-suite",
+    runtime_options: dict = {},
+    endpoint: dict = {},
+    notify: dict = {},
+):
+    """Train again where sources, module or parameters are new; serve only what is better.
+
+    For recurring runs. Sources are resolved to digests first: where nothing is new since the
+    champion was made, the run ends there, successfully, and says so. A model is published
+    and served only if it is better than the champion on the same rows of today's data; and
+    served only if no other run has made another champion meanwhile.
+
+    Args:
+        model_name: Lower-case letters, digits and `-`: the model's and the endpoint's name.
+        sources: Name to URI, or to a mapping with `uri` and how to read it; see resolve.
+        label: The column to predict.
+        store: Where versions live: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
+        sql: One SELECT over the sources; empty: the only source as it is. See ingest.
+        split: How rows are split: by hash, time or column; see ingest.
+        on_bad_rows: `fail` or `quarantine`.
+        max_bad_fraction: The largest fraction of bad rows to quarantine, 0 to 1.
+        schema: What the data should be; empty: inferred from train. See validate.
+        validation: Options of validate: skew, drift, warnings_are_errors.
+        baseline_statistics: Statistics of an earlier dataset, to measure drift against.
+        features: The feature spec; empty: default features. See transform.
+        task: `auto`, `binary`, `multiclass` or `regression`.
+        estimator: The estimator's name; see train.
+        hyperparameters: The estimator's keyword arguments.
+        module_file: A Python file with your own `fit(training)`; empty for none.
+        class_weight: Class to weight, or `{"balanced": true}`.
+        sample_weight: The column of row weights.
+        early_stopping: Rounds without a better score on eval before it stops; 0: off.
+        threshold: The probability from which the second of two classes is predicted.
+        seed: The seed of training and of the bootstrap.
+        calibration: `isotonic` or `sigmoid` corrects the probabilities on eval; empty: as is.
+        thresholds: What a model must reach to be blessed, by metric; see evaluate.
+        slices: Columns whose values are measured apart.
+        comparison: What is asked against the champion; see evaluate. By default its interval
+            has to show that the model is better.
+        force: Train, whatever is new.
+        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        namespace: The Kubernetes namespace of the endpoint.
+        infra_limits: What serving the model may cost, for it to be published; see
+            infra_validate.
+        runtime: The model server of the endpoint; see deploy.
+        runtime_options: Its own options: batching, version policy, backend; see deploy.
+        endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
+    """
+    name = "retrain"
+    with dsl.ExitHandler(recorded(name, notify), name="retrain"):
+        pinned = resolved(
+            sources=sources, module_file=module_file, store=store, model_name=model_name
+        )
+        news = changed(
+            sources=pinned.outputs["sources"],
+            module=pinned.outputs["module"],
+            champion=pinned.outputs["champion"],
+            sql=sql,
+            split=split,
+            features=features,
+            label=label,
+            task=task,
+            estimator=estimator,
+            hyperparameters=hyperparameters,
+            class_weight=class_weight,
+            sample_weight=sample_weight,
+            early_stopping=early_stopping,
+            threshold=threshold,
+            calibration=calibration,
+            seed=seed,
+            force=force,
+        ).set_caching_options(False)
+        with dsl.If(news.outputs["Output"] == True, name="changed"):  # noqa: E712
+            dataset = ingested(
+                pinned,
+                sql=sql,
+                split=split,
+                on_bad_rows=on_bad_rows,
+                max_bad_fraction=max_bad_fraction,
+            ).outputs["dataset"]
+            valid = validated(
+                validate,
+                dataset,
+                schema=schema,
+                label=label,
+                options=validation,
+                baseline_statistics=baseline_statistics,
+            )
+            with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+                model = trained(
+                    dataset,
+                    pinned,
+                    features=features,
+                    label=label,
+                    sample_weight=sample_weight,
+                    task=task,
+                    estimator=estimator,
+                    hyperparameters=hyperparameters,
+                    class_weight=class_weight,
+                    early_stopping=early_stopping,
+                    threshold=threshold,
+                    calibration=calibration,
+                    seed=seed,
+                )
+                delivered(
+                    dataset,
+                    model,
+                    pinned,
+                    pipeline=name,
+                    evaluate=evaluate,
+                    infra_validate=infra_validate,
+                    thresholds=thresholds,
+                    slices=slices,
+                    comparison=comparison,
+                    seed=seed,
+                    infra_limits=infra_limits,
+                    store=store,
+                    model_name=model_name,
+                    target=target,
+                    namespace=namespace,
+                    runtime=runtime,
+                    runtime_options=runtime_options,
+                    settings=endpoint,
+                )

@@ -1,0 +1,16 @@
+"""The command, as a user runs it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+COMMAND = [sys.executable, "-c", "from kfp_suite.pipelines.cli.main import main; main()"]
+
+
+def kfp_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
+    return subprocess.run(
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment
+    )
