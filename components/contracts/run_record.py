@@ -5,6 +5,7 @@ folder alone:
 
     error.json        a step that failed        (contracts.step)
     changes.json      whether there was anything new  (in changed's artifact)
+    study.json        the best trial of a search  (in best_trial's artifact)
     validation.json   validate's verdict        (in its anomalies artifact)
     evaluation.json   evaluate's verdict        (in its evaluation artifact)
     infra_blessing.json  infra_validate's verdict  (in its blessing artifact)
@@ -25,13 +26,14 @@ from kfp_suite.components.contracts.manifests import read_manifest
 FORMAT_VERSION = 1
 RECORD = "run_record.json"
 CHANGES = "changes.json"
+STUDY = "study.json"
 VALIDATION = "validation.json"
 EVALUATION = "evaluation.json"
 INFRA_BLESSING = "infra_blessing.json"
 PUSHED = "pushed.json"
 ENDPOINT = "endpoint.json"
 ERROR = "error.json"
-LEFT_BY_STEPS = (ERROR, CHANGES, VALIDATION, EVALUATION, INFRA_BLESSING, PUSHED, ENDPOINT)
+LEFT_BY_STEPS = (ERROR, CHANGES, STUDY, VALIDATION, EVALUATION, INFRA_BLESSING, PUSHED, ENDPOINT)
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class RunRecord:
     endpoint: dict[str, Any] | None = None
     infra_validation: dict[str, Any] | None = None
     changes: dict[str, Any] | None = None
+    study: dict[str, Any] | None = None
     versions: tuple[dict[str, Any], ...] = ()
     errors: tuple[dict[str, Any], ...] = ()
     format_version: int = FORMAT_VERSION
@@ -103,6 +106,7 @@ def join_record(
         endpoint=last(ENDPOINT),
         infra_validation=last(INFRA_BLESSING),
         changes=last(CHANGES),
+        study=last(STUDY),
         versions=tuple(versions),
         errors=tuple(found[ERROR]),
     )

@@ -1,0 +1,1 @@
+"""Search hyperparameters: a space, trials that are each a record, and the best of them."""

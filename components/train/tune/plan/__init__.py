@@ -1,0 +1,1 @@
+"""The shards of a search, checked before anything is read."""

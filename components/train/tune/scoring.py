@@ -1,0 +1,182 @@
+"""What a trial is judged by: scikit-learn's metrics, on rows that it was not fitted on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
+from kfp_suite.components.contracts.model import Task
+from kfp_suite.components.models.loading import FittedEstimator
+from kfp_suite.components.train.fitting import Training, fit_named
+from kfp_suite.components.train.rows import Rows
+from kfp_suite.components.train.tune.space import Candidate
+
+_RUNGS = (1 / 9, 1 / 3, 1.0)
+"""The parts of train that a trial judged on eval is fitted on, one after the other."""
+Measure = Callable[[Any, Any], float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric of a task. `of`: whether of probabilities or of what is predicted."""
+
+    name: str
+    measure: str
+    of: str = "prediction"
+    lower_is_better: bool = False
+    options: tuple[tuple[str, Any], ...] = ()
+
+
+def _metrics(*metrics: Metric) -> Mapping[str, Metric]:
+    return {metric.name: metric for metric in metrics}
+
+
+_LOG_LOSS = Metric("log_loss", "log_loss", "probabilities", lower_is_better=True)
+METRICS: Mapping[Task, Mapping[str, Metric]] = {
+    "binary": _metrics(
+        Metric("roc_auc", "roc_auc_score", "probability"),
+        Metric("average_precision", "average_precision_score", "probability"),
+        _LOG_LOSS,
+        Metric("brier", "brier_score_loss", "probability", lower_is_better=True),
+        Metric("accuracy", "accuracy_score"),
+        Metric("f1", "f1_score"),
+    ),
+    "multiclass": _metrics(
+        Metric("f1_macro", "f1_score", options=(("average", "macro"),)),
+        _LOG_LOSS,
+        Metric("accuracy", "accuracy_score"),
+    ),
+    "regression": _metrics(
+        Metric("rmse", "root_mean_squared_error", lower_is_better=True),
+        Metric("mae", "mean_absolute_error", lower_is_better=True),
+        Metric("r2", "r2_score"),
+    ),
+}
+"""By task; the first of each is what a search without one is for, as evaluate compares."""
+
+
+def metric_of(name: str, task: Task) -> Metric:
+    """The metric called `name`, or the task's own.
+
+    Raises:
+        ParameterError: the task has no such metric.
+    """
+    known = METRICS[task]
+    if not name:
+        return next(iter(known.values()))
+    if name not in known:
+        raise ParameterError(
+            f"unknown metric '{name}' of a {task} model",
+            where="metric",
+            fix=did_you_mean(name, known),
+        )
+    return known[name]
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step of every trial: row positions of train to fit on, and to be judged on; `judged`
+    None: the eval split."""
+
+    fitted: Any
+    judged: Any = None
+
+
+def steps_of(training: Training, folds: int, seed: int) -> list[Step]:
+    """The folds of a cross-validation over train; or, with 0 folds, growing parts of train,
+    each judged on eval.
+
+    Raises:
+        ParameterError: one fold, more than a class has rows, or no eval split to judge by.
+    """
+    rows = len(training.train)
+    if folds == 0:
+        if training.eval is None or not len(training.eval):
+            raise ParameterError(
+                "there is no eval split to judge by",
+                where="folds",
+                got=0,
+                fix="give ingest's split an eval part, or cross-validate: folds=5",
+            )
+        order = np.random.default_rng(seed).permutation(rows)
+        return [Step(np.sort(order[: max(1, round(rows * part))])) for part in _RUNGS]
+    if not 2 <= folds <= rows:
+        raise ParameterError(
+            "out of range", where="folds", got=folds, expected=f"0, or 2 to {rows}"
+        )
+    from sklearn.model_selection import KFold, StratifiedKFold
+
+    classes = training.task != "regression"
+    if classes and (fewest := np.bincount(training.train.target).min()) < folds:
+        raise ParameterError(
+            "a class has fewer rows than there are folds",
+            where="folds",
+            got=folds,
+            expected=f"at most {fewest}",
+        )
+    kind = StratifiedKFold if classes else KFold
+    parts = kind(folds, shuffle=True, random_state=seed)
+    return [Step(fit, judged) for fit, judged in parts.split(np.zeros(rows), training.train.target)]
+
+
+@dataclass(frozen=True)
+class Score:
+    """What a step gave; None where the candidate could not be fitted, and why."""
+
+    value: float | None
+    why: str = ""
+
+
+def score(
+    training: Training, candidate: Candidate, step: Step, metric: Metric, early_stopping: int
+) -> Score:
+    """Fit a candidate on one core, and judge it.
+
+    Raises:
+        ParameterError: a hyperparameter that the estimator does not take.
+    """
+    import threadpoolctl
+
+    judged = training.eval if step.judged is None else _rows(training.train, step.judged)
+    assert judged is not None
+    part = replace(
+        training,
+        train=_rows(training.train, step.fitted),
+        eval=judged,
+        hyperparameters=candidate.hyperparameters,
+        threads=1,
+    )
+    with threadpoolctl.threadpool_limits(1):
+        try:
+            estimator = fit_named(candidate.estimator, part, early_stopping)
+            return Score(_measured(estimator, judged, part, metric))
+        except DataError as error:
+            return Score(None, str(error))
+
+
+def _measured(estimator: Any, judged: Rows, part: Training, metric: Metric) -> float:
+    import sklearn.metrics
+
+    if metric.of == "prediction":
+        said = np.asarray(estimator.predict(judged.matrix))
+    else:
+        said = FittedEstimator(estimator, part.task).scores(judged.matrix)
+        if said.ndim == 1:
+            raise DataError("the estimator has no probabilities", where=metric.name)
+        said = said[:, 1] if metric.of == "probability" else said
+    options = dict(metric.options)
+    if metric.of == "probabilities":
+        options["labels"] = list(range(said.shape[1]))
+    value = float(getattr(sklearn.metrics, metric.measure)(judged.target, said, **options))
+    if not np.isfinite(value):
+        raise DataError("the metric is not defined on these rows", where=metric.name, got=value)
+    return value
+
+
+def _rows(rows: Rows, positions: Any) -> Rows:
+    weight = None if rows.weight is None else rows.weight[positions]
+    return Rows(rows.matrix[positions], rows.target[positions], weight)

@@ -1,0 +1,182 @@
+"""The search space: of each estimator, what its hyperparameters may be.
+
+    hist_gradient_boosting:
+      learning_rate: {low: 0.01, high: 0.3, log: true}
+      max_leaf_nodes: {type: int, low: 8, high: 128, log: true}
+      l2_regularization: [0.0, 0.1, 1.0]
+      max_iter: 300
+
+A list is a choice, a number or a text is fixed. How values are suggested is Optuna's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar, Literal
+
+from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.parameters import parse, whole_numbers
+
+Plain = str | int | float | bool | None
+_MOST_TRIALS = 10_000
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers from `low` to `high`, both included; KFP knows no integers, so `type` says it.
+
+    `log`: as many between 0.01 and 0.1 as between 0.1 and 1. `step`: every so many, and what
+    a grid takes.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    low: float
+    high: float
+    type: Literal["float", "int"] = "float"
+    log: bool = False
+    step: float | None = None
+
+    def __post_init__(self) -> None:
+        values = (self.low, self.high, self.step or 1.0)
+        if not all(map(math.isfinite, values)) or self.low > self.high or (self.step or 1) <= 0:
+            raise ParameterError("not a range", got=f"low {self.low}, high {self.high}")
+        if self.log and (self.low <= 0 or self.step is not None):
+            raise ParameterError("a logarithmic range is above 0 and has no step", got=self.low)
+        if self.type == "int" and not all(float(value).is_integer() for value in values):
+            raise ParameterError("not whole numbers", got=f"low {self.low}, high {self.high}")
+
+    def grid(self) -> list[Plain]:
+        """Every step from `low` on."""
+        if self.step is None:
+            raise ParameterError("a grid needs steps", expected="a list, or a range with `step`")
+        count = int((self.high - self.low) / self.step + 1e-9) + 1
+        return [self._typed(self.low + i * self.step) for i in range(count)]
+
+    def suggest(self, trial: Any, name: str) -> Plain:
+        """What Optuna suggests."""
+        if self.type == "int":
+            step = int(self.step or 1)
+            low, high = int(self.low), int(self.high)
+            found: int = trial.suggest_int(name, low, high, step=step, log=self.log)
+            return found
+        value: float = trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
+        return value
+
+    def _typed(self, value: float) -> Plain:
+        return int(value) if self.type == "int" else value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several values; of one, that value."""
+
+    values: tuple[Plain, ...]
+
+    def grid(self) -> list[Plain]:
+        """Every value."""
+        return list(self.values)
+
+    def suggest(self, trial: Any, name: str) -> Plain:
+        """What Optuna suggests."""
+        if len(self.values) == 1:
+            return self.values[0]
+        found: Plain = trial.suggest_categorical(name, self.values)
+        return found
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """An estimator with its hyperparameters."""
+
+    estimator: str
+    hyperparameters: Mapping[str, Plain]
+
+
+@dataclass(frozen=True)
+class Space:
+    """A parsed search space."""
+
+    estimators: Mapping[str, Mapping[str, Range | Choice]]
+
+    def grid(self) -> list[Candidate]:
+        """Every combination, in order.
+
+        Raises:
+            ParameterError: a range without steps, or more than 10,000 combinations.
+        """
+        size = 0
+        for name, dimensions in self.estimators.items():
+            lengths = [len(_grid(name, key, found)) for key, found in dimensions.items()]
+            size += math.prod(lengths)
+        if size > _MOST_TRIALS:
+            raise ParameterError(
+                f"a grid of {size:,} trials",
+                where="search_space",
+                expected=f"at most {_MOST_TRIALS:,}",
+                fix="search at random, or with tpe",
+            )
+        return list(self._combinations())
+
+    def _combinations(self) -> Iterator[Candidate]:
+        for name, dimensions in self.estimators.items():
+            values = [_grid(name, key, found) for key, found in dimensions.items()]
+            for combination in product(*values):
+                yield Candidate(name, dict(zip(dimensions, combination, strict=True)))
+
+    def suggest(self, trial: Any) -> Candidate:
+        """What Optuna's `trial` suggests."""
+        names = list(self.estimators)
+        name = names[0] if len(names) == 1 else trial.suggest_categorical("estimator", names)
+        return Candidate(
+            name,
+            {
+                key: dimension.suggest(trial, f"{name}.{key}")
+                for key, dimension in self.estimators[name].items()
+            },
+        )
+
+
+def parse_space(value: Mapping[str, Any]) -> Space:
+    """Read a search space; integers that KFP turned into floats are restored.
+
+    Raises:
+        ParameterError: it is empty, or an entry is not right, naming it.
+    """
+    if not value:
+        raise ParameterError(
+            "empty", where="search_space", expected="estimators with what they may be"
+        )
+    found = {}
+    for estimator, dimensions in value.items():
+        where = f"search_space.{estimator}"
+        if not isinstance(dimensions, Mapping):
+            raise ParameterError("not a mapping", where=where, got=dimensions)
+        found[estimator] = {
+            name: _dimension(given, f"{where}.{name}") for name, given in dimensions.items()
+        }
+    return Space(found)
+
+
+def _dimension(given: Any, where: str) -> Range | Choice:
+    if isinstance(given, Mapping):
+        return parse(Range, given, where)
+    plain = whole_numbers(given)
+    values = plain if isinstance(plain, Sequence) and not isinstance(plain, str) else [plain]
+    if not values or any(isinstance(one, (list, dict)) for one in values):
+        raise ParameterError(
+            "not allowed", where=where, got=given, expected="a value, a list of values, or a range"
+        )
+    return Choice(tuple(values))
+
+
+def _grid(estimator: str, name: str, dimension: Range | Choice) -> list[Plain]:
+    try:
+        return dimension.grid()
+    except ParameterError as error:
+        raise ParameterError(
+            error.what, where=f"search_space.{estimator}.{name}", expected=error.expected
+        ) from error

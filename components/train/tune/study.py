@@ -1,0 +1,204 @@
+"""A study: trials in a store, each written once when it ends; so nothing finished is lost.
+
+    <store>/<model>/_studies/<key>/<shard>-<number>.json
+
+The key is the digest of everything that a trial's outcome rests on. A step that is killed
+and run again, or a search that is asked for more trials, finds what is there.
+
+A shard is a search of its own: what it suggests rests on its own finished trials alone, a
+batch at a time. So a search gives the same trials on one machine or on ten, at any speed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from kfp_suite.components.contracts.canonical import pretty_json
+from kfp_suite.components.contracts.errors import AlreadyExistsError, ContractError
+from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.stores.store import Store, open_store
+from kfp_suite.components.stores.versions import check_model_name
+from kfp_suite.components.train.tune.space import Candidate, Plain, Space
+
+FORMAT_VERSION = 1
+_STUDIES = "_studies"
+_STARTUP_TRIALS = 5
+Search = Literal["random", "grid", "tpe"]
+State = Literal["complete", "pruned", "failed"]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A finished trial.
+
+    `scores`: of each step that it reached, higher is better where the metric says so; `value`:
+    the last one of a complete trial. `why`: why it was given up, or failed.
+    """
+
+    name: str
+    estimator: str
+    hyperparameters: dict[str, Plain]
+    state: State
+    metric: str
+    scores: tuple[float, ...]
+    value: float | None
+    why: str = ""
+    format_version: int = FORMAT_VERSION
+
+
+def trial_name(shard: int, number: int) -> str:
+    """The name of a shard's trial: `0-0007`."""
+    return f"{shard}-{number:04}"
+
+
+class Study:
+    """The trials of a study, in a store."""
+
+    def __init__(self, store: Store, model: str, key: str) -> None:
+        self._store = store
+        self._folder = f"{check_model_name(model)}/{_STUDIES}/{key}"
+        self.uri = f"{store.uri.rstrip('/')}/{self._folder}"
+
+    @classmethod
+    def open(cls, uri: str) -> Study:
+        """The study at the URI of another."""
+        store, model, studies, key = uri.rsplit("/", 3)
+        if studies != _STUDIES:
+            raise ContractError("not a study", where=uri, expected=f"STORE/MODEL/{_STUDIES}/KEY")
+        return cls(open_store(store), model, key)
+
+    def trials(self) -> list[Trial]:
+        """What is finished, by name.
+
+        Raises:
+            ContractError: a file there is no trial.
+        """
+        return sorted(self._read(), key=lambda trial: trial.name)
+
+    def _read(self) -> Iterator[Trial]:
+        for info in self._store.list(f"{self._folder}/"):
+            where = f"{self._store.uri}/{info.name}"
+            try:
+                value = json.loads(self._store.read(info.name))
+            except ValueError as error:
+                raise ContractError("not valid JSON", where=where, got=str(error)) from error
+            yield parse(Trial, value, where)
+
+    def keep(self, trial: Trial) -> None:
+        """Write a finished trial; one that a step before has written stays."""
+        with suppress(AlreadyExistsError):
+            self._store.create(f"{self._folder}/{trial.name}.json", pretty_json(asdict(trial)))
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A suggestion, to be scored a step at a time."""
+
+    name: str
+    candidate: Candidate
+    _trial: Any
+    _study: Any
+
+    def hopeless(self, step: int, score: float) -> bool:
+        """Whether the trial is worse, so far, than the median of those that were finished."""
+        self._trial.report(score, step)
+        return bool(self._trial.should_prune())
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """What suggests a shard's trials."""
+
+    search: Search
+    space: Space
+    seed: int
+    shard: int
+    shards: int
+    lower_is_better: bool
+    prune: bool
+
+    def ask(self, numbers: Sequence[int], finished: Mapping[str, Trial]) -> list[Asked]:
+        """Suggest the trials `numbers` of a batch, from what earlier batches found.
+
+        Args:
+            numbers: Of the trials, within the shard.
+            finished: The shard's trials of earlier batches, by name.
+        """
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        study = optuna.create_study(
+            direction="minimize" if self.lower_is_better else "maximize",
+            sampler=self._sampler(optuna, numbers[0]),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=_STARTUP_TRIALS)
+            if self.prune
+            else optuna.pruners.NopPruner(),
+        )
+        for name in sorted(finished):
+            _tell(optuna, study, self.space, finished[name])
+        grid = self.space.grid() if self.search == "grid" else []
+        return [self._ask(study, number, grid) for number in numbers]
+
+    def _ask(self, study: Any, number: int, grid: Sequence[Candidate]) -> Asked:
+        name, trial = trial_name(self.shard, number), study.ask()
+        at = number * self.shards + self.shard
+        return Asked(name, grid[at] if grid else self.space.suggest(trial), trial, study)
+
+    def _sampler(self, optuna: Any, first: int) -> Any:
+        """Seeded by what the batch is: a step that goes on suggests what it would have."""
+        material = f"{self.seed}/{self.shard}/{first}".encode()
+        seed = int.from_bytes(hashlib.sha256(material).digest()[:4], "big")
+        if self.search == "tpe":
+            return optuna.samplers.TPESampler(seed=seed)
+        return optuna.samplers.RandomSampler(seed=seed)
+
+
+def _tell(optuna: Any, study: Any, space: Space, trial: Trial) -> None:
+    """Let Optuna know a finished trial."""
+    states = optuna.trial.TrialState
+    fixed = _Fixed(optuna, trial)
+    space.suggest(fixed)
+    study.add_trial(
+        optuna.trial.create_trial(
+            state=states.COMPLETE
+            if trial.state == "complete"
+            else states.PRUNED
+            if trial.state == "pruned"
+            else states.FAIL,
+            value=trial.value,
+            params=fixed.params,
+            distributions=fixed.distributions,
+            intermediate_values=dict(enumerate(trial.scores)),
+        )
+    )
+
+
+class _Fixed:
+    """Stands for Optuna's trial where the values are known: keeps them with what they are of."""
+
+    def __init__(self, optuna: Any, trial: Trial) -> None:
+        self._distributions = optuna.distributions
+        self._values = {f"{trial.estimator}.{k}": v for k, v in trial.hyperparameters.items()}
+        self._values["estimator"] = trial.estimator
+        self.params: dict[str, Any] = {}
+        self.distributions: dict[str, Any] = {}
+
+    def suggest_int(self, name: str, low: int, high: int, *, step: int, log: bool) -> Any:
+        return self._keep(name, self._distributions.IntDistribution(low, high, log, step))
+
+    def suggest_float(
+        self, name: str, low: float, high: float, *, step: float | None, log: bool
+    ) -> Any:
+        return self._keep(name, self._distributions.FloatDistribution(low, high, log, step))
+
+    def suggest_categorical(self, name: str, choices: Sequence[Plain]) -> Any:
+        return self._keep(name, self._distributions.CategoricalDistribution(choices))
+
+    def _keep(self, name: str, distribution: Any) -> Any:
+        self.params[name], self.distributions[name] = self._values[name], distribution
+        return self._values[name]

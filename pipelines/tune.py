@@ -1,0 +1,196 @@
+"""A search for hyperparameters, and the best of it as a live, versioned endpoint."""
+
+from kfp import dsl
+
+from kfp_suite.components.evaluate.component import evaluate
+from kfp_suite.components.infra_validate.component import infra_validate
+from kfp_suite.components.train.component import train
+from kfp_suite.components.train.tune.best.component import best_trial
+from kfp_suite.components.train.tune.component import tune as search_trials
+from kfp_suite.components.train.tune.plan.component import plan_trials
+from kfp_suite.components.transform.component import transform
+from kfp_suite.components.validate.component import validate
+from kfp_suite.pipelines.wiring.steps import (
+    delivered,
+    ingested,
+    recorded,
+    resolved,
+    sized,
+    validated,
+)
+
+
+@dsl.pipeline(name="tune")
+def tune(
+    model_name: str,
+    sources: dict,
+    label: str,
+    store: str,
+    sql: str = "",
+    split: dict = {"by": "hash", "eval": 0.1, "test": 0.1},
+    on_bad_rows: str = "fail",
+    max_bad_fraction: float = 0.0,
+    schema: dict = {},
+    validation: dict = {},
+    baseline_statistics: str = "",
+    features: dict = {},
+    task: str = "auto",
+    estimator: str = "hist_gradient_boosting",
+    search_space: dict = {},
+    search: str = "tpe",
+    trials: int = 32,
+    shards: int = 1,
+    folds: int = 0,
+    metric: str = "",
+    prune: bool = True,
+    class_weight: dict = {},
+    sample_weight: str = "",
+    early_stopping: int = 0,
+    threshold: float = 0.5,
+    calibration: str = "",
+    seed: int = 0,
+    thresholds: dict = {},
+    slices: list = [],
+    comparison: dict = {},
+    target: str = "local",
+    namespace: str = "default",
+    infra_limits: dict = {},
+    runtime: str = "kfp-suite",
+    runtime_options: dict = {},
+    endpoint: dict = {},
+    notify: dict = {},
+):
+    """Search, train the best on all training rows, and take it to an endpoint if it is good.
+
+    The trials run side by side: on a cluster a shard in each pod, and on all cores of it. Each
+    is kept in the store when it ends; the same search run again goes on where it was.
+
+    Args:
+        model_name: Lower-case letters, digits and `-`: the model's and the endpoint's name.
+        sources: Name to URI, or to a mapping with `uri` and how to read it; see resolve.
+        label: The column to predict.
+        store: Where versions live: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
+        sql: One SELECT over the sources; empty: the only source as it is. See ingest.
+        split: How rows are split: by hash, time or column; see ingest.
+        on_bad_rows: `fail` or `quarantine`.
+        max_bad_fraction: The largest fraction of bad rows to quarantine, 0 to 1.
+        schema: What the data should be; empty: inferred from train. See validate.
+        validation: Options of validate: skew, drift, warnings_are_errors.
+        baseline_statistics: Statistics of an earlier dataset, to measure drift against.
+        features: The feature spec; empty: default features. See transform.
+        task: `auto`, `binary`, `multiclass` or `regression`.
+        estimator: What to search where there is no search space; see train.
+        search_space: Estimators with what their hyperparameters may be; empty: what is usual
+            for `estimator`. See tune.
+        search: `random`, `grid` or `tpe`.
+        trials: How many, over all shards; 0 with `grid`: every combination.
+        shards: How many parts of the search run side by side.
+        folds: Of a cross-validation over train; 0: judged on eval.
+        metric: What is searched for; empty: roc_auc, f1_macro or rmse. See tune.
+        prune: Give up trials that look hopeless.
+        class_weight: Class to weight, or `{"balanced": true}`.
+        sample_weight: The column of row weights.
+        early_stopping: Rounds without a better score on eval before it stops; 0: off.
+        threshold: The probability from which the second of two classes is predicted.
+        seed: The seed of training and of the bootstrap.
+        calibration: `isotonic` or `sigmoid` corrects the probabilities on eval; empty: as is.
+        thresholds: What a model must reach to be blessed, by metric; see evaluate.
+        slices: Columns whose values are measured apart.
+        comparison: What is asked against the champion; see evaluate.
+        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        namespace: The Kubernetes namespace of the endpoint.
+        infra_limits: What serving the model may cost, for it to be published; see
+            infra_validate.
+        runtime: The model server of the endpoint; see deploy.
+        runtime_options: Its own options: batching, version policy, backend; see deploy.
+        endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
+    """
+    name = "tune"
+    with dsl.ExitHandler(recorded(name, notify), name="tune"):
+        shard_list = plan_trials(
+            search_space=search_space,
+            estimator=estimator,
+            search=search,
+            trials=trials,
+            shards=shards,
+        )
+        pinned = resolved(sources=sources, module_file="", store=store, model_name=model_name)
+        dataset = ingested(
+            pinned,
+            sql=sql,
+            split=split,
+            on_bad_rows=on_bad_rows,
+            max_bad_fraction=max_bad_fraction,
+        ).outputs["dataset"]
+        valid = validated(
+            validate,
+            dataset,
+            schema=schema,
+            label=label,
+            options=validation,
+            baseline_statistics=baseline_statistics,
+        )
+        with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+            transformed = transform(
+                dataset=dataset, features=features, label=label, sample_weight=sample_weight
+            ).outputs["transform"]
+            with dsl.ParallelFor(
+                shard_list.outputs["Output"], name="shards", parallelism=16
+            ) as shard:
+                searched = search_trials(
+                    dataset=dataset,
+                    transform=transformed,
+                    label=label,
+                    search_space=shard.search_space,
+                    store=store,
+                    model_name=model_name,
+                    search=search,
+                    count=shard.count,
+                    shard=shard.shard,
+                    shards=shard.shards,
+                    folds=folds,
+                    metric=metric,
+                    prune=prune,
+                    task=task,
+                    class_weight=class_weight,
+                    sample_weight=sample_weight,
+                    early_stopping=early_stopping,
+                    seed=seed,
+                )
+                sized(searched, "4Gi", "8Gi", cpu="4").set_retry(3, backoff_duration="10s")
+            best = best_trial(studies=dsl.Collected(searched.outputs["Output"]))
+            trained = train(
+                dataset=dataset,
+                transform=transformed,
+                label=label,
+                task=task,
+                estimator=best.outputs["estimator"],
+                hyperparameters=best.outputs["hyperparameters"],
+                class_weight=class_weight,
+                sample_weight=sample_weight,
+                early_stopping=early_stopping,
+                threshold=threshold,
+                calibration=calibration,
+                seed=seed,
+            )
+            delivered(
+                dataset,
+                sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"],
+                pinned,
+                pipeline=name,
+                evaluate=evaluate,
+                infra_validate=infra_validate,
+                thresholds=thresholds,
+                slices=slices,
+                comparison=comparison,
+                seed=seed,
+                infra_limits=infra_limits,
+                store=store,
+                model_name=model_name,
+                target=target,
+                namespace=namespace,
+                runtime=runtime,
+                runtime_options=runtime_options,
+                settings=endpoint,
+            )
