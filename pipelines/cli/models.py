@@ -14,6 +14,7 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore, parse_reference
 from kfp_suite.pipelines.cli.tables import print_whole
+from kfp_suite.pipelines.runs.history import best_of
 
 
 @click.group("models")
@@ -55,6 +56,35 @@ def list_models(store: str, as_json: bool) -> None:
         print_whole(table)
     else:
         click.echo(f"no models in {store}")
+
+
+@models.command("best")
+@click.argument("reference", metavar="STORE/MODEL")
+@click.option("--metric", required=True, help="A metric of the evaluations: roc_auc, rmse, …")
+@click.option(
+    "--lowest/--highest", default=None, help="Which is better; default: as the metric is."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def best(reference: str, metric: str, lowest: bool | None, as_json: bool) -> None:
+    """The version with the best value of a metric, wherever it was made."""
+    store, name, _ = parse_reference(reference)
+    opened = ModelStore(open_store(store))
+    values = {
+        version: {
+            key: found["value"]
+            for key, found in opened.manifest(name, version).evaluation.get("metrics", {}).items()
+            if found.get("value") is not None
+        }
+        for version in opened.versions(name)
+    }
+    version = best_of(values, metric, lowest)
+    uri = opened.uri(name, version)
+    if as_json:
+        click.echo(json.dumps({"version": version, "uri": uri, "value": values[version][metric]}))
+        return
+    click.echo(f"version {version} of {name}: {metric} {values[version][metric]:.6g}")
+    click.echo(f"make it again:       kfp-suite reproduce {uri}")
+    click.echo(f"search wider around: kfp-suite run tune --from {uri}")
 
 
 @models.command("show")

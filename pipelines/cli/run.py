@@ -41,6 +41,14 @@ from kfp_suite.pipelines.runs.staging import with_originals
     help="One parameter; a.b=VALUE reaches into a mapping. Repeatable.",
 )
 @click.option(
+    "--from",
+    "origin",
+    metavar="VERSION",
+    default="",
+    help="STORE/MODEL/VERSION: its parameters, where nothing else says; with `tune`, a wider "
+    "search around it.",
+)
+@click.option(
     "--runner",
     type=click.Choice(["subprocess", "docker"]),
     default="subprocess",
@@ -70,6 +78,7 @@ def run(
     pipeline: str,
     params: str | None,
     assignments: tuple[str, ...],
+    origin: str,
     runner: str,
     network: str,
     root: Path,
@@ -89,7 +98,7 @@ def run(
     entry = find_pipeline(pipeline)
     runs = open_root(root)
     file = parameter_file(params) if params else None
-    arguments = run_arguments(load(entry), file, assignments, runs)
+    arguments = run_arguments(load(entry), file, assignments, runs, origin)
 
     if network and runner != "docker":
         raise ParameterError(

@@ -12,12 +12,13 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.pipelines.cli.cluster_runs import cluster
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.history import (
     PastRun,
-    best_run,
+    best_of,
     find_run,
     flat,
     read_run,
@@ -171,14 +172,45 @@ def compare_runs(first: str, second: str, root: Path, as_json: bool) -> None:
 def best(metric: str, lowest: bool | None, root: Path, as_json: bool) -> None:
     """Show the run with the best value of a metric."""
     found = {name: read_run(folder) for name, folder in run_folders(root).items()}
-    name = best_run(found, metric, lowest)
+    name = best_of({name: run.metrics for name, run in found.items()}, metric, lowest)
     run = found[name]
     if as_json:
         click.echo(json.dumps({"name": name, "value": run.metrics[metric], **asdict(run)}))
         return
     version = run.record.version
     click.echo(f"{name}  {metric} {run.metrics[metric]:.6g}")
-    click.echo(f"version: {version['uri'] if version else 'none was published'}")
+    if version is None:
+        click.echo("no version was published")
+        return
+    click.echo(f"version: {version['uri']}")
+    click.echo(f"make it again:       kfp-suite reproduce {version['uri']}")
+    click.echo(f"search wider around: kfp-suite run tune --from {version['uri']}")
+
+
+@runs.command("trials")
+@click.argument("name", default="latest")
+@_ROOT
+@_JSON
+def trials(name: str, root: Path, as_json: bool) -> None:
+    """The trials of a search, best first. NAME: a run of `tune`, a study's URI, or `latest`."""
+    from kfp_suite.components.train.tune.study import Study, ranked
+
+    uri = name
+    if "_studies/" not in name:
+        run_name, run = find_run(root, name)
+        if run.record.study is None:
+            raise MissingError("the run searched nothing", where=run_name, fix="name a run of tune")
+        uri = run.record.study["uri"]
+    found = ranked(Study.open(uri).trials())
+    if as_json:
+        click.echo(json.dumps([asdict(trial) for trial in found]))
+        return
+    table = Table("trial", "state", "metric", "estimator", "hyperparameters", box=None)
+    for trial in found:
+        value = "-" if trial.value is None else f"{trial.metric} {trial.value:.6g}"
+        given = ", ".join(f"{key}={item}" for key, item in trial.hyperparameters.items())
+        table.add_row(trial.name, trial.state, value, trial.estimator, given)
+    print_whole(table)
 
 
 @runs.command("watch")

@@ -23,6 +23,9 @@ from kfp_suite.pipelines.cli.connection import on_kubeflow
 @click.option(
     "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
 )
+@click.option(
+    "--from", "origin", metavar="VERSION", default="", help="STORE/MODEL/VERSION; as in `run`."
+)
 @click.option("--experiment", default="Default", show_default=True)
 @click.option("--name", default="", help="Of the run.  [default: pipeline and time]")
 @click.option("--service-account", default="", help="That the steps run as.")
@@ -35,6 +38,7 @@ def submit(
     pipeline: str,
     params: str | None,
     assignments: tuple[str, ...],
+    origin: str,
     experiment: str,
     name: str,
     service_account: str,
@@ -52,7 +56,7 @@ def submit(
     from kfp_suite.pipelines.kubeflow.submitting import submit as execute
 
     package = open_package(pipeline, adaptation(lock_file, resources))
-    arguments = cluster_arguments(package, params, assignments)
+    arguments = cluster_arguments(package, params, assignments, origin)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     backend = connect()
     done = execute(

@@ -6,6 +6,7 @@ from typing import Any
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.pipelines.kubeflow.package import Package
+from kfp_suite.pipelines.runs.origin import parameters_from
 from kfp_suite.pipelines.runs.parameters import (
     check,
     merge,
@@ -18,7 +19,7 @@ _PLACES = ("store", "module_file", "labelled")
 
 
 def cluster_arguments(
-    package: Package, file: str | None, assignments: tuple[str, ...]
+    package: Package, file: str | None, assignments: tuple[str, ...], origin: str = ""
 ) -> dict[str, Any]:
     """What a run of a pipeline on a cluster is called with.
 
@@ -26,13 +27,16 @@ def cluster_arguments(
         package: The pipeline.
         file: A parameter file by path, or a shipped one by name.
         assignments: `name=value`, over those of the file.
+        origin: A published version whose parameters are below both.
 
     Raises:
         InputError: a parameter that is not right, or a path that only this machine has.
     """
     assigned = parse_assignments(assignments, package.parameters)
     path = parameter_file(file) if file else None
-    values = merge(package.parameters, read_parameters(path) if path else {}, assigned)
+    from_version = parameters_from(origin, package.parameters) if origin else {}
+    from_file = read_parameters(path) if path else {}
+    values = merge(package.parameters, from_version | from_file, assigned)
     values = check(package.parameters, values, str(path) if path else "--param")
     for name in _PLACES:
         _check_place(name, values.get(name))

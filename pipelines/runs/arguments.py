@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.pipelines.runs.local import Root
+from kfp_suite.pipelines.runs.origin import parameters_from
 from kfp_suite.pipelines.runs.parameters import (
     check,
     merge,
@@ -17,11 +18,16 @@ from kfp_suite.pipelines.runs.staging import stage, stage_sources
 
 
 def run_arguments(
-    pipeline: Any, file: Path | None, assignments: tuple[str, ...], root: Root
+    pipeline: Any,
+    file: Path | None,
+    assignments: tuple[str, ...],
+    root: Root,
+    origin: str = "",
 ) -> dict[str, Any]:
     """What a local run of `pipeline` is called with.
 
-    Values of `--param` override those of the file. Relative paths start from the file's
+    Values of `--param` override those of the file, and those the ones of the published
+    version `origin`. Relative paths start from the file's
     folder in the file, from the working folder in `--param`. Local sources, the module
     file and the schema are staged below the root; a store that is not given is the
     root's own.
@@ -32,7 +38,8 @@ def run_arguments(
     known = parameters_of(pipeline)
     assigned = parse_assignments(assignments, known)
     from_file = read_parameters(file) if file else {}
-    values = merge(known, from_file, assigned)
+    from_version = parameters_from(origin, known) if origin else {}
+    values = merge(known, from_version | from_file, assigned)
     if "store" in known:
         values.setdefault("store", str(root.models))
     values = check(known, values, str(file) if file else "--param")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.errors import MissingError, ParameterError, did_you_mean
 from kfp_suite.components.contracts.manifests import read_manifest
 from kfp_suite.components.contracts.run_record import RECORD, RunRecord, read_record
 
+K = TypeVar("K")
 FORMAT_VERSION = 1
 RUN = "run.json"
 
@@ -124,20 +126,22 @@ LOWER_IS_BETTER = frozenset(
 )
 
 
-def best_run(runs: dict[str, PastRun], metric: str, lowest: bool | None = None) -> str:
-    """The name of the run with the best value of `metric`.
+def best_of(
+    measured: Mapping[K, Mapping[str, float]], metric: str, lowest: bool | None = None
+) -> K:
+    """Which of several has the best value of `metric`; of equals, the first.
 
     Args:
-        runs: Runs by name.
+        measured: The metrics of each.
         metric: A metric of their evaluations.
         lowest: Whether lower is better; None asks what the metric is.
 
     Raises:
-        MissingError: no run has the metric.
+        MissingError: none has the metric.
     """
-    values = {name: run.metrics[metric] for name, run in runs.items() if metric in run.metrics}
+    values = {key: metrics[metric] for key, metrics in measured.items() if metric in metrics}
     if not values:
-        known = {name for run in runs.values() for name in run.metrics}
-        raise MissingError(f"no run has the metric '{metric}'", fix=did_you_mean(metric, known))
+        known = {name for metrics in measured.values() for name in metrics}
+        raise MissingError(f"nothing has the metric '{metric}'", fix=did_you_mean(metric, known))
     lower = metric in LOWER_IS_BETTER if lowest is None else lowest
-    return (min if lower else max)(values, key=lambda name: values[name])
+    return (min if lower else max)(values, key=lambda key: values[key])

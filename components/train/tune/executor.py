@@ -26,6 +26,7 @@ from kfp_suite.components.train.tune.study import (
     Search,
     Study,
     Trial,
+    lower_is_better,
     trial_name,
 )
 
@@ -131,7 +132,7 @@ def _sampler(parameters: TuneParameters, space: Space, metric: Metric) -> Sample
         seed=parameters.seed,
         shard=parameters.shard,
         shards=parameters.shards,
-        lower_is_better=metric.lower_is_better,
+        lower_is_better=lower_is_better(metric.name),
         prune=parameters.prune,
     )
 

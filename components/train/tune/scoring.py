@@ -17,6 +17,8 @@ from kfp_suite.components.train.tune.space import Candidate
 
 _RUNGS = (1 / 9, 1 / 3, 1.0)
 """The parts of train that a trial judged on eval is fitted on, one after the other."""
+_LEAST_ROWS = 1000
+"""Of a part: what is good for many rows is not seen on fewer."""
 Measure = Callable[[Any, Any], float]
 
 
@@ -27,7 +29,6 @@ class Metric:
     name: str
     measure: str
     of: str = "prediction"
-    lower_is_better: bool = False
     options: tuple[tuple[str, Any], ...] = ()
 
 
@@ -35,13 +36,13 @@ def _metrics(*metrics: Metric) -> Mapping[str, Metric]:
     return {metric.name: metric for metric in metrics}
 
 
-_LOG_LOSS = Metric("log_loss", "log_loss", "probabilities", lower_is_better=True)
+_LOG_LOSS = Metric("log_loss", "log_loss", "probabilities")
 METRICS: Mapping[Task, Mapping[str, Metric]] = {
     "binary": _metrics(
         Metric("roc_auc", "roc_auc_score", "probability"),
         Metric("average_precision", "average_precision_score", "probability"),
         _LOG_LOSS,
-        Metric("brier", "brier_score_loss", "probability", lower_is_better=True),
+        Metric("brier", "brier_score_loss", "probability"),
         Metric("accuracy", "accuracy_score"),
         Metric("f1", "f1_score"),
     ),
@@ -51,8 +52,8 @@ METRICS: Mapping[Task, Mapping[str, Metric]] = {
         Metric("accuracy", "accuracy_score"),
     ),
     "regression": _metrics(
-        Metric("rmse", "root_mean_squared_error", lower_is_better=True),
-        Metric("mae", "mean_absolute_error", lower_is_better=True),
+        Metric("rmse", "root_mean_squared_error"),
+        Metric("mae", "mean_absolute_error"),
         Metric("r2", "r2_score"),
     ),
 }
@@ -103,7 +104,12 @@ def steps_of(training: Training, folds: int, seed: int) -> list[Step]:
                 fix="give ingest's split an eval part, or cross-validate: folds=5",
             )
         order = np.random.default_rng(seed).permutation(rows)
-        return [Step(np.sort(order[: max(1, round(rows * part))])) for part in _RUNGS]
+        counts = [round(rows * part) for part in _RUNGS]
+        return [
+            Step(np.sort(order[:count]))
+            for count in counts
+            if count >= _LEAST_ROWS or count == rows
+        ]
     if not 2 <= folds <= rows:
         raise ParameterError(
             "out of range", where="folds", got=folds, expected=f"0, or 2 to {rows}"
@@ -154,8 +160,12 @@ def score(
         try:
             estimator = fit_named(candidate.estimator, part, early_stopping)
             return Score(_measured(estimator, judged, part, metric))
+        except ParameterError:
+            raise
         except DataError as error:
             return Score(None, str(error))
+        except Exception as error:  # an estimator may fail in its own way when it is asked
+            return Score(None, f"{type(error).__name__}: {error}")
 
 
 def _measured(estimator: Any, judged: Rows, part: Training, metric: Metric) -> float:

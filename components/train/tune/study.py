@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -28,6 +28,7 @@ from kfp_suite.components.train.tune.space import Candidate, Plain, Space
 FORMAT_VERSION = 1
 _STUDIES = "_studies"
 _STARTUP_TRIALS = 5
+_LOWER = frozenset({"log_loss", "brier", "rmse", "mae"})
 Search = Literal["random", "grid", "tpe"]
 State = Literal["complete", "pruned", "failed"]
 
@@ -54,6 +55,22 @@ class Trial:
 def trial_name(shard: int, number: int) -> str:
     """The name of a shard's trial: `0-0007`."""
     return f"{shard}-{number:04}"
+
+
+def lower_is_better(metric: str) -> bool:
+    """Whether less of a metric is more."""
+    return metric in _LOWER
+
+
+def ranked(trials: Iterable[Trial]) -> list[Trial]:
+    """Best first, of equals the one with the smaller name; then those that have no value."""
+
+    def place(trial: Trial) -> tuple[bool, float, str]:
+        value = 0.0 if trial.value is None else trial.value
+        sign = 1.0 if lower_is_better(trial.metric) else -1.0
+        return trial.value is None, sign * value, trial.name
+
+    return sorted(trials, key=place)
 
 
 class Study:

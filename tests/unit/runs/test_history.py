@@ -9,7 +9,7 @@ from kfp_suite.components.contracts.errors import MissingError, ParameterError
 from kfp_suite.components.contracts.run_record import RunRecord, write_record
 from kfp_suite.pipelines.runs.history import (
     PastRun,
-    best_run,
+    best_of,
     find_run,
     flat,
     read_run,
@@ -71,14 +71,14 @@ def test_a_run_is_found_by_its_ending_and_as_the_latest(root: Path) -> None:
         find_run(root, "000002")
 
 
-def test_the_best_run_is_the_highest_or_the_lowest_as_the_metric_is() -> None:
-    runs = {"a": a_run("a", auc=0.7, log_loss=0.4), "b": a_run("b", auc=0.8, log_loss=0.5)}
-    assert best_run(runs, "auc") == "b"
-    assert best_run(runs, "log_loss") == "a"
-    assert best_run(runs, "auc", lowest=True) == "a"
+def test_the_best_is_the_highest_or_the_lowest_as_the_metric_is() -> None:
+    runs = {"a": {"auc": 0.7, "log_loss": 0.4}, "b": {"auc": 0.8, "log_loss": 0.5}, "c": {}}
+    assert best_of(runs, "auc") == "b"
+    assert best_of(runs, "log_loss") == "a"
+    assert best_of(runs, "auc", lowest=True) == "a"
     with pytest.raises(MissingError) as caught:
-        best_run(runs, "logloss")
-    assert str(caught.value) == "no run has the metric 'logloss'; did you mean 'log_loss'?"
+        best_of(runs, "logloss")
+    assert str(caught.value) == "nothing has the metric 'logloss'; did you mean 'log_loss'?"
 
 
 def test_undefined_metrics_are_left_out() -> None:

@@ -16,8 +16,7 @@ from kfp_suite.components.contracts.run_record import STUDY
 from kfp_suite.components.reports.charts import Series, lines
 from kfp_suite.components.reports.formatting import number
 from kfp_suite.components.reports.page import Cell, Page, Tone, code, tag
-from kfp_suite.components.train.tune.scoring import METRICS
-from kfp_suite.components.train.tune.study import State, Study, Trial
+from kfp_suite.components.train.tune.study import State, Study, Trial, lower_is_better, ranked
 
 FORMAT_VERSION = 1
 _MOST_ROWS = 200
@@ -41,46 +40,36 @@ def best_trial(studies: Sequence[str], output: Path, report: Path) -> Trial:
             "the shards are not of one study", where="studies", got=", ".join(sorted(set(studies)))
         )
     trials = Study.open(studies[0]).trials()
-    complete = [trial for trial in trials if trial.state == "complete"]
-    if not complete:
+    if all(trial.state != "complete" for trial in trials):
         failed = next((trial.why for trial in trials if trial.state == "failed"), "no trials")
         raise DataError(
             "no trial was completed", where=studies[0], got=failed, fix="mend the search space"
         )
-    ranked = _ranked(complete)
+    ordered = ranked(trials)
     with whole_folder(output) as folder:
         write_json(
             folder / STUDY,
             {
                 "format_version": FORMAT_VERSION,
                 "uri": studies[0],
-                "metric": ranked[0].metric,
+                "metric": ordered[0].metric,
                 "trials": dict(Counter(trial.state for trial in trials)),
-                "best": asdict(ranked[0]),
+                "best": asdict(ordered[0]),
             },
         )
-    write_file(report, _page(studies[0], trials, ranked).html().encode())
-    return ranked[0]
+    write_file(report, _page(studies[0], ordered).html().encode())
+    return ordered[0]
 
 
-def _lower_is_better(metric: str) -> bool:
-    return next(known[metric].lower_is_better for known in METRICS.values() if metric in known)
-
-
-def _ranked(complete: Sequence[Trial]) -> list[Trial]:
-    """Best first; of equals the one with the smaller name."""
-    sign = 1 if _lower_is_better(complete[0].metric) else -1
-    return sorted(complete, key=lambda trial: (sign * (trial.value or 0.0), trial.name))
-
-
-def _page(uri: str, trials: Sequence[Trial], ranked: Sequence[Trial]) -> Page:
-    best, metric = ranked[0], ranked[0].metric
+def _page(uri: str, trials: Sequence[Trial]) -> Page:
+    best, metric = trials[0], trials[0].metric
+    complete = [trial for trial in trials if trial.state == "complete"]
     page = Page("Search", f"{len(trials)} trials for {metric}")
     page.facts(
         {
             "Best": number(best.value),
             "Estimator": best.estimator,
-            "Completed": len(ranked),
+            "Completed": len(complete),
             "Given up early": sum(trial.state == "pruned" for trial in trials),
             "Failed": sum(trial.state == "failed" for trial in trials),
             "Trials": uri,
@@ -92,21 +81,20 @@ def _page(uri: str, trials: Sequence[Trial], ranked: Sequence[Trial]) -> Page:
         [[name, _plain(value)] for name, value in best.hyperparameters.items()],
     )
     page.heading("Progress")
-    page.figure(_progress(ranked), f"{metric} of the trials, in the order of their names")
+    page.figure(_progress(complete), f"{metric} of the trials, in the order of their names")
     page.heading("Trials")
-    others = [trial for trial in trials if trial.state != "complete"]
     page.table(
         ["Trial", "State", metric, "Estimator", "Hyperparameters"],
-        [_row(trial) for trial in [*ranked, *others][:_MOST_ROWS]],
+        [_row(trial) for trial in trials[:_MOST_ROWS]],
     )
     return page
 
 
-def _progress(ranked: Sequence[Trial]) -> Markup:
+def _progress(complete: Sequence[Trial]) -> Markup:
     """Each trial's value, and the best until then."""
-    in_order = sorted(ranked, key=lambda trial: trial.name)
+    in_order = sorted(complete, key=lambda trial: trial.name)
     values = [trial.value or 0.0 for trial in in_order]
-    better = min if _lower_is_better(in_order[0].metric) else max
+    better = min if lower_is_better(in_order[0].metric) else max
     best = [better(values[: i + 1]) for i in range(len(values))]
     positions = [float(i + 1) for i in range(len(values))]
     return lines([Series("trial", positions, values), Series("best so far", positions, best)])
