@@ -89,4 +89,4 @@ def progressive_delivery(
             settings=endpoint,
             ingress=ingress,
             timeout_seconds=timeout_seconds,
-        ).set_caching_options(False)
+        ).set_caching_options(False).set_display_name("Roll out and judge")

@@ -119,7 +119,8 @@ def retrain(
             calibration=calibration,
             seed=seed,
             force=force,
-        ).set_caching_options(False)
+        )
+        news.set_caching_options(False).set_display_name("Anything new?")
         with dsl.If(news.outputs["Output"] == True, name="changed"):  # noqa: E712
             dataset = ingested(
                 pinned,

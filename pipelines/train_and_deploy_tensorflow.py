@@ -113,7 +113,7 @@ def train_and_deploy_tensorflow(
         with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
             transformed = transform(
                 dataset=dataset, features=features, label=label, sample_weight=sample_weight
-            )
+            ).set_display_name("Fit the features")
             trained = train_tensorflow(
                 dataset=dataset,
                 transform=transformed.outputs["transform"],
@@ -128,6 +128,7 @@ def train_and_deploy_tensorflow(
                 threshold=threshold,
                 seed=seed,
             )
+            trained.set_display_name("Train the network")
             model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
             delivered(
                 dataset,

@@ -125,7 +125,7 @@ def train_and_deploy_tfx(
                 sample_weight=sample_weight,
                 beam_runner=beam_runner,
                 beam_options=beam_options,
-            )
+            ).set_display_name("Fit the features")
             trained = train_tensorflow(
                 dataset=dataset,
                 transform=transformed.outputs["transform"],
@@ -139,6 +139,7 @@ def train_and_deploy_tfx(
                 threshold=threshold,
                 seed=seed,
             )
+            trained.set_display_name("Train the network")
             model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
             delivered(
                 dataset,

@@ -114,7 +114,7 @@ def tune(
             search=search,
             trials=trials,
             shards=shards,
-        )
+        ).set_display_name("Plan the search")
         pinned = resolved(sources=sources, module_file="", store=store, model_name=model_name)
         dataset = ingested(
             pinned,
@@ -132,9 +132,10 @@ def tune(
             baseline_statistics=baseline_statistics,
         )
         with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
-            transformed = transform(
+            fitted = transform(
                 dataset=dataset, features=features, label=label, sample_weight=sample_weight
-            ).outputs["transform"]
+            )
+            transformed = fitted.set_display_name("Fit the features").outputs["transform"]
             with dsl.ParallelFor(
                 shard_list.outputs["Output"], name="shards", parallelism=16
             ) as shard:
@@ -159,7 +160,10 @@ def tune(
                     seed=seed,
                 )
                 sized(searched, "4Gi", "8Gi", cpu="4").set_retry(3, backoff_duration="10s")
+                # Finished trials are in the study: no cache has to remember them.
+                searched.set_caching_options(False).set_display_name("Search")
             best = best_trial(studies=dsl.Collected(searched.outputs["Output"]))
+            best.set_caching_options(False).set_display_name("Choose the best")
             trained = train(
                 dataset=dataset,
                 transform=transformed,
@@ -174,6 +178,7 @@ def tune(
                 calibration=calibration,
                 seed=seed,
             )
+            trained.set_display_name("Train the best")
             delivered(
                 dataset,
                 sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"],

@@ -50,10 +50,3 @@ def _adapted(content: str, adapt: Adaptation) -> str:
     adapt(spec, platform)
     text: str = yaml.safe_dump_all([spec, platform] if platform else [spec], sort_keys=False)
     return "\n".join([*heading, text])
-
-
-def pipeline_spec(entry: Entry) -> dict[str, object]:
-    """The compiled pipeline as a mapping, for inspection."""
-    spec = yaml.safe_load(yaml.safe_dump(load(entry).pipeline_spec_dict))
-    assert isinstance(spec, dict)
-    return spec

@@ -27,7 +27,7 @@ def trained(
     """
     transformed = transform(
         dataset=dataset, features=features, label=label, sample_weight=sample_weight
-    )
+    ).set_display_name("Fit the features")
     task = train(
         dataset=dataset,
         transform=transformed.outputs["transform"],
@@ -36,4 +36,5 @@ def trained(
         module=pinned.outputs["module"],
         **training,
     )
+    task.set_display_name("Train")
     return sized(task, "4Gi", "8Gi", cpu="2").outputs["model"]

@@ -20,18 +20,20 @@ Task = Any
 
 def recorded(pipeline: str, notify: Value) -> Task:
     """The run record of the pipeline called `pipeline`, for its exit handler."""
-    return record(
+    task = record(
         run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
         pipeline=pipeline,
         notify=notify,
-    ).set_caching_options(False)
+    )
+    return task.set_caching_options(False).set_display_name("Record and notify")
 
 
 def resolved(*, sources: Value, module_file: Value, store: Value, model_name: Value) -> Task:
     """Sources, module and champion as they are today; never from a cache."""
     task = resolve(sources=sources, module_file=module_file, store=store, model_name=model_name)
-    return _reads_a_store(task).set_caching_options(False)
+    _reads_a_store(task).set_caching_options(False)
+    return task.set_display_name("Resolve sources and champion")
 
 
 def ingested(
@@ -45,7 +47,8 @@ def ingested(
         on_bad_rows=on_bad_rows,
         max_bad_fraction=max_bad_fraction,
     )
-    return sized(_reads_a_store(task), "4Gi", "8Gi", cpu="2")
+    sized(_reads_a_store(task), "4Gi", "8Gi", cpu="2")
+    return task.set_display_name("Ingest and split")
 
 
 def validated(
@@ -68,7 +71,8 @@ def validated(
         baseline_statistics=baseline_statistics,
         **engine,
     )
-    return sized(task, "2Gi", "4Gi").set_caching_options(False)
+    sized(task, "2Gi", "4Gi").set_caching_options(False)
+    return task.set_display_name("Validate the data")
 
 
 def evaluated(
@@ -92,7 +96,8 @@ def evaluated(
         comparison=comparison,
         seed=seed,
     )
-    return sized(task, "2Gi", "4Gi").set_caching_options(False)
+    sized(task, "2Gi", "4Gi").set_caching_options(False)
+    return task.set_display_name("Evaluate on test")
 
 
 def delivered(
@@ -138,7 +143,7 @@ def delivered(
     )
     with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
         fit = infra_validate(dataset=dataset, model=model, name=model_name, limits=infra_limits)
-        sized(fit, "2Gi", "4Gi").set_caching_options(False)
+        sized(fit, "2Gi", "4Gi").set_caching_options(False).set_display_name("Try in its server")
         with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
             pushed = push(
                 model=model,
@@ -150,13 +155,14 @@ def delivered(
                 run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
                 pipeline=pipeline,
             )
-            _reads_a_store(pushed).set_caching_options(False)
+            _reads_a_store(pushed).set_caching_options(False).set_display_name("Publish a version")
             if endpoint:
-                deploy(
+                served = deploy(
                     version=pushed.outputs["version"],
                     expected_champion=pinned.outputs["champion"],
                     **endpoint,
-                ).set_caching_options(False)
+                )
+                served.set_caching_options(False).set_display_name("Deploy the endpoint")
 
 
 def sized(task: Task, memory: str, most_memory: str, cpu: str = "") -> Task:
