@@ -229,7 +229,8 @@ def _fits(one: Json, text: str) -> bool:
         return True
     for predicate in json.loads(text).get("predicates", ()):
         value = predicate.get("string_value", predicate.get("stringValue"))
-        if predicate["operation"] != "EQUALS" or value is None:
+        # By its name or by its number: both are how protobuf's JSON writes it.
+        if predicate["operation"] not in ("EQUALS", 1) or value is None:
             raise Refusal(400, f"Invalid input error: predicate {predicate}")
         if one.get(predicate["key"]) != value:
             return False
