@@ -6,8 +6,8 @@ With STORAGE_EMULATOR_HOST set, the client speaks to the emulator without creden
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -24,6 +24,10 @@ from kfp_suite.components.contracts.errors import (
     StoreError,
     TransientError,
 )
+from kfp_suite.components.stores.credentials import (
+    tried_for_cloud_storage,
+    used_for_cloud_storage,
+)
 from kfp_suite.components.stores.store import ObjectInfo, check_name
 
 _EMULATOR = "STORAGE_EMULATOR_HOST"
@@ -38,32 +42,37 @@ class CloudStorageStore:
             raise ParameterError("no bucket", got=uri, expected="gs://bucket/prefix")
         self.uri = uri.rstrip("/")
         self._prefix = f"{prefix}/" if prefix else ""
-        self._bucket = _client(self.uri).bucket(bucket)
+        client = _client(self.uri)
+        self._bucket = client.bucket(bucket)
+        self._used = lambda: used_for_cloud_storage(client._credentials)
+
+    def _errors(self, name: str, generation: str = "") -> AbstractContextManager[None]:
+        return _errors(f"{self.uri}/{name}", generation, self._used)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with _errors(f"{self.uri}/{prefix}"):
+        with self._errors(prefix):
             for blob in self._bucket.list_blobs(prefix=self._prefix + prefix):
                 yield self._info(blob)
 
     def stat(self, name: str) -> ObjectInfo:
-        with _errors(f"{self.uri}/{name}"):
+        with self._errors(name):
             blob = self._blob(name)
             blob.reload()
             return self._info(blob)
 
     def read(self, name: str, generation: str = "") -> bytes:
-        with _errors(f"{self.uri}/{name}", generation):
+        with self._errors(name, generation):
             return bytes(self._blob(name, generation).download_as_bytes())
 
     def open(self, name: str, generation: str = "") -> BinaryIO:
-        with _errors(f"{self.uri}/{name}", generation):
+        with self._errors(name, generation):
             blob = self._blob(name, generation)
             blob.reload()
             return cast(BinaryIO, blob.open("rb"))
 
     def create(self, name: str, content: bytes | Path) -> None:
         data = content.read_bytes() if isinstance(content, Path) else content
-        with _errors(f"{self.uri}/{name}"):
+        with self._errors(name):
             # Below this size the client uploads in one request, which carries the precondition.
             blob = self._blob(name)
             blob.upload_from_string(
@@ -74,7 +83,7 @@ class CloudStorageStore:
         for info in self.list(f"{prefix}/"):
             target = folder / info.name.removeprefix(f"{prefix}/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _errors(f"{self.uri}/{info.name}"):
+            with self._errors(info.name):
                 self._blob(info.name, info.generation).download_to_filename(str(target))
 
     def _blob(self, name: str, generation: str = "") -> Any:
@@ -94,15 +103,14 @@ def _client(uri: str) -> Any:
         return storage.Client()
     except (DefaultCredentialsError, OSError) as error:
         raise StoreError(
-            "no Google Cloud credentials",
+            f"no Google Cloud credentials; tried {tried_for_cloud_storage()}",
             where=uri,
-            got=str(error).partition("\n")[0],
-            fix="run gcloud auth application-default login, or use Workload Identity",
+            fix="here, gcloud auth application-default login; docs/kubeflow.md has the others",
         ) from error
 
 
 @contextmanager
-def _errors(where: str, generation: str = "") -> Iterator[None]:
+def _errors(where: str, generation: str, used: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except exceptions.NotFound as error:
@@ -115,7 +123,10 @@ def _errors(where: str, generation: str = "") -> Iterator[None]:
         raise AlreadyExistsError("it is there already", where=where) from error
     except (exceptions.Unauthorized, exceptions.Forbidden) as error:
         raise StoreError(
-            "permission denied", where=where, fix="grant Storage Object User on the bucket"
+            "permission denied",
+            where=where,
+            got=f"the credentials of: {used()}",
+            fix="grant them Storage Object User on the bucket",
         ) from error
     except (
         exceptions.TooManyRequests,

@@ -6,9 +6,10 @@ AWS_ENDPOINT_URL names another server than Amazon's.
 from __future__ import annotations
 
 import io
+import os
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -22,6 +23,7 @@ from kfp_suite.components.contracts.errors import (
     StoreError,
     TransientError,
 )
+from kfp_suite.components.stores.credentials import tried_for_s3, used_for_s3
 from kfp_suite.components.stores.store import ObjectInfo, check_name
 
 _PROBE = "_probe"
@@ -40,13 +42,19 @@ class S3Store:
         self.uri = uri.rstrip("/")
         self._name, self._prefix = bucket, f"{prefix}/" if prefix else ""
         try:
-            self._client = boto3.client("s3")
+            session = boto3.Session()
+            self._client = session.client("s3")
         except BotoCoreError as error:
             raise StoreError("no S3 client", where=uri, got=str(error)) from error
+        self._used = lambda: used_for_s3(session)
         self._is_exclusive = False
 
+    def _errors(self, name: str = "", generation: str = "") -> AbstractContextManager[None]:
+        where = f"{self.uri}/{name}" if name else self.uri
+        return _errors(where, generation, self._used)
+
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with _errors(f"{self.uri}/{prefix}"):
+        with self._errors(prefix):
             pages = self._client.get_paginator("list_objects_v2").paginate(
                 Bucket=self._name, Prefix=self._prefix + prefix
             )
@@ -57,29 +65,29 @@ class S3Store:
                         yield _info(name, found["Size"], found["ETag"], found["LastModified"])
 
     def stat(self, name: str) -> ObjectInfo:
-        with _errors(f"{self.uri}/{name}"):
+        with self._errors(name):
             found = self._client.head_object(Bucket=self._name, Key=self._key(name))
         return _info(name, found["ContentLength"], found["ETag"], found["LastModified"])
 
     def read(self, name: str, generation: str = "") -> bytes:
-        with _errors(f"{self.uri}/{name}", generation):
+        with self._errors(name, generation):
             return bytes(self._get(name, generation).read())
 
     def open(self, name: str, generation: str = "") -> BinaryIO:
-        with _errors(f"{self.uri}/{name}", generation):
+        with self._errors(name, generation):
             return cast(BinaryIO, self._get(name, generation))
 
     def create(self, name: str, content: bytes | Path) -> None:
         if not self._is_exclusive:
             self._probe()
-        with _errors(f"{self.uri}/{name}"):
+        with self._errors(name):
             self._put(self._key(name), content)
 
     def download(self, prefix: str, folder: Path) -> None:
         for info in self.list(f"{prefix}/"):
             target = folder / info.name.removeprefix(f"{prefix}/")
             target.parent.mkdir(parents=True, exist_ok=True)
-            with _errors(f"{self.uri}/{info.name}"), target.open("wb") as file:
+            with self._errors(info.name), target.open("wb") as file:
                 for block in self._get(info.name, info.generation).iter_chunks(1 << 20):
                     file.write(block)
 
@@ -97,15 +105,15 @@ class S3Store:
     def _probe(self) -> None:
         """Create one object twice: the second must be refused."""
         key = f"{self._prefix}{_PROBE}/{uuid.uuid4().hex}"
-        with _errors(self.uri):
+        with self._errors():
             self._put(key, b"")
         try:
-            with _errors(self.uri):
+            with self._errors():
                 self._put(key, b"")
         except AlreadyExistsError:
             self._is_exclusive = True
         finally:
-            with _errors(self.uri):
+            with self._errors():
                 self._client.delete_object(Bucket=self._name, Key=key)
         if not self._is_exclusive:
             raise StoreError(
@@ -121,7 +129,7 @@ def _info(name: str, size: int, etag: str, modified: Any) -> ObjectInfo:
 
 
 @contextmanager
-def _errors(where: str, generation: str = "") -> Iterator[None]:
+def _errors(where: str, generation: str, used: Callable[[], str]) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
@@ -139,7 +147,10 @@ def _errors(where: str, generation: str = "") -> Iterator[None]:
             raise AlreadyExistsError("it is there already", where=where) from error
         if status in (401, 403):
             raise StoreError(
-                "permission denied", where=where, got=code, fix="grant read and write on the bucket"
+                "permission denied",
+                where=where,
+                got=f"{code}, with the credentials of: {used()}",
+                fix="grant read and write on the bucket; docs/kubeflow.md has the ways",
             ) from error
         if status == 429 or status >= 500:
             raise TransientError(
@@ -147,10 +158,20 @@ def _errors(where: str, generation: str = "") -> Iterator[None]:
             ) from error
         raise StoreError("the store refused", where=where, got=str(error)) from error
     except NoCredentialsError as error:
-        raise StoreError(
-            "no S3 credentials", where=where, fix="set AWS_ACCESS_KEY_ID or use a service account"
-        ) from error
+        raise _no_credentials(where) from error
+    except FileNotFoundError as error:
+        if error.filename != os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
+            raise
+        raise _no_credentials(where) from error
     except BotoCoreError as error:
         raise TransientError(
             "the store did not answer", where=where, got=str(error), fix="try again"
         ) from error
+
+
+def _no_credentials(where: str) -> StoreError:
+    return StoreError(
+        f"no S3 credentials; tried {tried_for_s3()}",
+        where=where,
+        fix="docs/kubeflow.md has the ways",
+    )

@@ -30,6 +30,7 @@ from kfp_suite.components.contracts.parameters import parse, whole_numbers
 
 _QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
 _DURATION = re.compile(r"(\d+)([smhd])")
+_SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY)(?!.*_(FILE|PATH)$)", re.IGNORECASE)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Json = dict[str, Any]
 
@@ -78,6 +79,7 @@ class Placement:
         node_selector: Labels of its node.
         tolerations: As Kubernetes has them, in snake case.
         node_affinity: As Kubernetes has it.
+        env: Environment variables that are no secret: `AWS_ENDPOINT_URL`.
         secrets, volumes: Which it sees.
         labels, annotations: Of its pod.
     """
@@ -99,6 +101,7 @@ class Placement:
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: tuple[Mapping[str, Any], ...] = ()
     node_affinity: Mapping[str, Any] = field(default_factory=dict)
+    env: Mapping[str, str] = field(default_factory=dict)
     secrets: tuple[SecretUse, ...] = ()
     volumes: tuple[VolumeUse, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -112,6 +115,13 @@ class Placement:
                     where=name,
                     got=getattr(self, name),
                     expected="as Kubernetes writes them: 500m, 2, 512Mi, 4Gi",
+                )
+        for name in self.env:
+            if _SECRET_NAME.search(name):
+                raise ParameterError(
+                    "a secret is not written into a pipeline",
+                    where=f"env.{name}",
+                    fix="give the task a Kubernetes Secret: secrets",
                 )
         for name in ("backoff", "backoff_max", "timeout"):
             if getattr(self, name):
@@ -205,6 +215,10 @@ def _place(spec: Json, platform: Json, task: Json, wanted: Placement) -> None:
         }
     if not resources:
         del container["resources"]
+    if wanted.env:
+        kept = [one for one in container.get("env", ()) if one["name"] not in wanted.env]
+        given = [{"name": name, "value": value} for name, value in wanted.env.items()]
+        container["env"] = [*kept, *given]
     if wanted.retries >= 0:
         task["retryPolicy"] = {
             "maxRetryCount": wanted.retries,

@@ -346,6 +346,16 @@ _ROUTES: tuple[tuple[str, str, Act], ...] = (
     ),
     (
         "DELETE",
+        "pipelines/([^/]+)/versions/([^/]+)",
+        lambda s, p, q, g, f, d: _deleted(s.versions, p[1], "Pipeline version"),
+    ),
+    (
+        "DELETE",
+        "pipelines/([^/]+)",
+        lambda s, p, q, g, f, d: _deleted(s.pipelines, p[0], "Pipeline"),
+    ),
+    (
+        "DELETE",
         "recurringruns/([^/:]+)",
         lambda s, p, q, g, f, d: _deleted(s.recurring, p[0], "Recurring run"),
     ),

@@ -26,6 +26,7 @@ GIVEN: dict[str, Any] = {
             "accelerators": 2,
             "timeout": "2h",
             "cache": False,
+            "env": {"AWS_ENDPOINT_URL": "http://minio-service.kubeflow:9000"},
             "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
             "secrets": [
                 {"name": "s3", "env": {"key": "AWS_SECRET_ACCESS_KEY"}},
@@ -56,6 +57,9 @@ def tasks(spec: dict[str, Any]) -> dict[str, Any]:
 def test_the_compiled_numbers_are_those_of_the_table(tmp_path: Path) -> None:
     spec, platform = compiled(tmp_path, GIVEN)
     executor = spec["deploymentSpec"]["executors"]["exec-train"]["container"]
+    assert executor["env"] == [
+        {"name": "AWS_ENDPOINT_URL", "value": "http://minio-service.kubeflow:9000"}
+    ]
     assert executor["resources"] == {
         "resourceCpuRequest": "8",
         "resourceCpuLimit": "16",
@@ -112,3 +116,11 @@ def test_a_file_that_is_not_right_names_the_place(tmp_path: Path, given: Any, to
     with pytest.raises(KfpSuiteError) as refused:
         compiled(tmp_path, given)
     assert told in str(refused.value)
+
+
+def test_a_secret_is_no_environment_variable(tmp_path: Path) -> None:
+    given = {"defaults": {"env": {"AWS_SECRET_ACCESS_KEY": "x"}}}
+    with pytest.raises(KfpSuiteError, match="a secret is not written into a pipeline"):
+        compiled(tmp_path, given)
+    file = {"defaults": {"env": {"AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token"}}}
+    compiled(tmp_path, file)
