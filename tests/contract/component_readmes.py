@@ -1,4 +1,4 @@
-"""Every component's README, made from its signature and docstring.
+"""Every component's README, made from its signature, docstring and `metadata.yaml`.
 
 `python -m tests.contract.component_readmes` (make readmes) writes them; a test holds them
 fresh.
@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import yaml
 from docstring_parser import parse
 
 from kfp_suite.pipelines.runs.catalog import Entry, components, load
@@ -18,9 +19,21 @@ from kfp_suite.pipelines.runs.catalog import Entry, components, load
 COMPONENTS = Path(__file__).resolve().parents[2] / "components"
 
 
+def folder_of(entry: Entry) -> Path:
+    """The folder of a component."""
+    return COMPONENTS.joinpath(*entry.module.split(".")[2:-1])
+
+
 def readme_file(entry: Entry) -> Path:
     """Where the README of a component is: beside its interface."""
-    return COMPONENTS.joinpath(*entry.module.split(".")[2:-1], "README.md")
+    return folder_of(entry) / "README.md"
+
+
+def metadata(entry: Entry) -> dict[str, Any]:
+    """What `metadata.yaml` says of a component: as the field's catalogue has it."""
+    found = yaml.safe_load((folder_of(entry) / "metadata.yaml").read_text())
+    assert isinstance(found, dict)
+    return found
 
 
 def readme(entry: Entry) -> str:
@@ -53,8 +66,26 @@ def readme(entry: Entry) -> str:
         f"| `{n}` | {_type(o.type)} | {_cell(described.get(n, '') or returned)} |"
         for n, o in outputs.items()
     ]
-    lines += ["", f"Image: `{spec.implementation.container.image}`.", ""]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", *_about(entry, spec.implementation.container.image), ""])
+
+
+def _about(entry: Entry, image: str) -> list[str]:
+    """The metadata, as a table."""
+    known = metadata(entry)
+    needs = known["dependencies"]
+    rows = {
+        "stability": known["stability"],
+        "image": f"`{image}`",
+        "needs": ", ".join(
+            [f"Kubeflow {one['name']} {one['version']}" for one in needs["kubeflow"]]
+            + needs.get("external_services", [])
+        ),
+        "tags": ", ".join(known["tags"]),
+    }
+    if documentation := known.get("links", {}).get("documentation"):
+        up = "../" * len(folder_of(entry).relative_to(COMPONENTS.parent).parts)
+        rows["read more"] = f"[{documentation}]({up}{documentation})"
+    return ["## About", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
 
 
 def _type(name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import subprocess
 import sys
 import tomllib
@@ -15,7 +16,7 @@ from docstring_parser import parse
 
 from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
 from kfp_suite.pipelines.runs.compilation import compile_pipeline
-from tests.contract.component_readmes import COMPONENTS, readme, readme_file
+from tests.contract.component_readmes import COMPONENTS, metadata, readme, readme_file
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # Without google.cloud and kubernetes: kfp itself imports them.
@@ -77,6 +78,18 @@ def test_every_parameter_is_described(entry: Entry) -> None:
 @pytest.mark.parametrize("entry", components().values(), ids=lambda entry: entry.name)
 def test_the_readme_is_fresh(entry: Entry) -> None:
     assert readme_file(entry).read_text() == readme(entry), "run: make readmes"
+
+
+@pytest.mark.parametrize("entry", components().values(), ids=lambda entry: entry.name)
+def test_the_metadata_is_right(entry: Entry) -> None:
+    known = metadata(entry)
+    assert set(known) <= {"name", "stability", "dependencies", "tags", "links"}
+    assert known["name"] == entry.name
+    assert known["stability"] in ("alpha", "beta", "stable")
+    assert known["tags"] and all(re.fullmatch(r"[a-z0-9-]+", tag) for tag in known["tags"])
+    assert known["dependencies"]["kubeflow"][0]["name"] == "Pipelines"
+    for link in known.get("links", {}).values():
+        assert (COMPONENTS.parent / link).is_file()
 
 
 @pytest.mark.parametrize("entry", pipelines().values(), ids=lambda entry: entry.name)
