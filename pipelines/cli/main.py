@@ -27,6 +27,7 @@ COMMANDS = {
     "endpoints": ("endpoints", "Endpoints on a cluster: list, status, logs, rollback, delete."),
     "runs": ("runs", "Runs here and on Kubeflow: list, show, compare, best, watch, terminate."),
     "reproduce": ("reproduce", "Rebuild a published model from its manifest and compare."),
+    "new": ("new", "Start a component of your own."),
     "images": ("images", "Build the container images that steps run in."),
     "doctor": ("doctor", "What this machine can run, and what is missing."),
 }

@@ -76,7 +76,7 @@ def _about(entry: Entry, image: str) -> list[str]:
     rows = {
         "stability": known["stability"],
         "image": f"`{image}`",
-        "needs": ", ".join(
+        "needs": "; ".join(
             [f"Kubeflow {one['name']} {one['version']}" for one in needs["kubeflow"]]
             + needs.get("external_services", [])
         ),
