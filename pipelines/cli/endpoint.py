@@ -1,26 +1,19 @@
-"""The endpoint at the end of a local run: started, asked, and then made champion."""
+"""The endpoint at the end of a local run, as the command shows it."""
 
 from __future__ import annotations
 
-import json
-import shlex
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.contracts.model import SAMPLE_REQUEST
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.pipelines.runs.checking import checked_endpoint
 from kfp_suite.pipelines.runs.local import LocalRun
-from kfp_suite.pipelines.runs.serving import local_endpoint
 
 
 def check_endpoint(
     finished: LocalRun, port: int | None, keep: bool, console: Console
 ) -> dict[str, Any]:
-    """Serve what a run deployed, send the model's sample request, and make it champion.
+    """Serve what a run deployed, ask it, make it champion, and say what came of it.
 
     Args:
         finished: A run whose record names an endpoint.
@@ -31,39 +24,12 @@ def check_endpoint(
     Raises:
         EndpointError: it does not answer, or another version does.
     """
-    endpoint = finished.record.endpoint
-    assert endpoint is not None
-    manifest = Path(endpoint["manifest"])
-    models = ModelStore(open_store(endpoint["store"]))
-    name, version = endpoint["model"], endpoint["version"]
-    content = models.store.read(
-        f"{name}/{version}/{models.manifest(name, version).path}/{SAMPLE_REQUEST}"
-    )
-    with (
-        console.status("starting the endpoint"),
-        local_endpoint(str(manifest), name, port) as served,
-    ):
-        answer = served.ask(json.loads(content))
-        if answer.version != str(version):
-            raise EndpointError(
-                "another version answered", where=served.url, got=answer.version, expected=version
-            )
-        models.set_alias(name, CHAMPION, version, f"answered in {finished.record.run}")
-        request = finished.folder / SAMPLE_REQUEST
-        request.write_bytes(content)
-        found = {
-            "url": served.url,
-            "manifest": str(manifest),
-            "version": version,
-            "answer": answer.body,
-            "curl": "curl -H 'content-type: application/json' "
-            f"-d @{shlex.quote(str(request))} {served.url}",
-            "serve": f"kfp-suite serve {shlex.quote(str(manifest))} --port {served.port}",
-        }
+    with console.status("starting the endpoint"), checked_endpoint(finished, port) as checked:
         if keep:
-            console.print(f"serving version {version} at {served.url} until Ctrl-C", markup=False)
+            version, url = checked.found["version"], checked.found["url"]
+            console.print(f"serving version {version} at {url} until Ctrl-C", markup=False)
             try:
-                served.process.wait()
+                checked.endpoint.process.wait()
             except KeyboardInterrupt:
                 console.print("stopped")
-    return found
+    return checked.found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,6 +106,14 @@ def parse_assignments(
             raise ParameterError("not valid YAML", where=f"--param {name}", got=text) from error
         values[name] = value
     return values
+
+
+def assignments_of(values: Mapping[str, Any]) -> tuple[str, ...]:
+    """Values as `--param` takes them."""
+    return tuple(
+        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
+        for name, value in values.items()
+    )
 
 
 def merge(

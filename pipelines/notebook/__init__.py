@@ -1,0 +1,1 @@
+"""The suite in a notebook: runs, reports and endpoints as rich HTML."""

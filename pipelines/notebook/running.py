@@ -1,0 +1,248 @@
+"""Run a pipeline from a notebook: its progress, its result and its reports below the cell.
+
+from kfp_suite.pipelines.notebook.running import run
+
+result = run("train_and_deploy", "penguins")
+result.report("evaluate")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from kfp_suite.components.contracts.errors import MissingError, RunError, did_you_mean
+from kfp_suite.components.runtimes.asking import Answer
+from kfp_suite.pipelines.notebook import html
+from kfp_suite.pipelines.notebook.live import Live
+from kfp_suite.pipelines.runs.arguments import run_arguments
+from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+from kfp_suite.pipelines.runs.checking import checked_endpoint
+from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Started
+from kfp_suite.pipelines.runs.history import PastRun, write_run
+from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
+from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
+from kfp_suite.pipelines.runs.parameters import assignments_of, parameter_file
+from kfp_suite.pipelines.runs.serving import Endpoint
+
+_REPORT_HEIGHT = 600
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report of a run: shown below the cell, in a frame without scripts."""
+
+    step: str
+    path: Path
+    height: int = _REPORT_HEIGHT
+
+    def _repr_html_(self) -> str:
+        return str(html.frame(self.path.read_text(), self.height))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What an endpoint said, and which version said it."""
+
+    answer: Answer
+
+    @property
+    def predictions(self) -> list[Any]:
+        """One for each record."""
+        found: list[Any] = self.answer.body["predictions"]
+        return found
+
+    @property
+    def version(self) -> str:
+        """Of the model that answered."""
+        return self.answer.version
+
+    def _repr_html_(self) -> str:
+        body = {key: value for key, value in self.answer.body.items() if key != "model_version"}
+        return str(html.facts({"version": self.version}) + html.pretty(body))
+
+
+class Served:
+    """A live endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+        self.url = endpoint.url
+
+    def ask(self, *records: dict[str, Any]) -> Reply:
+        """Predict records as they are before any transform.
+
+        Raises:
+            EndpointError: it does not answer, or refuses a record, naming the field.
+        """
+        return Reply(self._endpoint.ask({"instances": list(records)}))
+
+    def _repr_html_(self) -> str:
+        return str(html.facts({"endpoint": html.code(self.url)}))
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run. As the last value of a cell it shows what it made, and why."""
+
+    run: LocalRun
+    parameters: dict[str, Any] = field(repr=False)
+
+    @property
+    def version(self) -> dict[str, Any] | None:
+        """The published version; None where there is none."""
+        return self.run.record.version
+
+    @property
+    def reasons(self) -> list[str]:
+        """Why there is no version, or none that serves."""
+        return self.run.record.reasons
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Of the evaluation."""
+        return PastRun(record=self.run.record, parameters={}).metrics
+
+    @property
+    def outputs(self) -> dict[str, Path]:
+        """Every artifact, as `step.artifact`."""
+        return {name: Path(path) for name, path in outputs_of(self.run.folder).items()}
+
+    def report(self, step: str, height: int = _REPORT_HEIGHT) -> Report:
+        """The report of a step: `ingest`, `validate`, `transform`, `evaluate`.
+
+        Raises:
+            MissingError: it has none.
+        """
+        found = collect_reports(self.run.folder)
+        if step not in found:
+            raise MissingError(
+                f"no report of '{step}'", where=self.run.folder, fix=did_you_mean(step, found)
+            )
+        return Report(step, found[step], height)
+
+    @contextmanager
+    def serve(self, port: int | None = None) -> Iterator[Served]:
+        """The endpoint that the run deployed, until the block ends.
+
+        Raises:
+            MissingError: it deployed none, with the reasons.
+            EndpointError: it does not answer.
+        """
+        if not (self.run.record.endpoint or {}).get("manifest"):
+            raise MissingError(
+                "the run deployed nothing", where=self.run.folder, got="; ".join(self.reasons)
+            )
+        with checked_endpoint(self.run, port) as checked:
+            yield Served(checked.endpoint)
+
+    def _repr_html_(self) -> str:
+        record = self.run.record
+        version = record.version or {}
+        about = html.facts(
+            {
+                "run": html.code(record.run),
+                "status": html.state("succeeded" if self.run.succeeded else "failed"),
+                "model": f"{version['model']} version {version['version']}" if version else None,
+                "digest": html.code(version["digest"]) if version else None,
+                "why": Markup("<br>").join(self.reasons),
+                **{name: f"{value:.4g}" for name, value in list(self.metrics.items())[:6]},
+                "reports": ", ".join(collect_reports(self.run.folder)),
+            }
+        )
+        steps = html.table(
+            (step.name, html.state(step.state), f"{step.seconds:.1f} s") for step in self.run.steps
+        )
+        return str(about + html.folded("steps", steps))
+
+
+def run(
+    pipeline: str,
+    params: str = "",
+    *,
+    root: str | Path = "kfp-suite-runs",
+    origin: str = "",
+    caching: bool = True,
+    check: bool = True,
+    **parameters: Any,
+) -> Result:
+    """Run a pipeline on this machine, as `kfp-suite run` does.
+
+    Args:
+        pipeline: Its name.
+        params: A parameter file, or a shipped one by name.
+        root: The folder of runs.
+        origin: A published version, `STORE/MODEL/VERSION`, whose parameters are below both.
+        caching: Reuse what was made before.
+        check: Start the endpoint that was deployed, ask it, and make its version champion.
+        parameters: Over those of the file.
+
+    Raises:
+        RunError: the pipeline failed, with the step's own line.
+        InputError: a parameter that is not right.
+    """
+    entry, runs = find_pipeline(pipeline), open_root(Path(root))
+    file = parameter_file(params) if params else None
+    arguments = run_arguments(load(entry), file, assignments_of(parameters), runs, origin)
+    started = datetime.now(UTC)
+    progress = _Progress(entry.summary)
+    finished = run_locally(entry.name, arguments, runs, caching=caching, on_event=progress)
+    found = None
+    if check and finished.succeeded and (finished.record.endpoint or {}).get("manifest"):
+        with checked_endpoint(finished) as checked:
+            found = checked.found
+    write_run(
+        finished.folder,
+        PastRun(
+            record=finished.record,
+            parameters=arguments,
+            steps=finished.steps,
+            started_at=started.isoformat(timespec="seconds"),
+            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            endpoint=found,
+        ),
+    )
+    if not finished.succeeded:
+        errors = finished.record.errors
+        raise RunError(
+            str(errors[0]["message"]) if errors else "a step failed without a word",
+            where=finished.folder,
+        )
+    return Result(finished, arguments)
+
+
+class _Progress:
+    """The steps as they come, below the cell."""
+
+    def __init__(self, summary: str) -> None:
+        self._summary, self._live = summary, Live()
+        self._steps: list[tuple[str, str]] = []
+
+    def __call__(self, event: Event) -> None:
+        match event:
+            case Started(task):
+                self._steps.append((task, "running"))
+            case Finished(task, succeeded):
+                self._set(task, "succeeded" if succeeded else "failed")
+            case Cached(task):
+                self._set(task, "cached")
+            case Retried(task, _):
+                self._set(task, "running")
+            case _:
+                return
+        rows = ((name, html.state(state)) for name, state in self._steps)
+        self._live.show(Markup("<i>{}</i>").format(self._summary) + html.table(rows))
+
+    def _set(self, task: str, state: str) -> None:
+        """Of the last of its name that still runs: a loop has several."""
+        for i, (name, known) in reversed(list(enumerate(self._steps))):
+            if name == task and known == "running":
+                self._steps[i] = (task, state)
+                return
+        self._steps.append((task, state))
