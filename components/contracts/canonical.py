@@ -72,3 +72,13 @@ def read_json(path: Path) -> Any:
         raise store_error(error, path) from error
     except ValueError as error:
         raise ContractError("not valid JSON", where=path, got=str(error)) from error
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """A nested mapping as dotted keys to plain values, for comparing."""
+    if isinstance(value, dict) and value:
+        parts = {}
+        for key, item in value.items():
+            parts.update(flat(item, f"{prefix}.{key}" if prefix else str(key)))
+        return parts
+    return {prefix: value}

@@ -6,6 +6,7 @@ folder alone:
     error.json        a step that failed        (contracts.step)
     changes.json      whether there was anything new  (in changed's artifact)
     study.json        the best trial of a search  (in best_trial's artifact)
+    trials.json       the trials of a shard of it  (in tune's artifact; not joined)
     validation.json   validate's verdict        (in its anomalies artifact)
     evaluation.json   evaluate's verdict        (in its evaluation artifact)
     infra_blessing.json  infra_validate's verdict  (in its blessing artifact)
@@ -27,6 +28,7 @@ FORMAT_VERSION = 1
 RECORD = "run_record.json"
 CHANGES = "changes.json"
 STUDY = "study.json"
+TRIALS = "trials.json"
 VALIDATION = "validation.json"
 EVALUATION = "evaluation.json"
 INFRA_BLESSING = "infra_blessing.json"
@@ -43,7 +45,7 @@ class RunRecord:
     `status` is KFP's final state: SUCCEEDED, FAILED or CANCELLED. A model that was not
     blessed, data that did not validate, or nothing new to train on, is a run that SUCCEEDED
     with `version` None and the reasons in `evaluation`, `infra_validation`, `validation` or
-    `changes`.
+    `changes`. `incomplete` says why what the steps left could not be read.
     """
 
     run: str
@@ -59,6 +61,7 @@ class RunRecord:
     study: dict[str, Any] | None = None
     versions: tuple[dict[str, Any], ...] = ()
     errors: tuple[dict[str, Any], ...] = ()
+    incomplete: str = ""
     format_version: int = FORMAT_VERSION
 
     @property
@@ -67,6 +70,8 @@ class RunRecord:
         for a person; empty where all went well."""
         if self.errors:
             return [str(error["message"]) for error in self.errors]
+        if self.incomplete:
+            return [f"what the steps left cannot be read: {self.incomplete}"]
         endpoint = self.endpoint or {}
         if endpoint.get("promoted") is False:
             return [str(endpoint["why"])]
@@ -84,9 +89,15 @@ class RunRecord:
 
 
 def join_record(
-    run: str, run_id: str, pipeline: str, status: str, left: Iterable[tuple[str, Any]]
+    run: str,
+    run_id: str,
+    pipeline: str,
+    status: str,
+    left: Iterable[tuple[str, Any]],
+    incomplete: str = "",
 ) -> RunRecord:
-    """The record of a run from the `(file name, content)` pairs its steps left."""
+    """The record of a run from the `(file name, content)` pairs its steps left; `incomplete`:
+    why these are not all."""
     found: dict[str, list[Any]] = {name: [] for name in LEFT_BY_STEPS}
     for name, content in left:
         found[name].append(content)
@@ -109,6 +120,7 @@ def join_record(
         study=last(STUDY),
         versions=tuple(versions),
         errors=tuple(found[ERROR]),
+        incomplete=incomplete,
     )
 
 

@@ -17,7 +17,7 @@ def record(
 
     An exit handler: it joins the verdicts, the published version, the endpoint and the
     errors that the run's steps left under the run's root with the final status. Then it
-    tells who is to be told; that fails no run.
+    tells who is to be told, and MLflow where `MLFLOW_TRACKING_URI` is set; that fails no run.
 
     Args:
         status: The final status, which KFP gives to an exit handler.

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
+import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.errors import ContractError
-from kfp_suite.components.contracts.run_record import (
-    LEFT_BY_STEPS,
-    RunRecord,
-    join_record,
-    write_record,
-)
+from kfp_suite.components.contracts.errors import ContractError, InputError, StoreError
+from kfp_suite.components.contracts.run_record import RunRecord, join_record, write_record
+from kfp_suite.components.record.left import Left, read_left
 from kfp_suite.components.record.notifying import notify
-from kfp_suite.components.stores.store import open_store
+from kfp_suite.components.record.tracking import is_tracked, track
 
 NOTICES = "notices.json"
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ def run_root(output_uri: str, run: str, run_id: str) -> str:
 
 
 def record(parameters: RecordParameters, output_uri: str, output: Path) -> RunRecord:
-    """Write the run's record to the folder `output`, then tell who is to be told.
+    """Write the run's record to the folder `output`, then tell who is to be told, and MLflow.
 
     Args:
         parameters: The run and its final state.
@@ -63,25 +60,31 @@ def record(parameters: RecordParameters, output_uri: str, output: Path) -> RunRe
         output: Where `run_record.json` is written.
     """
     root = run_root(output_uri, parameters.run, parameters.run_id)
+    left, incomplete = _read(root)
     joined = join_record(
         run=parameters.run,
         run_id=parameters.run_id,
         pipeline=parameters.pipeline,
         status=parameters.status,
-        left=_left_by_steps(root),
+        left=left.files,
+        incomplete=incomplete,
     )
     with whole_folder(output) as folder:
         write_record(folder, joined)
     # Only now: a channel that hangs costs nobody the record.
-    if parameters.notify:
-        told = notify(parameters.notify, joined)
+    told = notify(parameters.notify, joined) if parameters.notify else []
+    if is_tracked():
+        told.append(track(joined, left))
+    if told:
         write_json(output / NOTICES, [asdict(one) for one in told])
     return joined
 
 
-def _left_by_steps(root: str) -> Iterator[tuple[str, Any]]:
-    store = open_store(root)
-    for info in sorted(store.list(), key=lambda info: info.name):
-        name = info.name.rsplit("/", 1)[-1]
-        if name in LEFT_BY_STEPS and "/." not in f"/{info.name}":
-            yield name, json.loads(store.read(info.name))
+def _read(root: str) -> tuple[Left, str]:
+    """What the steps left, and why it cannot be read: on a cluster the root may need
+    credentials that this step lacks, and a run that went well has not failed by that."""
+    try:
+        return read_left(root, whole=is_tracked()), ""
+    except (StoreError, InputError) as error:
+        log.warning("%s", error)
+        return Left(), str(error)

@@ -84,7 +84,7 @@ def message_of(record: RunRecord, ui: str) -> Message:
 def _outcome(record: RunRecord) -> Outcome:
     match record.status:
         case "SUCCEEDED":
-            return "refused" if record.reasons else "succeeded"
+            return "refused" if record.reasons and not record.incomplete else "succeeded"
         case "CANCELLED" | "CANCELED":
             return "cancelled"
         case _:

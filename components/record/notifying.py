@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import smtplib
 import ssl
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
 
-from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError, MissingError
+from kfp_suite.components.contracts.errors import EndpointError, MissingError
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.message import Message, message_of
 from kfp_suite.components.record.notices import Email, Notices, Slack, Webhook
+from kfp_suite.components.record.told import Told, failed, sent
 
 Channel = Slack | Webhook | Email
 _SECONDS = 10.0
 _TRIES = 3
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Told:
-    """A channel, whether it took the message, and why it did not."""
-
-    channel: str
-    sent: bool
-    why: str = ""
 
 
 def notify(notices: Mapping[str, Any], record: RunRecord, *, pause: float = 1.0) -> list[Told]:
@@ -50,7 +39,7 @@ def notify(notices: Mapping[str, Any], record: RunRecord, *, pause: float = 1.0)
         message = message_of(record, asked.ui)
         channels = list(_channels(asked)) if message.outcome in asked.outcomes else []
     except Exception as error:
-        return [_failed("notify", error)]
+        return [failed("notify", error)]
     return [_tell(name, channel, message, pause) for name, channel in channels]
 
 
@@ -75,15 +64,8 @@ def _tell(name: str, channel: Channel, message: Message, pause: float) -> Told:
             case Email():
                 _mail(channel, message, name)
     except Exception as error:
-        return _failed(name, error)
-    log.info("told %s", name)
-    return Told(name, sent=True)
-
-
-def _failed(name: str, error: Exception) -> Told:
-    why = str(error) if isinstance(error, KfpSuiteError) else f"{type(error).__name__}: {error}"
-    log.warning("could not notify: %s: %s; the run is not affected", name, why)
-    return Told(name, sent=False, why=why)
+        return failed(name, error)
+    return sent(name)
 
 
 def _secret(variable: str, where: str) -> str:

@@ -14,12 +14,14 @@ from typing import Any
 _ADC = "application_default_credentials.json"
 
 
-def tried_for_s3(environment: Mapping[str, str] = os.environ, home: Path | None = None) -> str:
-    """Where boto3 looked, in its order, and what was there."""
-    return "; ".join(_s3(environment, home or Path.home()))
+def tried_for_s3(
+    environment: Mapping[str, str] = os.environ, home: Path | None = None, server: str = ""
+) -> str:
+    """Where boto3 looked, in its order, and what was there; `server`: whom it was told to ask."""
+    return "; ".join(_s3(environment, home or Path.home(), server))
 
 
-def _s3(environment: Mapping[str, str], home: Path) -> Iterator[str]:
+def _s3(environment: Mapping[str, str], home: Path, server: str) -> Iterator[str]:
     yield _variable(environment, "AWS_ACCESS_KEY_ID")
     if token := environment.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
         role = "" if environment.get("AWS_ROLE_ARN") else ", AWS_ROLE_ARN not set"
@@ -35,7 +37,9 @@ def _s3(environment: Mapping[str, str], home: Path) -> Iterator[str]:
         yield "instance role: AWS_EC2_METADATA_DISABLED"
     else:
         yield "instance role: no answer"
-    server = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
+    server = (
+        server or environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL", "")
+    )
     yield f"server: {server or 'Amazon S3, AWS_ENDPOINT_URL not set'}"
 
 

@@ -1,6 +1,7 @@
 """An S3 bucket as a store, through boto3: Amazon's, MinIO's or SeaweedFS's.
 
-AWS_ENDPOINT_URL names another server than Amazon's.
+AWS_ENDPOINT_URL names another server than Amazon's; `minio://bucket/prefix`, as KFP calls its
+own store, is on the Service that KFP installs where that is not set.
 """
 
 from __future__ import annotations
@@ -27,31 +28,36 @@ from kfp_suite.components.stores.credentials import tried_for_s3, used_for_s3
 from kfp_suite.components.stores.store import ObjectInfo, check_name
 
 _PROBE = "_probe"
+_KFP = "minio"
+_KFP_SERVER = "http://minio-service.kubeflow:9000"
 
 
 class S3Store:
-    """Objects below `s3://bucket/prefix`; `generation` is the ETag.
+    """Objects below `s3://bucket/prefix` or `minio://…`; `generation` is the ETag.
 
     A server that ignores `If-None-Match` would lose versions: the first create finds out.
     """
 
     def __init__(self, uri: str) -> None:
-        bucket, _, prefix = uri.removeprefix("s3://").strip("/").partition("/")
+        scheme, _, path = uri.partition("://")
+        bucket, _, prefix = path.strip("/").partition("/")
         if not bucket:
             raise ParameterError("no bucket", got=uri, expected="s3://bucket/prefix")
         self.uri = uri.rstrip("/")
         self._name, self._prefix = bucket, f"{prefix}/" if prefix else ""
         try:
             session = boto3.Session()
-            self._client = session.client("s3")
+            server = _server(scheme)
+            self._client = session.client("s3", endpoint_url=server)
         except BotoCoreError as error:
             raise StoreError("no S3 client", where=uri, got=str(error)) from error
         self._used = lambda: used_for_s3(session)
+        self._tried = lambda: tried_for_s3(server=server or "")
         self._is_exclusive = False
 
     def _errors(self, name: str = "", generation: str = "") -> AbstractContextManager[None]:
         where = f"{self.uri}/{name}" if name else self.uri
-        return _errors(where, generation, self._used)
+        return _errors(where, generation, self._used, self._tried)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
         with self._errors(prefix):
@@ -124,12 +130,20 @@ class S3Store:
             )
 
 
+def _server(scheme: str) -> str | None:
+    """Where KFP's own store is; None: where boto3 finds it."""
+    set_already = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return _KFP_SERVER if scheme == _KFP and not set_already else None
+
+
 def _info(name: str, size: int, etag: str, modified: Any) -> ObjectInfo:
     return ObjectInfo(name, size, etag.strip('"'), modified.isoformat(timespec="seconds"))
 
 
 @contextmanager
-def _errors(where: str, generation: str, used: Callable[[], str]) -> Iterator[None]:
+def _errors(
+    where: str, generation: str, used: Callable[[], str], tried: Callable[[], str]
+) -> Iterator[None]:
     try:
         yield
     except ClientError as error:
@@ -158,20 +172,20 @@ def _errors(where: str, generation: str, used: Callable[[], str]) -> Iterator[No
             ) from error
         raise StoreError("the store refused", where=where, got=str(error)) from error
     except NoCredentialsError as error:
-        raise _no_credentials(where) from error
+        raise _no_credentials(where, tried()) from error
     except FileNotFoundError as error:
         if error.filename != os.environ.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
             raise
-        raise _no_credentials(where) from error
+        raise _no_credentials(where, tried()) from error
     except BotoCoreError as error:
         raise TransientError(
             "the store did not answer", where=where, got=str(error), fix="try again"
         ) from error
 
 
-def _no_credentials(where: str) -> StoreError:
+def _no_credentials(where: str, tried: str) -> StoreError:
     return StoreError(
-        f"no S3 credentials; tried {tried_for_s3()}",
+        f"no S3 credentials; tried {tried}",
         where=where,
         fix="docs/kubeflow.md has the ways",
     )

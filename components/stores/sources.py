@@ -30,7 +30,7 @@ from kfp_suite.components.stores.databases import is_database, snapshot
 from kfp_suite.components.stores.store import Store, open_store
 
 PACKAGE = "package://"
-REMOTE = ("gs://", "s3://")
+REMOTE = ("gs://", "s3://", "minio://")
 Format = Literal["csv", "jsonl", "parquet"]
 _SUFFIXES: dict[str, Format] = {
     ".csv": "csv",

@@ -71,6 +71,8 @@ def check_name(name: str) -> str:
 def open_store(uri: str) -> Store:
     """The store at `uri`: `gs://bucket/prefix`, `s3://bucket/prefix`, or a folder's path.
 
+    `minio://bucket/prefix` is how KFP calls its own S3 store.
+
     Raises:
         ParameterError: the URI is of no kind we know.
         StoreError: no credentials were found.
@@ -88,7 +90,7 @@ def open_store(uri: str) -> Store:
         from kfp_suite.components.stores.cloud_storage import CloudStorageStore
 
         return CloudStorageStore(uri)
-    if scheme == "s3":
+    if scheme in ("s3", "minio"):
         from kfp_suite.components.stores.s3 import S3Store
 
         return S3Store(uri)

@@ -11,9 +11,9 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from kfp_suite.components.contracts.canonical import flat
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 from kfp_suite.pipelines.cli.tables import print_whole
-from kfp_suite.pipelines.runs.history import flat
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 

@@ -12,6 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from kfp_suite.components.contracts.canonical import flat
 from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.pipelines.cli.cluster_runs import cluster
 from kfp_suite.pipelines.cli.connection import on_kubeflow
@@ -20,7 +21,6 @@ from kfp_suite.pipelines.runs.history import (
     PastRun,
     best_of,
     find_run,
-    flat,
     read_run,
     run_folders,
 )

@@ -111,16 +111,6 @@ def find_run(root: Path, name: str) -> tuple[str, PastRun]:
     return matches[0], read_run(folders[matches[0]])
 
 
-def flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    """A nested mapping as dotted keys to plain values, for comparing."""
-    if isinstance(value, dict) and value:
-        parts = {}
-        for key, item in value.items():
-            parts.update(flat(item, f"{prefix}.{key}" if prefix else str(key)))
-        return parts
-    return {prefix: value}
-
-
 LOWER_IS_BETTER = frozenset(
     {"log_loss", "brier", "calibration_error", "mae", "rmse", "mse", "mape", "median_ae"}
 )

@@ -80,7 +80,7 @@ def s3() -> Iterator[str]:
         server.stop()
 
 
-@pytest.fixture(params=["folder", "gs", "s3"])
+@pytest.fixture(params=["folder", "gs", "s3", "minio"])
 def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """An empty store of each kind."""
     bucket = f"bucket-{uuid.uuid4().hex[:12]}"
@@ -97,4 +97,4 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     boto3.client("s3").create_bucket(Bucket=bucket)
-    return open_store(f"s3://{bucket}/some/prefix")
+    return open_store(f"{request.param}://{bucket}/some/prefix")

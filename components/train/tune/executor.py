@@ -15,6 +15,7 @@ from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.environment import available_cpus, code_digest
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.run_record import TRIALS
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
@@ -30,7 +31,6 @@ from kfp_suite.components.train.tune.study import (
     trial_name,
 )
 
-TRIALS = "trials.json"
 _BATCH = 8
 """Trials that are suggested together. Not the number of cores: a search gives the same
 trials on every machine."""

@@ -45,6 +45,13 @@ def test_no_s3_credentials_names_every_place(tmp_path: Path) -> None:
     )
 
 
+def test_the_store_of_kfp_is_the_service_that_kfp_installs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(StoreError, match=r"server: http://minio-service\.kubeflow:9000"):
+        open_store("minio://mlpipeline/v2/artifacts").read("x")
+
+
 def test_a_token_that_is_not_mounted_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -1,0 +1,62 @@
+"""What a run's steps left below its root."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from kfp_suite.components.contracts.run_record import LEFT_BY_STEPS, TRIALS
+from kfp_suite.components.stores.store import Store, open_store
+
+_OPENING = b"<!doctype html>"
+_REPORTS = ("report", "preview")
+_UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+@dataclass(frozen=True)
+class Left:
+    """What was left.
+
+    `files`: name and content of what the run record joins; `pages`: HTML reports by the name
+    of their step; `trials`: those of a search.
+    """
+
+    files: tuple[tuple[str, Any], ...] = ()
+    pages: Mapping[str, bytes] = field(default_factory=dict)
+    trials: tuple[Mapping[str, Any], ...] = ()
+
+
+def read_left(root: str, *, whole: bool) -> Left:
+    """Read what is below `root`; pages and trials only if `whole`.
+
+    Raises:
+        StoreError, ParameterError: the root cannot be read.
+    """
+    store = open_store(root)
+    files: list[tuple[str, Any]] = []
+    pages: dict[str, bytes] = {}
+    trials: list[Mapping[str, Any]] = []
+    for path in _paths(store):
+        name = path.rsplit("/", 1)[-1]
+        if name in LEFT_BY_STEPS:
+            files.append((name, json.loads(store.read(path))))
+        elif whole and name == TRIALS:
+            trials += json.loads(store.read(path))
+        elif whole and name in _REPORTS and (page := store.read(path)).startswith(_OPENING):
+            pages[_step(path)] = page
+    return Left(tuple(files), pages, tuple(trials))
+
+
+def _paths(store: Store) -> Iterator[str]:
+    """Every object, but those that a killed step left half written."""
+    for path in sorted(info.name for info in store.list()):
+        if "/." not in f"/{path}":
+            yield path
+
+
+def _step(path: str) -> str:
+    """The step of an output: `evaluate/report`, and `evaluate/<uuid>/report` on a cluster."""
+    return "-".join(part for part in path.split("/")[:-1] if not _UUID.fullmatch(part))

@@ -1,0 +1,195 @@
+"""The same run in MLflow, where `MLFLOW_TRACKING_URI` is set: parameters, metrics, artifacts.
+
+MLflow's own variables say where and as whom: `MLFLOW_TRACKING_URI`, `MLFLOW_EXPERIMENT_NAME`
+(else the model's name), `MLFLOW_TRACKING_TOKEN` or `_USERNAME` and `_PASSWORD`. What goes wrong
+here is told, and fails nothing. A run that is recorded twice is one run of MLflow.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from kfp_suite.components.contracts.canonical import flat, write_json
+from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.contracts.run_record import EVALUATION, RunRecord, write_record
+from kfp_suite.components.record.left import Left
+from kfp_suite.components.record.told import Told, failed, sent
+from kfp_suite.components.stores.store import open_store
+
+TRACKING_URI = "MLFLOW_TRACKING_URI"
+CHANNEL = "mlflow"
+_RUN_ID = "kfp_suite.run_id"
+_TRIAL = "kfp_suite.trial"
+_PARENT = "mlflow.parentRunId"
+_STATES = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED", "CANCELED": "KILLED"}
+_TRIAL_STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
+_LONGEST_VALUE = 6000
+_MOST_PARAMETERS = 100
+
+
+def is_tracked() -> bool:
+    """Whether MLflow's tracking URI is set."""
+    return bool(os.environ.get(TRACKING_URI))
+
+
+def track(record: RunRecord, left: Left) -> Told:
+    """Record the run in MLflow; never an exception."""
+    try:
+        _record(_client(), record, left)
+    except Exception as error:
+        return failed(CHANNEL, error, hide=_secret())
+    return sent(CHANNEL)
+
+
+def _client() -> Any:
+    # MLflow tells its makers of its use, and tries for minutes where nobody answers.
+    for name, value in (
+        ("MLFLOW_DISABLE_TELEMETRY", "true"),
+        ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3"),
+        ("MLFLOW_HTTP_REQUEST_TIMEOUT", "30"),
+    ):
+        os.environ.setdefault(name, value)
+    try:
+        from mlflow import MlflowClient
+    except ImportError:
+        raise MissingError(
+            "MLflow's client is not installed",
+            where=TRACKING_URI,
+            fix="pip install 'kfp-suite[mlflow]'; in images: --extend, with mlflow-skinny",
+        ) from None
+    return MlflowClient()
+
+
+def _record(client: Any, record: RunRecord, left: Left) -> None:
+    evaluation = record.evaluation or {}
+    made = record.version or {}
+    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or str(made.get("model") or record.pipeline)
+    experiment = _experiment(client, name)
+    run = _run(client, experiment, record.run, {_RUN_ID: record.run_id or record.run})
+    _log(
+        client,
+        run,
+        parameters=flat(evaluation["model"]) if "model" in evaluation else {},
+        metrics=dict(_metrics(record)),
+        tags=dict(_tags(record)),
+    )
+    for trial in left.trials:
+        _record_trial(client, experiment, run, trial)
+    with tempfile.TemporaryDirectory() as place:
+        _artifacts(Path(place), record, left)
+        client.log_artifacts(run, place)
+    client.set_terminated(run, _STATES.get(record.status, "FAILED"))
+
+
+def _experiment(client: Any, name: str) -> str:
+    from mlflow.exceptions import MlflowException
+
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another run was faster
+            if found is None:
+                raise
+    return str(found.experiment_id)
+
+
+def _run(client: Any, experiment: str, name: str, identity: Mapping[str, str]) -> str:
+    """The run with these tags, begun where there is none."""
+    asked = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
+    found = client.search_runs([experiment], filter_string=asked, max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    return str(client.create_run(experiment, run_name=name, tags=dict(identity)).info.run_id)
+
+
+def _record_trial(client: Any, experiment: str, parent: str, trial: Mapping[str, Any]) -> None:
+    identity = {_PARENT: parent, _TRIAL: str(trial["name"])}
+    run = _run(client, experiment, str(trial["name"]), identity)
+    parameters = {"estimator": trial["estimator"], **trial["hyperparameters"]}
+    value = trial["value"]
+    _log(
+        client,
+        run,
+        parameters=flat(parameters),
+        metrics={} if value is None else {str(trial["metric"]): float(value)},
+        tags={"kfp_suite.why": str(trial["why"])} if trial["why"] else {},
+    )
+    client.set_terminated(run, _TRIAL_STATES[trial["state"]])
+
+
+def _log(
+    client: Any,
+    run: str,
+    *,
+    parameters: Mapping[str, Any],
+    metrics: Mapping[str, float],
+    tags: Mapping[str, str],
+) -> None:
+    from mlflow.entities import Metric, Param, RunTag
+
+    pairs = [Param(key, str(value)[:_LONGEST_VALUE]) for key, value in parameters.items()]
+    for start in range(0, len(pairs), _MOST_PARAMETERS):
+        client.log_batch(run, params=pairs[start : start + _MOST_PARAMETERS])
+    client.log_batch(
+        run,
+        # Of a run that is told twice the same value is at the same place.
+        metrics=[Metric(key, value, 0, 0) for key, value in metrics.items()],
+        tags=[RunTag(key, value[:_LONGEST_VALUE]) for key, value in tags.items()],
+    )
+
+
+def _metrics(record: RunRecord) -> Iterator[tuple[str, float]]:
+    for name, estimate in ((record.evaluation or {}).get("metrics") or {}).items():
+        value = estimate.get("value")
+        if value is not None and math.isfinite(value):
+            yield name, float(value)
+    for name, value in ((record.infra_validation or {}).get("figures") or {}).items():
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            yield f"serving.{name}", float(value)
+
+
+def _tags(record: RunRecord) -> Iterator[tuple[str, str]]:
+    evaluation, made = record.evaluation or {}, record.version or {}
+    for name, value in (
+        ("pipeline", record.pipeline),
+        ("run", record.run),
+        ("status", record.status),
+        ("blessed", evaluation.get("blessed")),
+        ("reasons", "; ".join(record.reasons)),
+        ("dataset_digest", evaluation.get("dataset_digest")),
+        ("model_digest", evaluation.get("model_digest")),
+        ("model", made.get("model")),
+        ("version", made.get("version")),
+        ("version_uri", made.get("uri")),
+        ("endpoint", (record.endpoint or {}).get("url")),
+    ):
+        if value not in (None, ""):
+            yield f"kfp_suite.{name}", str(value)
+
+
+def _artifacts(folder: Path, record: RunRecord, left: Left) -> None:
+    write_record(folder, record)
+    if record.evaluation is not None:
+        write_json(folder / EVALUATION, record.evaluation)
+    for step, page in left.pages.items():
+        file = folder / "reports" / f"{step}.html"
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(page)
+    uri = ((record.evaluation or {}).get("model") or {}).get("uri")
+    if uri:
+        parent, _, name = str(uri).rstrip("/").rpartition("/")
+        open_store(parent).download(name, folder / "model")
+
+
+def _secret() -> str:
+    """What an error may not show: who asks, where the address says it."""
+    address = urlsplit(os.environ.get(TRACKING_URI, ""))
+    return address.netloc.rpartition("@")[0]

@@ -1,0 +1,87 @@
+"""MLflow is told where it is asked for; where it cannot be, that fails nothing and tells why."""
+
+from __future__ import annotations
+
+import json
+import logging
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from kfp_suite.components.contracts.run_record import RunRecord
+from kfp_suite.components.record.executor import RecordParameters, record
+from kfp_suite.components.record.left import Left, read_left
+from kfp_suite.components.record.message import message_of
+from kfp_suite.components.record.tracking import track
+
+ENDED = RunRecord(run="p-1", run_id="1", pipeline="p", status="SUCCEEDED")
+PAGE = b"<!doctype html><title>x</title>"
+
+
+def test_nobody_is_told_where_no_address_is_set(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    output = tmp_path / "p-1" / "record" / "run_record"
+    record(RecordParameters("p-1", "1", "p", "SUCCEEDED"), str(output), output)
+    assert {path.name for path in output.iterdir()} == {"run_record.json"}
+
+
+def test_a_server_that_is_not_there_fails_nothing_and_no_password_is_told(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # and nobody listens
+        address = f"http://ann:tell-nobody@127.0.0.1:{taken.getsockname()[1]}"
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+        with caplog.at_level(logging.WARNING, "kfp_suite"):
+            told = track(ENDED, Left())
+    assert not told.sent
+    assert "127.0.0.1" in told.why
+    assert "tell-nobody" not in told.why + caplog.text
+
+
+def test_without_its_client_the_line_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    told = track(ENDED, Left())
+    assert "pip install 'kfp-suite[mlflow]'" in told.why
+
+
+def test_pages_and_trials_are_found_by_their_steps(tmp_path: Path) -> None:
+    def leave(name: str, content: bytes) -> None:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+
+    uuid = "0b9dd3ac-4b54-4e4c-8d35-e14e4d8e1d33"
+    leave("validate/report", PAGE)
+    leave(f"evaluate/{uuid}/report", PAGE)
+    leave("for-loop-1-iteration-0/ingest/preview", PAGE)
+    leave("train/report", b"not a page")
+    leave("tune/trials/trials.json", json.dumps([{"name": "0-0000"}]).encode())
+    left = read_left(str(tmp_path), whole=True)
+    assert set(left.pages) == {"validate", "evaluate", "for-loop-1-iteration-0-ingest"}
+    assert left.trials == ({"name": "0-0000"},)
+    assert read_left(str(tmp_path), whole=False) == Left()
+
+
+def test_a_root_that_cannot_be_read_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_ENDPOINT_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    output = tmp_path / "run_record"
+    joined = record(
+        RecordParameters("p-1", "1", "p", "SUCCEEDED"),
+        "minio://mlpipeline/v2/artifacts/p/1/record/run_record",
+        output,
+    )
+    assert "no S3 credentials" in joined.incomplete
+    assert (output / "run_record.json").is_file()
+    assert joined.reasons[0].startswith("what the steps left cannot be read: minio://mlpipeline/")
+    assert message_of(joined, "").outcome == "succeeded"
