@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
+from kfp_suite.components.contracts.canonical import flat
 from kfp_suite.components.contracts.errors import MissingError, ParameterError
 from kfp_suite.components.contracts.run_record import RunRecord, write_record
 from kfp_suite.pipelines.runs.history import (
     PastRun,
     best_of,
     find_run,
-    flat,
     read_run,
     run_folders,
     write_run,
