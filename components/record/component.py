@@ -28,8 +28,8 @@ def record(
             `notices.json`: who was.
         notify: Who is told: `slack` (`url_env`), `webhooks` (`url` or `url_env`,
             `token_env`), `emails` (`to`, `sender`, `server`, `port`, `security`, `user`,
-            `password_env`), each a list; `outcomes` (of succeeded, refused, failed,
-            cancelled) and `ui`, the UI's address, for the link. A name that ends in `_env`
+            `password_env`), each a list; `outcomes` (of succeeded, unchanged, refused,
+            failed, cancelled) and `ui`, the UI's address, for the link. A name that ends in `_env`
             is of an environment variable: no secret is a parameter.
     """
     from pathlib import Path

@@ -16,7 +16,8 @@ _MOST_REASONS = 10
 class Message:
     """A run in a few words: how it ended, what it made, why, and where to look.
 
-    `version` is 0 where there is none; `link` empty where no UI was named.
+    `version` is the newest of `versions`, 0 where there is none; `link` empty where no UI was
+    named.
     """
 
     pipeline: str
@@ -26,6 +27,7 @@ class Message:
     outcome: Outcome
     model: str
     version: int
+    versions: tuple[int, ...]
     endpoint: str
     reasons: tuple[str, ...]
     link: str
@@ -33,8 +35,9 @@ class Message:
     @property
     def title(self) -> str:
         """One line: `train_and_deploy succeeded: flights version 3`."""
-        made = f": {self.model} version {self.version}" if self.version else ""
-        return f"{self.pipeline} {self.outcome}{made}"
+        numbers = ", ".join(map(str, self.versions or (self.version,)))
+        made = f"{self.model} version{'s' if len(self.versions) > 1 else ''} {numbers}"
+        return f"{self.pipeline} {self.outcome}" + (f": {made}" if self.version else "")
 
     def text(self) -> str:
         """The message in plain text."""
@@ -75,6 +78,7 @@ def message_of(record: RunRecord, ui: str) -> Message:
         outcome=_outcome(record),
         model=str(made.get("model", "")),
         version=int(made.get("version") or 0),
+        versions=tuple(int(one["version"]) for one in record.versions),
         endpoint=str(endpoint.get("url") or ""),
         reasons=tuple(record.reasons),
         link=f"{ui.rstrip('/')}/#/runs/details/{record.run_id}" if ui else "",
@@ -83,6 +87,8 @@ def message_of(record: RunRecord, ui: str) -> Message:
 
 def _outcome(record: RunRecord) -> Outcome:
     match record.status:
+        case "SUCCEEDED" if record.changes and not record.changes["changed"]:
+            return "unchanged"
         case "SUCCEEDED":
             return "refused" if record.reasons and not record.incomplete else "succeeded"
         case "CANCELLED" | "CANCELED":

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from kfp_suite.components.contracts.errors import ParameterError
 
-Outcome = Literal["succeeded", "refused", "failed", "cancelled"]
+Outcome = Literal["succeeded", "unchanged", "refused", "failed", "cancelled"]
 _ADDRESS_EXPECTED = "https://…"
 
 
@@ -99,7 +99,8 @@ class Notices:
     Attributes:
         slack, webhooks, emails: The channels.
         outcomes: Of which ends: `refused` is a run that ended well without a version, or
-            with one rolled back.
+            with one rolled back; `unchanged` one that found nothing new, and is told only
+            where it is asked for.
         ui: Address of the Kubeflow UI, for the link to the run; empty: no link.
     """
 

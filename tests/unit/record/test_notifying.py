@@ -156,6 +156,22 @@ def test_only_the_outcomes_asked_for(hook: Hook) -> None:
     assert [told.sent for run in (FAILED, REFUSED) for told in notify(asked, run)] == [True, True]
 
 
+def test_nothing_new_is_told_only_where_it_is_asked_for(hook: Hook) -> None:
+    idle = replace(
+        PUBLISHED, version=None, endpoint=None, changes={"changed": False, "reasons": ["no rows"]}
+    )
+    asked = {"webhooks": [{"url": hook.url}]}
+    assert notify(asked, idle) == []
+    assert [told.sent for told in notify({**asked, "outcomes": ["unchanged"]}, idle)] == [True]
+    assert hook.got[0][2]["title"] == "train_and_deploy unchanged"
+
+
+def test_every_version_of_a_backfill_is_named(hook: Hook) -> None:
+    versions = tuple({"model": "flights", "version": number} for number in (3, 4, 5))
+    notify({"webhooks": [{"url": hook.url}]}, replace(PUBLISHED, versions=versions))
+    assert hook.got[0][2]["title"] == "train_and_deploy succeeded: flights versions 3, 4, 5"
+
+
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
