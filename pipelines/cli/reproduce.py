@@ -9,6 +9,7 @@ import click
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore, parse_reference
+from kfp_suite.pipelines.cli.native_output import set_aside
 from kfp_suite.pipelines.runs.reproduce import reproduce as make_again
 from kfp_suite.pipelines.runs.reproduce import to_json
 
@@ -41,7 +42,8 @@ def reproduce(reference: str, sources: tuple[str, ...], as_json: bool) -> None:
     def say(step: str) -> None:
         click.echo(f"{step} …", err=True)
 
-    found = make_again(models, model, version, moved, say)
+    with set_aside():
+        found = make_again(models, model, version, moved, say)
     if as_json:
         click.echo(json.dumps(to_json(found)))
     elif found.identical:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,28 +18,20 @@ from kfp_suite.components.train.tune.space import parse_space
 from kfp_suite.pipelines.cli.main import cli
 from kfp_suite.pipelines.kubeflow.package import open_package
 from kfp_suite.pipelines.kubeflow.placing import placed
-from tests.contract.component_readmes import COMPONENTS
+from tests.contract.documented import ROOT, documents, lines, prose, yaml_blocks
 
-ROOT = COMPONENTS.parent
 _SHELL = re.compile(r"[&|>;]")
 
 
-def documents() -> list[Path]:
-    return [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-
-
-def lines() -> Iterator[tuple[str, str]]:
-    """The document and the command, its continued lines joined."""
+def commands() -> Iterator[tuple[str, str]]:
+    """The document and the command, of every line that is one of ours."""
     for document in documents():
-        text = document.read_text().replace("\\\n", " ")
-        for block in re.findall(r"```console\n(.*?)```", text, re.DOTALL):
-            for line in block.splitlines():
-                words = line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
-                if words.startswith("kfp-suite "):
-                    yield document.name, words
+        for line in lines(document):
+            if line.startswith("kfp-suite "):
+                yield document.name, line
 
 
-@pytest.mark.parametrize(("document", "line"), sorted(set(lines())))
+@pytest.mark.parametrize(("document", "line"), sorted(set(commands())))
 def test_the_command_takes_it(document: str, line: str) -> None:
     words = [word for word in shlex.split(line, comments=True) if not _SHELL.fullmatch(word)]
     command: click.Command = cli
@@ -54,29 +47,36 @@ def test_the_command_takes_it(document: str, line: str) -> None:
 
 
 def test_the_documents_have_commands() -> None:
-    assert len(set(lines())) > 30
+    assert len(set(commands())) > 30
 
 
-@pytest.mark.parametrize("document", documents(), ids=lambda path: path.name)
+@pytest.mark.parametrize("document", documents(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_link_leads_somewhere(document: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text()):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", prose(document)):
         if "://" not in target:
             assert (document.parent / target).exists(), target
 
 
 def examples(*keys: str) -> list[str]:
     """The YAML of the documents that begins with one of `keys`."""
-    found = []
-    for document in documents():
-        blocks = re.findall(
-            r"^( *)```yaml\n(.*?)```", document.read_text(), re.DOTALL | re.MULTILINE
-        )
-        for indent, block in blocks:
-            text = "\n".join(line.removeprefix(indent) for line in block.splitlines())
-            if text.startswith(tuple(f"{key}:" for key in keys)):
-                found.append(text)
+    starts = tuple(f"{key}:" for key in keys)
+    found = [
+        text
+        for document in documents()
+        for text in yaml_blocks(document)
+        if text.startswith(starts)
+    ]
     assert found
     return found
+
+
+def test_every_folder_is_on_the_map() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    folders = {line.partition("/")[0] for line in listed.splitlines() if "/" in line}
+    on_the_map = set(re.findall(r"^\| `([a-z]+)/`", (ROOT / "README.md").read_text(), re.MULTILINE))
+    assert folders - {".ci"} <= on_the_map
 
 
 @pytest.mark.parametrize("text", examples("defaults", "tasks"))
