@@ -1,18 +1,24 @@
-"""Cron as Kubeflow Pipelines reads it: six fields, seconds first, in UTC."""
+"""Cron as Kubeflow Pipelines reads it: six fields, seconds first, in UTC.
+
+Days differ from the usual cron: where day of month or day of week begins with a star, `*/2`
+too, both have to fit; only where neither does is one of them enough.
+"""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 
 from kfp_suite.components.contracts.errors import ParameterError
 
 _MONTHS = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
 _DAYS = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"]
-_PART = re.compile(r"(?P<first>\*|\?|[0-9A-Z]+)(?:-(?P<last>[0-9A-Z]+))?(?:/(?P<step>[0-9]+))?")
+_PART = re.compile(r"(?P<first>[*?]|[0-9A-Z]+(?:-(?P<last>[0-9A-Z]+))?)(?:/(?P<step>[0-9]+))?")
+_GIVEN_UP_AFTER = timedelta(days=5 * 366)
 
 
 @dataclass(frozen=True)
@@ -69,25 +75,60 @@ def parse_cron(expression: str) -> str:
 
 
 def next_times(cron: str, after: datetime, count: int) -> list[datetime]:
-    """The next times of six fields, in UTC; none where there is none in 50 years.
+    """The next times of six fields, in UTC; none where there is none within five years.
 
     Args:
         cron: As `parse_cron` gives it.
         after: With a zone.
         count: How many.
     """
-    times = croniter(cron, after.astimezone(UTC), second_at_beginning=True)
-    try:
-        return [times.get_next(datetime) for _ in range(count)]
-    except ValueError:
-        return []
+    times = _times(cron, after.astimezone(UTC))
+    return [time for time, _ in zip(times, range(count), strict=False)]
+
+
+def _times(cron: str, after: datetime) -> Iterator[datetime]:
+    """Its times, until five years have none."""
+    *others, day, month, weekday = cron.split()
+    both = any(part[0] in "*?" for field in (day, weekday) for part in field.split(","))
+    # croniter takes one of the two as enough: it counts the days, and we take the weekdays.
+    counted = " ".join([*others, day, month, "*" if both else weekday])
+    weekdays = _values(_FIELDS[-1], weekday) if both else set(range(7))
+    times = croniter(counted, after, second_at_beginning=True)
+    last = after
+    while True:
+        try:
+            time = times.get_next(datetime)
+        except CroniterBadDateError:
+            return
+        if time > last + _GIVEN_UP_AFTER:
+            return
+        if time.isoweekday() % 7 in weekdays:
+            last = time
+            yield time
+        else:
+            tomorrow = time.replace(hour=0, minute=0, second=0) + timedelta(days=1)
+            times.set_current(tomorrow - timedelta(seconds=1), force=True)
+
+
+def _values(field: _Field, text: str) -> set[int]:
+    """The values of a field that has been checked."""
+    found: set[int] = set()
+    for part in text.split(","):
+        match = _PART.fullmatch(part)
+        assert match is not None
+        first = _value(field, match["first"].partition("-")[0])
+        last = _value(field, match["last"]) if match["last"] else first
+        if not match["last"] and (part[0] in "*?" or match["step"]):
+            last = field.most
+        assert first is not None and last is not None
+        found.update(range(first, last + 1, int(match["step"] or 1)))
+    return found
 
 
 def _check(field: _Field, part: str, text: str) -> None:
     found = _PART.fullmatch(part)
-    values = [_value(field, found[key]) for key in ("first", "last")] if found else [None]
-    if found and found["last"] is None:
-        values = values[:1]
+    ends = found["first"].split("-") if found else [None]
+    values = [_value(field, end) for end in ends]
     in_range = all(value is not None and field.least <= value <= field.most for value in values)
     ordered = len(values) < 2 or not in_range or values[0] <= values[1]  # type: ignore[operator]
     if not (found and in_range and ordered and found["step"] != "0"):

@@ -39,6 +39,10 @@ def test_five_fields_become_six(given: str, six: str) -> None:
         ("*/0 3 * * *", "the minute is not right; got */0"),
         ("0 3 *", "expected six fields (second, minute, hour, day of month, month, day of week)"),
         ("0 3 31 2 *", "never comes"),
+        ("*-5 3 * * *", "the minute is not right; got *-5"),
+        ("0 ?-3 * * *", "the hour is not right; got ?-3"),
+        ("0 3 1-5-7 * *", "the day of month is not right; got 1-5-7"),
+        ("0 3 31 2 */2", "never comes"),
         ("@daily", "not a schedule; got @daily"),
     ],
 )
@@ -46,6 +50,28 @@ def test_the_field_at_fault_is_named(given: str, field: str) -> None:
     with pytest.raises(ParameterError) as refused:
         parse_cron(given)
     assert field in str(refused.value).replace("'", "")
+
+
+@pytest.mark.parametrize(
+    ("six", "days"),
+    [
+        # A star in either: both have to fit, a step of it, too.
+        ("0 0 3 */2 * MON", ["Mon 09 Feb", "Mon 23 Feb", "Mon 09 Mar"]),
+        ("0 0 3 13 * */2", ["Sat 13 Jun", "Thu 13 Aug", "Sun 13 Sep"]),
+        ("0 0 3 ? * MON-WED", ["Mon 02 Feb", "Tue 03 Feb", "Wed 04 Feb"]),
+        ("0 0 3 1,*/10 * MON", ["Mon 11 May", "Mon 01 Jun", "Mon 31 Aug"]),
+        # None: one of them is enough.
+        ("0 0 3 13 * FRI", ["Fri 06 Feb", "Fri 13 Feb", "Fri 20 Feb"]),
+        ("0 0 3 2 * 4/2", ["Mon 02 Feb", "Thu 05 Feb", "Sat 07 Feb"]),
+    ],
+)
+def test_a_star_makes_both_days_count(six: str, days: list[str]) -> None:
+    assert [f"{time:%a %d %b}" for time in next_times(parse_cron(six), NOW, 3)] == days
+
+
+def test_days_that_do_not_fit_are_not_counted_second_by_second() -> None:
+    (first,) = next_times(parse_cron("* * * * * FRI"), NOW, 1)
+    assert first.isoformat() == "2026-02-06T00:00:00+00:00"
 
 
 def test_the_next_times_are_in_utc() -> None:
