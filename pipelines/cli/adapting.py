@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +18,8 @@ def adapted_by_files(command: F) -> F:
         "--image-lock",
         "lock_file",
         type=click.Path(dir_okay=False, path_type=Path),
+        envvar="KFP_SUITE_IMAGE_LOCK",
+        show_envvar=True,
         help="Name images by the digests in this file, which `images build --push` writes.",
     )
     resources = click.option(
@@ -25,6 +28,35 @@ def adapted_by_files(command: F) -> F:
         help="CPU, memory, accelerators, retries, nodes and secrets by task, from this file.",
     )
     return lock(resources(command))
+
+
+def sent_to_kubeflow(command: F) -> F:
+    """Gives a command `package_of`: a pipeline by name or path as a cluster can run it."""
+
+    @functools.wraps(command)
+    def adapted(
+        *args: Any,
+        lock_file: Path | None,
+        resources: Path | None,
+        allow_local_images: bool,
+        **given: Any,
+    ) -> Any:
+        def package_of(pipeline: str) -> Any:
+            from kfp_suite.pipelines.kubeflow.package import check_images, open_package
+
+            package = open_package(pipeline, adaptation(lock_file, resources))
+            if not allow_local_images:
+                check_images(package)
+            return package
+
+        return command(*args, package_of=package_of, **given)
+
+    local = click.option(
+        "--allow-local-images",
+        is_flag=True,
+        help="Also images of no registry: the nodes have them, as on kind.",
+    )
+    return adapted_by_files(local(adapted))  # type: ignore[return-value]
 
 
 def adaptation(lock_file: Path | None, resources: Path | None) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -37,10 +38,22 @@ class Connect:
         self._options = options
         self.named = bool(options["host"] or os.environ.get("KF_PIPELINES_ENDPOINT"))
 
+    def command(self, words: str) -> str:
+        """`kfp-suite <words>`, with the options that were given: to be copied as it is."""
+        given = [
+            f"--{name.replace('_', '-')} {shlex.quote(value)}"
+            for name, value in self._options.items()
+            if value
+        ]
+        return " ".join(["kfp-suite", words, *given])
+
     def __call__(self) -> Backend:
         from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
 
-        return Backend(Connection(**self._options))
+        backend = Backend(Connection(**self._options))
+        if skew := backend.health().skew:
+            click.echo(f"warning: {skew}", err=True)
+        return backend
 
 
 def on_kubeflow(command: F) -> F:

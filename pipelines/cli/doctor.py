@@ -63,16 +63,27 @@ def _kubeflow(connect: Connect) -> list[Finding]:
     try:
         backend = connect()
         health = backend.health()
+        # What only somebody who is allowed to can see; runs are those of the namespace.
         next(iter(backend.pages("pipelines", _pipelines(backend), "pipelines")), None)
+        next(iter(backend.pages("runs", _runs(backend), "runs")), None)
     except KfpSuiteError as error:
         told = "; ".join(part for part in (error.what, error.got) if part)
         return [Finding("kubeflow", what, False, f"{error.where}: {told}", error.fix or "")]
-    users = "several users" if health.multi_user else "one user"
-    return [Finding("kubeflow", what, True, f"{backend.host}: answers, of {users}")]
+    users = f"several users, in {backend.namespace}" if health.multi_user else "one user"
+    found = f"{backend.host}: answers, version {health.version or 'unknown'}, of {users}"
+    findings = [Finding("kubeflow", what, True, found)]
+    if health.skew:
+        findings.append(Finding("kubeflow", "its version", False, health.skew, "ask its operator"))
+    return findings
 
 
 def _pipelines(backend: Any) -> Callable[[str], Any]:
-    """A page of pipelines: what only somebody who is allowed to can see."""
     return lambda token: backend.client.pipelines.pipeline_service_list_pipelines(
+        namespace=backend.namespace, page_token=token, page_size=1
+    )
+
+
+def _runs(backend: Any) -> Callable[[str], Any]:
+    return lambda token: backend.client.list_runs(
         namespace=backend.namespace, page_token=token, page_size=1
     )

@@ -15,7 +15,7 @@ from rich.table import Table
 from kfp_suite.components.contracts.canonical import flat
 from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.pipelines.cli.cluster_runs import cluster
-from kfp_suite.pipelines.cli.connection import on_kubeflow
+from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
 from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.history import (
     PastRun,
@@ -105,22 +105,9 @@ def _sections(run: PastRun) -> dict[str, dict[str, Any]]:
         "metrics": {name: f"{value:.6g}" for name, value in run.metrics.items()},
         "version": dict(run.record.version or {}),
         "endpoint": dict(run.record.endpoint or {}),
-        "digests": _digests(run),
+        "digests": run.digests,
         "parameters": flat(run.parameters) if run.parameters else {},
     }
-
-
-def _digests(run: PastRun) -> dict[str, Any]:
-    evaluation = run.record.evaluation or {}
-    return {
-        name: evaluation[key]
-        for name, key in (("dataset", "dataset_digest"), ("model", "model_digest"))
-        if evaluation.get(key)
-    }
-
-
-def _seconds(run: PastRun) -> dict[str, float]:
-    return {step.name: step.seconds for step in run.steps}
 
 
 @runs.command("compare")
@@ -139,7 +126,7 @@ def compare_runs(first: str, second: str, root: Path, as_json: bool) -> None:
         }
         for group, a, b in (
             ("parameters", flat(one.parameters), flat(two.parameters)),
-            ("digests", _digests(one), _digests(two)),
+            ("digests", one.digests, two.digests),
             ("metrics", one.metrics, two.metrics),
             (
                 "seconds",
@@ -216,11 +203,11 @@ def trials(name: str, root: Path, as_json: bool) -> None:
 @runs.command("watch")
 @click.argument("run_id")
 @on_kubeflow
-def watch(run_id: str, connect: Callable[[], Any]) -> None:
+def watch(run_id: str, connect: Connect) -> None:
     """Watch a run on Kubeflow; the exit code follows it. Ctrl-C leaves it running."""
     from kfp_suite.pipelines.cli.watch import watch_run
 
-    watch_run(connect(), run_id, Console(highlight=False))
+    watch_run(connect(), run_id, Console(highlight=False), connect.command)
 
 
 @runs.command("terminate")

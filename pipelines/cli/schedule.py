@@ -6,13 +6,12 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.pipelines.cli.adapting import adaptation, adapted_by_files
+from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 
 if TYPE_CHECKING:
@@ -42,10 +41,19 @@ def schedule() -> None:
 
 @schedule.command("add")
 @click.argument("pipeline")
-@click.option("--cron", default="", help="Five fields, or six with seconds first; in UTC.")
+@click.option(
+    "--cron",
+    default="",
+    help="Five fields, or six with seconds first; in UTC, where the installation does not set "
+    "CRON_SCHEDULE_TIMEZONE.",
+)
 @click.option("--every", default="", help="A pause between starts: 30m, 6h, 1d.")
 @click.option("--name", default="", help="Of the schedule.  [default: the pipeline's]")
-@click.option("--start", default="", help="ISO 8601, with a zone or in local time.")
+@click.option(
+    "--start",
+    default="",
+    help="ISO 8601, with a zone or in local time. A new schedule catches up from there.",
+)
 @click.option("--end", default="", help="The same.")
 @click.option("--max-concurrency", type=click.IntRange(1, 10), default=1, show_default=True)
 @click.option("--catchup/--no-catchup", default=True, help="Make up for times that were missed.")
@@ -59,7 +67,7 @@ def schedule() -> None:
 @click.option("--experiment", default="Default", show_default=True)
 @click.option("--service-account", default="", help="That the steps run as.")
 @click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
-@adapted_by_files
+@sent_to_kubeflow
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
 def add(
@@ -77,27 +85,29 @@ def add(
     experiment: str,
     service_account: str,
     pipeline_root: str,
-    lock_file: Path | None,
-    resources: Path | None,
     as_json: bool,
+    package_of: Callable[[str], Any],
     connect: Callable[[], Any],
 ) -> None:
     """Run PIPELINE again and again; a schedule of this name is changed."""
-    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
+    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, filled_in, told
     from kfp_suite.pipelines.kubeflow.cron import parse_cron
-    from kfp_suite.pipelines.kubeflow.package import open_package
+    from kfp_suite.pipelines.kubeflow.naming import renamed
     from kfp_suite.pipelines.kubeflow.placing import seconds_of
     from kfp_suite.pipelines.kubeflow.scheduling import Schedule
     from kfp_suite.pipelines.kubeflow.scheduling import schedule as execute
+    from kfp_suite.pipelines.kubeflow.submitting import experiment_named
     from kfp_suite.pipelines.kubeflow.uploading import upload
 
     if bool(cron) == bool(every):
         raise click.UsageError('give --cron "0 3 * * *" or --every 6h')
     six, seconds = (parse_cron(cron), 0) if cron else ("", seconds_of(every, "--every"))
     first, last = _time(start, "--start"), _time(end, "--end")
-    package = open_package(pipeline, adaptation(lock_file, resources))
+    _check_order(first, last)
+    package = package_of(pipeline)
     arguments = cluster_arguments(package, params, assignments)
     backend = connect()
+    filled = filled_in(package, arguments, backend)
     uploaded = upload(backend, package)
     wanted = Schedule(
         name=name or package.name,
@@ -109,13 +119,15 @@ def add(
         end=last,
         max_concurrency=max_concurrency,
         catchup=catchup,
-        parameters=arguments,
+        parameters=arguments | filled,
         service_account=service_account,
         pipeline_root=pipeline_root,
+        experiment_id=experiment_named(backend, experiment),
     )
-    done = execute(backend, wanted, experiment)
+    done = execute(backend, wanted)
     if as_json:
-        click.echo(json.dumps({**asdict(done), "next": _coming(done.now)}))
+        told_too = {"next": _coming(done.now), "filled_in": filled}
+        click.echo(json.dumps({**asdict(done), **told_too}))
         return
     if done.before is None:
         click.echo(f"{wanted.name}: scheduled")
@@ -123,8 +135,13 @@ def add(
         click.echo(f"{wanted.name}: is scheduled like this already; nothing changed")
     else:
         click.echo(f"{wanted.name}: changed")
-        for field, (old, new) in done.differences.items():
+        changes = renamed(backend, done.before.schedule, wanted, done.differences)
+        for field, (old, new) in changes.items():
             click.echo(f"  {field}: {old!r} -> {new!r}")
+    if done.from_now:
+        click.echo("it starts now: its --start is past, and what ran since then does not run again")
+    if line := told(filled):
+        click.echo(line)
     _tell_times(done.now)
 
 
@@ -151,15 +168,22 @@ def list_(as_json: bool, connect: Callable[[], Any]) -> None:
 @on_kubeflow
 def show(name: str, as_json: bool, connect: Callable[[], Any]) -> None:
     """One schedule: when, what, and its next times."""
+    from kfp_suite.pipelines.kubeflow.naming import named
     from kfp_suite.pipelines.kubeflow.scheduling import find_schedule
 
-    one = find_schedule(connect(), name)
+    backend = connect()
+    one = find_schedule(backend, name)
     if as_json:
         click.echo(json.dumps({**asdict(one), "next": _coming(one)}))
         return
     click.echo(f"{one.schedule.name}: {_when(one)}, {'on' if one.enabled else 'paused'}")
-    for field, value in asdict(one.schedule).items():
-        if field not in ("name", "cron", "every") and value not in ("", {}):
+    shown = named(backend, one.schedule) | {
+        field: value
+        for field, value in asdict(one.schedule).items()
+        if field not in ("name", "cron", "every") and not field.endswith("_id")
+    }
+    for field, value in shown.items():
+        if value not in ("", {}):
             click.echo(f"  {field}: {value}")
     if one.enabled:
         _tell_times(one)
@@ -214,6 +238,17 @@ def _time(text: str, option: str) -> str:
     return found.astimezone(UTC).isoformat(timespec="seconds")
 
 
+def _check_order(start: str, end: str) -> None:
+    """Refuse a schedule that never starts anything."""
+    if not end:
+        return
+    last, first = datetime.fromisoformat(end), datetime.fromisoformat(start) if start else None
+    if last <= datetime.now(UTC):
+        raise ParameterError("is past", where="--end", got=end, expected="a time to come")
+    if first is not None and first >= last:
+        raise ParameterError("is not after --start", where="--end", got=end, expected=f"> {start}")
+
+
 def _when(one: Scheduled) -> str:
     if one.schedule.cron:
         return f"cron {one.schedule.cron}"
@@ -224,20 +259,29 @@ def _coming(one: Scheduled) -> list[str]:
     """The next times in UTC."""
     from kfp_suite.pipelines.kubeflow.cron import next_times
 
-    if not one.schedule.cron:
-        return []
-    begin = datetime.now(UTC)
-    if one.schedule.start:
-        begin = max(begin, datetime.fromisoformat(one.schedule.start))
-    found = [time.isoformat() for time in next_times(one.schedule.cron, begin, _COMING)]
-    return [time for time in found if not one.schedule.end or time <= one.schedule.end]
+    now, plan = datetime.now(UTC), one.schedule
+    start = datetime.fromisoformat(plan.start) if plan.start else None
+    if plan.cron:
+        times = next_times(plan.cron, max(now, start or now), _COMING)
+    else:
+        begin = start or datetime.fromisoformat(one.created_at)
+        passed = max(0, (now - begin) // timedelta(seconds=plan.every))
+        times = [
+            begin + timedelta(seconds=plan.every * (passed + more))
+            for more in range(1, _COMING + 1)
+        ]
+    end = datetime.fromisoformat(plan.end) if plan.end else None
+    return [time.isoformat(timespec="seconds") for time in times if end is None or time <= end]
 
 
 def _tell_times(one: Scheduled) -> None:
-    if not one.schedule.cron:
-        click.echo(f"{_when(one)}, from the moment that it was made or switched on")
-        return
-    click.echo(f"next times of {one.schedule.cron} (second minute hour day month weekday, UTC):")
+    if one.schedule.cron:
+        click.echo(
+            f"next times of {one.schedule.cron} (second minute hour day month weekday, UTC unless "
+            "the installation sets CRON_SCHEDULE_TIMEZONE):"
+        )
+    else:
+        click.echo(f"next times, {_when(one)}, where none is late:")
     for text in _coming(one):
         time = datetime.fromisoformat(text)
         local = time.astimezone()

@@ -7,14 +7,13 @@ import secrets
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from kfp_suite.pipelines.cli.adapting import adaptation, adapted_by_files
-from kfp_suite.pipelines.cli.connection import on_kubeflow
+from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
+from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
 
 
 @click.command("submit")
@@ -30,7 +29,7 @@ from kfp_suite.pipelines.cli.connection import on_kubeflow
 @click.option("--name", default="", help="Of the run.  [default: pipeline and time]")
 @click.option("--service-account", default="", help="That the steps run as.")
 @click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
-@adapted_by_files
+@sent_to_kubeflow
 @click.option("--watch", is_flag=True, help="Show its progress; the exit code follows the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
@@ -43,38 +42,40 @@ def submit(
     name: str,
     service_account: str,
     pipeline_root: str,
-    lock_file: Path | None,
-    resources: Path | None,
     watch: bool,
     as_json: bool,
-    connect: Callable[[], Any],
+    package_of: Callable[[str], Any],
+    connect: Connect,
 ) -> None:
     """Run PIPELINE on Kubeflow; it is uploaded where this version of it is not there."""
     from kfp_suite.pipelines.cli.watch import watch_run
-    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
-    from kfp_suite.pipelines.kubeflow.package import open_package
+    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, filled_in, told
     from kfp_suite.pipelines.kubeflow.submitting import submit as execute
 
-    package = open_package(pipeline, adaptation(lock_file, resources))
+    package = package_of(pipeline)
     arguments = cluster_arguments(package, params, assignments, origin)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     backend = connect()
+    filled = filled_in(package, arguments, backend)
     done = execute(
         backend,
         package,
-        arguments,
-        # No two runs have one name, so that none is made twice.
+        arguments | filled,
+        # Of its own, so that it can be named.
         name=name or f"{package.name} {now} {secrets.token_hex(2)}",
         experiment=experiment,
         service_account=service_account,
         pipeline_root=pipeline_root,
     )
     if as_json:
-        click.echo(json.dumps(asdict(done)))
+        click.echo(json.dumps({**asdict(done), "filled_in": filled}))
     else:
         click.echo(f"run {done.run_id}: {done.name}")
         click.echo(done.link)
+        if line := told(filled):
+            click.echo(line)
     if watch:
-        watch_run(backend, done.run_id, Console(stderr=as_json, highlight=False))
+        console = Console(stderr=as_json, highlight=False)
+        watch_run(backend, done.run_id, console, connect.command)
     elif not as_json:
-        click.echo(f"watch it:  kfp-suite runs watch {done.run_id}")
+        click.echo(f"watch it:  {connect.command(f'runs watch {done.run_id}')}")

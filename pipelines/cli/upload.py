@@ -5,27 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import click
 
-from kfp_suite.pipelines.cli.adapting import adaptation, adapted_by_files
+from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
 from kfp_suite.pipelines.cli.connection import on_kubeflow
 
 
 @click.command("upload")
 @click.argument("pipeline")
 @click.option("--version", "name", default="", help="Its name.  [default: by its content]")
-@adapted_by_files
+@sent_to_kubeflow
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
 def upload(
     pipeline: str,
     name: str,
-    lock_file: Path | None,
-    resources: Path | None,
     as_json: bool,
+    package_of: Callable[[str], Any],
     connect: Callable[[], Any],
 ) -> None:
     """Upload PIPELINE, or a new version of it, to Kubeflow Pipelines.
@@ -33,10 +31,10 @@ def upload(
     PIPELINE is one of the suite's, or the path of a compiled one. The same content uploaded
     twice is one version.
     """
-    from kfp_suite.pipelines.kubeflow.package import open_package
     from kfp_suite.pipelines.kubeflow.uploading import upload as execute
 
-    done = execute(connect(), open_package(pipeline, adaptation(lock_file, resources)), name)
+    package = package_of(pipeline)
+    done = execute(connect(), package, name)
     if as_json:
         click.echo(json.dumps(asdict(done)))
         return

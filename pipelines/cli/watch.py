@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from kfp_suite.components.contracts.errors import RunError
-from kfp_suite.pipelines.kubeflow.submitting import run_link
-from kfp_suite.pipelines.kubeflow.watching import RunState, Task, follow
+from kfp_suite.components.contracts.errors import StoreError, TransientError
+from kfp_suite.pipelines.kubeflow.watching import RunState, Task, check_succeeded, follow
 
 if TYPE_CHECKING:
     from kfp_suite.pipelines.kubeflow.connection import Backend
@@ -23,15 +23,40 @@ _MARKS = {
 }
 
 
-def watch_run(backend: Backend, run_id: str, console: Console) -> None:
+def watch_run(
+    backend: Backend, run_id: str, console: Console, command: Callable[[str], str]
+) -> None:
     """Show a run until it is over; Ctrl-C leaves it running.
+
+    Args:
+        backend: Where.
+        run_id: Which.
+        console: Where it is shown.
+        command: Words of a command as one that reaches the same Kubeflow.
 
     Raises:
         RunError: it did not succeed.
+        StoreError: it refuses, or could not be reached for ten minutes.
     """
+    try:
+        run = _followed(backend, run_id, console)
+    except KeyboardInterrupt:
+        _say_how_to_go_on("detached", run_id, console, command)
+        return
+    except StoreError:
+        _say_how_to_go_on("the watch is over", run_id, console, command)
+        raise
+    check_succeeded(backend, run)
+    console.print(f"[green]{run.name} succeeded[/]")
+
+
+def _followed(backend: Backend, run_id: str, console: Console) -> RunState:
     live = Live(Text(""), console=console, refresh_per_second=4) if console.is_terminal else None
+    lost = False
 
     def show(run: RunState, changed: list[Task]) -> None:
+        nonlocal lost
+        lost = False
         for task in changed:
             if line := _line(task):
                 console.print(line, soft_wrap=True)
@@ -41,33 +66,31 @@ def watch_run(backend: Backend, run_id: str, console: Console) -> None:
             running = [task.name for task in run.tasks if task.state == "RUNNING"]
             live.update(Text(f"… {', '.join(running) or run.state.lower()}", style="yellow"))
 
+    def say_lost(error: TransientError) -> None:
+        nonlocal lost
+        if not lost:
+            console.print(f"not reachable, still trying: {error.got}", style="yellow", markup=False)
+        lost = True
+
+    if live is None:
+        return follow(backend, run_id, show, say_lost)
     try:
-        if live is not None:
-            live.start()
-        run = follow(backend, run_id, show)
-    except KeyboardInterrupt:
-        console.print(
-            f"\ndetached; the run goes on\nwatch it:      kfp-suite runs watch {run_id}\n"
-            f"terminate it:  kfp-suite runs terminate {run_id}",
-            soft_wrap=True,
-        )
-        return
+        live.start()
+        return follow(backend, run_id, show, say_lost)
     finally:
-        if live is not None:
-            live.update(Text(""))
-            live.stop()
-    if not run.succeeded:
-        failed = [task for task in run.tasks if task.state == "FAILED"]
-        told = "; ".join(
-            f"{task.name}: {task.error}" if task.error else task.name for task in failed
-        )
-        raise RunError(
-            f"the run ended as {run.state.lower()}",
-            where=run.name,
-            got=told or run.error or None,
-            fix=f"see {run_link(backend, run.id)}",
-        )
-    console.print(f"[green]{run.name} succeeded[/]")
+        live.update(Text(""))
+        live.stop()
+
+
+def _say_how_to_go_on(
+    why: str, run_id: str, console: Console, command: Callable[[str], str]
+) -> None:
+    console.print(
+        f"\n{why}; the run goes on\nwatch it:      {command(f'runs watch {run_id}')}\n"
+        f"terminate it:  {command(f'runs terminate {run_id}')}",
+        soft_wrap=True,
+        markup=False,
+    )
 
 
 def _line(task: Task) -> Text | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.pipelines.kubeflow.connection import Backend
 from kfp_suite.pipelines.kubeflow.package import Package
 from kfp_suite.pipelines.runs.origin import parameters_from
 from kfp_suite.pipelines.runs.parameters import (
@@ -15,7 +17,8 @@ from kfp_suite.pipelines.runs.parameters import (
     read_parameters,
 )
 
-_PLACES = ("store", "module_file", "labelled")
+_PLACES = ("store", "module_file", "labelled", "baseline_statistics")
+_ON_A_LAPTOP = {"target": "local", "namespace": "default"}
 
 
 def cluster_arguments(
@@ -44,6 +47,41 @@ def cluster_arguments(
         if isinstance(source, dict):
             _check_place(f"sources.{name}.uri", source.get("uri"))
     return values
+
+
+def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
+    """What nobody set, and is another on a cluster than on a laptop.
+
+    `target` is `cluster`, so that a model is deployed and becomes the champion; `namespace` is
+    the profile's; and where somebody is notified, `notify.ui` leads to this Kubeflow.
+
+    Args:
+        package: The pipeline.
+        arguments: As `cluster_arguments` gives them.
+        backend: Where it will run.
+    """
+    on_a_cluster = {"target": "cluster", "namespace": backend.namespace}
+    found: dict[str, Any] = {
+        name: on_a_cluster[name]
+        for name, default in _ON_A_LAPTOP.items()
+        if name not in arguments
+        and name in package.parameters
+        and package.parameters[name].default == default
+        and on_a_cluster[name]
+    }
+    notify = arguments.get("notify")
+    if isinstance(notify, Mapping) and notify and not notify.get("ui") and backend.ui:
+        found["notify"] = {**notify, "ui": backend.ui}
+    return found
+
+
+def told(filled: Mapping[str, Any]) -> str:
+    """The line that says what was filled in; empty where nothing was."""
+    words = [
+        f"notify.ui={value['ui']}" if name == "notify" else f"{name}={value}"
+        for name, value in filled.items()
+    ]
+    return f"on a cluster, unless you say otherwise: {', '.join(words)}" if words else ""
 
 
 def _check_place(name: str, value: Any) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +30,9 @@ from kfp_suite.pipelines.kubeflow.faults import FAULTS, fault, retry_after, sign
 
 ENDPOINT = "KF_PIPELINES_ENDPOINT"
 """The environment variable that kfp's client reads, too."""
+OLDEST = (2, 5)
+"""The oldest Kubeflow Pipelines that these pipelines are for."""
+_RELEASE = re.compile(r"v?(\d+)\.(\d+)")
 _INSTALLED_IN = "kubeflow"
 _SECONDS_A_CALL = 60
 _TRIES = 5
@@ -60,10 +65,22 @@ class Connection:
 
 @dataclass(frozen=True)
 class Health:
-    """What a Kubeflow says of itself."""
+    """What a Kubeflow says of itself; `version` is empty where it does not say."""
 
     multi_user: bool
     version: str
+
+    @property
+    def skew(self) -> str:
+        """What is to be said of its version; empty where it is recent enough, or unknown."""
+        found = _RELEASE.match(self.version)
+        if found is None or (int(found[1]), int(found[2])) >= OLDEST:
+            return ""
+        oldest = ".".join(map(str, OLDEST))
+        return (
+            f"Kubeflow Pipelines {self.version} is older than {oldest}: it may not run what "
+            f"kfp {kfp.__version__} compiles; upgrade it"
+        )
 
 
 class Backend:
@@ -83,6 +100,7 @@ class Backend:
     def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
         self.connection, self.sleep = connection, sleep
         self._named = connection.host or os.environ.get(ENDPOINT, "") or _found(connection)
+        self._health: Health | None = None
         self.client: Any = None
         self.client = self.call("healthz", lambda: _client(connection))
 
@@ -93,15 +111,42 @@ class Backend:
 
     @property
     def namespace(self) -> str | None:
-        """The namespace of runs, None where there is only one user."""
-        return self.client.get_user_namespace() or None
+        """The namespace of runs, None where there is only one user.
+
+        Raises:
+            ParameterError: there are several, and none is given.
+        """
+        found = self.client.get_user_namespace() or None
+        if found is None and (self._health or self.health()).multi_user:
+            raise ParameterError(
+                "this Kubeflow has several users",
+                where=self.host,
+                expected="the namespace of your profile",
+                fix="give -n NAMESPACE",
+            )
+        return found
 
     def health(self) -> Health:
         """What it says of itself. Raises as `call`."""
-        found = self.call("healthz", self.client.get_kfp_healthz)
-        if found.multi_user is None and not getattr(found, "tag_name", None):
-            raise self._not_kfp()
-        return Health(bool(found.multi_user), str(getattr(found, "tag_name", None) or "unknown"))
+        # As it is written: the client drops what the API's definition does not have.
+        text = self.call("healthz", self._healthz)
+        try:
+            told = json.loads(text)
+            version = str(told.get("tag_name", ""))
+            self._health = Health(bool(told["multi_user"]), version.replace("unknown", ""))
+        except (ValueError, KeyError, AttributeError) as error:
+            raise self._not_kfp() from error
+        return self._health
+
+    def _healthz(self) -> str:
+        self.client.get_kfp_healthz()
+        return str(self.client._run_api.api_client.last_response.data)
+
+    @property
+    def ui(self) -> str:
+        """The address of the UI, empty where only the API's inside of the cluster is known."""
+        prefix: str = self.client._get_url_prefix()
+        return prefix if prefix.startswith("http") else ""
 
     def link(self, path: str) -> str:
         """An address in the UI: `path` is what follows `#/`."""

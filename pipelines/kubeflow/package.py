@@ -12,7 +12,8 @@ from typing import Any
 import yaml
 
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
-from kfp_suite.components.contracts.errors import ContractError, store_error
+from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
+from kfp_suite.pipelines.images.families import family_of
 from kfp_suite.pipelines.runs.catalog import find_pipeline
 from kfp_suite.pipelines.runs.compilation import Adaptation, compile_pipeline
 from kfp_suite.pipelines.runs.parameters import Parameter
@@ -39,6 +40,7 @@ class Package:
         digest: Of what the YAML says: `sha256:…`.
         version: Of the package that made it and of its content: `0.1.0-3f2a…`.
         parameters: By name.
+        images: What its steps run in.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Package:
     digest: str
     version: str
     parameters: Mapping[str, Parameter]
+    images: tuple[str, ...]
 
 
 def open_package(pipeline: str, adapt: Adaptation | None = None) -> Package:
@@ -71,6 +74,36 @@ def open_package(pipeline: str, adapt: Adaptation | None = None) -> Package:
     return _package(content, pipeline, f"{metadata.version('kfp-suite')}-")
 
 
+def check_images(package: Package) -> None:
+    """Refuse the suite's images by the names that they have where they were built.
+
+    Raises:
+        ParameterError: a cluster would look for them in vain.
+    """
+    local = [image for image in package.images if family_of(image) and not _is_pulled(image)]
+    if local:
+        raise ParameterError(
+            "images that no registry has",
+            where=package.name,
+            got=", ".join(local),
+            expected="images that were pushed, named in an image lock",
+            fix="kfp-suite images build --push --registry HOST/TEAM, then --image-lock "
+            "image-lock.json (or KFP_SUITE_IMAGE_LOCK) here, or when compiling a file; "
+            "where the nodes have them already, as on kind, --allow-local-images",
+        )
+
+
+def _is_pulled(image: str) -> bool:
+    """Whether a node finds it: by its digest, or in a registry that is named."""
+    host, slash, _ = image.partition("/")
+    return "@sha256:" in image or bool(slash and (set(".:") & set(host) or host == "localhost"))
+
+
+def _images(spec: Mapping[str, Any]) -> tuple[str, ...]:
+    executors = spec.get("deploymentSpec", {}).get("executors", {}).values()
+    return tuple(sorted({one["container"]["image"] for one in executors if "container" in one}))
+
+
 def _package(content: str, where: str, made_by: str) -> Package:
     try:
         documents = list(yaml.safe_load_all(content))
@@ -84,6 +117,7 @@ def _package(content: str, where: str, made_by: str) -> Package:
             digest=digest,
             version=made_by + digest.removeprefix(PREFIX)[:12],
             parameters={name: _parameter(name, one) for name, one in inputs.items()},
+            images=_images(documents[0]),
         )
     except (yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ContractError(

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import yaml
 
@@ -82,6 +82,8 @@ class Placement:
         env: Environment variables that are no secret: `AWS_ENDPOINT_URL`.
         secrets, volumes: Which it sees.
         labels, annotations: Of its pod.
+        image_pull_secrets: Secrets with the sign-in to a private registry, by name.
+        image_pull_policy: Always, IfNotPresent or Never.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -106,6 +108,8 @@ class Placement:
     volumes: tuple[VolumeUse, ...] = ()
     labels: Mapping[str, str] = field(default_factory=dict)
     annotations: Mapping[str, str] = field(default_factory=dict)
+    image_pull_secrets: tuple[str, ...] = ()
+    image_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
 
     def __post_init__(self) -> None:
         for name in ("cpu", "cpu_limit", "memory", "memory_limit"):
@@ -261,11 +265,21 @@ def _place_pod(platform: Json, executor: str, wanted: Placement) -> None:
         kubernetes.add_pod_label(task, key, value)
     for key, value in wanted.annotations.items():
         kubernetes.add_pod_annotation(task, key, value)
+    _place_image(task, wanted)
     if wanted.timeout:
         kubernetes.set_timeout(task, seconds_of(wanted.timeout, "timeout"))
     if task.platform_config:
         executors[executor] = task.platform_config["kubernetes"]
     _drop_empty(platform)
+
+
+def _place_image(task: Any, wanted: Placement) -> None:
+    from kfp import kubernetes
+
+    if wanted.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(wanted.image_pull_secrets))
+    if wanted.image_pull_policy:
+        kubernetes.set_image_pull_policy(task, wanted.image_pull_policy)
 
 
 def _drop_empty(platform: Json) -> None:

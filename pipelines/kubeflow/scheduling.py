@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,11 +11,12 @@ import kfp_server_api as api
 
 from kfp_suite.components.contracts.errors import MissingError, did_you_mean
 from kfp_suite.pipelines.kubeflow.connection import Backend
-from kfp_suite.pipelines.kubeflow.submitting import experiment_named, runtime_config
+from kfp_suite.pipelines.kubeflow.submitting import runtime_config
 from kfp_suite.pipelines.kubeflow.uploading import equal
 
 ENABLED, DISABLED = "ENABLE", "DISABLE"
-_INSTALLATIONS = ("service_account", "pipeline_root")
+# What Kubeflow Pipelines, alone and with several users, runs as where nothing is said.
+_USUAL_ACCOUNTS = ("", "pipeline-runner", "default-editor")
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,13 @@ class Schedule:
         version_id: The version it is pinned to; empty: the latest one, each time.
         cron: Six fields; or
         every: seconds between two runs.
-        start, end: RFC 3339; empty: now, and never.
+        start, end: RFC 3339; empty: now, and never. Starts that are past are alike.
         max_concurrency: Runs at once, 1 to 10.
         catchup: Whether times that were missed are made up for.
         parameters: Arguments of its runs.
         service_account: That its steps run as; empty: the installation's.
         pipeline_root: Where artifacts go; empty: the installation's.
+        experiment_id: Of its runs.
     """
 
     name: str
@@ -48,56 +50,68 @@ class Schedule:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     service_account: str = ""
     pipeline_root: str = ""
+    experiment_id: str = ""
 
 
 @dataclass(frozen=True)
 class Scheduled:
-    """A recurring run as it is: the schedule, and whether it is on."""
+    """A recurring run as it is: the schedule, whether it is on, and since when it is (RFC 3339)."""
 
     id: str
     schedule: Schedule
     enabled: bool
     status: str = ""
+    created_at: str = ""
 
 
 @dataclass(frozen=True)
 class Change:
-    """What `schedule` did: `before` None where it is new; `differences`: by field, old and new."""
+    """What `schedule` did.
+
+    Attributes:
+        now: What is there.
+        before: What was there; None where it is new.
+        differences: By field, old and new.
+        from_now: Its start is past, and the times since then do not come again.
+    """
 
     now: Scheduled
     before: Scheduled | None
     differences: Mapping[str, tuple[Any, Any]]
+    from_now: bool = False
 
 
-def schedule(backend: Backend, wanted: Schedule, experiment: str = "Default") -> Change:
+def schedule(backend: Backend, wanted: Schedule) -> Change:
     """Make a recurring run, or change the one of its name.
 
     The API cannot change one (kubeflow/pipelines#6001). So another is made, switched off;
     then the old one goes, and the new one is switched on: killed at any point, one is left,
-    and the next call finishes.
+    and the next call finishes. A new one would catch up with all times since its start: where
+    that is past, one that takes the place of another starts when it is made.
 
     Args:
         backend: Where.
         wanted: How it should be.
-        experiment: Of its runs; it is made where it is not there.
 
     Raises:
         KfpSuiteError: see `Backend.call`.
     """
     there = _named(backend, wanted.name)
+    from_now = bool(there and wanted.start) and _is_past(wanted.start)
     same = [one for one in there if _is(one, wanted)]
     before = next((one for one in there if one.enabled), there[0] if there else None)
     if same:
         kept = next((one for one in same if one.enabled), same[0])
     else:
-        kept = _make(backend, wanted, experiment)
+        kept = _make(backend, replace(wanted, start="") if from_now else wanted)
     for other in there:
         if other.id != kept.id:
             remove(backend, other)
     if not kept.enabled:
         switch(backend, kept, on=True)
-    now = Scheduled(kept.id, wanted, enabled=True, status=kept.status)
-    return Change(now, before, _differences(before, now) if before else {})
+    now = replace(kept, schedule=wanted, enabled=True)
+    differences = _differences(before, now) if before else {}
+    return Change(now, before, differences, from_now and not same)
 
 
 def schedules(backend: Backend) -> list[Scheduled]:
@@ -133,7 +147,7 @@ def remove(backend: Backend, one: Scheduled) -> None:
         return  # a try before this one has done it
 
 
-def _make(backend: Backend, wanted: Schedule, experiment: str) -> Scheduled:
+def _make(backend: Backend, wanted: Schedule) -> Scheduled:
     times = {"start_time": _time(wanted.start), "end_time": _time(wanted.end)}
     trigger = (
         api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=wanted.cron, **times))
@@ -146,7 +160,7 @@ def _make(backend: Backend, wanted: Schedule, experiment: str) -> Scheduled:
     )
     body = api.V2beta1RecurringRun(
         display_name=wanted.name,
-        experiment_id=experiment_named(backend, experiment),
+        experiment_id=wanted.experiment_id,
         mode=DISABLED,
         pipeline_version_reference=api.V2beta1PipelineVersionReference(
             pipeline_id=wanted.pipeline_id, pipeline_version_id=wanted.version_id or None
@@ -213,9 +227,11 @@ def _read(one: Any) -> Scheduled:
             parameters=(config.parameters if config else None) or {},
             service_account=one.service_account or "",
             pipeline_root=(config.pipeline_root if config else "") or "",
+            experiment_id=one.experiment_id or "",
         ),
         enabled=one.mode == ENABLED,
         status=one.status or "",
+        created_at=_told(one.created_at),
     )
 
 
@@ -236,13 +252,24 @@ def _is(there: Scheduled, wanted: Schedule) -> bool:
 
 
 def _changed(there: Schedule, wanted: Schedule) -> dict[str, tuple[Any, Any]]:
-    """What differs, old and new; what is not wanted is as the installation has it."""
-    return {
-        name: (getattr(there, name), getattr(wanted, name))
-        for name in Schedule.__dataclass_fields__
-        if getattr(there, name) != getattr(wanted, name)
-        and not (name in _INSTALLATIONS and not getattr(wanted, name))
+    """What differs, old and new."""
+    pairs = {
+        one.name: (getattr(there, one.name), getattr(wanted, one.name)) for one in fields(there)
     }
+    return {name: pair for name, pair in pairs.items() if not _alike(name, *pair)}
+
+
+def _alike(name: str, there: Any, wanted: Any) -> bool:
+    if name == "start":
+        return there == wanted or (_is_past(there) and _is_past(wanted))
+    if name == "service_account" and not wanted:
+        return there in _USUAL_ACCOUNTS
+    return bool(there == wanted)
+
+
+def _is_past(start: str) -> bool:
+    """Whether it is no time to wait for; without a start, it is the moment of its making."""
+    return not start or datetime.fromisoformat(start) <= datetime.now(UTC)
 
 
 def _differences(before: Scheduled, now: Scheduled) -> dict[str, tuple[Any, Any]]:

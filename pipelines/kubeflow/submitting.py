@@ -41,7 +41,7 @@ def submit(
         backend: Where.
         package: The pipeline; it is uploaded where it is not there.
         arguments: By parameter.
-        name: The run's; no other run has it, so that none is created twice.
+        name: The run's; others may have had it before.
         experiment: Its name; it is made where it is not there.
         service_account: That the steps run as; empty: the installation's.
         pipeline_root: Where artifacts go; empty: the installation's.
@@ -61,20 +61,30 @@ def submit(
         service_account=service_account or None,
     )
 
+    before = {one.run_id for one in runs_named(backend, name, experiment_id)}
+
     def find() -> Any:
-        found = backend.pages(
-            f"run '{name}'",
-            lambda token: backend.client.list_runs(
-                experiment_id=experiment_id, page_token=token, page_size=100, filter=equal(name)
-            ),
-            "runs",
-        )
-        return next((one for one in found if one.display_name == name), None)
+        """The run whose answer was lost: of this name, and not there before."""
+        now = runs_named(backend, name, experiment_id)
+        return next((one for one in now if one.run_id not in before), None)
 
     made = backend.create(
         f"run '{name}'", lambda: backend.client.runs.run_service_create_run(run=body), find
     )
     return Submitted(made.run_id, name, run_link(backend, made.run_id), uploaded)
+
+
+def runs_named(backend: Backend, name: str, experiment_id: str = "") -> list[Any]:
+    """The runs of a name, as the API tells them; of one experiment, or of the namespace."""
+    where = {"experiment_id": experiment_id} if experiment_id else {"namespace": backend.namespace}
+    found = backend.pages(
+        f"run '{name}'",
+        lambda token: backend.client.list_runs(
+            page_token=token, page_size=100, filter=equal(name), **where
+        ),
+        "runs",
+    )
+    return [one for one in found if one.display_name == name]
 
 
 def runtime_config(arguments: Mapping[str, Any], pipeline_root: str) -> Any:

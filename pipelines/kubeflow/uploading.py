@@ -42,7 +42,13 @@ def upload(backend: Backend, package: Package, version: str = "") -> Uploaded:
     name = version or package.version
     pipeline_id = find_pipeline_id(backend, package.name)
     there = version_named(backend, pipeline_id, name) if pipeline_id else None
-    if there is not None and package.digest not in (there.description or ""):
+    new = there is None
+    if pipeline_id is None:
+        pipeline_id = _create(backend, package)
+    if there is None:
+        there = _upload(backend, package, pipeline_id, name)
+    # Also after an upload: somebody else may have been faster, with the same name.
+    if package.digest not in (there.description or ""):
         raise AlreadyExistsError(
             f"pipeline '{package.name}' has another version '{name}'",
             where=backend.host,
@@ -50,11 +56,6 @@ def upload(backend: Backend, package: Package, version: str = "") -> Uploaded:
             expected=package.digest,
             fix="give another --version, or none",
         )
-    new = there is None
-    if pipeline_id is None:
-        pipeline_id = _create(backend, package)
-    if there is None:
-        there = _upload(backend, package, pipeline_id, name)
     link = backend.link(f"pipelines/details/{pipeline_id}/version/{there.pipeline_version_id}")
     return Uploaded(pipeline_id, there.pipeline_version_id, package.name, name, new, link)
 

@@ -56,6 +56,16 @@ class PastRun:
         metrics = (self.record.evaluation or {}).get("metrics", {})
         return {name: m["value"] for name, m in metrics.items() if m.get("value") is not None}
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """Of its dataset and its model, those that are known."""
+        evaluation = self.record.evaluation or {}
+        return {
+            name: evaluation[key]
+            for name, key in (("dataset", "dataset_digest"), ("model", "model_digest"))
+            if evaluation.get(key)
+        }
+
 
 def write_run(folder: Path, run: PastRun) -> None:
     """Write `run.json` into the run's folder."""

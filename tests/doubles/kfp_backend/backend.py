@@ -17,14 +17,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from kfp_suite.testing.kfp_backend.definition import Definition
-from kfp_suite.testing.kfp_backend.state import Behaviour, Json, Refusal, State, listed
+from kfp_suite.testing.kfp_backend.state import Json, Refusal, State, listed
+from kfp_suite.testing.kfp_backend.workflow import Behaviour
 
 __all__ = ["Behaviour", "KfpDouble", "running"]
 
@@ -39,6 +39,7 @@ class _Fault:
     status: int
     times: int
     path: str
+    method: str
     retry_after: int | None
     performed: bool
 
@@ -53,6 +54,8 @@ class KfpDouble:
         cookie: The session that is asked for, `name=value`; others get a page to sign in.
         namespaces: Those one may use, on a Kubeflow of several users; None: of one.
         version: 2, or 1: a backend that does not know this API; 0: another website.
+        tag: The version that it tells of itself.
+        live: Time passes by itself; else only by `advance`.
 
     Attributes:
         state: What it keeps.
@@ -69,12 +72,15 @@ class KfpDouble:
         cookie: str = "",
         namespaces: tuple[str, ...] | None = None,
         version: int = 2,
+        tag: str = "2.15.0",
+        live: bool = False,
     ) -> None:
         self.state = State()
         self.requests: list[tuple[str, str]] = []
         self.latency = 0.0
         self.wrong: list[str] = []
         self.token, self.cookie, self.namespaces, self.version = token, cookie, namespaces, version
+        self.tag, self._looked = tag, time.monotonic() if live else None
         self.url = ""
         self._definition = Definition(definition)
         self._faults: list[_Fault] = []
@@ -87,7 +93,7 @@ class KfpDouble:
     def advance(self, seconds: float) -> None:
         """Let time pass."""
         with self._lock:
-            self.state.now += timedelta(seconds=seconds)
+            self.state.advance(seconds)
 
     def fail_next(
         self,
@@ -95,6 +101,7 @@ class KfpDouble:
         times: int = 1,
         *,
         path: str = "",
+        method: str = "",
         retry_after: int | None = None,
         performed: bool = False,
     ) -> None:
@@ -104,10 +111,11 @@ class KfpDouble:
             status: HTTP's; 0: the connection is dropped.
             times: How many.
             path: A part of their path.
+            method: Theirs; empty: any.
             retry_after: Seconds to wait, as a header.
             performed: What they ask for is done, and only the answer is lost.
         """
-        self._faults.append(_Fault(status, times, path, retry_after, performed))
+        self._faults.append(_Fault(status, times, path, method, retry_after, performed))
 
     def answer(
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
@@ -117,7 +125,10 @@ class KfpDouble:
         query = dict(parse_qsl(parts.query))
         with self._lock:
             self.requests.append((method, parts.path))
-            fault = self._fault(parts.path)
+            if self._looked is not None:
+                looked, self._looked = self._looked, time.monotonic()
+                self.state.advance(self._looked - looked)
+            fault = self._fault(method, parts.path)
             if fault is not None and not fault.performed:
                 return _failed(fault)
             if self.cookie and headers.get("cookie", "") != self.cookie:
@@ -131,14 +142,14 @@ class KfpDouble:
             if fault is not None:
                 return _failed(fault)
             try:
-                self._definition.check_answer(method, parts.path, status, found)
+                self._definition.check_answer(method, parts.path, status, _defined(found))
             except AssertionError as error:
                 self.wrong.append(str(error))
             return status, json.dumps(found).encode(), {"content-type": "application/json"}
 
-    def _fault(self, path: str) -> _Fault | None:
+    def _fault(self, method: str, path: str) -> _Fault | None:
         for fault in self._faults:
-            if fault.times and fault.path in path:
+            if fault.times and fault.path in path and fault.method in ("", method):
                 fault.times -= 1
                 return fault
         return None
@@ -164,8 +175,8 @@ class KfpDouble:
         refused = self._definition.refuses(method, path, query, given)
         if refused:
             raise Refusal(404 if refused == "no such path" else 400, refused)
-        self._check_namespace(query, given)
         resource = path.removeprefix(_PREFIX)
+        self._check_namespace(method, resource, query, given)
         for known, pattern, act in _ROUTES:
             found = re.fullmatch(pattern, resource)
             if known == method and found:
@@ -173,10 +184,19 @@ class KfpDouble:
                 return act(self.state, found.groups(), dict(query), given or {}, file, self)
         raise Refusal(404, f"no {method} {path}")
 
-    def _check_namespace(self, query: Mapping[str, str], given: Any) -> None:
+    def _check_namespace(
+        self, method: str, resource: str, query: Mapping[str, str], given: Any
+    ) -> None:
+        """Of several users each has a namespace, and what is listed or made is in one."""
+        if self.namespaces is None:
+            return
         asked = query.get("namespace") or (given or {}).get("namespace")
-        if self.namespaces is not None and asked and asked not in self.namespaces:
+        if asked and asked not in self.namespaces:
             raise Refusal(403, f"User 'user@example.com' is not authorized in namespace {asked}")
+        named = asked or query.get("experiment_id") or (given or {}).get("experiment_id")
+        needed = ("experiments", "runs", "recurringruns")
+        if not named and method in ("GET", "POST") and resource in needed:
+            raise Refusal(400, "Resource cannot have an empty namespace in multi-user mode")
 
     @contextmanager
     def _running(self, certificate: Path | None) -> Iterator[None]:
@@ -242,6 +262,11 @@ def running(double: KfpDouble, certificate: Path | None = None) -> Iterator[KfpD
         yield double
 
 
+def _defined(answer: Json) -> Json:
+    """Without what the health says beside its definition."""
+    return {key: value for key, value in answer.items() if key not in ("tag_name", "commit_sha")}
+
+
 def _failed(fault: _Fault) -> tuple[int, bytes, dict[str, str]]:
     headers = {"content-type": "application/json"}
     if fault.retry_after is not None:
@@ -268,6 +293,15 @@ def _of_namespace(query: Mapping[str, str]) -> Callable[[Json], bool]:
     return lambda one: not space or one.get("namespace", space) == space
 
 
+def _of_experiment(state: State, query: Mapping[str, str]) -> Callable[[Json], bool]:
+    """Of the experiment that is asked for, or of any in the namespace."""
+    in_namespace = _of_namespace(query)
+    return lambda one: (
+        one["experiment_id"] == query.get("experiment_id", one["experiment_id"])
+        and in_namespace(state.experiments[one["experiment_id"]])
+    )
+
+
 def _found(kept: Mapping[str, Json], key: str, what: str) -> Json:
     if key not in kept:
         raise Refusal(404, f"{what} {key} not found")
@@ -281,8 +315,7 @@ def _deleted(kept: dict[str, Json], key: str, what: str) -> Json:
 
 
 def _terminated(state: State, run_id: str) -> Json:
-    state.run_now(run_id)
-    state.runs[run_id]["ended"] = "CANCELED"
+    state.terminate(run_id)
     return {}
 
 
@@ -292,7 +325,15 @@ def _switched(state: State, key: str, *, on: bool) -> Json:
 
 
 _ROUTES: tuple[tuple[str, str, Act], ...] = (
-    ("GET", "healthz", lambda s, p, q, g, f, d: {"multi_user": d.namespaces is not None}),
+    (
+        "GET",
+        "healthz",
+        lambda s, p, q, g, f, d: {
+            "commit_sha": "unknown",
+            "tag_name": d.tag,
+            "multi_user": d.namespaces is not None,
+        },
+    ),
     ("POST", "pipelines", lambda s, p, q, g, f, d: s.pipeline(g)),
     (
         "GET",
@@ -314,21 +355,28 @@ _ROUTES: tuple[tuple[str, str, Act], ...] = (
             s.versions.values(), q, "pipeline_versions", lambda one: one["pipeline_id"] == p[0]
         ),
     ),
+    (
+        "GET",
+        "pipelines/([^/]+)/versions/([^/]+)",
+        lambda s, p, q, g, f, d: _found(s.versions, p[1], "Pipeline version"),
+    ),
     ("POST", "experiments", lambda s, p, q, g, f, d: s.experiment(g)),
     (
         "GET",
         "experiments",
         lambda s, p, q, g, f, d: listed(s.experiments.values(), q, "experiments", _of_namespace(q)),
     ),
+    (
+        "GET",
+        "experiments/([^/:]+)",
+        lambda s, p, q, g, f, d: _found(s.experiments, p[0], "Experiment"),
+    ),
     ("POST", "runs", lambda s, p, q, g, f, d: s.run(g)),
     (
         "GET",
         "runs",
         lambda s, p, q, g, f, d: listed(
-            [s.run_now(one) for one in s.runs],
-            q,
-            "runs",
-            lambda one: one["experiment_id"] == q.get("experiment_id", one["experiment_id"]),
+            [s.run_now(one) for one in s.runs], q, "runs", _of_experiment(s, q)
         ),
     ),
     ("GET", "runs/([^/:]+)", lambda s, p, q, g, f, d: s.run_now(p[0])),
@@ -337,7 +385,9 @@ _ROUTES: tuple[tuple[str, str, Act], ...] = (
     (
         "GET",
         "recurringruns",
-        lambda s, p, q, g, f, d: listed(s.recurring.values(), q, "recurringRuns", lambda one: True),
+        lambda s, p, q, g, f, d: listed(
+            s.recurring.values(), q, "recurringRuns", _of_experiment(s, q)
+        ),
     ),
     (
         "GET",

@@ -5,14 +5,18 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import yaml
 
+from kfp_suite.testing.kfp_backend.recurring import next_due
+from kfp_suite.testing.kfp_backend.workflow import Behaviour, Workflow
+
 Json = dict[str, Any]
+_OVER = ("SUCCEEDED", "FAILED", "CANCELED")
 _CODES = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 503: 14}
 
 
@@ -30,22 +34,6 @@ class Refusal(Exception):
 
 
 @dataclass
-class Behaviour:
-    """What becomes of runs.
-
-    Attributes:
-        seconds: That each task takes.
-        fails: The task that fails, with `message`; empty: none.
-        hangs: The task that never ends.
-    """
-
-    seconds: float = 1.0
-    fails: str = ""
-    message: str = "exit code 1"
-    hangs: str = ""
-
-
-@dataclass
 class State:
     """Everything there is. Times come from `now`, which tests move."""
 
@@ -56,6 +44,7 @@ class State:
     experiments: dict[str, Json] = field(default_factory=dict)
     runs: dict[str, Json] = field(default_factory=dict)
     recurring: dict[str, Json] = field(default_factory=dict)
+    _last: dict[str, datetime] = field(default_factory=dict)
     _order: Any = field(default_factory=itertools.count)
 
     def stamp(self) -> str:
@@ -152,10 +141,10 @@ class State:
         }
         self.runs[found["run_id"]] = {
             "shown": found,
-            "tasks": _order_of(spec),
+            "spec": spec,
             "began": self.now,
             "behaviour": self.behaviour,
-            "ended": "",
+            "terminated": False,
         }
         return found
 
@@ -164,9 +153,26 @@ class State:
         kept = self.runs.get(run_id)
         if kept is None:
             raise Refusal(404, f"Run {run_id} not found")
-        _go_on(kept, self.now)
         shown: Json = kept["shown"]
+        if shown["state"] in _OVER:
+            return shown
+        behaviour = kept["behaviour"]
+        workflow = Workflow(kept["spec"], run_id, behaviour, kept["began"], self.now)
+        shown["run_details"] = {"task_details": workflow.nodes}
+        shown["state"] = workflow.state
+        if kept["terminated"]:
+            shown["state"] = behaviour.terminated
+        if shown["state"] in _OVER:
+            shown["finished_at"] = self.now.isoformat().replace("+00:00", "Z")
         return shown
+
+    def terminate(self, run_id: str) -> None:
+        """End a run: it is being cancelled, and over when it is next asked for."""
+        shown = self.run_now(run_id)
+        if shown["state"] in _OVER:
+            raise Refusal(400, f"Failed to terminate a run {run_id}. Row not found")
+        self.runs[run_id]["terminated"] = True
+        shown["state"] = "CANCELING"
 
     def recurring_run(self, given: Json) -> Json:
         """A new recurring run. Raises Refusal (400) for a schedule that is none."""
@@ -179,6 +185,8 @@ class State:
         cron = trigger.get("cron_schedule", {}).get("cron", "")
         if cron and len(cron.split()) != 6:
             raise Refusal(400, f"Schedule cron is not a supported format: {cron}")
+        if given.get("experiment_id", "") not in self.experiments:
+            raise Refusal(400, f"experiment {given.get('experiment_id')} not found")
         every = int(trigger.get("periodic_schedule", {}).get("interval_second", 0))
         if not cron and every < 1:
             raise Refusal(400, "The recurring run needs a cron or a periodic schedule")
@@ -191,6 +199,39 @@ class State:
         }
         self.recurring[found["recurring_run_id"]] = found
         return found
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass: recurring runs start what is due, at most so many at once."""
+        end = self.now + timedelta(seconds=seconds)
+        while ready := sorted(self._ready(end)):
+            due, key = ready[0]
+            self.now = max(self.now, due)
+            self._last[key] = due
+            self._start(self.recurring[key])
+        self.now = end
+
+    def _ready(self, end: datetime) -> Iterator[tuple[datetime, str]]:
+        for key, one in self.recurring.items():
+            due = next_due(one, self._last.get(key), self.now) if one["mode"] == "ENABLE" else None
+            if due is None or due > end:
+                continue
+            there = [run for run in self.runs if self._of(run, key)]
+            active = [run for run in there if self.run_now(run)["state"] not in _OVER]
+            if len(active) < int(one["max_concurrency"]):
+                yield due, key
+
+    def _of(self, run_id: str, recurring_run_id: str) -> bool:
+        return bool(self.runs[run_id]["shown"].get("recurring_run_id") == recurring_run_id)
+
+    def _start(self, one: Json) -> None:
+        reference = dict(one["pipeline_version_reference"])
+        if not reference.get("pipeline_version_id"):
+            of = [v for v in self.versions.values() if v["pipeline_id"] == reference["pipeline_id"]]
+            latest = max(of, key=lambda version: str(version["created_at"]))
+            reference["pipeline_version_id"] = latest["pipeline_version_id"]
+        given = _kept(one, "recurring_run_id", "experiment_id", "runtime_config", "service_account")
+        name = f"{one['display_name']}-{len(self.runs)}"
+        self.run({**given, "display_name": name, "pipeline_version_reference": reference})
 
     def switch(self, recurring_run_id: str, *, on: bool) -> None:
         """Switch one on or off."""
@@ -249,75 +290,3 @@ def _check_arguments(spec: Json, given: Json) -> None:
     for name, one in known.items():
         if name not in given and not one.get("isOptional") and "defaultValue" not in one:
             raise Refusal(400, f"Invalid input error: parameter {name} is required")
-
-
-def _order_of(spec: Json) -> list[str]:
-    """The tasks that run in a container, in the order in which a run shows them."""
-    found: list[str] = []
-    components = spec["components"]
-
-    def walk(dag: Json) -> None:
-        waiting = dict(dag["tasks"])
-        while waiting:
-            ready = [
-                name
-                for name, task in waiting.items()
-                if not set(task.get("dependentTasks", ())) & set(waiting)
-            ]
-            for name in ready:
-                component = components[waiting.pop(name)["componentRef"]["name"]]
-                if "dag" in component:
-                    walk(component["dag"])
-                else:
-                    found.append(name)
-
-    walk(spec["root"]["dag"])
-    return found
-
-
-def _go_on(kept: Json, now: datetime) -> None:
-    """Bring a run to a time: its tasks run one after the other."""
-    shown, behaviour, began = kept["shown"], kept["behaviour"], kept["began"]
-    passed = (now - began).total_seconds()
-    details: list[Json] = [_task(f"{shown['run_id']}-root", "root", "RUNNING", began, None)]
-    state, error = "SUCCEEDED", ""
-    for position, name in enumerate(kept["tasks"]):
-        start = began + timedelta(seconds=position * behaviour.seconds)
-        end = start + timedelta(seconds=behaviour.seconds)
-        if passed < position * behaviour.seconds:
-            state = "RUNNING"
-            break
-        over = now >= end and name != behaviour.hangs
-        failed = name == behaviour.fails
-        task = "RUNNING" if not over else "FAILED" if failed else "SUCCEEDED"
-        identity = f"{shown['run_id']}-{position}"
-        details.append(_task(f"{identity}-driver", f"{name}-driver", "SUCCEEDED", start, start))
-        details.append(_task(identity, name, task, start, end if over else None))
-        if over and failed:
-            details[-1]["error"] = {"code": 2, "message": behaviour.message}
-            state, error = "FAILED", f"{name} failed"
-            break
-        if not over:
-            state = "RUNNING"
-            break
-    shown["state"] = kept["ended"] or state
-    shown["run_details"] = {"task_details": details}
-    if shown["state"] in ("SUCCEEDED", "FAILED", "CANCELED"):
-        shown.setdefault("finished_at", now.isoformat().replace("+00:00", "Z"))
-    if error:
-        shown["error"] = {"code": 2, "message": error}
-
-
-def _task(identity: str, name: str, state: str, start: datetime, end: datetime | None) -> Json:
-    told = start.isoformat().replace("+00:00", "Z")
-    found = {
-        "run_id": identity[:36],
-        "task_id": identity,
-        "display_name": name,
-        "create_time": told,
-        "start_time": told,
-        "state": state,
-    }
-    if end is not None:
-        found["end_time"] = end.isoformat().replace("+00:00", "Z")
-    return found

@@ -9,12 +9,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from kfp_suite.pipelines.cli.main import cli
+from kfp_suite.pipelines.images.families import FAMILIES, image_name
+from kfp_suite.pipelines.images.image_lock import write_lock
 from kfp_suite.pipelines.kubeflow import connection, watching
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
 
 DEFINITION = (
     Path(__file__).resolve().parents[3].parent / "shared" / "kfp" / "kfp_api_v2beta1.swagger.json"
 )
+DIGEST = f"sha256:{'5' * 64}"
 Command = Callable[..., Result]
 
 
@@ -26,11 +29,21 @@ def kfp() -> Iterator[KfpDouble]:
     assert double.wrong == []
 
 
+@pytest.fixture(scope="session")
+def lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image lock, as `images build --push` writes one."""
+    file = tmp_path_factory.mktemp("lock") / "image-lock.json"
+    pushed = {name: f"registry.example.com/{image_name(name)}@{DIGEST}" for name in FAMILIES}
+    write_lock(file, pushed)
+    return file
+
+
 @pytest.fixture(autouse=True)
-def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pauses(monkeypatch: pytest.MonkeyPatch, lock: Path) -> None:
     monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
     monkeypatch.delenv(connection.ENDPOINT, raising=False)
+    monkeypatch.setenv("KFP_SUITE_IMAGE_LOCK", str(lock))
 
 
 @pytest.fixture

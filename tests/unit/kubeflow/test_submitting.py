@@ -1,0 +1,150 @@
+"""What is sent to a cluster: for a cluster, of images that it finds, and each thing once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfp_suite.components.contracts.errors import AlreadyExistsError, ParameterError
+from kfp_suite.pipelines.images.image_lock import adapted
+from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
+from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
+from kfp_suite.pipelines.kubeflow.package import check_images, open_package
+from kfp_suite.pipelines.kubeflow.uploading import upload
+from kfp_suite.testing.kfp_backend.backend import KfpDouble
+from tests.unit.kubeflow.conftest import Command
+
+PIPELINE = "progressive_delivery"
+ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
+
+
+def sent(kfp: KfpDouble) -> dict[str, Any]:
+    (run,) = kfp.state.runs.values()
+    found: dict[str, Any] = run["shown"]["runtime_config"]["parameters"]
+    return found
+
+
+def test_a_run_on_a_cluster_deploys_to_it(command: Command, kfp: KfpDouble) -> None:
+    done = command("submit", PIPELINE, *ARGUMENTS, "-n", "birds")
+    assert done.exit_code == 0, done.exception
+    assert (sent(kfp)["target"], sent(kfp)["namespace"]) == ("cluster", "birds")
+    assert "on a cluster, unless you say otherwise: target=cluster, namespace=birds" in done.output
+
+
+def test_what_somebody_set_stays(command: Command, kfp: KfpDouble) -> None:
+    given = ("--param", "target=local", "--param", "namespace=fish")
+    done = command("submit", PIPELINE, *ARGUMENTS, *given, "-n", "birds", "--json")
+    assert json.loads(done.output)["filled_in"] == {}
+    assert (sent(kfp)["target"], sent(kfp)["namespace"]) == ("local", "fish")
+
+
+def test_a_scheduled_retrain_deploys_to_the_cluster(
+    command: Command, kfp: KfpDouble, tmp_path: Path
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        "{model_name: late, label: late, store: 'gs://b/m', sources: {rows: 'gs://b/r.parquet'}}"
+    )
+    made = command("schedule", "retrain", "--params", str(file), "--cron", "0 3 * * *")
+    assert made.exit_code == 0, made.exception
+    assert "target=cluster" in made.output
+    (one,) = kfp.state.recurring.values()
+    assert one["runtime_config"]["parameters"]["target"] == "cluster"
+
+
+def test_a_notice_leads_to_this_kubeflow(command: Command, kfp: KfpDouble) -> None:
+    slack = ("--param", "notify={slack: [{url_env: SLACK}]}")
+    done = command("submit", PIPELINE, *ARGUMENTS, *slack)
+    assert sent(kfp)["notify"] == {"slack": [{"url_env": "SLACK"}], "ui": kfp.url}
+    assert f"notify.ui={kfp.url}" in done.output
+
+
+@pytest.mark.parametrize(
+    "name", ["store", "module_file", "baseline_statistics", "sources.rows.uri"]
+)
+def test_a_path_of_this_machine_is_refused(name: str) -> None:
+    places = {"store": "gs://b/m", "sources.rows.uri": "gs://b/rows.parquet", name: "rows/here"}
+    given = {"model_name": "late", "label": "late", **places}
+    with pytest.raises(ParameterError, match="only this machine has this") as refused:
+        cluster_arguments(
+            open_package("train_and_deploy"),
+            None,
+            tuple(f"{key}={value}" for key, value in given.items()),
+        )
+    assert str(refused.value).startswith(name)
+
+
+def test_images_that_no_registry_has_are_refused(
+    command: Command, kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch, lock: Path
+) -> None:
+    monkeypatch.delenv("KFP_SUITE_IMAGE_LOCK")
+    schedule = ("schedule", PIPELINE, "--cron", "0 3 * * *", *ARGUMENTS)
+    for words in (("upload", PIPELINE), ("submit", PIPELINE, *ARGUMENTS), schedule):
+        refused = command(*words).exception
+        assert isinstance(refused, ParameterError)
+        assert "kfp-suite-python-deploy:" in str(refused)
+        assert "--image-lock" in str(refused)
+        assert kfp.requests == []
+    assert command("upload", PIPELINE, "--allow-local-images").exit_code == 0
+    assert command("upload", PIPELINE, "--image-lock", str(lock)).exit_code == 0
+    images = [
+        one["container"]["image"]
+        for version in kfp.state.versions.values()
+        for one in version["pipeline_spec"]["deploymentSpec"]["executors"].values()
+    ]
+    assert sum("@sha256:" in image for image in images) == len(images) / 2
+
+
+@pytest.mark.parametrize(
+    ("image", "found"),
+    [
+        ("kfp-suite-python-deploy:0.1.0", False),
+        ("team/kfp-suite-python-deploy:0.1.0", False),
+        ("registry.example.com/kfp-suite-python-deploy:0.1.0", True),
+        ("localhost:5000/kfp-suite-python-deploy:0.1.0", True),
+        (f"kfp-suite-python-deploy@sha256:{'5' * 64}", True),
+        ("python:3.12", True),  # somebody else's, on Docker Hub
+    ],
+)
+def test_an_image_is_of_a_registry_or_not(tmp_path: Path, image: str, found: bool) -> None:
+    file = tmp_path / "mine.yaml"
+    content = open_package(PIPELINE).content
+    local = next(iter(open_package(PIPELINE).images))
+    file.write_text(content.replace(local, image))
+    package = open_package(str(file))
+    assert package.images == (image,)
+    if found:
+        check_images(package)
+        return
+    with pytest.raises(ParameterError, match="images that no registry has"):
+        check_images(package)
+
+
+@pytest.mark.parametrize("performed", [False, True])
+def test_two_runs_of_one_name_are_two(command: Command, kfp: KfpDouble, performed: bool) -> None:
+    nightly = ("submit", PIPELINE, *ARGUMENTS, "--name", "nightly", "--json")
+    first = json.loads(command(*nightly).output)["run_id"]
+    kfp.fail_next(503, path="/runs", method="POST", performed=performed)
+    second = json.loads(command(*nightly).output)["run_id"]
+    assert set(kfp.state.runs) == {first, second}
+    assert first != second
+
+
+def test_a_version_of_somebody_who_was_faster_is_not_taken_for_ours(
+    kfp: KfpDouble, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = Backend(Connection(host=kfp.url), sleep=lambda _: None)
+    ours, theirs = open_package(PIPELINE, adapted(lock)), open_package(PIPELINE)
+    uploading = kfp.state.version
+
+    def faster(pipeline_id: str, name: str, description: str, content: bytes) -> Any:
+        uploading(pipeline_id, name, theirs.digest, theirs.content.encode())
+        return uploading(pipeline_id, name, description, content)
+
+    monkeypatch.setattr(kfp.state, "version", faster)
+    with pytest.raises(AlreadyExistsError, match="has another version 'mine'") as refused:
+        upload(backend, ours, "mine")
+    assert theirs.digest in str(refused.value)
