@@ -238,6 +238,22 @@ class Backend:
 class _Client(kfp.Client):  # type: ignore[misc]
     """kfp's client, which asks once, and leaves nothing in the home folder."""
 
+    def _load_config(self, *args: Any) -> Any:
+        """The way through a kubeconfig's cluster, kept: renewing a token there forgets it.
+
+        And without a slash at its end, where a second one would follow: of a POST, the redirect
+        makes a GET.
+        """
+        config = super()._load_config(*args)
+        host, renew = config.host.rstrip("/"), config.refresh_api_key_hook
+
+        def renewed(config: Any) -> None:
+            renew(config)
+            config.host, config.refresh_api_key_hook = host, renewed
+
+        config.host, config.refresh_api_key_hook = host, renewed if renew else None
+        return config
+
     def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
         return self._healthz_api.healthz_service_get_healthz()
 

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import urllib3
+from google.auth.exceptions import GoogleAuthError
 from kfp_server_api import ApiException
 
 from kfp_suite.components.contracts.errors import (
@@ -15,11 +16,12 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
     StoreError,
     TransientError,
+    store_error,
 )
 
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 _NETWORK = (urllib3.exceptions.HTTPError, OSError)
-FAULTS = (ApiException, *_NETWORK)
+FAULTS = (ApiException, GoogleAuthError, *_NETWORK)
 """What kfp's client raises where a call fails."""
 
 
@@ -33,6 +35,16 @@ def fault(error: Exception, what: str, host: str) -> KfpSuiteError:
     """
     if isinstance(error, ApiException) and error.status:
         return _refused(error, what, host)
+    if isinstance(error, GoogleAuthError):
+        return StoreError(
+            "not signed in at Google",
+            where=host,
+            got=str(error),
+            fix="gcloud auth application-default login, or GOOGLE_APPLICATION_CREDENTIALS; IAP "
+            "also needs its own KF_PIPELINES_IAP_OAUTH2_CLIENT_ID",
+        )
+    if isinstance(error, OSError) and error.filename:  # a token that is read for each call
+        return store_error(error, error.filename)
     return _unreachable(error, host)
 
 
@@ -76,6 +88,14 @@ _REFUSALS: dict[int, tuple[type[KfpSuiteError], str, str | None]] = {
 
 def _refused(error: ApiException, what: str, host: str) -> KfpSuiteError:
     where, message = f"{what} at {host}", _message(error)
+    if error.status == 500:
+        # Of a passing failure, or of this request each time: only its log tells.
+        return TransientError(
+            "Kubeflow Pipelines failed at this",
+            where=where,
+            got=f"{error.status} {message}",
+            fix="if it fails again, see why: kubectl logs -n kubeflow deployment/ml-pipeline",
+        )
     if error.status in _TRANSIENT:
         return TransientError(
             "Kubeflow Pipelines does not answer",

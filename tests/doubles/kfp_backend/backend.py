@@ -54,6 +54,7 @@ class KfpDouble:
         cookie: The session that is asked for, `name=value`; others get a page to sign in.
         namespaces: Those one may use, on a Kubeflow of several users; None: of one.
         version: 2, or 1: a backend that does not know this API; 0: another website.
+        prefix: What stands before `/apis` in its address: a proxy's.
         tag: The version that it tells of itself.
         live: Time passes by itself; else only by `advance`.
 
@@ -72,6 +73,7 @@ class KfpDouble:
         cookie: str = "",
         namespaces: tuple[str, ...] | None = None,
         version: int = 2,
+        prefix: str = "",
         tag: str = "2.15.0",
         live: bool = False,
     ) -> None:
@@ -81,7 +83,7 @@ class KfpDouble:
         self.wrong: list[str] = []
         self.token, self.cookie, self.namespaces, self.version = token, cookie, namespaces, version
         self.tag, self._looked = tag, time.monotonic() if live else None
-        self.url = ""
+        self.prefix, self.url = prefix, ""
         self._definition = Definition(definition)
         self._faults: list[_Fault] = []
         self._lock = threading.RLock()
@@ -121,6 +123,12 @@ class KfpDouble:
         self, method: str, target: str, headers: Mapping[str, str], body: bytes
     ) -> tuple[int, bytes, dict[str, str]]:
         """Status, body and headers; status 0: none at all."""
+        path = urlsplit(target).path
+        if not path.startswith(self.prefix):
+            return 404, b"not found", {"content-type": "text/plain"}
+        if "//" in path:
+            return 301, b"", {"location": target.replace("//", "/")}
+        target = target.removeprefix(self.prefix)
         parts = urlsplit(target)
         query = dict(parse_qsl(parts.query))
         with self._lock:

@@ -6,6 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
+from click.testing import CliRunner
 
 from kfp_suite.components.contracts.errors import (
     MissingError,
@@ -14,7 +16,9 @@ from kfp_suite.components.contracts.errors import (
     TransientError,
 )
 from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.pipelines.cli.main import cli
 from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
+from kfp_suite.pipelines.kubeflow.submitting import experiment_named
 from kfp_suite.pipelines.kubeflow.uploading import find_pipeline_id
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
 from tests.unit.kubeflow.conftest import DEFINITION
@@ -83,6 +87,118 @@ def test_nobody_there_is_one_line() -> None:
     with pytest.raises(TransientError, match="cannot be reached") as refused:
         Backend(Connection(host=host), sleep=lambda _: None).health()
     assert "kubectl port-forward" in str(refused.value)
+
+
+def test_of_several_users_each_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(KfpDouble(definition(), namespaces=("birds",))) as kfp:
+        for words in (("runs", "cluster", "list"), ("schedule", "list"), ("upload", "retrain")):
+            refused = CliRunner().invoke(cli, [*words, "--host", kfp.url]).exception
+            assert isinstance(refused, ParameterError)
+            assert "this Kubeflow has several users" in str(refused)
+            assert "give -n NAMESPACE" in str(refused)
+        # Whoever asks without goes away empty-handed.
+        backend = connect(kfp)
+        with pytest.raises(ParameterError, match="empty namespace in multi-user mode"):
+            backend.call("runs", lambda: backend.client.list_runs(page_size=1))
+        told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url]).output
+        assert "this Kubeflow has several users" in told
+        told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url, "-n", "birds"]).output
+        assert "of several users, in birds" in told
+        assert ("GET", "/apis/v2beta1/runs") in kfp.requests
+        told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url, "-n", "fish"]).output
+        assert "not authorized in namespace fish" in told
+
+
+@pytest.mark.parametrize(
+    ("tag", "skewed"),
+    [("2.0.5", True), ("v2.4.1", True), ("2.5.0", False), ("2.15.0", False), ("unknown", False)],
+)
+def test_a_version_that_is_too_old_is_told(tag: str, skewed: bool) -> None:
+    with running(KfpDouble(definition(), tag=tag)) as kfp:
+        assert connect(kfp).health().version == ("" if tag == "unknown" else tag)
+        told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url]).output
+        assert f"version {tag}" in told
+        assert (f"{tag} is older than 2.5" in told) is skewed
+        listed = CliRunner().invoke(cli, ["runs", "cluster", "list", "--host", kfp.url])
+        assert listed.stdout == "no runs\n"
+        assert (f"warning: Kubeflow Pipelines {tag} is older" in listed.stderr) is skewed
+
+
+def test_from_a_pod_the_projected_token_signs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("token", "projected", "ca.crt"):
+        (tmp_path / name).write_text(f"{name}\n")
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", "443")
+    inside = "kubernetes.config.incluster_config"
+    monkeypatch.setattr(f"{inside}.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
+    monkeypatch.setattr(f"{inside}.SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
+    monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "projected"))
+    with running(KfpDouble(definition(), token="projected")) as kfp:
+        address = kfp.url.removeprefix("http://")
+        monkeypatch.setattr("kfp.client.Client._IN_CLUSTER_DNS_NAME", address)
+        backend = Backend(Connection(), sleep=lambda _: None)
+        assert backend.host == "ml-pipeline.kubeflow"
+        assert backend.ui == ""  # nobody outside reaches it there
+        assert find_pipeline_id(backend, "nobody") is None
+        (tmp_path / "projected").unlink()
+        with pytest.raises(MissingError, match="projected: no such file"):
+            find_pipeline_id(backend, "nobody")
+
+
+def test_a_kubeconfig_leads_through_the_api_server(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
+    file = tmp_path / "kubeconfig"
+    with running(KfpDouble(definition(), token="mine", prefix=proxy)) as kfp:
+        contexts = [
+            {"name": name, "context": {"cluster": "here", "user": name}} for name in ("me", "you")
+        ]
+        users = [{"name": "me", "user": {"token": "mine"}}, {"name": "you", "user": {}}]
+        clusters = [{"name": "here", "cluster": {"server": kfp.url}}]
+        whole = {"clusters": clusters, "contexts": contexts, "users": users}
+        file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "Config", **whole}))
+        monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+        backend = Backend(Connection(kube_context="me"), sleep=lambda _: None)
+        assert "kubeconfig" in backend.host
+        assert experiment_named(backend, "late") in kfp.state.experiments
+        with pytest.raises(StoreError, match="not signed in"):
+            find_pipeline_id(Backend(Connection(kube_context="you")), "nobody")
+
+
+def test_an_address_may_have_a_path() -> None:
+    with running(KfpDouble(definition(), prefix="/pipeline")) as kfp:
+        there = Backend(Connection(host=f"{kfp.url}/pipeline"))
+        assert find_pipeline_id(there, "nobody") is None
+        with pytest.raises(StoreError, match="no Kubeflow Pipelines 2 there"):
+            connect(kfp).health()
+
+
+def test_behind_iap_google_signs_in(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("KF_PIPELINES_IAP_OAUTH2_CLIENT_ID", "iap")
+    monkeypatch.setattr("kfp.client.auth.LOCAL_KFP_CREDENTIAL", str(tmp_path / "none"))
+    monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+    with running(KfpDouble(definition(), token="of google")) as kfp:
+        with pytest.raises(StoreError, match="not signed in at Google") as refused:
+            connect(kfp)
+        assert "gcloud auth application-default login" in str(refused.value)
+        monkeypatch.setattr(
+            "kfp.client.auth.get_auth_token_from_sa",
+            lambda client_id: {"iap": "of google"}[client_id],
+        )
+        assert find_pipeline_id(connect(kfp), "nobody") is None
+
+
+def test_a_failure_of_the_server_leads_to_its_log(kfp: KfpDouble) -> None:
+    backend = connect(kfp)
+    kfp.fail_next(500, times=99)
+    with pytest.raises(TransientError, match="failed at this") as refused:
+        find_pipeline_id(backend, "nobody")
+    assert "kubectl logs -n kubeflow deployment/ml-pipeline" in str(refused.value)
 
 
 def test_what_is_slow_to_come_is_tried_again(kfp: KfpDouble) -> None:

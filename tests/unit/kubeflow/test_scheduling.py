@@ -1,0 +1,155 @@
+"""Recurring runs as time passes: what they start, and what a change of them does not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
+from tests.unit.kubeflow.conftest import Command
+
+PIPELINE = "progressive_delivery"
+ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
+DAILY = ("schedule", PIPELINE, *ARGUMENTS, "--cron")
+DAY = 24 * 3600
+# Half a day from now, so that no test meets it by chance.
+AT = f"0 {(datetime.now(UTC).hour + 12) % 24} * * *"
+
+
+@pytest.fixture(autouse=True)
+def today(kfp: KfpDouble) -> None:
+    """The double's time is this machine's, and its runs take none."""
+    kfp.state.now = datetime.now(UTC)
+    kfp.behave(Behaviour(seconds=0.0))
+
+
+def ago(days: int) -> str:
+    return (datetime.now(UTC) - timedelta(days=days)).isoformat(timespec="seconds")
+
+
+@pytest.mark.parametrize("every", [False, True])
+def test_a_new_schedule_catches_up_and_a_changed_one_does_not_again(
+    command: Command, kfp: KfpDouble, every: bool
+) -> None:
+    def scheduled(*more: str) -> str:
+        when = ("--every", "1d") if every else ("--cron", AT)
+        done = command("schedule", PIPELINE, *ARGUMENTS, *when, "--start", ago(10), *more)
+        assert done.exit_code == 0, done.exception
+        return done.output
+
+    assert "it starts now" not in scheduled()
+    kfp.advance(60)
+    assert len(kfp.state.runs) == 10
+    assert "nothing changed" in scheduled()  # another past start is no other start
+    changed = scheduled("--max-concurrency", "2")
+    assert "max_concurrency: 1 -> 2" in changed
+    assert "it starts now: its --start is past" in changed
+    assert "nothing changed" in scheduled("--max-concurrency", "2")
+    kfp.advance(60)
+    assert len(kfp.state.runs) == 10
+    kfp.advance(DAY)
+    assert len(kfp.state.runs) == 11
+
+
+def test_a_start_to_come_is_waited_for(command: Command, kfp: KfpDouble) -> None:
+    command(*DAILY, AT, "--start", ago(-10))
+    kfp.advance(9 * DAY)
+    assert kfp.state.runs == {}
+    other = command(*DAILY, AT, "--start", ago(-12)).output
+    assert "start: '20" in other
+    assert "it starts now" not in other
+
+
+def test_without_catch_up_what_was_missed_is_left_out(command: Command, kfp: KfpDouble) -> None:
+    command(*DAILY, AT, "--start", ago(10), "--no-catchup")
+    kfp.advance(60)
+    assert len(kfp.state.runs) == 1
+
+
+def test_another_experiment_is_a_change(command: Command, kfp: KfpDouble) -> None:
+    command(*DAILY, AT)
+    changed = command(*DAILY, AT, "--experiment", "birds").output
+    assert "experiment: 'Default' -> 'birds'" in changed
+    (one,) = kfp.state.recurring.values()
+    assert kfp.state.experiments[one["experiment_id"]]["display_name"] == "birds"
+
+
+def test_what_is_left_out_is_as_the_installation_has_it_again(
+    command: Command, kfp: KfpDouble
+) -> None:
+    given = ("--service-account", "mine", "--pipeline-root", "gs://mine/root")
+    command(*DAILY, AT, *given)
+    (one,) = kfp.state.recurring.values()
+    assert one["service_account"] == "mine"
+    assert one["runtime_config"]["pipeline_root"] == "gs://mine/root"
+    changed = command(*DAILY, AT).output
+    assert "service_account: 'mine' -> ''" in changed
+    assert "pipeline_root: 'gs://mine/root' -> ''" in changed
+    (one,) = kfp.state.recurring.values()
+    assert one["service_account"] == "pipeline-runner"
+    assert "pipeline_root" not in one["runtime_config"]
+    assert "nothing changed" in command(*DAILY, AT).output
+
+
+def test_the_latest_version_is_called_so_and_run(
+    command: Command, kfp: KfpDouble, tmp_path: Path
+) -> None:
+    command(*DAILY, AT, "--latest")
+    shown = command("schedule", "show", "progressive-delivery").output
+    assert "version: latest" in shown
+    assert "pipeline: progressive-delivery" in shown
+    assert "experiment: Default" in shown
+    resources = tmp_path / "resources.yaml"
+    resources.write_text("tasks: {rollout: {memory: 2Gi}}")
+    newer = json.loads(command("upload", PIPELINE, "--resources", str(resources), "--json").output)
+    kfp.advance(DAY)
+    (run,) = kfp.state.runs.values()
+    reference = run["shown"]["pipeline_version_reference"]
+    assert reference["pipeline_version_id"] == newer["version_id"]
+    pinned = command(*DAILY, AT).output
+    assert "version: 'latest' -> '0." in pinned
+    kfp.state.versions.clear()
+    assert "version: " in command("schedule", "show", "progressive-delivery").output
+
+
+def test_a_pause_shows_five_times_too(command: Command, kfp: KfpDouble) -> None:
+    made = command("schedule", PIPELINE, "--every", "6h", *ARGUMENTS, "--json")
+    times = [datetime.fromisoformat(text) for text in json.loads(made.output)["next"]]
+    assert len(times) == 5
+    assert {(b - a).seconds for a, b in itertools.pairwise(times)} == {6 * 3600}
+    soon = times[0] - datetime.now(UTC)
+    assert timedelta(hours=5.9) < soon <= timedelta(hours=6.1)
+    kfp.advance(6 * 3600 + 60)
+    assert len(kfp.state.runs) == 1
+    shown = command("schedule", "show", "progressive-delivery").output
+    assert shown.count(" UTC   ") == 5
+    assert "CRON_SCHEDULE_TIMEZONE" in command(*DAILY, AT).output
+
+
+@pytest.mark.parametrize(
+    ("times", "told"),
+    [
+        (("--end", ago(1)), "--end: is past"),
+        (("--start", ago(-5), "--end", ago(-2)), "--end: is not after --start"),
+        (("--start", "tomorrow"), "--start: not a time"),
+    ],
+)
+def test_a_schedule_that_starts_nothing_is_refused(
+    command: Command, kfp: KfpDouble, times: tuple[str, ...], told: str
+) -> None:
+    refused = command(*DAILY, AT, *times).exception
+    assert isinstance(refused, ParameterError)
+    assert told in str(refused)
+    assert kfp.requests == []
+
+
+def test_no_more_run_at_once_than_may(command: Command, kfp: KfpDouble) -> None:
+    kfp.behave(Behaviour(hangs="rollout"))
+    command(*DAILY, AT, "--start", ago(10), "--max-concurrency", "3")
+    kfp.advance(60)
+    assert len(kfp.state.runs) == 3
