@@ -283,7 +283,10 @@ def _place_image(task: Any, wanted: Placement) -> None:
 
 
 def _drop_empty(platform: Json) -> None:
-    if not platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]:
+    kubernetes = platform["platforms"]["kubernetes"]
+    if not kubernetes["deploymentSpec"]["executors"]:
+        del kubernetes["deploymentSpec"]
+    if not kubernetes:
         platform.clear()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,13 @@ from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.pipelines.kubeflow.package import open_package
 from kfp_suite.pipelines.kubeflow.placing import placed
 
+AFFINITY = {
+    "requiredDuringSchedulingIgnoredDuringExecution": {
+        "nodeSelectorTerms": [
+            {"matchExpressions": [{"key": "pool", "operator": "In", "values": ["gpu"]}]}
+        ]
+    }
+}
 GIVEN: dict[str, Any] = {
     "defaults": {"retries": 2, "backoff": "30s", "node_selector": {"pool": "ml"}},
     "tasks": {
@@ -35,6 +43,9 @@ GIVEN: dict[str, Any] = {
             "volumes": [{"claim": "scratch", "path": "/scratch"}],
             "labels": {"team": "birds"},
             "annotations": {"example.com/pager": "birds"},
+            "node_affinity": AFFINITY,
+            "image_pull_secrets": ["registry"],
+            "image_pull_policy": "IfNotPresent",
         }
     },
 }
@@ -90,8 +101,23 @@ def test_the_compiled_numbers_are_those_of_the_table(tmp_path: Path) -> None:
         "labels": {"team": "birds"},
         "annotations": {"example.com/pager": "birds"},
     }
+    assert found["nodeAffinity"] == [{"nodeAffinityJson": {"runtimeValue": {"constant": AFFINITY}}}]
+    assert [one["secretName"] for one in found["imagePullSecret"]] == ["registry"]
+    assert found["imagePullPolicy"] == "IfNotPresent"
     for config in executors.values():  # it is what the backend reads
         json_format.ParseDict(config, kubernetes_executor_config_pb2.KubernetesExecutorConfig())
+
+
+def test_what_is_said_of_the_pipeline_stays(tmp_path: Path) -> None:
+    file = tmp_path / "resources.yaml"
+    file.write_text("defaults: {cpu: '1'}")
+    adapt = placed(file)
+    assert adapt is not None
+    spec = next(yaml.safe_load_all(open_package("train_and_deploy").content))
+    said = {"kubernetes": {"pipelineConfig": {"workspace": {"size": "5Gi"}}}}
+    platform: dict[str, Any] = {"platforms": copy.deepcopy(said)}
+    adapt(spec, platform)
+    assert platform["platforms"] == said
 
 
 def test_without_a_file_the_suite_s_own_numbers_stay(tmp_path: Path) -> None:
@@ -108,6 +134,7 @@ def test_without_a_file_the_suite_s_own_numbers_stay(tmp_path: Path) -> None:
         ({"task": {}}, "not a resources file"),
         ({"tasks": {"train": {"cpus": "2"}}}, "train: unknown key 'cpus'; did you mean 'cpu'?"),
         ({"tasks": {"train": {"memory": "4 GB"}}}, "memory: not a quantity"),
+        ({"tasks": {"train": {"image_pull_policy": "Sometimes"}}}, "image_pull_policy"),
         ({"tasks": {"train": {"timeout": "2 hours"}}}, "timeout: not a duration"),
         ({"tasks": {"train": {"secrets": [{"name": "s3"}]}}}, "either env or path"),
     ],

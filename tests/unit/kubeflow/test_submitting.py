@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from kfp import compiler
 
 from kfp_suite.components.contracts.errors import AlreadyExistsError, ParameterError
 from kfp_suite.pipelines.images.image_lock import adapted
@@ -16,6 +17,7 @@ from kfp_suite.pipelines.kubeflow.package import check_images, open_package
 from kfp_suite.pipelines.kubeflow.uploading import upload
 from kfp_suite.testing.kfp_backend.backend import KfpDouble
 from tests.unit.kubeflow.conftest import Command
+from tests.unit.kubeflow.user_pipelines import worked
 
 PIPELINE = "progressive_delivery"
 ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
@@ -131,6 +133,25 @@ def test_two_runs_of_one_name_are_two(command: Command, kfp: KfpDouble, performe
     second = json.loads(command(*nightly).output)["run_id"]
     assert set(kfp.state.runs) == {first, second}
     assert first != second
+
+
+def test_the_account_and_the_root_of_a_run_are_as_said(command: Command, kfp: KfpDouble) -> None:
+    said = ("--service-account", "mine", "--pipeline-root", "gs://mine/root")
+    assert command("submit", PIPELINE, *ARGUMENTS, *said).exit_code == 0
+    (run,) = kfp.state.runs.values()
+    assert run["shown"]["service_account"] == "mine"
+    assert run["shown"]["runtime_config"]["pipeline_root"] == "gs://mine/root"
+
+
+def test_a_workspace_is_uploaded_as_it_was_compiled(
+    command: Command, kfp: KfpDouble, tmp_path: Path
+) -> None:
+    file = tmp_path / "worked.yaml"
+    compiler.Compiler().compile(worked, str(file))
+    assert command("submit", str(file)).exit_code == 0
+    (version,) = kfp.state.versions.values()
+    said = version["pipeline_spec"]["platform_spec"]["platforms"]["kubernetes"]
+    assert said["pipelineConfig"]["workspace"]["size"] == "5Gi"
 
 
 def test_a_version_of_somebody_who_was_faster_is_not_taken_for_ours(

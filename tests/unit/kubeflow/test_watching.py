@@ -1,6 +1,7 @@
 """A run as it is watched: the pipeline's own tasks, through outages, until it ends or Ctrl-C."""
 
-# kfp reads annotations as they are: no `from __future__ import annotations`.
+from __future__ import annotations
+
 import os
 import pty
 import signal
@@ -10,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from kfp import dsl
+from kfp import compiler
 
 from kfp_suite.components.contracts.errors import RunError, StoreError, TransientError
 from kfp_suite.pipelines.kubeflow import watching
@@ -18,6 +19,7 @@ from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
 from kfp_suite.pipelines.kubeflow.watching import run_state, state_of
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
+from tests.unit.kubeflow.user_pipelines import looped
 
 PIPELINE = "progressive_delivery"
 ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
@@ -25,23 +27,6 @@ RETRAIN = (
     *("--param", "model_name=late", "--param", "label=late", "--param", "store=gs://b/m"),
     *("--param", "sources={rows: 'gs://b/r.parquet'}"),
 )
-
-
-@dsl.component(base_image="python:3.12")
-def step(of: int) -> None:
-    """Does nothing."""
-
-
-@dsl.pipeline(name="inner")
-def inner() -> None:
-    step(of=1)
-
-
-@dsl.pipeline(name="looped")
-def looped() -> None:
-    with dsl.ParallelFor([1, 2]) as item:
-        step(of=item)
-    inner()
 
 
 def the_run(kfp: KfpDouble) -> str:
@@ -79,8 +64,6 @@ def test_one_failure_is_told_once(command: Command, kfp: KfpDouble) -> None:
 def test_tasks_of_loops_and_of_inner_pipelines_are_shown(
     command: Command, kfp: KfpDouble, tmp_path: Path
 ) -> None:
-    from kfp import compiler
-
     file = tmp_path / "looped.yaml"
     compiler.Compiler().compile(looped, str(file))
     kfp.behave(Behaviour(seconds=0.0, fails="step"))

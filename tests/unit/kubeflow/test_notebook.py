@@ -1,0 +1,109 @@
+"""Kubeflow from a notebook: what the commands can, and what they say where it goes wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kfp_suite.components.contracts.errors import ParameterError, RunError
+from kfp_suite.pipelines.notebook import cluster
+from kfp_suite.pipelines.notebook.cluster import Ended, Kubeflow, Shown
+from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
+
+GIVEN: dict[str, Any] = {"model_name": "late", "store": "gs://bucket/models"}
+PIPELINE = "progressive_delivery"
+
+
+def test_a_run_has_a_name_an_experiment_and_a_cluster(kfp: KfpDouble) -> None:
+    kubeflow = Kubeflow(kfp.url)
+    run = kubeflow.submit(PIPELINE, name="late", experiment="birds", **GIVEN)
+    assert "target=cluster" in run._repr_html_()
+    (kept,) = kfp.state.runs.values()
+    assert kept["shown"]["display_name"] == "late"
+    assert kept["shown"]["runtime_config"]["parameters"]["target"] == "cluster"
+    (experiment,) = kfp.state.experiments.values()
+    assert experiment["display_name"] == "birds"
+
+
+def test_images_and_resources_are_those_of_files(
+    kfp: KfpDouble, tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("KFP_SUITE_IMAGE_LOCK")
+    with pytest.raises(ParameterError, match="images that no registry has"):
+        Kubeflow(kfp.url).upload(PIPELINE)
+    Kubeflow(kfp.url, allow_local_images=True).upload(PIPELINE)
+    resources = tmp_path / "resources.yaml"
+    resources.write_text("tasks: {rollout: {memory: 2Gi}}")
+    Kubeflow(kfp.url, image_lock=str(lock), resources=str(resources)).upload(PIPELINE)
+    assert len(kfp.state.versions) == 2
+    text = str(list(kfp.state.versions.values())[1])
+    assert "registry.example.com/" in text
+    assert "2Gi" in text
+
+
+def test_a_failed_run_raises(kfp: KfpDouble) -> None:
+    kfp.behave(Behaviour(seconds=0.0, fails="rollout"))
+    kubeflow = Kubeflow(kfp.url)
+    run = kubeflow.submit(PIPELINE, **GIVEN)
+    with pytest.raises(RunError, match="the run ended as failed") as refused:
+        kubeflow.watch(run)
+    assert "rollout" in str(refused.value)
+
+
+def test_an_interrupted_watch_says_how_to_go_on(
+    kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kfp.behave(Behaviour(hangs="rollout"))
+    kubeflow = Kubeflow(kfp.url)
+    run = kubeflow.submit(PIPELINE, **GIVEN)
+
+    def interrupted(_: float) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(kubeflow.backend, "sleep", interrupted)
+    shown = kubeflow.watch(run)
+    assert isinstance(shown, Shown)
+    assert "the run goes on" in shown._repr_html_()
+    assert "kubeflow.terminate(run)" in shown._repr_html_()
+    kubeflow.terminate(run)
+    with pytest.raises(RunError):
+        kubeflow.watch(run)
+
+
+def test_a_watch_shows_the_tasks(kfp: KfpDouble) -> None:
+    kfp.behave(Behaviour(seconds=0.0))
+    kubeflow = Kubeflow(kfp.url)
+    ended = kubeflow.watch(kubeflow.submit(PIPELINE, **GIVEN))
+    assert isinstance(ended, Ended)
+    assert {task.name for task in ended.state.tasks} == {"rollout", "record"}
+
+
+def test_a_schedule_can_be_what_the_command_makes(kfp: KfpDouble) -> None:
+    kubeflow = Kubeflow(kfp.url)
+    more: dict[str, Any] = {"catchup": False, "max_concurrency": 2, "pin": False}
+    made = kubeflow.schedule(PIPELINE, "6h", name="often", experiment="birds", **more, **GIVEN)
+    assert "every 6h" in made._repr_html_()
+    (one,) = kfp.state.recurring.values()
+    assert one["display_name"] == "often"
+    assert one["trigger"]["periodic_schedule"]["interval_second"] == "21600"
+    assert (one["no_catchup"], one["max_concurrency"]) == (True, "2")
+    assert "pipeline_version_id" not in one["pipeline_version_reference"]
+    changed = kubeflow.schedule(PIPELINE, "0 3 * * *", name="often", **GIVEN)
+    assert "birds → Default" in changed._repr_html_()
+    with pytest.raises(ParameterError, match="not a duration"):
+        kubeflow.schedule(PIPELINE, "often", **GIVEN)
+    assert "often" in kubeflow.schedules()._repr_html_()
+
+
+def test_an_outage_is_shown(kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(cluster.Live, "show", lambda _, content: shown.append(str(content)))
+    kfp.behave(Behaviour(seconds=0.0))
+    kubeflow = Kubeflow(kfp.url)
+    run = kubeflow.submit(PIPELINE, **GIVEN)
+    monkeypatch.setattr(kubeflow.backend, "sleep", lambda _: None)
+    kfp.fail_next(503, times=6, path="/runs/")
+    kubeflow.watch(run)
+    assert any("still trying" in text for text in shown)

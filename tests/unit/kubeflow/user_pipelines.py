@@ -1,0 +1,33 @@
+"""Pipelines of somebody else's.
+
+kfp reads annotations as they are: no `from __future__ import annotations`.
+"""
+
+from kfp import dsl
+
+
+@dsl.component(base_image="python:3.12")
+def step(of: int) -> None:
+    """Does nothing."""
+
+
+@dsl.pipeline(name="inner")
+def inner() -> None:
+    """One step."""
+    step(of=1)
+
+
+@dsl.pipeline(name="looped")
+def looped() -> None:
+    """A loop, and a pipeline in a pipeline."""
+    with dsl.ParallelFor([1, 2]) as item:
+        step(of=item)
+    inner()
+
+
+@dsl.pipeline(
+    name="worked", pipeline_config=dsl.PipelineConfig(workspace=dsl.WorkspaceConfig(size="5Gi"))
+)
+def worked() -> None:
+    """A step with a workspace: a volume that KFP makes for each run."""
+    step(of=1)
