@@ -412,6 +412,7 @@ _ROUTES: tuple[tuple[str, str, Act], ...] = (
         "pipelines/([^/]+)",
         lambda s, p, q, g, f, d: _deleted(s.pipelines, p[0], "Pipeline"),
     ),
+    ("DELETE", "runs/([^/:]+)", lambda s, p, q, g, f, d: _deleted(s.runs, p[0], "Run")),
     (
         "DELETE",
         "recurringruns/([^/:]+)",
