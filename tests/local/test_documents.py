@@ -22,7 +22,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
+from kfp_suite.pipelines.images.families import FAMILIES, image_name
+from kfp_suite.pipelines.images.image_lock import write_lock
+from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
 from tests.contract.documented import ROOT, documents, lines, yaml_blocks
 
 SECONDS = 240
@@ -68,6 +70,7 @@ class Reader:
             **{name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
             "KF_PIPELINES_ENDPOINT": kubeflow,
+            "KFP_SUITE_IMAGE_LOCK": "image-lock.json",
         }
 
     def types(self, line: str) -> None:
@@ -137,13 +140,18 @@ def files_of(folder: Path) -> None:
     resources = next(text for text in yaml_blocks(kubeflow) if text.startswith("defaults:"))
     (folder / "resources.yaml").write_text(resources)
     (folder / "requirements.txt").write_text("")
+    digest = f"sha256:{'5' * 64}"
+    pushed = {name: f"registry.example.com/{image_name(name)}@{digest}" for name in FAMILIES}
+    write_lock(folder / "image-lock.json", pushed)
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
     folder = tmp_path_factory.mktemp("reader")
     files_of(folder)
-    with running(KfpDouble()) as kubeflow:
+    double = KfpDouble(live=True)
+    double.behave(Behaviour(seconds=0.1))
+    with running(double) as kubeflow:
         reader = Reader(folder, kubeflow.url)
         yield reader
         reader.stops()

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.contracts.errors import ParameterError, RunError
-from kfp_suite.pipelines.notebook import cluster
 from kfp_suite.pipelines.notebook.cluster import Ended, Kubeflow, Shown
+from kfp_suite.pipelines.notebook.live import Live
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 
 GIVEN: dict[str, Any] = {"model_name": "late", "store": "gs://bucket/models"}
@@ -99,7 +99,7 @@ def test_a_schedule_can_be_what_the_command_makes(kfp: KfpDouble) -> None:
 
 def test_an_outage_is_shown(kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[str] = []
-    monkeypatch.setattr(cluster.Live, "show", lambda _, content: shown.append(str(content)))
+    monkeypatch.setattr(Live, "show", lambda _, content: shown.append(str(content)))
     kfp.behave(Behaviour(seconds=0.0))
     kubeflow = Kubeflow(kfp.url)
     run = kubeflow.submit(PIPELINE, **GIVEN)
