@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -12,7 +13,7 @@ import click
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
-from kfp_suite.pipelines.cli.connection import on_kubeflow
+from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
 
 if TYPE_CHECKING:
     from kfp_suite.pipelines.kubeflow.scheduling import Scheduled
@@ -192,10 +193,10 @@ def show(name: str, as_json: bool, connect: Callable[[], Any]) -> None:
 @schedule.command("pause")
 @click.argument("name")
 @on_kubeflow
-def pause(name: str, connect: Callable[[], Any]) -> None:
+def pause(name: str, connect: Connect) -> None:
     """Start no more runs of a schedule, for now."""
     _switch(connect(), name, on=False)
-    click.echo(f"{name} is paused; kfp-suite schedule resume {name}")
+    click.echo(f"{name} is paused; {connect.command(f'schedule resume {shlex.quote(name)}')}")
 
 
 @schedule.command("resume")

@@ -185,7 +185,8 @@ def test_schedules_are_listed_shown_paused_and_deleted(command: Command, kfp: Kf
     shown = command("schedule", "show", "progressive-delivery").output
     assert "catchup: False" in shown
     assert "'store': 'gs://bucket/models'" in shown
-    assert command("schedule", "pause", "progressive-delivery").exit_code == 0
+    paused = command("schedule", "pause", "progressive-delivery").output
+    assert f"kfp-suite schedule resume progressive-delivery --host {kfp.url}" in paused
     assert "paused" in command("schedule", "list").output
     assert command("schedule", "resume", "progressive-delivery").exit_code == 0
     near = command("schedule", "show", "progressive-delivry").exception
