@@ -18,14 +18,20 @@ from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.runtimes.local import check_port
+from kfp_suite.components.server.draining import GRACE_SECONDS, DrainingServer
+from kfp_suite.components.server.lateness import (
+    PREDICT_SECONDS,
+    LivingDataPlane,
+    PredictTimeout,
+    refuse_late,
+)
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
-from kfp_suite.components.server.reading import ReadingDataPlane, ReadingServicer, refuse_invalid
+from kfp_suite.components.server.reading import ReadingServicer, refuse_invalid
 from kfp_suite.components.server.versions import Repository, RepositoryExtension, VersionInPath
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
 MOST_BODY_SECONDS = 30.0
 POLL_SECONDS = 2.0
-GRACE_SECONDS = 10
 
 log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
@@ -109,7 +115,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
             grace_period=GRACE_SECONDS,
             registered_models=repository,
         )
-        self.dataplane = ReadingDataPlane(model_registry=self.registered_models)
+        self.dataplane = LivingDataPlane(model_registry=self.registered_models)
         self.model_repository_extension = RepositoryExtension(self.registered_models)
         self._host, self._grpc_bound = host, grpc_port
         self._models = models
@@ -118,6 +124,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         assert self._rest_server is not None
         self._rest_server.config.host = self._host
         grpc_server = None if self._grpc_bound is None else await self._start_grpc()
+        self._rest_server._server = DrainingServer(self._rest_server.config, grpc_server)
         followers = [
             asyncio.create_task(_follow(model, newer))
             for model, newer in self._models.items()
@@ -128,8 +135,12 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         finally:
             for follower in followers:
                 follower.cancel()
-            if grpc_server is not None:
-                await grpc_server.stop(GRACE_SECONDS)
+
+    def stop(self, sig: int) -> None:
+        """End; a signal comes here before the HTTP server takes it itself, and once it has
+        ended. KServe's own unloads the models, which requests over gRPC still need."""
+        assert self._rest_server is not None
+        self._rest_server._server.should_exit = True
 
     async def _start_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(
@@ -167,6 +178,7 @@ def serve(
     http_port: int,
     grpc_port: int | None = None,
     folder: Path | None = None,
+    predict_seconds: float = PREDICT_SECONDS,
 ) -> None:
     """Serve until a signal.
 
@@ -178,6 +190,7 @@ def serve(
         grpc_port: The port of V2 over gRPC; None: no gRPC.
         folder: Models below it, each by its name, are served, too; those that come later,
             when somebody asks for them to be loaded.
+        predict_seconds: How long a prediction of these may take.
 
     Raises:
         EndpointError: a port is in use.
@@ -186,10 +199,11 @@ def serve(
     for port in (http_port, grpc_port):
         if port is not None:
             check_port(host, port)
-    repository = Repository(folder)
+    repository = Repository(folder, predict_seconds)
     repository.read_all()
     app.add_middleware(VersionInPath, version_of=repository.version)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_exception_handler(PredictTimeout, refuse_late)
     loaded = [*models, *repository.get_models().values()]
     Server(host, http_port, grpc_port, models, repository).start(loaded)
