@@ -201,14 +201,18 @@ class LocalServer:
             total += int(found[0].split()[1]) * 1024 if found else 0
         return total
 
+    def kill(self) -> None:
+        """End it and everything it started without a word; `stop` is still to come."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """End it and everything it started: asked first, then forced."""
         if self.process.poll() is None:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill()
         self.process.wait()
         self._close()
 
