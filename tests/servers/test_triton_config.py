@@ -194,7 +194,7 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     """Two of classes, with and without trees, and one of numbers."""
     folder = tmp_path_factory.mktemp("graphs")
     found = ModelStore(FolderStore(folder / "store"))
-    for estimator in ("logistic_regression", "random_forest"):
+    for estimator in ("logistic_regression", "decision_tree"):
         publish(found, "wings", folder / estimator, estimator)
     publish(found, "weights", folder / "weights", "linear_regression", label="weight")
     return found
