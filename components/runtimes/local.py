@@ -58,7 +58,7 @@ class Launch:
     grpc_port: int = 0
 
 
-def _ending_with_us(arguments: Sequence[str]) -> list[str]:
+def ending_with_us(arguments: Sequence[str]) -> list[str]:
     """A command line of a server that ends when this process does.
 
     Raises:
@@ -115,7 +115,7 @@ class LocalServer:
         self.started = time.monotonic()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - a model server's own command
-                _ending_with_us(launch.arguments),
+                ending_with_us(launch.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from pathlib import Path
 
@@ -28,9 +29,17 @@ def main() -> None:
         default=None,
         help="seconds a prediction may take; then 504, and no sign of life while it goes on: 60",
     )
+    parser.add_argument("--workers", type=int, default=1, help="processes behind the port")
+    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)  # given to a worker
     given, _ = parser.parse_known_args()
     if not given.multi_model and not (given.model_name and given.model_version):
         parser.error("give --model_name and --model_version, or --multi_model")
+    if given.workers < 1 or (given.multi_model and given.workers > 1):
+        parser.error("--workers: 1 or more, and 1 with --multi_model")
+    if given.workers > 1 and given.socket is None:
+        from kfp_suite.components.server.workers import run_workers
+
+        sys.exit(run_workers(given.workers, sys.argv[1:], given.host, given.http_port))
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.components.server.lateness import PREDICT_SECONDS
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
@@ -57,6 +66,8 @@ def main() -> None:
         host=given.host,
         http_port=given.http_port,
         grpc_port=given.grpc_port or None,
+        predict_seconds=predict_seconds,
+        listener=None if given.socket is None else socket.socket(fileno=given.socket),
     )
 
 

@@ -3,24 +3,38 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from typing import Any
 
 import grpc
 import uvicorn
 from kserve.protocol.rest.server import _RefreshingServer
 
-from kfp_suite.components.server.lingering import linger
-
-GRACE_SECONDS = 10
-"""How long requests may take that were there when the server was asked to stop."""
+from kfp_suite.components.server.lingering import GRACE_SECONDS, linger
 
 
 class DrainingServer(_RefreshingServer):  # type: ignore[misc]
-    """KServe's HTTP server; `beside`: the gRPC server that ends with it."""
+    """KServe's HTTP server."""
 
-    def __init__(self, config: uvicorn.Config, beside: grpc.aio.Server | None) -> None:
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        beside: grpc.aio.Server | None,
+        listener: socket.socket | None = None,
+    ) -> None:
+        """Serve.
+
+        Args:
+            config: Where, and what.
+            beside: The gRPC server that ends with it.
+            listener: What to listen on; None: what the configuration says.
+        """
         super().__init__(config)
-        self._beside = beside
+        self._beside, self._listener = beside, listener
+
+    async def serve(self, sockets: Any = None) -> None:
+        """Until a signal."""
+        await super().serve(sockets if self._listener is None else [self._listener])
 
     async def shutdown(self, sockets: Any = None) -> None:
         """Finish what is there."""

@@ -42,16 +42,17 @@ class LivingDataPlane(ReadingDataPlane):
 
     async def live(self) -> dict[str, str]:
         """Alive. Raises ModelHangs."""
-        for name in self._hanging():
+        for name in self.hanging():
             raise ModelHangs(name)
         found: dict[str, str] = await super().live()
         return found
 
     async def ready(self) -> bool:
         """Whether requests are answered."""
-        return not self._hanging() and bool(await super().ready())
+        return not self.hanging() and bool(await super().ready())
 
-    def _hanging(self) -> list[str]:
+    def hanging(self) -> list[str]:
+        """The models that hang."""
         return [name for name, model in self.model_registry.get_models().items() if model.hangs]
 
 
