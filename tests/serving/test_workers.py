@@ -38,12 +38,8 @@ def counted_by(worker: psutil.Process) -> float:
     if not file.exists():
         return 0
     metrics = MultiProcessCollector.merge([str(file)])  # type: ignore[no-untyped-call]
-    return sum(
-        sample.value
-        for metric in metrics
-        for sample in metric.samples
-        if sample.name == "kfp_suite_requests_total"
-    )
+    samples = [sample for metric in metrics for sample in metric.samples]
+    return float(sum(one.value for one in samples if one.name == "kfp_suite_requests_total"))
 
 
 def test_two_workers_count_together_and_replace_each_other(model: Path) -> None:
