@@ -58,7 +58,7 @@ class Launch:
     grpc_port: int = 0
 
 
-def _ending_with_us(arguments: Sequence[str]) -> list[str]:
+def ending_with_us(arguments: Sequence[str]) -> list[str]:
     """A command line of a server that ends when this process does.
 
     Raises:
@@ -115,7 +115,7 @@ class LocalServer:
         self.started = time.monotonic()
         try:
             self.process = subprocess.Popen(  # noqa: S603 - a model server's own command
-                _ending_with_us(launch.arguments),
+                ending_with_us(launch.arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
@@ -201,14 +201,18 @@ class LocalServer:
             total += int(found[0].split()[1]) * 1024 if found else 0
         return total
 
+    def kill(self) -> None:
+        """End it and everything it started without a word; `stop` is still to come."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+
     def stop(self) -> None:
         """End it and everything it started: asked first, then forced."""
         if self.process.poll() is None:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self.process.wait(_STOP_SECONDS)
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        self.kill()
         self.process.wait()
         self._close()
 

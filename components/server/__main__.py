@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import socket
 import sys
 from pathlib import Path
 
@@ -22,14 +23,30 @@ def main() -> None:
     parser.add_argument("--grpc_port", type=int, default=8081, help="0: no gRPC")
     parser.add_argument("--predictor_host", help="serve as the transformer before this server")
     parser.add_argument("--predictor_outputs", default="", help="the tensor to ask it for")
+    parser.add_argument(
+        "--predict-timeout",
+        type=_seconds,
+        default=None,
+        help="seconds a prediction may take; then 504, and no sign of life while it goes on: 60",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes behind the port")
+    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)  # given to a worker
     given, _ = parser.parse_known_args()
     if not given.multi_model and not (given.model_name and given.model_version):
         parser.error("give --model_name and --model_version, or --multi_model")
+    if given.workers < 1 or (given.multi_model and given.workers > 1):
+        parser.error("--workers: 1 or more, and 1 with --multi_model")
+    if given.workers > 1 and given.socket is None:
+        from kfp_suite.components.server.workers import run_workers
+
+        sys.exit(run_workers(given.workers, sys.argv[1:], given.host, given.http_port))
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
+    from kfp_suite.components.server.lateness import PREDICT_SECONDS
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
     from kfp_suite.components.server.remote import RemoteScores
     from kfp_suite.components.server.serving import serve
 
+    predict_seconds = given.predict_timeout or PREDICT_SECONDS
     if given.multi_model:
         serve(
             {},
@@ -37,6 +54,7 @@ def main() -> None:
             http_port=given.http_port,
             grpc_port=given.grpc_port or None,
             folder=given.model_dir,
+            predict_seconds=predict_seconds,
         )
         return
     remote = None
@@ -44,11 +62,20 @@ def main() -> None:
         remote = RemoteScores(given.predictor_host, given.model_name, given.predictor_outputs)
     served = ServedVersion.load(given.model_version, given.model_dir)
     serve(
-        {VersionedModel(given.model_name, served, remote): None},
+        {VersionedModel(given.model_name, served, remote, predict_seconds): None},
         host=given.host,
         http_port=given.http_port,
         grpc_port=given.grpc_port or None,
+        predict_seconds=predict_seconds,
+        listener=None if given.socket is None else socket.socket(fileno=given.socket),
     )
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < float("inf"):
+        raise argparse.ArgumentTypeError("not above 0")
+    return seconds
 
 
 if __name__ == "__main__":

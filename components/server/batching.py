@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from kfp_suite.components.models.loading import LoadedModel, Prediction
+from kfp_suite.components.server.threads import Threads
 
 MOST_ROWS = 1024
 """A batch takes no further request beyond this; one larger request is a batch alone."""
@@ -34,8 +34,8 @@ class Batcher:
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
         # OpenMP's threads cost a small batch more than they bring.
-        self._few = ThreadPoolExecutor(1, "few", initializer=threadpool_limits, initargs=(1,))
-        self._many = ThreadPoolExecutor(1, "many")
+        self._few = Threads(1, "few", lambda: threadpool_limits(1))
+        self._many = Threads(1, "many")
         self._working: asyncio.Task[None] | None = None
 
     async def predict(self, model: LoadedModel, table: pa.Table) -> Prediction:
@@ -50,16 +50,19 @@ class Batcher:
             self._working = asyncio.create_task(self._work())
         return await answer
 
+    def longest(self) -> float:
+        """Seconds that the batch which is worked on has taken so far; 0 where there is none."""
+        return max(self._few.longest(), self._many.longest())
+
     async def _work(self) -> None:
         loop = asyncio.get_running_loop()
         try:
-            while self._waiting:
-                batch = self._take()
+            while batch := self._take():
                 tables = [waiting.table for waiting in batch]
                 thread = self._few if sum(map(len, tables)) <= MOST_ROWS else self._many
                 found = await loop.run_in_executor(thread, predict_together, batch[0].model, tables)
                 for waiting, result in zip(batch, found, strict=True):
-                    if waiting.answer.cancelled():  # the client went away
+                    if waiting.answer.cancelled():  # nobody waits for it any more
                         continue
                     if isinstance(result, Prediction):
                         waiting.answer.set_result(result)
@@ -69,13 +72,16 @@ class Batcher:
             self._working = None
 
     def _take(self) -> list[_Waiting]:
-        batch = [self._waiting.popleft()]
-        rows = batch[0].table.num_rows
-        while self._waiting and self._waiting[0].model is batch[0].model:
-            rows += self._waiting[0].table.num_rows
-            if rows > MOST_ROWS:
-                break
-            batch.append(self._waiting.popleft())
+        batch: list[_Waiting] = []
+        rows = 0
+        while self._waiting:
+            following = self._waiting[0]
+            if not following.answer.cancelled():
+                rows += following.table.num_rows
+                if batch and (following.model is not batch[0].model or rows > MOST_ROWS):
+                    break
+                batch.append(following)
+            self._waiting.popleft()
         return batch
 
 

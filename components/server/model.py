@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,14 +27,17 @@ from kfp_suite.components.models.records import (
 from kfp_suite.components.runtimes.asking import VERSION_HEADER
 from kfp_suite.components.runtimes.exchange import V2_DATATYPES
 from kfp_suite.components.server.batching import Batcher
+from kfp_suite.components.server.lateness import PREDICT_SECONDS, PredictTimeout
 from kfp_suite.components.server.metrics import EndpointMetrics
 from kfp_suite.components.server.remote import RemoteScores
+from kfp_suite.components.server.threads import Threads
 
 _METRICS = EndpointMetrics()
 # A call that costs less than this is made where the request is read: a thread costs more.
 _CHEAP_SECONDS = 0.0005
 _FEW_ROWS = 256
 _WARM_UP_CALLS = 10
+_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -70,19 +74,41 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
     """
 
     def __init__(
-        self, name: str, current: ServedVersion, remote: RemoteScores | None = None
+        self,
+        name: str,
+        current: ServedVersion,
+        remote: RemoteScores | None = None,
+        predict_seconds: float = PREDICT_SECONDS,
     ) -> None:
-        """Serve `current`; with `remote`, as the transformer before it."""
+        """Serve `current`; with `remote`, as the transformer before it.
+
+        Args:
+            name: The model's.
+            current: The version that answers at first.
+            remote: The predictor to ask; None: the model itself.
+            predict_seconds: How long a prediction may take.
+        """
         super().__init__(name, return_response_headers=True)
         self.enable_latency_logging = False
         self._current, self._remote = current, remote
+        self._predict_seconds = predict_seconds
         self._batcher = Batcher()
+        self._aside = Threads(_THREADS, "aside")
         self.ready = True
 
     @property
     def version(self) -> str:
         """The version that answers now."""
         return self._current.version
+
+    @property
+    def hangs(self) -> bool:
+        """Whether a call is at it for longer than a prediction may take."""
+        return max(self._batcher.longest(), self._aside.longest()) > self._predict_seconds
+
+    async def healthy(self) -> bool:
+        """Whether it answers."""
+        return bool(self.ready) and not self.hangs
 
     def replace(self, current: ServedVersion) -> None:
         """Answer with another version from the next request on."""
@@ -98,10 +124,15 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
 
         Raises:
             InvalidInput: HTTP 400: naming the field, what it got and what it takes.
+            PredictTimeout: HTTP 504: it took too long.
         """
         current, started, code = self._current, time.monotonic(), 200
         try:
-            prediction = await self._predicted(payload, current)
+            async with asyncio.timeout(self._predict_seconds):
+                prediction = await self._predicted(payload, current)
+        except TimeoutError as error:
+            code = 504
+            raise PredictTimeout(self._predict_seconds) from error
         except InputError as error:
             code = 400
             raise InvalidInput(str(error)) from error
@@ -120,25 +151,29 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
             answer["probabilities"] = prediction.probabilities.tolist()
         return answer
 
+    async def _off_the_loop(self, function: Callable[..., Any], *args: Any) -> Any:
+        """On a thread: what takes long must not hold up what does not."""
+        return await asyncio.get_running_loop().run_in_executor(self._aside, function, *args)
+
     async def _predicted(self, payload: Any, current: ServedVersion) -> Prediction:
         if (
             isinstance(payload, dict)
             and payload.get("signature_name", DEFAULT_SIGNATURE) != DEFAULT_SIGNATURE
         ):
             examples = examples_of(payload)
-            return await asyncio.to_thread(current.model.predict_examples, examples)
+            found: Prediction = await self._off_the_loop(current.model.predict_examples, examples)
+            return found
         inputs = current.model.manifest.signature.inputs
         read = _table_of_tensors if isinstance(payload, kserve.InferRequest) else _table_of_v1
         if _rows_of(payload) > _FEW_ROWS:
-            # Off the event loop: a large request must not hold up the small ones.
-            table = await asyncio.to_thread(read, payload, inputs)
+            table = await self._off_the_loop(read, payload, inputs)
         else:
             table = read(payload, inputs)
             if current.cheap and self._remote is None:
                 return current.model.predict(table)
         if self._remote is None:
             return await self._batcher.predict(current.model, table)
-        features = await asyncio.to_thread(current.model.features, table)
+        features = await self._off_the_loop(current.model.features, table)
         return current.model.decided(await self._remote.scores(features))
 
     def get_input_types(self) -> list[dict[str, Any]]:

@@ -14,8 +14,6 @@ import orjson
 
 from kfp_suite.components.contracts.errors import EndpointError
 
-_SECONDS = 60.0
-
 
 class RemoteScores:
     """Scores from a server that speaks the Open Inference Protocol (V2) over HTTP."""
@@ -25,7 +23,7 @@ class RemoteScores:
         all there are."""
         self._url = f"http://{host}/v2/models/{name}/infer"
         self._outputs = [{"name": outputs}] if outputs else []
-        self._client = httpx.AsyncClient(timeout=_SECONDS)
+        self._client = httpx.AsyncClient(timeout=None)  # noqa: S113 - a prediction has one
 
     async def scores(self, matrix: Any) -> Any:
         """Probabilities, shape (rows, classes), or numbers, shape (rows,).

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import signal
+import socket
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -18,14 +20,22 @@ from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.runtimes.local import check_port
+from kfp_suite.components.server.draining import DrainingServer
+from kfp_suite.components.server.lateness import (
+    PREDICT_SECONDS,
+    LivingDataPlane,
+    PredictTimeout,
+    refuse_late,
+)
+from kfp_suite.components.server.lingering import GRACE_SECONDS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
-from kfp_suite.components.server.reading import ReadingDataPlane, ReadingServicer, refuse_invalid
+from kfp_suite.components.server.reading import ReadingServicer, refuse_invalid
 from kfp_suite.components.server.versions import Repository, RepositoryExtension, VersionInPath
+from kfp_suite.components.server.workers import summed_metrics
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
 MOST_BODY_SECONDS = 30.0
 POLL_SECONDS = 2.0
-GRACE_SECONDS = 10
 
 log = logging.getLogger(__name__)
 Scope = MutableMapping[str, Any]
@@ -101,6 +111,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         grpc_port: int | None,
         models: Mapping[VersionedModel, Newer | None],
         repository: Repository,
+        listener: socket.socket | None = None,
     ) -> None:
         # Its own gRPC server listens on every address.
         super().__init__(
@@ -109,34 +120,50 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
             grace_period=GRACE_SECONDS,
             registered_models=repository,
         )
-        self.dataplane = ReadingDataPlane(model_registry=self.registered_models)
+        self.dataplane = LivingDataPlane(model_registry=self.registered_models)
         self.model_repository_extension = RepositoryExtension(self.registered_models)
         self._host, self._grpc_bound = host, grpc_port
-        self._models = models
+        self._models, self._listener = models, listener
 
     async def _serve(self) -> None:
         assert self._rest_server is not None
         self._rest_server.config.host = self._host
         grpc_server = None if self._grpc_bound is None else await self._start_grpc()
+        self._rest_server._server = DrainingServer(
+            self._rest_server.config, grpc_server, self._listener
+        )
         followers = [
             asyncio.create_task(_follow(model, newer))
             for model, newer in self._models.items()
             if newer is not None
         ]
+        if self._listener is not None:
+            followers.append(asyncio.create_task(self._end_if_it_hangs()))
         try:
             await super()._serve()
         finally:
             for follower in followers:
                 follower.cancel()
-            if grpc_server is not None:
-                await grpc_server.stop(GRACE_SECONDS)
+
+    async def _end_if_it_hangs(self) -> None:
+        """One of several ends itself: probes would find the others alive."""
+        while not self.dataplane.hanging():
+            await asyncio.sleep(POLL_SECONDS)
+        log.error("a prediction does not come back: this worker ends")
+        self.stop(signal.SIGTERM)
+
+    def stop(self, sig: int) -> None:
+        """End; a signal comes here before the HTTP server takes it itself, and once it has
+        ended. KServe's own unloads the models, which requests over gRPC still need."""
+        assert self._rest_server is not None
+        self._rest_server._server.should_exit = True
 
     async def _start_grpc(self) -> grpc.aio.Server:
         server = grpc.aio.server(
             interceptors=(ExceptionToStatusInterceptor(),),
             options=[
                 ("grpc.max_receive_message_length", MOST_BODY_BYTES),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._listener is not None)),
             ],
         )
         servicer = ReadingServicer(self.dataplane, self.model_repository_extension)
@@ -167,6 +194,8 @@ def serve(
     http_port: int,
     grpc_port: int | None = None,
     folder: Path | None = None,
+    predict_seconds: float = PREDICT_SECONDS,
+    listener: socket.socket | None = None,
 ) -> None:
     """Serve until a signal.
 
@@ -178,18 +207,24 @@ def serve(
         grpc_port: The port of V2 over gRPC; None: no gRPC.
         folder: Models below it, each by its name, are served, too; those that come later,
             when somebody asks for them to be loaded.
+        predict_seconds: How long a prediction of these may take.
+        listener: Of HTTP, where this is one of several workers: who shares it with them.
 
     Raises:
         EndpointError: a port is in use.
         As `load_model`: what lies below the folder cannot be loaded.
     """
-    for port in (http_port, grpc_port):
-        if port is not None:
-            check_port(host, port)
-    repository = Repository(folder)
+    if listener is None:
+        for port in (http_port, grpc_port):
+            if port is not None:
+                check_port(host, port)
+    else:
+        app.add_route("/metrics", summed_metrics)
+    repository = Repository(folder, predict_seconds)
     repository.read_all()
     app.add_middleware(VersionInPath, version_of=repository.version)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
+    app.add_exception_handler(PredictTimeout, refuse_late)
     loaded = [*models, *repository.get_models().values()]
-    Server(host, http_port, grpc_port, models, repository).start(loaded)
+    Server(host, http_port, grpc_port, models, repository, listener).start(loaded)

@@ -22,6 +22,7 @@ from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError
 from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.kserve.manifests import artifact_version
+from kfp_suite.components.server.lateness import PREDICT_SECONDS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
 from kfp_suite.components.stores.versions import check_model_name
 
@@ -83,8 +84,11 @@ class Repository(kserve.ModelRepository):  # type: ignore[misc]
     """The models of a server: one that was unloaded is loaded again as it was; with a
     folder, what lies below it by a model's name is loaded, as KServe's agent leaves it."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(
+        self, folder: Path | None = None, predict_seconds: float = PREDICT_SECONDS
+    ) -> None:
         super().__init__()
+        self._predict_seconds = predict_seconds
         self._known: dict[str, Any] = {}
         self._folder = folder
 
@@ -120,7 +124,7 @@ class Repository(kserve.ModelRepository):  # type: ignore[misc]
         if name in self._known:
             self._known[name].replace(found)
         else:
-            self._known[name] = VersionedModel(name, found)
+            self._known[name] = VersionedModel(name, found, predict_seconds=self._predict_seconds)
 
     def read_all(self) -> None:
         """Serve what lies below the folder already."""

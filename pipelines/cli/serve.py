@@ -26,7 +26,18 @@ LOOPBACK = "127.0.0.1"
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address to bind to.")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), help="Serve gRPC, too.")
-def serve(references: tuple[str, ...], port: int, host: str, grpc_port: int | None) -> None:
+@click.option(
+    "--predict-timeout",
+    type=click.FloatRange(0, min_open=True),
+    help="Seconds a prediction may take; then 504.  [default: 60]",
+)
+def serve(
+    references: tuple[str, ...],
+    port: int,
+    host: str,
+    grpc_port: int | None,
+    predict_timeout: float | None,
+) -> None:
     """Serve published versions on this machine, with KServe's own server.
 
     A model with a version or an alias is served as it is. A model alone is its champion,
@@ -40,11 +51,11 @@ def serve(references: tuple[str, ...], port: int, host: str, grpc_port: int | No
     """
     manifests = [Path(one) for one in references if one.endswith((".yaml", ".yml"))]
     if manifests:
-        if len(manifests) < len(references) or grpc_port is not None:
+        if len(manifests) < len(references) or (grpc_port, predict_timeout) != (None, None):
             raise ParameterError(
-                "manifests are served by themselves, over HTTP",
+                "manifests are served by themselves, over HTTP, as they say",
                 where="kfp-suite serve",
-                fix="serve STORE/MODEL[/VERSION] in a process of its own, with --grpc-port",
+                fix="serve STORE/MODEL[/VERSION] in a process of its own, with these options",
             )
         from kfp_suite.components.runtimes.local import check_port
         from kfp_suite.components.server.gateway.serving import serve_manifests
@@ -59,6 +70,7 @@ def serve(references: tuple[str, ...], port: int, host: str, grpc_port: int | No
             raise ParameterError(f"model '{name}' is there twice", where="kfp-suite serve")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.components.runtimes.local import check_port
+    from kfp_suite.components.server.lateness import PREDICT_SECONDS
     from kfp_suite.components.server.model import VersionedModel
     from kfp_suite.components.server.serving import serve as serve_models
 
@@ -66,7 +78,11 @@ def serve(references: tuple[str, ...], port: int, host: str, grpc_port: int | No
     with tempfile.TemporaryDirectory(prefix="kfp-suite-serve-") as scratch:
         models = {}
         for target in found:
-            model = VersionedModel(target.name, target.load(target.version, Path(scratch)))
+            model = VersionedModel(
+                target.name,
+                target.load(target.version, Path(scratch)),
+                predict_seconds=predict_timeout or PREDICT_SECONDS,
+            )
             models[model] = _newer(target, model, Path(scratch)) if target.follows else None
             url = f"http://{host}:{port}/v1/models/{target.name}:predict"
             click.echo(f"{target.name} version {target.version}: {url}")

@@ -1,9 +1,16 @@
-"""Every server on the storage URI that deploy would use, asked and compared with the model."""
+"""Every server on the storage URI that deploy would use, asked and compared with the model.
+
+KServe's scikit-learn server is in its image alone: a stand-in takes its place (sklearn_server.py).
+KFP_SUITE_SKLEARNSERVER=<a checkout of KServe>/python/sklearnserver starts KServe's own instead,
+where `kserve-storage` is installed, too.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +31,7 @@ from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.runtimes.asking import ask
 from kfp_suite.components.runtimes.exchange import Question, difference
 from kfp_suite.components.runtimes.launching import Loaded, start
-from kfp_suite.components.runtimes.local import LocalServer
+from kfp_suite.components.runtimes.local import Launch, LocalServer, free_port
 from kfp_suite.components.stores.versions import ModelStore
 from tests.servers.conftest import use
 
@@ -63,6 +70,12 @@ def infer(port: int, request: ModelInferRequest) -> Any:
         return GRPCInferenceServiceStub(channel).ModelInfer(request, timeout=30)
 
 
+def numbers(answer: Any) -> list[float]:
+    """Of the first output, whatever its datatype."""
+    contents = answer.outputs[0].contents
+    return list(contents.fp32_contents) or list(contents.fp64_contents)
+
+
 def features_request(deployable: Deployable, *outputs: str) -> ModelInferRequest:
     request = ModelInferRequest(model_name="wings")
     rows = deployable.sample.features
@@ -85,12 +98,74 @@ def test_mlserver(models: ModelStore, tmp_path: Path, monkeypatch: pytest.Monkey
     with served(models, tmp_path, "mlserver") as (server, deployable):
         assert agrees(server, deployable) <= TOLERANCE
         answer = infer(server.grpc_port, features_request(deployable, "predict_proba"))
-        said = list(answer.outputs[0].contents.fp32_contents) or list(
-            answer.outputs[0].contents.fp64_contents
-        )
         expected = [value for row in deployable.sample.scores for value in row]
-        assert said == pytest.approx(expected, abs=TOLERANCE)
+        assert numbers(answer) == pytest.approx(expected, abs=TOLERANCE)
         assert answer.model_version == "1"
+
+
+@contextmanager
+def sklearn_served(models: ModelStore, folder: Path) -> Iterator[tuple[LocalServer, Deployable]]:
+    """Version 1 on KServe's scikit-learn server, as the manifest of deploy has it."""
+    found = Deployable.find(models, "wings", 1, runtime="sklearn")
+    manifest = inference_service(found.served, namespace="models")
+    model = manifest["spec"]["predictor"]["model"]
+    layout = folder / "layout"
+    models.fetch_layout("wings", model["storageUri"], layout)
+    own = os.environ.get("KFP_SUITE_SKLEARNSERVER")
+    environment = {one["name"]: one["value"] for one in model["env"]}
+    if own:
+        environment["PYTHONPATH"] = os.pathsep.join([own, os.environ.get("PYTHONPATH", "")])
+    port, grpc_port = free_port(), free_port()
+    module = "sklearnserver" if own else "tests.servers.sklearn_server"
+    command = [sys.executable, "-m", module, "--model_name=wings", f"--model_dir={layout}"]
+    command += [f"--http_port={port}", f"--grpc_port={grpc_port}"]
+    launch = Launch(
+        tuple(command), "/v2/models/wings/ready", environment=environment, grpc_port=grpc_port
+    )
+    with LocalServer(launch, port) as server:
+        server.wait(START_SECONDS)
+        yield server, found
+
+
+def test_sklearn(models: ModelStore, tmp_path: Path) -> None:
+    with sklearn_served(models, tmp_path) as (server, deployable):
+        assert [one.name for one in (tmp_path / "layout").iterdir()] == ["model.joblib"]
+        assert agrees(server, deployable) <= TOLERANCE
+        expected = [value for row in deployable.sample.scores for value in row]
+        instances = {"instances": deployable.sample.features}
+        v1 = server.ask(Question("/v1/models/wings:predict", instances)).body["predictions"]
+        assert [value for row in v1 for value in row] == pytest.approx(expected, abs=TOLERANCE)
+        answer = infer(server.grpc_port, features_request(deployable))
+        assert list(answer.outputs[0].shape) == [len(deployable.sample.scores), 2]
+        assert numbers(answer) == pytest.approx(expected, abs=TOLERANCE)
+
+
+def behind_our_transformer(
+    models: ModelStore, folder: Path, predictor: LocalServer, deployable: Deployable
+) -> None:
+    """Raw records to our transformer before the predictor give what the model gives."""
+    models.fetch("wings", 1, folder / "artifact")
+    manifest = inference_service(deployable.served, namespace="models")
+    arguments = manifest["spec"]["transformer"]["containers"][0]["args"]
+    wanted = [a.partition("=")[2] for a in arguments if a.startswith("--predictor_outputs=")]
+    host = "/".join([predictor.base.removeprefix("http://"), *wanted])
+    loaded = Loaded("wings", 1, folder / "artifact")
+    with start("kfp-suite", loaded, predictor=host) as transformer:
+        transformer.wait(START_SECONDS)
+        question = Question("/v1/models/wings:predict", deployable.sample.request)
+        answer = transformer.ask(question)
+        assert difference(deployable.sample, answer.body) <= TOLERANCE
+        assert isinstance(answer.body["predictions"][0], bool)
+        assert answer.version == "1"
+        # The answer is the predictor's: without it there is none.
+        predictor.stop()
+        with pytest.raises(EndpointError, match="the predictor does not answer"):
+            transformer.ask(question)
+
+
+def test_sklearn_behind_our_transformer(models: ModelStore, tmp_path: Path) -> None:
+    with sklearn_served(models, tmp_path) as (server, deployable):
+        behind_our_transformer(models, tmp_path, server, deployable)
 
 
 def test_mlserver_behind_our_transformer(
@@ -98,16 +173,16 @@ def test_mlserver_behind_our_transformer(
 ) -> None:
     use("mlserver", monkeypatch)
     with served(models, tmp_path, "mlserver") as (server, deployable):
-        models.fetch("wings", 1, tmp_path / "artifact")
-        host = server.base.removeprefix("http://")
-        loaded = Loaded("wings", 1, tmp_path / "artifact")
-        with start("kfp-suite", loaded, predictor=f"{host}/predict_proba") as transformer:
-            transformer.wait(START_SECONDS)
-            question = Question("/v1/models/wings:predict", deployable.sample.request)
-            answer = transformer.ask(question)
-    assert difference(deployable.sample, answer.body) <= TOLERANCE
-    assert isinstance(answer.body["predictions"][0], bool)
-    assert answer.version == "1"
+        behind_our_transformer(models, tmp_path, server, deployable)
+
+
+def test_triton_behind_our_transformer(
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use("triton", monkeypatch)
+    options = {"backend": "python"}
+    with served(models, tmp_path, "triton", options=options) as (server, deployable):
+        behind_our_transformer(models, tmp_path, server, deployable)
 
 
 @pytest.mark.parametrize("ensemble", [False, True])

@@ -1,10 +1,17 @@
-"""Triton's configurations read back by Triton's own proto, from the locked environment."""
+"""Triton's configurations read back by Triton's own proto, from the locked environment.
+
+The server that can be had here has no ONNX backend: what stock images are given is held by
+the proto, and by ONNX Runtime on the very files.
+"""
 
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import onnxruntime
 import pytest
 from google.protobuf import descriptor_pool, message_factory, text_format
 from hypothesis import given
@@ -13,15 +20,22 @@ from hypothesis import strategies as st
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import Field
+from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.runtimes.checks import INT32, INT64, UINT32
+from kfp_suite.components.runtimes.exchange import difference
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.triton_config import Shape, TritonOptions, configurations
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
 from tests.servers.conftest import environment
+from tests.serving.conftest import publish
 
 _CODE = (
     "import sys; from tritonclient.grpc import model_config_pb2 as found; "
     "sys.stdout.buffer.write(found.DESCRIPTOR.serialized_pb)"
 )
+# What Triton's ONNX backend wants of a tensor that ONNX Runtime calls so.
+_OF_GRAPH = {"tensor(float)": "FP32"}
 _DATATYPES = {"int64": "INT64", "float64": "FP64", "bool": "BOOL"}
 
 NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=20)
@@ -173,6 +187,57 @@ def check_steps(whole: Any, read: dict[str, Any]) -> None:
         assert not known & set(step.output_map.values()), "a tensor is made twice"
         known |= set(step.output_map.values())
     assert {tensor.name for tensor in whole.output} <= known
+
+
+@pytest.fixture(scope="module")
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    """Two of classes, with and without trees, and one of numbers."""
+    folder = tmp_path_factory.mktemp("graphs")
+    found = ModelStore(FolderStore(folder / "store"))
+    for estimator in ("logistic_regression", "decision_tree"):
+        publish(found, "wings", folder / estimator, estimator)
+    publish(found, "weights", folder / "weights", "linear_regression", label="weight")
+    return found
+
+
+@pytest.mark.parametrize("ensemble", [False, True])
+@pytest.mark.parametrize(("name", "version"), [("wings", 1), ("wings", 2), ("weights", 1)])
+def test_the_graph_is_what_its_configuration_says(
+    graphs: ModelStore, model_config: Any, tmp_path: Path, name: str, version: int, ensemble: bool
+) -> None:
+    found = Deployable.find(
+        graphs,
+        name,
+        version,
+        runtime="triton",
+        options={"ensemble": ensemble, "specific": [version]},
+    )
+    graphs.fetch_layout(name, found.served.storage_uri, tmp_path)
+    place = tmp_path / (f"{name}-model" if ensemble else name)
+    config = text_format.Parse((place / "config.pbtxt").read_text(), model_config())
+    assert (config.name, config.backend, config.platform) == (place.name, "onnxruntime", "")
+    assert config.default_model_filename == ""  # so it is model.onnx
+    assert [one.name for one in place.iterdir() if one.is_dir()] == [str(version)]
+    graph = onnxruntime.InferenceSession(str(place / str(version) / "model.onnx"))
+    given = {one.name: one for one in graph.get_outputs()}
+    # Every input of the graph is configured; of its outputs, those that are asked for.
+    asked = [name for name, _, _ in tensors(config, "output")]
+    assert set(asked) <= set(given)
+    for side, nodes in (
+        ("input", graph.get_inputs()),
+        ("output", [given[name] for name in asked]),
+    ):
+        # Triton batches: the first dimension is free in the graph and left out here.
+        assert [isinstance(node.shape[0], int) for node in nodes] == [False] * len(nodes)
+        assert tensors(config, side) == [
+            (node.name, _OF_GRAPH[node.type], list(node.shape[1:])) for node in nodes
+        ]
+    rows = np.array(found.sample.features, np.float32)
+    assert 1 < len(rows) <= config.max_batch_size
+    (scores,) = graph.run(asked, {"features": rows})
+    assert scores.dtype == np.float32
+    answer = {"outputs": [{"name": asked[0], "data": scores.tolist()}]}
+    assert difference(found.sample, answer) <= 1e-5
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,14 @@ from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
 
 
-def publish(models: ModelStore, name: str, folder: Path, estimator: str, module: str = "") -> None:
+def publish(
+    models: ModelStore,
+    name: str,
+    folder: Path,
+    estimator: str,
+    module: str = "",
+    label: str = "flies",
+) -> None:
     """Train on 300 wings and publish; `module`: the source of a user's own training."""
     source = folder / "wings.csv"
     source.parent.mkdir(parents=True)
@@ -29,13 +36,13 @@ def publish(models: ModelStore, name: str, folder: Path, estimator: str, module:
     split = {"by": "hash", "eval": 0.2, "test": 0.2}
     dataset, fitted, model = folder / "dataset", folder / "transform", folder / "model"
     ingest(IngestParameters(split=split), pinned, dataset, folder / "preview")
-    transform(TransformParameters(label="flies"), dataset, fitted, folder / "report")
+    transform(TransformParameters(label=label), dataset, fitted, folder / "report")
     pinned_module = None
     if module:
         file = folder / "module.py"
         file.write_text(module)
         pinned_module = pin_file(str(file))
-    parameters = TrainParameters(label="flies", estimator=estimator)
+    parameters = TrainParameters(label=label, estimator=estimator)
     train(parameters, pinned_module, dataset, fitted, model)
     models.publish(name, model, evaluation={}, run={}, parameters={})
 

@@ -24,6 +24,36 @@ from kfp_suite.pipelines.runs.serving import local_endpoint
 from tests.serving.conftest import publish
 from tests.serving.load import Load
 
+_BROKEN = """
+from sklearn.linear_model import LogisticRegression
+
+class Broken(LogisticRegression):
+    calls = 0
+
+    def predict_proba(self, X):
+        Broken.calls += 1
+        if Broken.calls > 10:  # the server's own warm-up
+            raise RuntimeError("out of order")
+        return super().predict_proba(X)
+
+def fit(training):
+    return Broken().fit(training.train.matrix, training.train.target)
+"""
+# It starts in the tests, where it is trained; never in a server.
+_NEVER_READY = """
+import sys, time
+from sklearn.linear_model import LogisticRegression
+
+if "kfp_suite.components.server" in sys.orig_argv:
+    time.sleep(600)
+
+class Own(LogisticRegression):  # so that this module is imported
+    pass
+
+def fit(training):
+    return Own().fit(training.train.matrix, training.train.target)
+"""
+BROKEN, NEVER_READY = 4, 5
 RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
 
 
@@ -31,15 +61,17 @@ RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
 def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     folder = tmp_path_factory.mktemp("gateway")
     found = ModelStore(FolderStore(folder / "store"))
-    for number, (name, estimator) in enumerate(
+    for number, (name, estimator, module) in enumerate(
         [
-            ("wings", "logistic_regression"),
-            ("wings", "random_forest"),
-            ("wings", "hist_gradient_boosting"),
-            ("feet", "logistic_regression"),
+            ("wings", "logistic_regression", ""),
+            ("wings", "random_forest", ""),
+            ("wings", "hist_gradient_boosting", ""),
+            ("wings", "logistic_regression", _BROKEN),
+            ("wings", "logistic_regression", _NEVER_READY),
+            ("feet", "logistic_regression", ""),
         ]
     ):
-        publish(found, name, folder / str(number), estimator)
+        publish(found, name, folder / str(number), estimator, module)
     return found
 
 
@@ -83,6 +115,29 @@ def test_shares_are_exact_and_a_header_chooses(store: ModelStore, tmp_path: Path
         assert versions(100).count("2") == 30
         assert set(versions(20, **{"x-kfp-suite-version": "1"})) == {"1"}
         assert set(versions(20, **{"x-kfp-suite-version": "2"})) == {"2"}
+
+
+def test_who_names_a_version_gets_its_answer_or_its_error(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with local_endpoint(str(file), "wings") as endpoint, httpx.Client(timeout=30) as client:
+        half(store, file, BROKEN, 50)
+        eventually(lambda: len(status(file)["versions"]) == 2)
+
+        def ask(**headers: str) -> httpx.Response:
+            return client.post(endpoint.url, json={"instances": [RECORD]}, headers=headers)
+
+        named = [ask(**{"x-kfp-suite-version": str(BROKEN)}) for _ in range(10)]
+        assert {(one.status_code, one.headers["x-model-version"]) for one in named} == {(500, "4")}
+        by_share = [ask() for _ in range(10)]
+        assert {(one.status_code, one.headers["x-model-version"]) for one in by_share} == {
+            (200, "1")
+        }
+        unknown = ask(**{"x-kfp-suite-version": "7"})
+    assert unknown.status_code == 404
+    assert unknown.json() == {"error": "endpoint 'wings' serves version 1, 4, not '7'"}
 
 
 def test_a_version_that_was_tampered_with_is_refused_and_the_old_goes_on(
@@ -177,6 +232,41 @@ def test_a_server_that_dies_is_started_again(store: ModelStore, tmp_path: Path) 
         eventually(answers)
 
 
+def test_a_start_that_takes_for_ever_holds_up_no_other(store: ModelStore, tmp_path: Path) -> None:
+    wings, feet = tmp_path / "wings.yaml", tmp_path / "feet.yaml"
+    write_file(wings, to_yaml(manifest(store, "wings", 1)).encode())
+    write_file(feet, to_yaml(manifest(store, "feet", 1)).encode())
+    with local_endpoint(str(wings), "wings", arguments=[str(feet)]) as endpoint:
+        gateway = psutil.Process(endpoint.process.pid)
+        first = {server.pid for server in gateway.children()}
+
+        def answers(name: str) -> bool:
+            path = f"{endpoint.base}/v1/models/{name}:predict"
+            return httpx.post(path, json={"instances": [RECORD]}, timeout=30).status_code == 200
+
+        half(store, wings, NEVER_READY, 10)
+        eventually(lambda: len(gateway.children()) == 3)
+        (hanging,) = (server for server in gateway.children() if server.pid not in first)
+        for server in gateway.children():
+            if server.pid in first:
+                server.kill()
+                server.wait(10)
+        # The other endpoint, and the version beside the candidate.
+        eventually(lambda: answers("feet") and answers("wings"))
+        assert hanging.is_running()
+        assert status(wings)["versions"] == [{"version": 1, "percent": 100}]
+        # Nobody wants it any more: it is not waited for.
+        write_file(wings, to_yaml(manifest(store, "wings", 1)).encode())
+        hanging.wait(20)
+        assert answers("wings")
+        half(store, wings, NEVER_READY, 10)
+        eventually(lambda: len(gateway.children()) == 3)
+        children = gateway.children()
+        endpoint.process.terminate()
+        assert endpoint.process.wait(15) == 0
+        assert psutil.wait_procs(children, timeout=5)[1] == []
+
+
 def test_a_gateway_that_is_killed_leaves_no_server(store: ModelStore, tmp_path: Path) -> None:
     file = tmp_path / "wings.yaml"
     write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
@@ -202,4 +292,5 @@ def test_sigterm_lets_requests_finish(store: ModelStore, tmp_path: Path) -> None
     assert code == 0
     assert alive == []
     # What was refused was refused at the door: no answer was begun and broken off.
-    assert all("ConnectError" in one for one in load.failed[4:]), load.failed[:8]
+    assert load.failed
+    assert [one for one in load.failed if "ConnectError" not in one] == []

@@ -18,7 +18,7 @@ from tests.serving.test_endpoint import RECORD
 
 SECONDS = float(os.environ.get("KFP_SUITE_LOAD_SECONDS", "20"))
 _BETWEEN_VERSIONS = 3.0
-_MOST_GROWTH = 64 * 1024 * 1024
+_MOST_GROWTH = 16 * 1024 * 1024
 
 
 @pytest.mark.timeout(SECONDS + 120)

@@ -51,53 +51,84 @@ class Backend:
             server.stop()
 
 
-def start_backend(served: Served, transformer: Mapping[str, Any] | None, scratch: Path) -> Backend:
-    """Fetch and verify a version, start its server, and wait until it answers.
+class Start:
+    """A version on its way: fetched, verified, its server started and waited for."""
 
-    Args:
-        served: The version and its server.
-        transformer: The manifest's transformer, None where it has none.
-        scratch: Where versions are copied to.
+    def __init__(
+        self, served: Served, transformer: Mapping[str, Any] | None, scratch: Path
+    ) -> None:
+        """What is to be started.
 
-    Raises:
-        IntegrityError: it is not the version that the manifest was made for, or its bytes
-            are not those that were published.
-        EndpointError: the server does not answer; with its last words.
-        MissingError, StoreError: as the store.
-    """
-    models = ModelStore(open_store(served.store))
-    found = models.manifest_digest(served.model, served.version)
-    if served.manifest_digest and found != served.manifest_digest:
-        raise IntegrityError(
-            "the published version is not the one the manifest names",
-            where=models.uri(served.model, served.version),
-            got=found,
-            expected=served.manifest_digest,
-            fix="deploy the version again",
-        )
-    place = scratch / served.name / str(served.version)
-    shutil.rmtree(place, ignore_errors=True)
-    artifact = place / "artifact"
-    if served.runtime == SUITE or transformer is not None:
-        models.fetch(served.model, served.version, artifact)
-    layout = artifact
-    if served.runtime != SUITE:
+        Args:
+            served: The version and its server.
+            transformer: The manifest's transformer, None where it has none.
+            scratch: Where versions are copied to.
+        """
+        self._served, self._transformer, self._scratch = served, transformer, scratch
+        self._servers: list[LocalServer] = []
+        self._given_up = False
+
+    def run(self) -> Backend:
+        """Wait until it answers.
+
+        Raises:
+            IntegrityError: it is not the version that the manifest was made for, or its bytes
+                are not those that were published.
+            EndpointError: the server does not answer; with its last words.
+            MissingError, StoreError: as the store.
+        """
+        served, transformer = self._served, self._transformer
+        artifact, layout = self._fetched()
+        try:
+            first = self._answering(start(served.runtime, self._loaded(layout)))
+            if transformer is not None:
+                predictor = first.base.removeprefix("http://") + _outputs(transformer)
+                self._answering(start(SUITE, self._loaded(artifact), predictor=predictor))
+        except BaseException:
+            for server in self._servers:
+                server.stop()
+            raise
+        return Backend(served, self._servers)
+
+    def give_up(self) -> None:
+        """End it, from another thread: `run` raises soon."""
+        self._given_up = True
+        for server in self._servers:
+            server.kill()
+
+    def _loaded(self, folder: Path) -> Loaded:
+        return Loaded(self._served.name, self._served.version, folder)
+
+    def _answering(self, server: LocalServer) -> LocalServer:
+        self._servers.append(server)
+        if self._given_up:
+            server.kill()
+        server.wait(START_SECONDS)
+        return server
+
+    def _fetched(self) -> tuple[Path, Path]:
+        """The artifact, and what the server is started on."""
+        served = self._served
+        models = ModelStore(open_store(served.store))
+        found = models.manifest_digest(served.model, served.version)
+        if served.manifest_digest and found != served.manifest_digest:
+            raise IntegrityError(
+                "the published version is not the one the manifest names",
+                where=models.uri(served.model, served.version),
+                got=found,
+                expected=served.manifest_digest,
+                fix="deploy the version again",
+            )
+        place = self._scratch / served.name / str(served.version)
+        shutil.rmtree(place, ignore_errors=True)
+        artifact = place / "artifact"
+        if served.runtime == SUITE or self._transformer is not None:
+            models.fetch(served.model, served.version, artifact)
+        if served.runtime == SUITE:
+            return artifact, artifact
         layout = place / "layout"
         models.fetch_layout(served.model, served.storage_uri, layout)
-    servers: list[LocalServer] = []
-    try:
-        servers.append(start(served.runtime, Loaded(served.name, served.version, layout)))
-        servers[0].wait(START_SECONDS)
-        if transformer is not None:
-            predictor = servers[0].base.removeprefix("http://") + _outputs(transformer)
-            loaded = Loaded(served.name, served.version, artifact)
-            servers.append(start(SUITE, loaded, predictor=predictor))
-            servers[1].wait(START_SECONDS)
-    except BaseException:
-        for server in servers:
-            server.stop()
-        raise
-    return Backend(served, servers)
+        return artifact, layout
 
 
 def _outputs(transformer: Mapping[str, Any]) -> str:

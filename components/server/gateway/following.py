@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,14 +22,16 @@ from kfp_suite.components.contracts.digests import digest_bytes
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.kserve.canary import split_of
 from kfp_suite.components.kserve.manifests import Served, read_manifest
-from kfp_suite.components.server.gateway.backends import Backend, start_backend
+from kfp_suite.components.server.gateway.backends import Backend, Start
 from kfp_suite.components.server.gateway.gateway import Gateway
 from kfp_suite.components.server.gateway.graph import Graph
 from kfp_suite.components.server.gateway.routing import Route
+from kfp_suite.components.server.threads import Threads
 
 LOOK_SECONDS = 0.2
 DRAIN_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
+_MOST_STARTS = 64
 
 log = logging.getLogger(__name__)
 
@@ -42,12 +43,16 @@ def status_file(manifest: Path) -> Path:
 
 @dataclass
 class _Followed:
-    """An InferenceService: its file, what was seen of it, and its processes."""
+    """An InferenceService: its file, what was seen of it, and its processes; `work` is what is
+    under way to what the file of digest `wanted` asks for."""
 
     path: Path
+    wanted: str = ""
+    work: asyncio.Task[None] | None = None
     observed: str = ""
     name: str = ""
     backends: dict[Served, Backend] = field(default_factory=dict)
+    starting: dict[Served, tuple[Start, asyncio.Task[Backend]]] = field(default_factory=dict)
     error: str = ""
     retry_at: float = 0.0
     pause: float = 1.0
@@ -61,13 +66,16 @@ class Follower:
         self._gateway, self._scratch, self._url = gateway, scratch, url
         self._followed = [_Followed(path) for path in manifests]
         self._draining: set[asyncio.Task[None]] = set()
-        self._starting: set[asyncio.Future[Backend]] = set()
+        # A start may take minutes: none waits for another, nor does what else is on a thread.
+        self._threads = Threads(_MOST_STARTS, "start")
 
     async def follow(self) -> None:
         """Look at the files until cancelled."""
+        await asyncio.gather(*map(self._follow, self._followed))
+
+    async def _follow(self, followed: _Followed) -> None:
         while True:
-            for followed in self._followed:
-                await self._look(followed)
+            await self._look(followed)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def first(self) -> None:
@@ -77,36 +85,53 @@ class Follower:
             KfpSuiteError: a manifest that is not one, or a version that does not start.
         """
         for followed in self._followed:
-            await self._reconcile(followed, followed.path.read_bytes())
-            self._tell(followed)
+            followed.work = asyncio.create_task(self._first(followed))
+        await asyncio.gather(*(one.work for one in self._followed if one.work is not None))
+
+    async def _first(self, followed: _Followed) -> None:
+        content = followed.path.read_bytes()
+        followed.wanted = digest_bytes(content)
+        await self._reconcile(followed, content)
+        self._tell(followed)
 
     async def stop(self) -> None:
         """End every process."""
-        for task in list(self._draining):
+        tasks = [*self._draining, *(one.work for one in self._followed if one.work is not None)]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._draining, return_exceptions=True)
-        for starting in list(self._starting):  # a thread cannot be cancelled
-            with suppress(KfpSuiteError):
-                await asyncio.to_thread((await starting).stop)
+        starting = [one for followed in self._followed for one in followed.starting.values()]
+        for start, _ in starting:  # a thread cannot be cancelled
+            start.give_up()
+        await asyncio.gather(*tasks, *(task for _, task in starting), return_exceptions=True)
         for followed in self._followed:
             status_file(followed.path).unlink(missing_ok=True)
             for backend in followed.backends.values():
                 await asyncio.to_thread(backend.stop)
 
     async def _look(self, followed: _Followed) -> None:
+        """Begin anew where the file has changed, a server has ended, or the last try failed."""
         try:
             content = await asyncio.to_thread(followed.path.read_bytes)
         except OSError:
             return  # it is being replaced
-        changed = digest_bytes(content) != followed.observed
+        digest = digest_bytes(content)
         broken = [b for b in followed.backends.values() if not b.running()]
+        working = followed.work is not None and not followed.work.done()
         due = time.monotonic() >= followed.retry_at
-        if not changed and not (due and (broken or followed.error)):
+        failed = bool(followed.error) and not working
+        if digest == followed.wanted and not (due and (broken or failed)):
             return
+        if followed.work is not None:
+            followed.work.cancel()
+            await asyncio.wait((followed.work,))
         for backend in broken:
             log.warning("version %s ended: %s", backend.served.version, backend.base)
             del followed.backends[backend.served]
             await asyncio.to_thread(backend.stop)
+        followed.wanted = digest
+        followed.work = asyncio.create_task(self._work(followed, content))
+
+    async def _work(self, followed: _Followed, content: bytes) -> None:
         try:
             await self._reconcile(followed, content)
             followed.error, followed.pause = "", 1.0
@@ -128,9 +153,15 @@ class Follower:
         name = split.stable.name
         transformer = manifest["spec"].get("transformer")
         before = self._gateway.routes.get(name)
+        for served, (start, _) in followed.starting.items():
+            if served not in (split.stable, split.candidate):
+                start.give_up()
         failure: KfpSuiteError | None = None
         stable = await self._started(followed, split.stable, transformer)
         candidate = None
+        if before is not None and before.stable not in followed.backends.values():
+            # What has ended is replaced before the candidate is waited for.
+            self._gateway.routes[name] = Route(stable)
         if split.candidate is not None:
             try:
                 candidate = await self._started(followed, split.candidate, transformer)
@@ -156,15 +187,25 @@ class Follower:
     async def _started(
         self, followed: _Followed, served: Served, transformer: dict[str, Any] | None
     ) -> Backend:
-        if served not in followed.backends:
+        if served in followed.backends:
+            return followed.backends[served]
+        if served not in followed.starting:
             log.info("starting version %s of %s", served.version, served.model)
-            starting = asyncio.ensure_future(
-                asyncio.to_thread(start_backend, served, transformer, self._scratch)
+            start = Start(served, transformer, self._scratch)
+            task = asyncio.create_task(self._start(followed, served, start))
+            followed.starting[served] = start, task
+        # Whoever waits may be cancelled: the next one finds it under way.
+        return await asyncio.shield(followed.starting[served][1])
+
+    async def _start(self, followed: _Followed, served: Served, start: Start) -> Backend:
+        try:
+            backend: Backend = await asyncio.get_running_loop().run_in_executor(
+                self._threads, start.run
             )
-            self._starting.add(starting)
-            followed.backends[served] = await asyncio.shield(starting)
-            self._starting.discard(starting)
-        return followed.backends[served]
+            followed.backends[served] = backend
+            return backend
+        finally:
+            del followed.starting[served]
 
     def _tell(self, followed: _Followed) -> None:
         route = self._gateway.routes.get(followed.name)

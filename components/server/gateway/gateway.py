@@ -1,7 +1,8 @@
 """One address before several servers: V1 and V2 over HTTP, passed on as they are.
 
 A request that a candidate fails, or that a server which has just gone cannot take, is
-answered by the next one, and counted against the one that failed: no client sees it.
+answered by the next one, and counted against the one that failed: no client sees it. A
+request that names its version gets that one's answer, whatever it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, generate_latest
 
 from kfp_suite.components.runtimes.asking import VERSION_CHOICE, VERSION_HEADER
@@ -23,7 +25,8 @@ from kfp_suite.components.server.gateway.routing import Route, model_of
 from kfp_suite.components.server.metrics import EndpointMetrics
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
-REQUEST_SECONDS = 60.0
+REQUEST_SECONDS = 65.0
+"""Longer than our server gives a prediction: it says itself that it was late."""
 _MOST_COPIES = 64
 # Not passed on: they are about one connection (RFC 9110, 7.6.1), or made anew.
 _OF_A_CONNECTION = frozenset(
@@ -32,9 +35,11 @@ _OF_A_CONNECTION = frozenset(
 
 
 class Gateway:
-    """Routes by the name of the endpoint; `status` is what `/status` says."""
+    """Routes by the name of the endpoint; `status` is what `/status` says, `ending` whether each
+    answer is the last on its connection."""
 
     def __init__(self) -> None:
+        self.ending = False
         self.routes: dict[str, Route] = {}
         self.graphs: dict[str, Graph] = {}
         self._copies: set[asyncio.Task[web.Response]] = set()
@@ -45,7 +50,7 @@ class Gateway:
 
     def app(self) -> web.Application:
         """The application that aiohttp serves."""
-        app = web.Application(client_max_size=MOST_BODY_BYTES)
+        app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[self._last])
         app.on_startup.append(self._open)
         app.on_cleanup.append(self._close)
         app.router.add_get("/metrics", self._metrics_page)
@@ -58,6 +63,13 @@ class Gateway:
         app.router.add_post("/graphs/{name}", self._graph)
         app.router.add_route("*", "/{path:.*}", self._endpoint)
         return app
+
+    @web.middleware
+    async def _last(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if self.ending:
+            response.force_close()
+        return response
 
     async def _open(self, _: web.Application) -> None:
         timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
@@ -98,7 +110,11 @@ class Gateway:
         passed = {k: v for k, v in headers.items() if k.lower() not in _OF_A_CONNECTION}
         if method == "POST" and (shadow := route.copied_to()) is not None:
             self._copy(name, shadow, path, body, passed)
-        sides = route.choose(headers.get(VERSION_CHOICE, ""))
+        wanted = headers.get(VERSION_CHOICE, "")
+        sides = route.choose(wanted)
+        if not sides:
+            served = ", ".join(str(side.served.version) for side in route.sides())
+            return _error(404, f"endpoint '{name}' serves version {served}, not {wanted!r}")
         response = _error(503, "no server answers")
         for position, side in enumerate(sides):
             response = await self._asked(name, side, method, path, body, passed)
@@ -120,10 +136,17 @@ class Gateway:
         side.in_flight += 1
         try:
             own = await asyncio.to_thread(side.headers) if side.needs_headers else {}
-            response = await self._pass_on(side, method, path, body, {**headers, **own})
+            passed = {**headers, **own}
+            try:
+                response = await self._pass_on(side, method, path, body, passed)
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # A server may close what was kept alive, after an error of its own for one;
+                # a prediction may be asked for twice.
+                response = await self._pass_on(side, method, path, body, passed)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             kind = type(error).__name__
             response = _error(502, f"version {side.served.version} does not answer ({kind})")
+            response.headers[VERSION_HEADER] = str(side.served.version)
         finally:
             side.in_flight -= 1
         if method == "POST":

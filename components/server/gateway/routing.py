@@ -22,18 +22,22 @@ class Route:
     _owed: int = field(default=0, repr=False)
     _copies_owed: int = field(default=0, repr=False)
 
+    def sides(self) -> list[Backend]:
+        """The versions, the stable one first."""
+        return [self.stable, *([self.candidate] if self.candidate else [])]
+
     def choose(self, wanted: str = "") -> list[Backend]:
         """The backends to ask, in this order until one answers.
 
         Shares are exact, not drawn: of 10 requests at 10 percent the candidate gets one.
 
         Args:
-            wanted: The version that a header asks for; empty, or unknown: by share.
+            wanted: The version that a header asks for: it alone, none where it is not
+                served; empty: by share.
         """
-        sides = [self.stable, *([self.candidate] if self.candidate else [])]
-        for side in sides:
-            if wanted == str(side.served.version):
-                return [side, *(other for other in sides if other is not side)]
+        sides = self.sides()
+        if wanted:
+            return [side for side in sides if wanted == str(side.served.version)]
         if self.candidate is None:
             return sides
         self._owed += self.percent

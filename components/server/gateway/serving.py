@@ -12,6 +12,7 @@ from aiohttp import web
 
 from kfp_suite.components.server.gateway.following import Follower
 from kfp_suite.components.server.gateway.gateway import Gateway
+from kfp_suite.components.server.lingering import linger
 
 _SHUTDOWN_SECONDS = 15.0
 
@@ -54,5 +55,16 @@ async def _serve(manifests: list[Path], host: str, port: int) -> None:
         finally:
             if following is not None:
                 following.cancel()
+            await _let_out(gateway, runner)
             await runner.cleanup()
             await follower.stop()
+
+
+async def _let_out(gateway: Gateway, runner: web.AppRunner) -> None:
+    """Let nobody new in, and the clients know."""
+    gateway.ending = True
+    for site in runner.sites:
+        await site.stop()
+    server = runner.server
+    if server is not None:
+        await linger(lambda: server.connections)

@@ -109,3 +109,27 @@ def test_a_client_that_goes_away_does_not_stop_the_others() -> None:
         return await stays
 
     assert asyncio.run(ask()).values.tolist() == [4]
+
+
+def test_what_nobody_waits_for_any_more_is_not_predicted() -> None:
+    model = Doubling()
+
+    async def ask() -> Prediction:
+        batcher = Batcher()
+        model.go_on.clear()
+        first = asyncio.create_task(batcher.predict(model, rows(1)))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        gone = asyncio.create_task(batcher.predict(model, rows(2, 3, 4)))  # type: ignore[arg-type]
+        stays = asyncio.create_task(batcher.predict(model, rows(5)))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        while not batcher.longest():  # a busy machine starts threads late
+            await asyncio.sleep(0.01)
+        gone.cancel()
+        model.go_on.set()
+        await first
+        found = await stays
+        assert batcher.longest() == 0
+        return found
+
+    assert asyncio.run(ask()).values.tolist() == [10]
+    assert model.calls == [1, 1]

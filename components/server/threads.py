@@ -1,0 +1,63 @@
+"""Threads for what may never come back.
+
+Python waits for the threads of its own pools before a process ends: one call that hangs would
+keep a server that was asked to stop. It does not wait for these, and they know how long the
+oldest call has been at it.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
+from typing import Any
+
+_Call = tuple["Future[Any]", Callable[[], Any]]
+
+
+class Threads(Executor):
+    """Up to `most` threads, started when they are needed."""
+
+    def __init__(self, most: int, name: str, prepare: Callable[[], object] | None = None) -> None:
+        """Called `name`; each calls `prepare` first."""
+        self._most, self._name, self._prepare = most, name, prepare
+        self._started = 0
+        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._since: dict[int, float] = {}
+
+    def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Call `function` on a thread; from one thread alone, the event loop's."""
+        future: Future[Any] = Future()
+        self._calls.put((future, lambda: function(*args, **kwargs)))
+        if self._started < self._most:
+            self._started += 1
+            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+        return future
+
+    def longest(self) -> float:
+        """Seconds that the oldest call has taken so far; 0 where there is none."""
+        began = min(list(self._since.values()), default=None)
+        return 0.0 if began is None else time.monotonic() - began
+
+    def _work(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
+        me = threading.get_ident()
+        while True:
+            future, call = self._calls.get()
+            if not future.set_running_or_notify_cancel():
+                continue
+            self._since[me] = time.monotonic()
+            error = found = None
+            try:
+                found = call()
+            except BaseException as raised:  # whoever waits for it is told
+                error = raised
+            del self._since[me]
+            if error is not None:
+                future.set_exception(error)
+            else:
+                future.set_result(found)
+            del future, call, found, error  # not held while it waits for the next

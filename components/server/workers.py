@@ -1,0 +1,105 @@
+"""Several processes behind one port, for machines with more cores than one process uses.
+
+Each loads the model itself. The port is opened once and handed to all, so that a connection
+waits while one of them is started again; what they count is summed, wherever `/metrics` is
+asked: they write it to files, in memory where there is such a folder.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from fastapi import Request
+from fastapi.responses import Response
+from prometheus_client import CollectorRegistry, exposition
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from kfp_suite.components.runtimes.local import check_port, ending_with_us
+from kfp_suite.components.server.lingering import GRACE_SECONDS
+
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The variable by which prometheus_client learns that it is one of several."""
+_MEMORY = Path("/dev/shm")  # noqa: S108 - a pod has it, whatever else is read-only
+_BACKLOG = 2048
+_POLL_SECONDS = 0.2
+_STARTED_SECONDS = 10.0
+
+
+def run_workers(count: int, arguments: Sequence[str], host: str, port: int) -> int:
+    """Serve until a signal; a worker that ends is started again.
+
+    Args:
+        count: Workers.
+        arguments: Of the command; each worker is also given `--socket`.
+        host: The address to bind to.
+        port: Of HTTP.
+
+    Returns:
+        The exit code: that of a worker which failed when it had just been started.
+
+    Raises:
+        EndpointError: the port is in use.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    check_port(host, port)
+    folder = _MEMORY if os.access(_MEMORY, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="kfp-suite-metrics-", dir=folder) as metrics,
+        socket.create_server((host, port), backlog=_BACKLOG) as listener,
+    ):
+        command = [sys.executable, "-m", "kfp_suite.components.server", *arguments]
+        command.append(f"--socket={listener.fileno()}")
+
+        def start() -> tuple[subprocess.Popen[bytes], float]:
+            worker = subprocess.Popen(  # noqa: S603 - this command, once more
+                ending_with_us(command),
+                env={**os.environ, METRICS_FOLDER: metrics},
+                pass_fds=(listener.fileno(),),
+            )
+            return worker, time.monotonic()
+
+        workers = [start() for _ in range(count)]
+        code = 0
+        while not code and not ended.wait(_POLL_SECONDS):
+            for i, (worker, started) in enumerate(workers):
+                if worker.poll() is None:
+                    continue
+                if worker.returncode and time.monotonic() - started < _STARTED_SECONDS:
+                    code = worker.returncode
+                    break
+                workers[i] = start()
+        listener.close()
+        _end([worker for worker, _ in workers])
+        return code
+
+
+def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Let them finish what they work on, then end them."""
+    for worker in workers:
+        worker.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS + 2
+    for worker in workers:
+        with suppress(subprocess.TimeoutExpired):
+            worker.wait(max(0.0, deadline - time.monotonic()))
+        worker.kill()
+        worker.wait()
+
+
+async def summed_metrics(request: Request) -> Response:
+    """What all workers counted."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    encode, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(registry), headers={"content-type": content_type})

@@ -1,0 +1,83 @@
+"""Several workers behind one port: what they count is one figure, and none is missed."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import psutil
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from kfp_suite.components.runtimes.local import LocalServer
+from tests.serving.load import Load
+from tests.serving.test_endpoint import RECORD
+from tests.serving.test_process import HANGS, V1, eventually, model, post, serve
+
+__all__ = ["model"]
+REQUESTS, MOST = 100, 5000
+
+
+def workers(server: LocalServer) -> list[psutil.Process]:
+    return psutil.Process(server.process.pid).children()
+
+
+def counted(server: LocalServer, code: int = 200) -> float:
+    """What `/metrics` says of answered requests, whoever is asked."""
+    found = re.findall(
+        rf'^kfp_suite_requests_total{{code="{code}",model_name="wings",model_version="1"}} (.+)$',
+        httpx.get(f"{server.base}/metrics").text,
+        re.MULTILINE,
+    )
+    return float(found[0]) if found else 0.0
+
+
+def counted_by(worker: psutil.Process) -> float:
+    file = Path(worker.environ()["PROMETHEUS_MULTIPROC_DIR"]) / f"counter_{worker.pid}.db"
+    if not file.exists():
+        return 0
+    metrics = MultiProcessCollector.merge([str(file)])  # type: ignore[no-untyped-call]
+    samples = [sample for metric in metrics for sample in metric.samples]
+    return float(sum(one.value for one in samples if one.name == "kfp_suite_requests_total"))
+
+
+def test_two_workers_count_together_and_replace_each_other(model: Path) -> None:
+    with serve(model, "--workers=2", "--predict-timeout=2") as server:
+        asked = 0
+        with ThreadPoolExecutor(8) as pool:
+            # The second may come later than the first.
+            while not all(counted_by(worker) > 0 for worker in workers(server)):
+                answers = list(pool.map(lambda _: post(server, 1).status_code, range(REQUESTS)))
+                assert answers == [200] * REQUESTS
+                asked += REQUESTS
+                assert asked < MOST
+        assert len(workers(server)) == 2
+        assert {counted(server) for _ in range(10)} == {asked}
+        assert sum(map(counted_by, workers(server))) == asked
+        labels = 'model_name="wings",model_version="1"'
+        text = httpx.get(f"{server.base}/metrics").text
+        assert f"kfp_suite_request_seconds_count{{{labels}}} {asked}.0" in text
+        # One that is gone leaves what it counted, and the other answers meanwhile.
+        first = workers(server)[0]
+        first.kill()
+        assert post(server, 1).status_code == 200
+        eventually(lambda: len({one.pid for one in workers(server)} - {first.pid}) == 2, 40)
+        assert counted(server) == asked + 1
+        # One that hangs ends itself: probes would find the other alive.
+        before = {one.pid for one in workers(server)}
+        assert post(server, HANGS).status_code == 504
+        eventually(lambda: len({one.pid for one in workers(server)} - before) == 1, 40)
+        assert post(server, 1).status_code == 200
+
+
+def test_sigterm_ends_both_when_they_have_finished(model: Path) -> None:
+    with serve(model, "--workers=2") as server:
+        both = workers(server)
+        with Load(server.base + V1, {"instances": [RECORD]}) as load:
+            eventually(lambda: load.versions["1"] > 50)
+            server.process.terminate()
+            assert server.process.wait(20) == 0
+        assert psutil.wait_procs(both, timeout=5)[1] == []
+    assert load.failed
+    assert [one for one in load.failed if "ConnectError" not in one] == []
