@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -14,6 +14,7 @@ from kfp_suite.components.contracts.errors import (
     EndpointError,
     MissingError,
     ParameterError,
+    SupersededError,
     TransientError,
 )
 from kfp_suite.components.kserve.canary import Mode, candidate_side, with_mode, without_candidate
@@ -63,7 +64,8 @@ class Target(Protocol):
         """Its counters."""
 
     def ailing(self) -> str:
-        """Why the candidate's servers cannot serve any more, empty where they can."""
+        """Why the candidate's servers cannot serve any more, empty where they can. Raises
+        SupersededError where there is no candidate any more."""
 
     def address(self) -> tuple[str, dict[str, str]]:
         """Where it is asked, and the headers that takes."""
@@ -128,9 +130,12 @@ class LocalTarget:
         return scrape_url(f"{self.address()[0]}/metrics", self._name)
 
     def ailing(self) -> str:
-        """What the gateway says of a version that it cannot start again."""
+        """What the gateway says of a version that it could not start again: it routes to the
+        stable one alone."""
+        _candidate(self.live(), self._path)
         status = self._status()
-        return "" if status.get("ready", True) else str(status["error"])
+        fallen = status and not status["ready"] and len(status["versions"]) < 2
+        return str(status["error"]) if fallen else ""
 
     def address(self) -> tuple[str, dict[str, str]]:
         """The gateway's."""
@@ -238,8 +243,7 @@ class ClusterTarget:
         """What the candidate's pods say."""
         try:
             service = self._cluster.get(self._name, self._namespace)
-            side = candidate_side(service)
-            return self._health.look(service, side) if side is not None else ""
+            return self._health.look(service, _candidate(service, self._name))
         except TransientError:
             return ""  # the next look may be answered
 
@@ -259,3 +263,10 @@ class ClusterTarget:
                 other = side_service(self._name, canary["predictor"])
                 found.append((base.replace(f"//{stable}.", f"//{other}."), headers))
         return found
+
+
+def _candidate(manifest: Mapping[str, Any] | None, where: object) -> Mapping[str, Any]:
+    side = candidate_side(manifest) if manifest is not None else None
+    if side is None:
+        raise SupersededError("somebody took the candidate away meanwhile", where=where)
+    return side
