@@ -102,17 +102,20 @@ def test_the_more_is_compared_the_surer_an_alarm_must_be() -> None:
     ]
 
 
-def test_a_verdict_takes_as_many_answers_as_the_documentation_says() -> None:
-    """Without an error on either side, and a champion that has answered as many."""
+@pytest.mark.parametrize(
+    ("rate", "margin", "needed"),
+    [(0, 0.01, 452), (0, 0.02, 218), (0, 0.05, 82), (0.005, 0.01, 2256), (0.1, 0.05, 1184)],
+)
+def test_a_verdict_takes_as_many_answers_as_the_documentation_says(
+    rate: float, margin: float, needed: int
+) -> None:
+    """At a share of 10 percent, of versions that are equally good."""
 
-    def clean(margin: float) -> int:
-        return next(
-            n
-            for n in range(1, 5000)
-            if confidence(evidence_of_safety(Counts(0, n), Counts(0, n), margin)) >= 0.95
-        )
+    def good(n: int) -> bool:
+        before, after = Counts(round(rate * 9 * n), 9 * n), Counts(round(rate * n), n)
+        return confidence(evidence_of_safety(before, after, margin)) >= 0.95
 
-    assert (clean(0.01), clean(0.02), clean(0.05)) == (429, 206, 78)
+    assert next(n for n in range(1, 3000) if good(n)) == needed
 
 
 def test_answers_beyond_the_largest_bucket_are_still_compared() -> None:
