@@ -51,13 +51,13 @@ class Observed:
         """The bounds that an answer may exceed, ascending."""
         return sorted(bound for bound in self.slow if math.isfinite(bound))
 
+    def bound_from(self, limit: float) -> float:
+        """The smallest bound from `limit` on; the largest, where none is."""
+        return next((b for b in self.bounds if b >= limit), [limit, *self.bounds][-1])
+
     def slower_than(self, limit: float) -> Counts:
-        """The answers that took longer than the smallest bound from `limit` on; than the
-        largest, where none is."""
-        for bound in self.bounds:
-            if bound >= limit or bound == self.bounds[-1]:
-                return self.slow[bound]
-        return Counts(0, self.errors.total)
+        """The answers that took longer than `bound_from(limit)`."""
+        return self.slow.get(self.bound_from(limit), Counts(0, self.errors.total))
 
 
 class Growth:
