@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from kfp_suite.components.rollout.component import rollout
-from kfp_suite.pipelines.wiring.steps import recorded
+from kfp_suite.pipelines.wiring.steps import recorded, retried
 
 
 @dsl.pipeline(name="progressive-delivery")
@@ -25,6 +25,7 @@ def progressive_delivery(
     labelled: str = "",
     label: str = "",
     label_tolerance: float = 0.0,
+    attempt: int = 1,
     by_header: bool = False,
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
@@ -56,6 +57,7 @@ def progressive_delivery(
         labelled: A JSON Lines file of records with their label; empty for none.
         label: The name of the label in these.
         label_tolerance: How far a predicted number may be from its label.
+        attempt: Which try of this version it is: one more, after a rollback; see rollout.
         by_header: A request may name its version in a header; see rollout.
         runtime: The model server; see deploy.
         runtime_options: Its own options; see deploy.
@@ -65,7 +67,7 @@ def progressive_delivery(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     with dsl.ExitHandler(recorded("progressive_delivery", notify), name="progressive-delivery"):
-        rollout(
+        task = rollout(
             store=store,
             model_name=model_name,
             version=version,
@@ -83,10 +85,13 @@ def progressive_delivery(
             labelled=labelled,
             label=label,
             label_tolerance=label_tolerance,
+            attempt=attempt,
             by_header=by_header,
             runtime=runtime,
             runtime_options=runtime_options,
             settings=endpoint,
             ingress=ingress,
             timeout_seconds=timeout_seconds,
-        ).set_caching_options(False).set_display_name("Roll out and judge")
+        )
+        # A step that was killed goes on where it was.
+        retried(task).set_caching_options(False).set_display_name("Roll out and judge")

@@ -250,8 +250,11 @@ def _apply(
 ) -> str:
     """Apply, wait, ask, make it champion; the endpoint's URL."""
     from kfp_suite.components.kserve.smoke import address_of, smoke_test
+    from kfp_suite.components.kserve.version_choice import end_choice
     from kfp_suite.components.kserve.waiting import check_in_place, wait_until_serving
 
+    # With `force`, it may end a rollout whose requests choose their version.
+    end_choice(cluster, deployable.served.name, parameters.namespace)
     for manifest in manifests:
         applied = cluster.apply(manifest, force=parameters.force)
     place = applied["metadata"]["name"], applied["metadata"]["namespace"]

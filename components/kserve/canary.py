@@ -28,10 +28,13 @@ from kfp_suite.components.kserve.manifests import (
 
 Mode = Literal["Knative", "Standard"]
 STABLE = f"{PREFIX}/stable-predictor"
+"""Of a candidate's predictor, and of one that was promoted: the predictor that it takes the
+place of. There, because what an InferenceService itself is annotated with reaches all its pods."""
 SHADOW = f"{PREFIX}/shadow"
 """Of a candidate without a share: percent of the requests that it gets copies of. KServe knows
 nothing of it; `kfp-suite serve` does."""
 _PERCENT = "canaryTrafficPercent"
+_BESIDE_THE_VERSION = (STABLE, SHADOW)
 # In Standard mode a predictor that is promoted keeps its name, so its Deployment: the next
 # candidate takes the other.
 _NAMES = ("blue", "green")
@@ -60,21 +63,32 @@ def split_of(manifest: Mapping[str, Any]) -> Split:
         ContractError: it is not one that the suite made.
     """
     where = f"InferenceService {manifest['metadata']['name']}"
-    predictor = manifest["spec"]["predictor"]
-    if canaries := manifest["spec"].get("canary"):
-        side = canaries[0]
-        candidate = served_by(manifest, side["predictor"], where)
-        shadow = int(side["predictor"].get("annotations", {}).get(SHADOW, 0))
-        percent = int(side["trafficPercent"])
-        return Split(served_by(manifest, predictor, where), candidate, percent, shadow)
-    before = _stable_predictor(manifest)
-    if before is None or _PERCENT not in predictor:
+    predictor, side = manifest["spec"]["predictor"], candidate_side(manifest)
+    if side is None:
         return Split(served_by(manifest, predictor, where))
-    return Split(
-        served_by(manifest, before, where),
-        served_by(manifest, predictor, where),
-        int(predictor[_PERCENT]),
-    )
+    candidate = served_by(manifest, side, where)
+    if canaries := manifest["spec"].get("canary"):
+        shadow = int(side.get("annotations", {}).get(SHADOW, 0))
+        percent = int(canaries[0]["trafficPercent"])
+        return Split(served_by(manifest, predictor, where), candidate, percent, shadow)
+    before = _replaced(predictor) or {}
+    return Split(served_by(manifest, before, where), candidate, int(predictor[_PERCENT]))
+
+
+def candidate_side(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The predictor of the candidate, None where there is none."""
+    if canaries := manifest["spec"].get("canary"):
+        side: Mapping[str, Any] = canaries[0]["predictor"]
+        return side
+    predictor: Mapping[str, Any] = manifest["spec"]["predictor"]
+    known = _PERCENT in predictor and STABLE in predictor.get("annotations", {})
+    return predictor if known else None
+
+
+def settled(manifest: Mapping[str, Any]) -> bool:
+    """Whether one version serves, with no candidate and no rollback that was left half done."""
+    spec = manifest["spec"]
+    return not spec.get("canary") and _PERCENT not in spec["predictor"]
 
 
 def with_candidate(
@@ -94,8 +108,8 @@ def with_candidate(
     found = without_candidate(manifest, mode)
     spec = found["spec"]
     side, stable = copy.deepcopy(dict(candidate)), spec["predictor"]
+    side.setdefault("annotations", {})[STABLE] = _kept(stable)
     if mode == "Knative":
-        found["metadata"].setdefault("annotations", {})[STABLE] = json.dumps(stable, sort_keys=True)
         spec["predictor"] = {**side, _PERCENT: percent}
         return found
     # No autoscaling here: KServe sizes a canary by its share of the stable predictor's least.
@@ -121,14 +135,17 @@ def promoted(
         mode: How the cluster runs the endpoint.
     """
     found = copy.deepcopy(dict(manifest))
-    if split_of(found).candidate is None:
+    live = candidate_side(found)
+    if live is None:
         return found
     spec, side = found["spec"], copy.deepcopy(dict(candidate))
     if mode == "Standard":
-        canary = spec.pop("canary")[0]["predictor"]
-        side |= {"name": canary["name"], "model": canary["model"]}
-    # In Knative mode the version before stays in its annotation: taking it away would start
-    # every server anew.
+        del spec["canary"]
+        side |= {"name": live["name"], "model": live["model"]}
+    # The version before stays in its annotation, in case this one has to go back; and taking it
+    # away would start every server anew.
+    if before := live["annotations"].get(STABLE):
+        side.setdefault("annotations", {})[STABLE] = before
     spec["predictor"] = side
     found["metadata"].setdefault("annotations", {}).update(_versions(side))
     return found
@@ -159,9 +176,19 @@ def without_candidate(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]
     spec, annotations = found["spec"], found["metadata"].setdefault("annotations", {})
     spec.pop("canary", None)
     if mode == "Knative" and spec["predictor"].pop(_PERCENT, None) is not None:
-        spec["predictor"] = _stable_predictor(found) or spec["predictor"]
-        annotations.pop(STABLE, None)
+        spec["predictor"] = _replaced(spec["predictor"]) or spec["predictor"]
     annotations.update(_versions(spec["predictor"]))
+    return found
+
+
+def version_before(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
+    """`manifest` with the version that its own was promoted in the place of; None where it was
+    not promoted by a rollout."""
+    before = _replaced(manifest["spec"]["predictor"])
+    if before is None:
+        return None
+    found = replacing({**manifest, "spec": {**manifest["spec"], "predictor": before}}, manifest)
+    found["metadata"].setdefault("annotations", {}).update(_versions(before))
     return found
 
 
@@ -212,11 +239,22 @@ def _servers(stable: Mapping[str, Any], percent: int) -> int:
 
 def _versions(predictor: Mapping[str, Any]) -> dict[str, str]:
     annotations = predictor.get("annotations", {})
-    return {key: value for key, value in annotations.items() if key.startswith(f"{PREFIX}/")}
+    return {
+        key: value
+        for key, value in annotations.items()
+        if key.startswith(f"{PREFIX}/") and key not in _BESIDE_THE_VERSION
+    }
 
 
-def _stable_predictor(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    text = manifest["metadata"].get("annotations", {}).get(STABLE)
+def _kept(predictor: Mapping[str, Any]) -> str:
+    """A predictor as an annotation keeps it, without what it kept itself."""
+    annotations = {k: v for k, v in predictor.get("annotations", {}).items() if k != STABLE}
+    return json.dumps({**predictor, "annotations": annotations}, sort_keys=True)
+
+
+def _replaced(predictor: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The predictor that this one takes the place of."""
+    text = predictor.get("annotations", {}).get(STABLE)
     if text is None:
         return None
     try:

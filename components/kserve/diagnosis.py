@@ -22,7 +22,7 @@ def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
     found: list[str] = []
     try:
         for pod in cluster.pods(name, namespace):
-            found += _pod(cluster, pod, namespace)
+            found += of_pod(cluster, pod, namespace)
     except KfpSuiteError as error:
         found.append(f"the pods cannot be read: {error}")
     failure = status.get("modelStatus", {}).get("lastFailureInfo", {})
@@ -76,7 +76,8 @@ def _restarts(pod: Any) -> int:
     )
 
 
-def _pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
+def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
+    """What is known of one pod; empty where it runs, or is about to end."""
     if pod.status is None or pod.metadata.deletion_timestamp is not None:
         return []
     name, found = pod.metadata.name, []

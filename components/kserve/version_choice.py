@@ -8,16 +8,24 @@ matches more headers wins (Gateway API, HTTPRouteRule).
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from kfp_suite.components.contracts.errors import EndpointError, MissingError
+from kfp_suite.components.contracts.errors import (
+    EndpointError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
 from kfp_suite.components.kserve.cluster import HTTP_ROUTES, Cluster
 from kfp_suite.components.kserve.manifests import OWNER, VERSION
 from kfp_suite.components.runtimes.asking import VERSION_CHOICE
 
 _POLL_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
 
 
 def offer_choice(
@@ -57,9 +65,16 @@ def offer_choice(
 
 
 def end_choice(cluster: Cluster, name: str, namespace: str) -> None:
-    """Take the route away, where there is one."""
-    with suppress(MissingError):
+    """Take the route away, where there is one: it leads to servers that go. Who may not touch
+    routes has made none."""
+    try:
         cluster.delete(_name(name), namespace, HTTP_ROUTES)
+    except MissingError:
+        return
+    except TransientError:
+        raise
+    except StoreError as error:
+        log.info("routes by header are left as they are: %s", error)
 
 
 def choice_route(service: Mapping[str, Any], route: Mapping[str, Any]) -> dict[str, Any]:

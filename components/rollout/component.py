@@ -25,6 +25,7 @@ def rollout(
     labelled: str = "",
     label: str = "",
     label_tolerance: float = 0.0,
+    attempt: int = 1,
     by_header: bool = False,
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
@@ -67,9 +68,12 @@ def rollout(
             none.
         label: The name of the label in these.
         label_tolerance: How far a predicted number may be from its label.
+        attempt: Which try of this version on this endpoint it is, 1 or more. A version that was
+            rolled back stays it, whoever runs the step again; the next number tries again.
         by_header: On a cluster in Standard mode with the Gateway API: a request that names a
             version in the header `x-kfp-suite-version` gets it. `kfp-suite serve` always does.
-        runtime: The model server, one that takes raw records; see deploy.
+        runtime: The model server: on a cluster `kfp-suite`, which counts by version; behind
+            `kfp-suite serve`, which counts itself, any that takes raw records.
         runtime_options: Its own options; see deploy.
         settings: How the endpoint runs; see deploy.
         force: Take over fields that others have set to another value.
@@ -109,6 +113,7 @@ def rollout(
                 labelled=labelled,
                 label=label,
                 label_tolerance=label_tolerance,
+                attempt=attempt,
                 by_header=by_header,
                 runtime=runtime,
                 runtime_options=runtime_options,

@@ -90,14 +90,17 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Judgement:
-    """The verdict and what it rests on."""
+    """The verdict and what it rests on: the criteria, or `ailing`, what its servers say."""
 
     verdict: Verdict
     criteria: tuple[Criterion, ...]
+    ailing: str = ""
 
     @property
     def why(self) -> str:
         """The verdict in words."""
+        if self.ailing:
+            return f"its servers fail: {self.ailing}"
         if self.verdict == "worse":
             bad = max(self.criteria, key=lambda c: c.worse)
             return f"worse by {bad} (allowed: {bad.margin:.0%} more; {bad.worse:.2%} sure)"
@@ -125,9 +128,10 @@ def judge(
     """
     pairs = [("errors", stable.errors, candidate.errors, limits.error_margin)]
     if latency_seconds:
+        told_apart = min(latency_seconds, stable.bound_from(latency_seconds))
         pairs.append(
             (
-                f"slower than {latency_seconds * 1000:g} ms",
+                f"slower than {told_apart * 1000:g} ms",
                 stable.slower_than(latency_seconds),
                 candidate.slower_than(latency_seconds),
                 limits.latency_margin,
@@ -157,14 +161,12 @@ def judge(
 
 def slow_from(stable: Observed, limits: Limits) -> float:
     """What is slow: the limit that was given, else the smallest bound that 99 % of the
-    stable version's answers keep; 0 where it has not answered."""
+    stable version's answers keep, or the largest bound; 0 where it has not answered."""
     if limits.latency_seconds:
         return limits.latency_seconds
-    for bound in sorted(stable.slow):
-        counts = stable.slow[bound]
-        if counts.total and counts.rate <= 1 - _P99:
-            return bound if bound != float("inf") else 0.0
-    return 0.0
+    answered = [bound for bound in stable.bounds if stable.slow[bound].total]
+    kept = (bound for bound in answered if stable.slow[bound].rate <= 1 - _P99)
+    return next(kept, answered[-1] if answered else 0.0)
 
 
 def told(observed: Mapping[str, Observed], version: int) -> Observed:

@@ -1,18 +1,20 @@
 """What versions did, counted: from the servers' own metrics, or from a Prometheus.
 
-Counters only grow; one that fell was started again at 0, and counts from there.
+Each server counts for itself, so each is looked at by itself: one that goes takes nothing
+away, and one that comes brings nothing along that it did before. Counters only grow; one that
+fell was started again at 0, and counts from there.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -23,9 +25,13 @@ REQUESTS = "kfp_suite_requests_total"
 SECONDS = "kfp_suite_request_seconds_bucket"
 QUALITY = "kfp_suite_predictions_total"
 """Of a metric endpoint of the user's: labels `model_version` and `outcome`, right or wrong."""
+_VERSION = "model_version"
+_LABEL = {REQUESTS: "code", SECONDS: "le", QUALITY: "outcome"}
 _SECONDS_A_CALL = 10.0
 Series = tuple[str, tuple[tuple[str, str], ...]]
-Scrape = Mapping[Series, float]
+Counters = dict[Series, float]
+Scrape = dict[str, Counters]
+"""The counters of each server, by what tells it from the others."""
 
 
 @dataclass(frozen=True)
@@ -40,31 +46,45 @@ class Observed:
     slow: Mapping[float, Counts] = field(default_factory=dict)
     wrong: Counts = field(default_factory=Counts)
 
+    @property
+    def bounds(self) -> list[float]:
+        """The bounds that an answer may exceed, ascending."""
+        return sorted(bound for bound in self.slow if math.isfinite(bound))
+
+    def bound_from(self, limit: float) -> float:
+        """The smallest bound from `limit` on; the largest, where none is."""
+        return next((b for b in self.bounds if b >= limit), [limit, *self.bounds][-1])
+
     def slower_than(self, limit: float) -> Counts:
-        """The answers that took longer than the smallest bound from `limit` on."""
-        for bound in sorted(self.slow):
-            if bound >= limit:
-                return self.slow[bound]
-        return Counts(0, self.errors.total)
+        """The answers that took longer than `bound_from(limit)`."""
+        return self.slow.get(self.bound_from(limit), Counts(0, self.errors.total))
 
 
 class Growth:
-    """What counters have grown by since it was made."""
+    """What counters have grown by since it was made.
+
+    A server that is first seen later counts from its first look: what it did before may be
+    older than the rollout. One that cannot be read for a while goes on from where it was.
+    """
 
     def __init__(self, scrape: Callable[[], Scrape]) -> None:
         """`scrape` reads every counter as it is now."""
         self._scrape = scrape
-        self._last = dict(scrape())
+        self._last = {source: dict(counters) for source, counters in scrape().items()}
         self._grown: defaultdict[Series, float] = defaultdict(float)
 
     def look(self) -> dict[str, Observed]:
         """What each version did, by `model_version`."""
-        now = self._scrape()
-        for series, value in now.items():
-            before = self._last.get(series, 0.0)
-            self._grown[series] += value - before if value >= before else value
-        self._last = dict(now)
+        for source, counters in self._scrape().items():
+            if source in self._last:
+                self._add(self._last[source], counters)
+            self._last.setdefault(source, {}).update(counters)
         return _by_version(self._grown)
+
+    def _add(self, last: Counters, now: Counters) -> None:
+        for series, value in now.items():
+            before = last.get(series, 0.0)
+            self._grown[series] += value - before if value >= before else value
 
 
 def _by_version(grown: Mapping[Series, float]) -> dict[str, Observed]:
@@ -74,18 +94,18 @@ def _by_version(grown: Mapping[Series, float]) -> dict[str, Observed]:
     within: defaultdict[str, defaultdict[float, int]] = defaultdict(lambda: defaultdict(int))
     for (name, labels), value in grown.items():
         said, count = dict(labels), round(value)
-        version = said.get("model_version", "")
+        version = said[_VERSION]
         if name == REQUESTS:
             total[version] += count
             bad[version] += count if int(said["code"]) >= 500 else 0
         elif name == SECONDS:
             within[version][float(said["le"])] += count
         elif name == QUALITY:
-            missed = count if said.get("outcome") == "wrong" else 0
+            missed = count if said["outcome"] == "wrong" else 0
             wrong[version] += Counts(missed, count)
     found = {}
     for version in {*total, *within, *wrong}:
-        most = within[version].get(float("inf"), 0)
+        most = within[version].get(math.inf, 0)
         slow = {
             bound: Counts(max(0, most - count), most) for bound, count in within[version].items()
         }
@@ -93,31 +113,56 @@ def _by_version(grown: Mapping[Series, float]) -> dict[str, Observed]:
     return found
 
 
-def parse_metrics(text: str, model: str, source: str = "") -> dict[Series, float]:
+def parse_metrics(text: str, model: str, where: str = "/metrics") -> Counters:
     """The counters of an endpoint in Prometheus's text format.
 
     Args:
         text: What `/metrics` says.
         model: The endpoint's name; counters of others are left out.
-        source: Which server said it: each has counters of its own.
+        where: Who said it, for an error.
+
+    Raises:
+        EndpointError: it is not that format, or a counter lacks its labels.
     """
     found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            wanted = sample.name in (REQUESTS, SECONDS, QUALITY)
-            if wanted and sample.labels.get("model_name", model) == model:
-                labels = {**sample.labels, "source": source}
-                found[(sample.name, tuple(sorted(labels.items())))] = sample.value
+    try:
+        for family in text_string_to_metric_families(text):
+            for sample in family.samples:
+                if sample.name in _LABEL and sample.labels.get("model_name", model) == model:
+                    found[_series(sample.name, sample.labels)] = _number(sample.value)
+    except (ValueError, KeyError) as error:
+        raise EndpointError(
+            "not metrics that can be read",
+            where=where,
+            got=f"{type(error).__name__}: {error}",
+            expected=f"Prometheus's text format; counters have {_VERSION} and code, le or outcome",
+        ) from error
     return found
 
 
-def scrape_url(url: str, model: str) -> dict[Series, float]:
+def _series(name: str, labels: Mapping[str, str]) -> Series:
+    """Raises ValueError, KeyError where a label is missing or not a number."""
+    said, _ = labels[_LABEL[name]], labels[_VERSION]
+    if name != QUALITY:
+        (int if name == REQUESTS else float)(said)
+    return name, tuple(sorted(labels.items()))
+
+
+def _number(value: float) -> float:
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no count")
+    return value
+
+
+def scrape_url(url: str, model: str) -> Scrape:
     """The counters that a `/metrics` says. Raises EndpointError."""
-    return parse_metrics(_get(url), model, url)
+    return {url: parse_metrics(_get(url), model, url)}
 
 
-def scrape_prometheus(address: str, model: str, namespace: str = "") -> dict[Series, float]:
-    """The counters of an endpoint, summed over its servers by a Prometheus.
+def scrape_prometheus(address: str, model: str, namespace: str = "") -> Scrape:
+    """The counters of an endpoint's servers, from a Prometheus.
+
+    They are not summed there: a sum falls when one of them goes.
 
     Args:
         address: `http(s)://host[:port]`.
@@ -128,28 +173,22 @@ def scrape_prometheus(address: str, model: str, namespace: str = "") -> dict[Ser
         EndpointError: it does not answer, or not with a vector.
     """
     wanted = f'model_name="{model}"' + (f',namespace="{namespace}"' if namespace else "")
-    found = {}
-    for name, labels in (
-        (REQUESTS, "model_version, code"),
-        (SECONDS, "model_version, le"),
-        (QUALITY, "model_version, outcome"),
-    ):
-        query = urllib.parse.urlencode({"query": f"sum by ({labels}) ({name}{{{wanted}}})"})
+    found: defaultdict[str, Counters] = defaultdict(dict)
+    for name, label in _LABEL.items():
+        query = urllib.parse.urlencode({"query": f"{name}{{{wanted}}}"})
         url = f"{address.rstrip('/')}/api/v1/query?{query}"
-        for entry in _vector(_get(url), url):
-            found[(name, tuple(sorted(entry["metric"].items())))] = float(entry["value"][1])
-    return found
-
-
-def _vector(text: str, url: str) -> Iterable[Any]:
-    try:
-        answer = json.loads(text)
-        result: list[Any] = answer["data"]["result"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise EndpointError(
-            "not an answer of a Prometheus", where=url, got=text, expected="a vector"
-        ) from error
-    return result
+        text = _get(url)
+        try:
+            for entry in json.loads(text)["data"]["result"]:
+                labels = {key: v for key, v in entry["metric"].items() if key != "__name__"}
+                own = {key: labels.pop(key) for key in (_VERSION, label)}
+                value = _number(float(entry["value"][1]))
+                found[json.dumps(labels, sort_keys=True)][_series(name, own)] = value
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+            raise EndpointError(
+                "not an answer of a Prometheus", where=url, got=text, expected="a vector"
+            ) from error
+    return dict(found)
 
 
 def _get(url: str) -> str:

@@ -10,12 +10,13 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True)
 class Step:
-    """What happened at one share."""
+    """What happened at one share. `answered`: how many answers of the candidate were counted."""
 
     percent: int
     seconds: float
     judgement: dict[str, Any]
     why: str
+    answered: int = 0
 
 
 @dataclass(frozen=True)

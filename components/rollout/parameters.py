@@ -42,6 +42,8 @@ class RolloutParameters:
         labelled: A JSON Lines file of records with their labels, to be asked for.
         label: The label's name in these.
         label_tolerance: How far a number may be off.
+        attempt: Which try of this version on this endpoint it is, 1 or more. One that was
+            rolled back stays it; the next number rolls it out again.
         by_header: On a cluster: a request with `x-kfp-suite-version` gets that version.
         runtime, runtime_options, settings, force, ingress, timeout_seconds: As deploy's.
     """
@@ -63,6 +65,7 @@ class RolloutParameters:
     labelled: str = ""
     label: str = ""
     label_tolerance: float = 0.0
+    attempt: int = 1
     by_header: bool = False
     runtime: str = SUITE
     runtime_options: Mapping[str, Any] = field(default_factory=dict)
@@ -100,6 +103,17 @@ class RolloutParameters:
                 "KServe copies no requests",
                 where="shadow",
                 fix="leave it at 0; infra_validate replays recorded requests",
+            )
+        if self.target == "cluster" and self.runtime != SUITE:
+            raise ParameterError(
+                f"runtime '{self.runtime}' does not count its answers by version",
+                where="runtime",
+                expected=f"'{SUITE}' on a cluster: a rollout judges by what servers count",
+                fix=f"use runtime '{SUITE}', or deploy; kfp-suite serve counts for every server",
+            )
+        if self.attempt < 1:
+            raise ParameterError(
+                "out of range", where="attempt", got=self.attempt, expected="1 or more"
             )
         if self.step_seconds <= 0 or self.look_seconds <= 0 or self.timeout_seconds < 1:
             raise ParameterError(

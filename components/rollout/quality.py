@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.errors import DataError, EndpointError
 from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import Counts
 from kfp_suite.components.runtimes.asking import ask
@@ -14,6 +15,8 @@ from kfp_suite.components.runtimes.exchange import Question
 from kfp_suite.components.stores.files import read_file
 
 ROWS_A_REQUEST = 10
+
+log = logging.getLogger(__name__)
 
 
 class Labelled:
@@ -52,22 +55,25 @@ class Labelled:
         return cls(records, label, tolerance)
 
     def send(self, base: str, name: str, headers: Mapping[str, str], requests: int) -> None:
-        """Ask for the next records. Raises EndpointError."""
+        """Ask for the next records.
+
+        An answer that is none is an error of the side that gave it, which counts it itself;
+        one without a prediction a record is wrong in each.
+        """
         for _ in range(requests):
             records = next(self._waiting, None)
             if records is None:
                 return
             rows = [{k: v for k, v in r.items() if k != self._label} for r in records]
-            answer = ask(
-                base, Question(f"/v1/models/{name}:predict", {"instances": rows}), headers=headers
-            )
-            said = answer.body["predictions"]
-            missed = sum(
-                self._is_wrong(prediction, record[self._label])
-                for prediction, record in zip(said, records, strict=True)
-            )
+            question = Question(f"/v1/models/{name}:predict", {"instances": rows})
+            try:
+                answer = ask(base, question, headers=headers)
+            except EndpointError as error:
+                log.warning("labelled records: %s", error)
+                continue
             before = self.wrong.get(answer.version, Counts())
-            self.wrong[answer.version] = before + Counts(missed, len(records))
+            missed = Counts(self._missed(answer.body, records), len(records))
+            self.wrong[answer.version] = before + missed
 
     def add_to(self, observed: Mapping[str, Observed]) -> dict[str, Observed]:
         """What was observed, with these predictions."""
@@ -76,6 +82,13 @@ class Labelled:
             seen = found.get(version, Observed())
             found[version] = Observed(seen.errors, seen.slow, seen.wrong + counts)
         return found
+
+    def _missed(self, body: Any, records: Sequence[Mapping[str, Any]]) -> int:
+        said = body.get("predictions") if isinstance(body, Mapping) else None
+        if not isinstance(said, list) or len(said) != len(records):
+            return len(records)
+        pairs = zip(said, records, strict=True)
+        return sum(self._is_wrong(one, record[self._label]) for one, record in pairs)
 
     def _is_wrong(self, prediction: Any, label: Any) -> bool:
         numbers = isinstance(label, (int, float)) and isinstance(prediction, (int, float))

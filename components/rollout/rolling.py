@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
-from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.contracts.errors import (
+    EndpointError,
+    KfpSuiteError,
+    ParameterError,
+    SupersededError,
+)
 from kfp_suite.components.contracts.parameters import parse, whole_numbers
 from kfp_suite.components.kserve.canary import (
     SHADOW,
-    Split,
     promoted,
-    replacing,
+    settled,
     split_of,
+    version_before,
     with_candidate,
-    without_candidate,
 )
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service, server_image, serving_runtime
 from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.kserve.smoke import smoke_test
-from kfp_suite.components.rollout.judging import Judgement, Limits, judge, slow_from, told
-from kfp_suite.components.rollout.measuring import Growth, Observed, scrape_url
+from kfp_suite.components.rollout.decisions import Decision
+from kfp_suite.components.rollout.judging import Limits
 from kfp_suite.components.rollout.outcome import Outcome, Step
 from kfp_suite.components.rollout.parameters import RolloutParameters
-from kfp_suite.components.rollout.quality import Labelled
 from kfp_suite.components.rollout.targets import Target
+from kfp_suite.components.rollout.watching import Watcher
 from kfp_suite.components.runtimes.runtime import SUITE
 from kfp_suite.components.stores.versions import CHAMPION
-
-_LABELLED_A_LOOK = 20
-# Metrics that once do not answer say nothing about a version.
-_SCRAPES = 3
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +52,7 @@ class Rolling:
         self._parameters, self._deployable, self._settings = parameters, deployable, settings
         self._target, self._clock, self._sleep = target, clock, sleep
         self._limits = parse(Limits, whole_numbers(parameters.limits), "limits")
+        self._version = deployable.served.version
         self._steps: list[Step] = []
 
     def run(self) -> Outcome:
@@ -64,68 +64,175 @@ class Rolling:
         if live is None:
             return self._first()
         split = split_of(live)
-        if split.candidate is None and split.stable.version == served.version:
-            self._make_champion("it serves")
-            return self._outcome(served.version, True, f"version {served.version} serves already")
-        if split.candidate is not None and split.candidate.version != served.version:
+        if split.candidate is None and split.stable.version == self._version:
+            return self._in_place(live)
+        if split.candidate is not None and split.candidate.version != self._version:
             raise EndpointError(
                 "another rollout is under way",
                 where=served.name,
                 got=f"version {split.candidate.version} at {split.percent} %",
-                expected=f"version {served.version}, or none",
+                expected=f"version {self._version}, or none",
                 fix="let it end, or roll it back: kfp-suite endpoints rollback",
             )
-        return self._from(live, split)
+        if self._parameters.target == "cluster" and split.stable.runtime != SUITE:
+            raise ParameterError(
+                f"runtime '{split.stable.runtime}' does not count its answers by version",
+                where=served.name,
+                got=f"version {split.stable.version}, which serves",
+                fix=f"deploy a version on runtime '{SUITE}' first",
+            )
+        if why := self._decision().read():
+            return self._roll_back(why)
+        return self._from(split.stable.version, split.percent if split.candidate else -1)
 
-    def _from(self, live: dict[str, Any], split: Split) -> Outcome:
-        """The steps that are left."""
-        version = self._deployable.served.version
-        before = split.stable.version
-        done = split.percent if split.candidate is not None else -1
+    def _from(self, before: int, done: int) -> Outcome:
+        """The steps that are left after `done` percent."""
         waiting = [percent for percent in self._parameters.steps if percent >= done]
         try:
-            growth = Growth(self._scrape)
-            worse = self._climb(waiting, before, growth)
-            if worse:
-                return self._roll_back(worse)
-        except EndpointError as error:
-            return self._roll_back(str(error))
+            why = self._climb(waiting, before)
+        except SupersededError as error:
+            return self._superseded(error)
+        except KfpSuiteError as error:
+            if settled(self._live()):
+                raise  # nothing was changed
+            why = str(error)
+        if why:
+            return self._roll_back(why)
         share = self._parameters.steps[-1]
         if share < 100:
-            why = f"version {version} answers {share} % beside version {before}"
+            why = f"version {self._version} answers {share} % beside version {before}"
             return self._outcome(before, False, why, share)
-        try:
-            self._promote()
-        except EndpointError as error:
-            stable = without_candidate(live, self._target.mode)
-            self._target.apply(replacing(stable, self._live()))
-            return self._rolled_back(before, str(error))
         why = self._steps[-1].why if self._steps else "picked up after the last step"
-        return self._outcome(before, True, f"version {version} promoted: {why}")
+        return self._promoted(before, f"version {self._version} promoted: {why}")
 
-    def _climb(self, waiting: list[int], before: int, growth: Growth) -> str:
+    def _climb(self, waiting: list[int], before: int) -> str:
         """Step by step; why it must go back, empty where it need not."""
-        labelled, latency = self._labelled(), self._limits.latency_seconds
+        versions, name = (before, self._version), self._deployable.served.name
+        watcher = Watcher(
+            self._parameters, self._limits, self._target, name, versions, self._clock, self._sleep
+        )
         for percent in waiting:
-            latency = latency or slow_from(told(growth.look(), before), self._limits)
+            watcher.before()
             self._share(percent, before)
-            step, latency = self._watch(percent, before, growth, labelled, latency)
+            step = watcher.step(percent)
             self._steps.append(step)
-            if step.judgement["verdict"] == "worse":
+            verdict = step.judgement["verdict"]
+            if verdict == "worse":
                 return step.why
-            if step.judgement["verdict"] == "unknown" and (percent or self._parameters.shadow):
+            if verdict == "unknown" and (percent or self._parameters.shadow):
+                if percent and not step.answered:
+                    return f"at {percent} % it gave no answer that was counted; {step.why}"
                 if self._parameters.undecided == "rollback":
                     return f"at {percent} % {step.why}"
                 log.warning("%s", step.why)
         return ""
 
+    def _share(self, percent: int, before: int) -> None:
+        live = self._live()
+        split = split_of(live)
+        if split.stable.version != before or (self._steps and split.candidate is None):
+            raise SupersededError(
+                "somebody deployed another version meanwhile, or took the candidate away",
+                where=self._deployable.served.name,
+                got=f"version {split.stable.version} alone",
+                expected=f"version {self._version} beside version {before}",
+            )
+        side = self._manifest()["spec"]["predictor"]
+        if self._parameters.shadow and not percent:
+            side["annotations"][SHADOW] = str(self._parameters.shadow)
+        self._target.apply(with_candidate(live, side, percent, self._target.mode))
+        log.info("version %s gets %s %%", self._version, percent)
+
     def _first(self) -> Outcome:
         """No endpoint yet: there is nothing to be compared with."""
-        served = self._deployable.served
         self._target.apply(self._manifest())
         self._smoke()
         self._make_champion("the first version of the endpoint")
-        return self._outcome(0, True, f"version {served.version} is the first")
+        return self._outcome(0, True, f"version {self._version} is the first")
+
+    def _in_place(self, live: dict[str, Any]) -> Outcome:
+        """It serves alone already: deployed, or promoted by a run that was killed. Who killed it
+        may have done so before it had answered."""
+        aliases = self._deployable.models.aliases(self._deployable.served.model)
+        checked = aliases.get(CHAMPION) == self._version
+        replaced = None if checked else version_before(live)
+        if replaced is None:
+            try:
+                self._target.wait()
+                self._smoke()
+                self._make_champion("it serves")
+            except SupersededError as error:
+                return self._superseded(error)
+            return self._outcome(self._version, True, f"version {self._version} serves already")
+        if why := self._decision().read():
+            return self._roll_back(why)
+        why = f"version {self._version} promoted: picked up after the last step"
+        return self._checked(split_of(replaced).stable.version, why)
+
+    def _promoted(self, before: int, why: str) -> Outcome:
+        """Every request to it, as the stable version."""
+        try:
+            side = self._manifest()["spec"]["predictor"]
+            self._target.apply(promoted(self._live(), side, self._target.mode))
+        except SupersededError as error:
+            return self._superseded(error)
+        except KfpSuiteError as error:
+            return self._roll_back(str(error))
+        return self._checked(before, why)
+
+    def _checked(self, before: int, why: str) -> Outcome:
+        """It is promoted when it has answered right."""
+        try:
+            self._target.wait()
+            self._smoke()
+            self._make_champion("rolled out")
+        except SupersededError as error:
+            return self._superseded(error)
+        except KfpSuiteError as error:
+            return self._roll_back(str(error))
+        return self._outcome(before, True, why)
+
+    def _roll_back(self, why: str) -> Outcome:
+        """The stable version gets every request at once; then the candidate goes. Or the
+        version before a promoted one serves again."""
+        self._decision().record(why)
+        try:
+            live = self._live()
+            replaced = (
+                version_before(live) if split_of(live).stable.version == self._version else None
+            )
+            if not settled(live):
+                self._target.roll_back(live)
+            elif replaced is not None:
+                self._target.apply(replaced)
+            stable = split_of(self._live()).stable.version
+        except KfpSuiteError as error:
+            raise EndpointError(
+                f"version {self._version} is to be rolled back ({why}), and that fails: {error}",
+                where=self._deployable.served.name,
+                fix="run the rollout again, which goes on taking it back",
+            ) from error
+        self._deployable.models.set_alias(
+            self._parameters.model_name,
+            CHAMPION,
+            stable,
+            f"version {self._version} was rolled back",
+        )
+        return self._outcome(stable, False, f"version {self._version} rolled back: {why}")
+
+    def _superseded(self, error: SupersededError) -> Outcome:
+        """Somebody else's change stands."""
+        live = self._live()
+        split = split_of(live)
+        if split.candidate is not None and split.candidate.version == self._version:
+            return self._roll_back(str(error))
+        why = f"version {self._version} was not rolled out: {error}"
+        return self._outcome(split.stable.version, False, why)
+
+    def _decision(self) -> Decision:
+        store, attempt = self._deployable.models.store, self._parameters.attempt
+        model, place = self._deployable.served.model, self._target.place()
+        return Decision(store, model, place, self._version, attempt)
 
     def _manifest(self) -> dict[str, Any]:
         """The endpoint with the candidate alone."""
@@ -146,108 +253,22 @@ class Rolling:
             )
         return live
 
-    def _share(self, percent: int, before: int) -> None:
-        live = self._live()
-        stable = split_of(live).stable.version
-        if stable != before:
-            raise EndpointError(
-                "somebody deployed another version meanwhile",
-                where=self._deployable.served.name,
-                got=f"version {stable}",
-                expected=f"version {before}",
-            )
-        side = self._manifest()["spec"]["predictor"]
-        if self._parameters.shadow and not percent:
-            side["annotations"][SHADOW] = str(self._parameters.shadow)
-        self._target.apply(with_candidate(live, side, percent, self._target.mode))
-        log.info("version %s gets %s %%", self._deployable.served.version, percent)
-
-    def _watch(
-        self, percent: int, before: int, growth: Growth, labelled: Labelled | None, latency: float
-    ) -> tuple[Step, float]:
-        """Look until there is a verdict, or the step's time is over."""
-        version = self._deployable.served.version
-        started = self._clock()
-        seen = told(growth.look(), version).errors.total
-        while True:
-            if labelled is not None and percent:
-                sides = self._target.sides()
-                for base, headers in sides:
-                    requests = _LABELLED_A_LOOK // len(sides)
-                    labelled.send(base, self._deployable.served.name, headers, requests)
-            observed = growth.look()
-            if labelled is not None:
-                observed = labelled.add_to(observed)
-            stable, candidate = told(observed, before), told(observed, version)
-            latency = latency or slow_from(stable, self._limits)
-            judgement = judge(stable, candidate, self._limits, latency)
-            seconds = self._clock() - started
-            if self._decided(judgement, percent, candidate, seen):
-                break
-            if seconds >= self._parameters.step_seconds:
-                break
-            self._sleep(self._parameters.look_seconds)
-        step = Step(percent, round(seconds, 3), judgement.to_json(), judgement.why)
-        log.info("%s %%: %s", percent, judgement.why)
-        return step, latency
-
-    def _decided(self, judgement: Judgement, percent: int, candidate: Observed, seen: int) -> bool:
-        if percent == 0 and not self._parameters.shadow:
-            return True  # it has started: that is all a share of nothing shows
-        if judgement.verdict == "worse":
-            return True
-        enough = candidate.errors.total - seen >= self._limits.min_requests
-        return judgement.verdict == "good" and enough
-
-    def _roll_back(self, why: str) -> Outcome:
-        """The stable version gets every request at once; then the candidate goes."""
-        live = self._live()
-        split = split_of(live)
-        if split.candidate is not None:
-            self._target.roll_back(live)
-        return self._rolled_back(split.stable.version, why)
-
-    def _rolled_back(self, before: int, why: str) -> Outcome:
-        version = self._deployable.served.version
-        self._deployable.models.set_alias(
-            self._parameters.model_name, CHAMPION, before, f"version {version} was rolled back"
-        )
-        return self._outcome(before, False, f"version {version} rolled back: {why}")
-
-    def _promote(self) -> None:
-        side = self._manifest()["spec"]["predictor"]
-        self._target.apply(promoted(self._live(), side, self._target.mode))
-        self._smoke()
-        self._make_champion("rolled out")
-
     def _smoke(self) -> None:
         sample, question = self._deployable.question(self._live())
         base, headers = self._target.address()
-        version = str(self._deployable.served.version)
-        smoke_test(base, headers, question, sample, version=version, sleep=self._sleep)
+        smoke_test(base, headers, question, sample, version=str(self._version), sleep=self._sleep)
 
     def _make_champion(self, reason: str) -> None:
-        served = self._deployable.served
-        self._deployable.models.set_alias(served.model, CHAMPION, served.version, reason)
+        def in_place() -> None:
+            stable = split_of(self._live()).stable
+            if stable.manifest_digest != self._deployable.served.manifest_digest:
+                raise SupersededError(
+                    f"version {stable.version} was deployed there meanwhile",
+                    where=stable.name,
+                    expected=f"version {self._version}",
+                )
 
-    def _labelled(self) -> Labelled | None:
-        given = self._parameters
-        if not given.labelled:
-            return None
-        return Labelled.read(given.labelled, given.label, given.label_tolerance)
-
-    def _scrape(self) -> dict[Any, float]:
-        for _ in range(_SCRAPES - 1):
-            with suppress(EndpointError):
-                return self._scraped()
-            self._sleep(self._parameters.look_seconds)
-        return self._scraped()
-
-    def _scraped(self) -> dict[Any, float]:
-        found = self._target.scrape()
-        if self._parameters.quality_url:
-            found |= scrape_url(self._parameters.quality_url, self._deployable.served.name)
-        return found
+        self._deployable.make_champion(reason, in_place)
 
     def _outcome(self, before: int, done: bool, why: str, share: int | None = None) -> Outcome:
         served = self._deployable.served

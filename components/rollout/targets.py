@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError, ParameterError
-from kfp_suite.components.kserve.canary import Mode, with_mode, without_candidate
+from kfp_suite.components.contracts.digests import PREFIX, digest_bytes
+from kfp_suite.components.contracts.errors import (
+    EndpointError,
+    MissingError,
+    ParameterError,
+    SupersededError,
+    TransientError,
+)
+from kfp_suite.components.kserve.canary import Mode, candidate_side, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.manifests import own_part, read_manifest, to_yaml
+from kfp_suite.components.kserve.health import Health, is_ready
+from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
+from kfp_suite.components.kserve.ownership import applied_part
 from kfp_suite.components.kserve.smoke import address_of
 from kfp_suite.components.kserve.version_choice import end_choice, offer_choice, side_service
-from kfp_suite.components.kserve.waiting import roll_back, wait_until_serving
+from kfp_suite.components.kserve.waiting import patiently, roll_back, wait_until_serving
 from kfp_suite.components.rollout.measuring import (
-    Series,
+    Scrape,
     parse_metrics,
     scrape_prometheus,
     scrape_url,
@@ -26,6 +34,7 @@ from kfp_suite.components.rollout.measuring import (
 
 _POLL_SECONDS = 0.1
 _METRICS_PORT = 8080
+T = TypeVar("T")
 
 
 class Target(Protocol):
@@ -33,11 +42,17 @@ class Target(Protocol):
 
     mode: Mode
 
+    def place(self) -> str:
+        """What tells it from every other endpoint of the model, as a part of an object's name."""
+
     def live(self) -> dict[str, Any] | None:
-        """Its InferenceService as it is, None where there is none."""
+        """Its InferenceService as we applied it, None where there is none."""
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Make it so, and wait until it serves."""
+
+    def wait(self) -> None:
+        """Wait until what is live serves, and nothing else."""
 
     def roll_back(self, live: dict[str, Any]) -> None:
         """Take the candidate of what is live away, and wait until that is so."""
@@ -45,8 +60,12 @@ class Target(Protocol):
     def prepare(self, manifests: list[dict[str, Any]]) -> None:
         """What has to be there before it: ServingRuntimes."""
 
-    def scrape(self) -> dict[Series, float]:
+    def scrape(self) -> Scrape:
         """Its counters."""
+
+    def ailing(self) -> str:
+        """Why the candidate's servers cannot serve any more, empty where they can. Raises
+        SupersededError where there is no candidate any more."""
 
     def address(self) -> tuple[str, dict[str, str]]:
         """Where it is asked, and the headers that takes."""
@@ -66,16 +85,23 @@ class LocalTarget:
         """Of the file `manifest`, for the endpoint `name`; `timeout`: of a change, seconds."""
         self._path, self._name, self._timeout, self._sleep = manifest, name, timeout, sleep
 
+    def place(self) -> str:
+        """By the path of the file."""
+        return digest_bytes(str(self._path.resolve()).encode()).removeprefix(PREFIX)[:16]
+
     def live(self) -> dict[str, Any] | None:
         """What the file says, None where it is not there."""
         return read_manifest(self._path) if self._path.exists() else None
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Replace the file and wait until the gateway says that it serves it."""
-        content = to_yaml(manifest).encode()
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        write_file(self._path, content)
-        wanted, deadline = digest_bytes(content), time.monotonic() + self._timeout
+        write_file(self._path, to_yaml(manifest).encode())
+        self.wait()
+
+    def wait(self) -> None:
+        """Wait until the gateway says that it serves the file."""
+        wanted, deadline = digest_bytes(self._path.read_bytes()), time.monotonic() + self._timeout
         while True:
             status = self._status()
             if status.get("observed") == wanted:
@@ -99,9 +125,17 @@ class LocalTarget:
     def prepare(self, manifests: list[dict[str, Any]]) -> None:
         """Nothing: the gateway knows its servers."""
 
-    def scrape(self) -> dict[Series, float]:
+    def scrape(self) -> Scrape:
         """What the gateway counts: what clients saw."""
         return scrape_url(f"{self.address()[0]}/metrics", self._name)
+
+    def ailing(self) -> str:
+        """What the gateway says of a version that it could not start again: it routes to the
+        stable one alone."""
+        _candidate(self.live(), self._path)
+        status = self._status()
+        fallen = status and not status["ready"] and len(status["versions"]) < 2
+        return str(status["error"]) if fallen else ""
 
     def address(self) -> tuple[str, dict[str, str]]:
         """The gateway's."""
@@ -142,6 +176,7 @@ class ClusterTarget:
         self._prometheus, self._ingress = prometheus, ingress
         self._by_header, self._clock = by_header, clock
         self.mode = cluster.mode(cluster.find(name, namespace))
+        self._health = Health(cluster, self.mode)
         if by_header and self.mode != "Standard":
             raise ParameterError(
                 "requests choose a version by header in Standard mode only",
@@ -150,24 +185,37 @@ class ClusterTarget:
                 fix="Knative has tags: set the annotation serving.kserve.io/enable-tag-routing",
             )
 
+    def place(self) -> str:
+        """By the object's own identifier: its name may be another cluster's, too."""
+        found = self._patiently(lambda: self._cluster.get(self._name, self._namespace))
+        return str(found["metadata"]["uid"])
+
     def live(self) -> dict[str, Any] | None:
-        """The object without what the cluster keeps of it."""
-        found = self._cluster.find(self._name, self._namespace)
-        return None if found is None else own_part(found)
+        """The fields of the object that are ours."""
+        found = self._patiently(lambda: self._cluster.find(self._name, self._namespace))
+        return None if found is None else applied_part(found)
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Server-side apply, and wait for its own generation."""
-        if self._by_header and "canary" not in manifest["spec"]:
-            end_choice(self._cluster, self._name, self._namespace)
-        applied = self._cluster.apply(with_mode(manifest, self.mode), force=self._force)
+        wanted = with_mode(manifest, self.mode)
+        two = "canary" in wanted["spec"]
+        if self.mode == "Standard" and not two:
+            self._patiently(lambda: end_choice(self._cluster, self._name, self._namespace))
+        applied = self._patiently(lambda: self._cluster.apply(wanted, force=self._force))
         service = wait_until_serving(self._cluster, applied, self._timeout, self._clock)
-        if self._by_header and "canary" in manifest["spec"]:
+        if self._by_header and two:
             offer_choice(self._cluster, service, self._timeout, self._clock)
+
+    def wait(self) -> None:
+        """As after an apply."""
+        found = self._patiently(lambda: self._cluster.get(self._name, self._namespace))
+        wait_until_serving(self._cluster, found, self._timeout, self._clock)
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        return patiently(self._cluster, call, self._timeout, self._clock)
 
     def roll_back(self, live: dict[str, Any]) -> None:
         """No request to the candidate, and then no candidate."""
-        if self._by_header:
-            end_choice(self._cluster, self._name, self._namespace)
         roll_back(
             self._cluster, live, self.mode, self._timeout, force=self._force, clock=self._clock
         )
@@ -177,20 +225,27 @@ class ClusterTarget:
         for manifest in manifests:
             self._cluster.apply(manifest, force=self._force)
 
-    def scrape(self) -> dict[Series, float]:
-        """By Prometheus, or from each pod through the API server."""
+    def scrape(self) -> Scrape:
+        """By Prometheus, or from each pod that is ready, through the API server."""
         if self._prometheus:
             return scrape_prometheus(self._prometheus, self._name, self._namespace)
-        found: dict[Series, float] = {}
-        for pod in self._cluster.pods(self._name, self._namespace):
+        found: Scrape = {}
+        for pod in filter(is_ready, self._cluster.pods(self._name, self._namespace)):
+            name = pod.metadata.name
             try:
-                text = self._cluster.proxied(
-                    pod.metadata.name, self._namespace, _METRICS_PORT, "metrics"
-                )
-            except KfpSuiteError:
-                continue  # it starts, or it has just gone: what it counted is not lost elsewhere
-            found |= parse_metrics(text, self._name, pod.metadata.uid)
+                text = self._cluster.proxied(name, self._namespace, _METRICS_PORT, "metrics")
+            except (MissingError, TransientError):
+                continue  # it has just gone, or does not answer for now
+            found[pod.metadata.uid] = parse_metrics(text, self._name, f"pod {name}")
         return found
+
+    def ailing(self) -> str:
+        """What the candidate's pods say."""
+        try:
+            service = self._cluster.get(self._name, self._namespace)
+            return self._health.look(service, _candidate(service, self._name))
+        except TransientError:
+            return ""  # the next look may be answered
 
     def address(self) -> tuple[str, dict[str, str]]:
         """Inside the cluster, or through the ingress."""
@@ -208,3 +263,10 @@ class ClusterTarget:
                 other = side_service(self._name, canary["predictor"])
                 found.append((base.replace(f"//{stable}.", f"//{other}."), headers))
         return found
+
+
+def _candidate(manifest: Mapping[str, Any] | None, where: object) -> Mapping[str, Any]:
+    side = candidate_side(manifest) if manifest is not None else None
+    if side is None:
+        raise SupersededError("somebody took the candidate away meanwhile", where=where)
+    return side

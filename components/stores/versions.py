@@ -8,6 +8,7 @@
     <store>/<model>/_aliases/<alias>/<n>.json   the alias's history, append-only
     <store>/<model>/_layouts/<key>/…       versions in the layout of another model server
     <store>/<model>/_layouts/<key>.json    its files and their digests, written last
+    <store>/<model>/_rollouts/…            which rollouts were decided against, and why
 
 The only primitive is exclusive create. A number is claimed for a *model digest*, and every
 push looks at the numbers in order from 1 before it claims the first free one: so two

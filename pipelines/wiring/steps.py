@@ -32,7 +32,7 @@ def recorded(pipeline: str, notify: Value) -> Task:
 def resolved(*, sources: Value, module_file: Value, store: Value, model_name: Value) -> Task:
     """Sources, module and champion as they are today; never from a cache."""
     task = resolve(sources=sources, module_file=module_file, store=store, model_name=model_name)
-    _reads_a_store(task).set_caching_options(False)
+    retried(task).set_caching_options(False)
     return task.set_display_name("Resolve sources and champion")
 
 
@@ -47,7 +47,7 @@ def ingested(
         on_bad_rows=on_bad_rows,
         max_bad_fraction=max_bad_fraction,
     )
-    sized(_reads_a_store(task), "4Gi", "8Gi", cpu="2")
+    sized(retried(task), "4Gi", "8Gi", cpu="2")
     return task.set_display_name("Ingest and split")
 
 
@@ -155,14 +155,14 @@ def delivered(
                 run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
                 pipeline=pipeline,
             )
-            _reads_a_store(pushed).set_caching_options(False).set_display_name("Publish a version")
+            retried(pushed).set_caching_options(False).set_display_name("Publish a version")
             if endpoint:
                 served = deploy(
                     version=pushed.outputs["version"],
                     expected_champion=pinned.outputs["champion"],
                     **endpoint,
                 )
-                served.set_caching_options(False).set_display_name("Deploy the endpoint")
+                retried(served).set_caching_options(False).set_display_name("Deploy the endpoint")
 
 
 def sized(task: Task, memory: str, most_memory: str, cpu: str = "") -> Task:
@@ -172,6 +172,6 @@ def sized(task: Task, memory: str, most_memory: str, cpu: str = "") -> Task:
     return task.set_memory_request(memory).set_memory_limit(most_memory)
 
 
-def _reads_a_store(task: Task) -> Task:
-    """Retry what talks to a store: 3 times, from 10 seconds on."""
+def retried(task: Task) -> Task:
+    """Retry what talks to a store or a cluster: 3 times, from 10 seconds on."""
     return task.set_retry(3, backoff_duration="10s", backoff_factor=2.0)

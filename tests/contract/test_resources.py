@@ -32,8 +32,8 @@ TABLE = {
     "infra-validate": (None, 2, 4, 0, False),
     "infra-validate-tensorflow": (None, 2, 4, 0, False),
     "push": (None, None, None, 3, False),
-    "deploy": (None, None, None, 0, False),
-    "rollout": (None, None, None, 0, False),
+    "deploy": (None, None, None, 3, False),
+    "rollout": (None, None, None, 3, False),
     "record": (None, None, None, 0, False),
 }
 

@@ -28,7 +28,7 @@ from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
 from tests.serving.conftest import publish
 from tests.serving.load import Load
 
-GOOD, SLOW, WRONG, BROKEN = 2, 3, 4, 5
+GOOD, SLOW, WRONG, BROKEN, DYING = 2, 3, 4, 5, 6
 _SLOW = """
 import time
 from sklearn.linear_model import LogisticRegression
@@ -59,6 +59,19 @@ class Broken(LogisticRegression):
 def fit(training):
     return Broken().fit(training.train.matrix, training.train.target)
 """
+_DYING = """
+import os
+from sklearn.linear_model import LogisticRegression
+
+class Dying(LogisticRegression):
+    def predict_proba(self, X):
+        if len(X) % 3 == 0:
+            os._exit(137)
+        return super().predict_proba(X)
+
+def fit(training):
+    return Dying().fit(training.train.matrix, training.train.target)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +85,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
             ("logistic_regression", _SLOW),
             ("logistic_regression", _WRONG),
             ("logistic_regression", _BROKEN),
+            ("logistic_regression", _DYING),
         ]
     ):
         publish(models, "wings", folder / str(i), estimator, module)
@@ -183,6 +197,21 @@ def test_a_challenger_that_fails_is_rolled_back_and_no_client_sees_it(
     assert load.failed == []
     assert not outcome.promoted
     assert "worse by errors" in outcome.why
+
+
+def test_a_challenger_whose_server_dies_is_rolled_back_and_no_client_sees_it(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    two = sample(store)["instances"]
+    with (
+        serving(store, tmp_path) as (endpoint, manifest),
+        Load(endpoint.url, {"instances": [*two, two[0]]}) as load,
+    ):
+        outcome = roll(store, manifest, DYING, undecided="go_on")
+    assert load.failed == []
+    assert not outcome.promoted
+    assert "worse by errors" in outcome.why
+    assert split_of(read_manifest(manifest)).candidate is None
 
 
 def test_a_shadow_is_judged_and_nobody_sees_its_answers(store: ModelStore, tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.manifests import inference_service
+from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
@@ -45,6 +48,16 @@ def double(request: pytest.FixtureRequest) -> Iterator[KubernetesDouble]:
 def fleet(models: ModelStore, double: KubernetesDouble) -> Iterator[Fleet]:
     with fleet_of(models, double) as found:
         yield found
+
+
+@pytest.fixture
+def served(double: KubernetesDouble, fleet: Fleet, models: ModelStore) -> Fleet:
+    """Version 1 serves."""
+    cluster, first = on(double), Deployable.find(models, "wings", 1).served
+    applied = cluster.apply(inference_service(first, namespace="models"))
+    wait_until_serving(cluster, applied, 5)
+    fleet.watch()
+    return fleet
 
 
 def on(double: KubernetesDouble, token: str | None = None) -> Cluster:

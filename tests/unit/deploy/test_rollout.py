@@ -3,7 +3,6 @@ Prometheus say, and nobody is ever sent where nothing serves."""
 
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import time
@@ -18,19 +17,9 @@ import yaml
 
 from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import (
-    Split,
-    promoted,
-    silenced,
-    split_of,
-    with_candidate,
-    with_mode,
-)
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import inference_service, own_part
+from kfp_suite.components.kserve.canary import with_candidate, with_mode
+from kfp_suite.components.kserve.manifests import own_part
 from kfp_suite.components.kserve.waiting import wait_until_serving
-from kfp_suite.components.rollout.executor import rollout
-from kfp_suite.components.rollout.outcome import Outcome
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import ClusterTarget
 from kfp_suite.components.runtimes.local import free_port
@@ -38,75 +27,9 @@ from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from tests.unit.deploy.conftest import on
 from tests.unit.deploy.fleet import Conduct, Fleet
+from tests.unit.deploy.rolling import alone, live, manifest, roll, share_of
 
 _TOKEN = "roller"
-
-
-def manifest(models: ModelStore, version: int) -> dict[str, Any]:
-    served = Deployable.find(models, "wings", version).served
-    return inference_service(served, namespace="models")
-
-
-@pytest.fixture
-def served(double: KubernetesDouble, fleet: Fleet, models: ModelStore) -> Fleet:
-    """Version 1 serves."""
-    cluster = on(double)
-    wait_until_serving(cluster, cluster.apply(manifest(models, 1)), 5)
-    fleet.watch()
-    return fleet
-
-
-def roll(
-    models: ModelStore,
-    double: KubernetesDouble,
-    folder: Path,
-    version: str = "2",
-    *,
-    prometheus: str = "",
-    timeout: float = 3,
-    token: str | None = None,
-    by_header: bool = False,
-    **more: Any,
-) -> Outcome:
-    given = {"step_seconds": 15, "look_seconds": 0.02, **more}
-    parameters = RolloutParameters(
-        store=models.store.uri,
-        model_name="wings",
-        version=version,
-        target="cluster",
-        namespace="models",
-        **given,
-    )
-    target = ClusterTarget(
-        on(double, token),
-        "wings",
-        "models",
-        timeout=timeout,
-        prometheus=prometheus,
-        by_header=by_header,
-    )
-    outcome = rollout(parameters, folder / "rollout", target=target)
-    written = json.loads((folder / "rollout" / "endpoint.json").read_text())
-    assert written["promoted"] == outcome.promoted
-    return outcome
-
-
-def live(double: KubernetesDouble) -> Split:
-    return split_of(double.get("inferenceservices", "models/wings"))
-
-
-def alone(double: KubernetesDouble, models: ModelStore, version: int) -> bool:
-    """Whether a version serves everybody, and nothing else is left running."""
-    running = {
-        pod["metadata"]["annotations"]["kfp-suite.io/version"]
-        for pod in double.objects("pods", "models")
-    }
-    split = live(double)
-    return (
-        (split.stable.version, split.candidate) == (version, None)
-        and running == {str(version)}
-        and models.aliases("wings")[CHAMPION] == version
-    )
 
 
 def test_a_good_challenger_is_promoted(
@@ -156,37 +79,18 @@ def test_one_that_cannot_start_gets_no_request(
     double.behave("*", Behaviour("crash_loop"))
     started = time.monotonic()
 
-    def mend() -> None:
+    def mend(applied: dict[str, Any]) -> None:
         """The stable version's own servers can start, after a while."""
-        double.behave("*", Behaviour(after=0.3))
+        if not share_of(applied):
+            double.behave("*", Behaviour(after=0.3))
 
-    outcome = roll_with(models, double, tmp_path, mend)
+    outcome = roll(models, double, tmp_path, timeout=5, before=mend)
     assert not outcome.promoted
     assert "exit code 1" in outcome.why
     assert "No module named 'sklearn'" in outcome.why
     assert time.monotonic() - started < 10
     assert served.shares == [{"1": 100}]
     assert alone(double, models, 1)
-
-
-def roll_with(models: ModelStore, double: KubernetesDouble, folder: Path, mend: Any) -> Outcome:
-    """A rollout whose failures are over once it rolls back."""
-
-    class Mended(ClusterTarget):
-        def roll_back(self, live: dict[str, Any]) -> None:
-            mend()
-            super().roll_back(live)
-
-    parameters = RolloutParameters(
-        store=models.store.uri,
-        model_name="wings",
-        version="2",
-        target="cluster",
-        namespace="models",
-        look_seconds=0.02,
-    )
-    target = Mended(on(double), "wings", "models", timeout=5)
-    return rollout(parameters, folder / "rollout", target=target)
 
 
 def test_metrics_that_stop_end_in_a_rollback(
@@ -199,23 +103,17 @@ def test_metrics_that_stop_end_in_a_rollback(
     assert alone(double, models, 1)
 
 
-@pytest.mark.parametrize("killed", ["at 50 %", "promoted", "silenced"])
 def test_what_was_killed_is_picked_up(
-    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path, killed: str
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
 ) -> None:
     cluster = on(double)
     found = cluster.get("wings", "models")
     mode, side = cluster.mode(found), manifest(models, 2)["spec"]["predictor"]
     half = with_candidate(with_mode(own_part(found), mode), side, 50, mode)
     wait_until_serving(cluster, cluster.apply(half), 5)
-    if killed == "promoted":
-        cluster.apply(promoted(half, side, mode))
-    elif killed == "silenced":
-        cluster.apply(silenced(half, mode))
     outcome = roll(models, double, tmp_path)
     assert outcome.promoted
-    steps = [step.percent for step in outcome.steps]
-    assert steps == {"at 50 %": [50, 100], "promoted": [], "silenced": [10, 50, 100]}[killed]
+    assert [step.percent for step in outcome.steps] == [50, 100]
     assert alone(double, models, 2)
     assert all("nobody" not in shares for shares in served.shares)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
 from kfp_suite.components.rollout.judging import Limits, judge, slow_from
-from kfp_suite.components.rollout.measuring import Growth, Observed, Series, parse_metrics
+from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import (
     Counts,
     confidence,
@@ -100,34 +102,34 @@ def test_the_more_is_compared_the_surer_an_alarm_must_be() -> None:
     ]
 
 
-def page(errors: int, requests: int, version: int) -> str:
-    labels = f'model_name="wings",model_version="{version}"'
-    return (
-        "# TYPE kfp_suite_requests_total counter\n"
-        f'kfp_suite_requests_total{{{labels},code="200"}} {requests - errors}\n'
-        f'kfp_suite_requests_total{{{labels},code="500"}} {errors}\n'
-    )
+@pytest.mark.parametrize(
+    ("rate", "margin", "needed"),
+    [(0, 0.01, 452), (0, 0.02, 218), (0, 0.05, 82), (0.005, 0.01, 2256), (0.1, 0.05, 1184)],
+)
+def test_a_verdict_takes_as_many_answers_as_the_documentation_says(
+    rate: float, margin: float, needed: int
+) -> None:
+    """At a share of 10 percent, of versions that are equally good."""
+
+    def good(n: int) -> bool:
+        before, after = Counts(round(rate * 9 * n), 9 * n), Counts(round(rate * n), n)
+        return confidence(evidence_of_safety(before, after, margin)) >= 0.95
+
+    assert next(n for n in range(1, 3000) if good(n)) == needed
 
 
-def test_a_counter_that_fell_was_started_anew() -> None:
-    pages = iter([page(3, 100, 1), page(3, 120, 1), page(1, 10, 1), page(2, 30, 1)])
-    growth = Growth(lambda: parse_metrics(next(pages), "wings", "a"))
-    assert growth.look()["1"].errors == Counts(0, 20)
-    assert growth.look()["1"].errors == Counts(1, 30)
-    assert growth.look()["1"].errors == Counts(2, 50)
+def test_answers_beyond_the_largest_bucket_are_still_compared() -> None:
+    """More than 1 % of the stable version's answers take longer than any bucket."""
 
+    def seen(slow: int) -> Observed:
+        return Observed(
+            Counts(0, 1000),
+            {5.0: Counts(slow + 9, 1000), 10.0: Counts(slow, 1000), math.inf: Counts(0, 1000)},
+        )
 
-def test_servers_are_told_apart_and_summed() -> None:
-    rounds = iter([(0, 0), (10, 20), (15, 20)])
-
-    def scrape() -> dict[Series, float]:
-        one, two = next(rounds)
-        return {
-            **parse_metrics(page(0, one, 2), "wings", "a"),
-            **parse_metrics(page(0, two, 2), "wings", "b"),
-            **parse_metrics(page(0, 99, 7), "feet", "c"),
-        }
-
-    growth = Growth(scrape)
-    assert growth.look()["2"].errors.total == 30
-    assert growth.look()["2"].errors.total == 35
+    assert slow_from(seen(30), Limits()) == 10.0
+    found = judge(seen(30), seen(600), Limits(), 10.0)
+    assert found.verdict == "worse"
+    assert "worse by slower than 10000 ms: 60.00% of 1,000 against 3.00%" in found.why
+    beyond = judge(seen(30), seen(600), Limits(latency_seconds=60), 60.0)
+    assert beyond.why.startswith("worse by slower than 10000 ms")
