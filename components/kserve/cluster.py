@@ -29,7 +29,7 @@ TRAINED_MODELS = ("serving.kserve.io", "v1alpha1", "trainedmodels")
 HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 _OF_SERVICE = "serving.kserve.io/inferenceservice"
-_KINDS = {
+KINDS = {
     "InferenceService": SERVICES,
     "ServingRuntime": RUNTIMES,
     "InferenceGraph": GRAPHS,
@@ -80,7 +80,7 @@ class Cluster:
             AlreadyExistsError: another manager set a field to another value; which and who.
         """
         name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-        group, version, plural = _KINDS[manifest["kind"]]
+        group, version, plural = KINDS[manifest["kind"]]
         query = [("fieldManager", FIELD_MANAGER), ("force", str(force).lower())]
         if dry_run:
             query.append(("dryRun", "All"))

@@ -101,7 +101,11 @@ def test_a_server_that_is_not_here_is_told_and_ours_tries_it(
 ) -> None:
     monkeypatch.setenv("KFP_SUITE_MLSERVER", str(tmp_path / "nowhere"))
     recorded = requests(candidate, tmp_path)
-    given = {"name": "wings", "runtime": "mlserver", "limits": {"start_seconds": 40}}
+    given: dict[str, Any] = {
+        "name": "wings",
+        "runtime": "mlserver",
+        "limits": {"start_seconds": 40},
+    }
     found = infra_validate(
         InfraParameters(**given), candidate, None, tmp_path / "out", requests=recorded
     )
