@@ -127,9 +127,11 @@ class Cluster:
         except MissingError:
             return None
 
-    def services(self, namespace: str, selector: str = "") -> list[dict[str, Any]]:
-        """The InferenceServices of a namespace, by name."""
-        group, version, plural = SERVICES
+    def services(
+        self, namespace: str, selector: str = "", kind: tuple[str, str, str] = SERVICES
+    ) -> list[dict[str, Any]]:
+        """The InferenceServices of a namespace, or its objects of another kind, by name."""
+        group, version, plural = kind
         found = self._call(
             f"{plural} of {namespace}",
             lambda: self._custom.list_namespaced_custom_object(
