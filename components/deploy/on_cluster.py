@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,7 +28,6 @@ from kfp_suite.components.kserve.manifests import (
     artifact_version,
     own_part,
     server_image,
-    to_yaml,
 )
 from kfp_suite.components.kserve.multi_model import (
     shared_runtime,
@@ -37,6 +35,7 @@ from kfp_suite.components.kserve.multi_model import (
     trained_model,
     wait_until_loaded,
 )
+from kfp_suite.components.kserve.planning import changes
 from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.kserve.smoke import address_of, smoke_test
 from kfp_suite.components.kserve.waiting import check_in_place, wait_until_serving
@@ -91,20 +90,8 @@ class Deployment:
 
     def changes(self, manifests: Manifests) -> str:
         """What applying would change, as a unified diff of YAML; empty: nothing."""
-        found = []
-        for manifest in manifests:
-            live = self._live(manifest)
-            planned = self._cluster.apply(manifest, force=self._force, dry_run=True)
-            name = f"{manifest['kind']} {manifest['metadata']['name']}"
-            lines = difflib.unified_diff(
-                to_yaml(_told(live)).splitlines() if live else [],
-                to_yaml(_told(planned)).splitlines(),
-                f"{name}, live",
-                f"{name}, after deploy",
-                lineterm="",
-            )
-            found += lines
-        return "\n".join(found)
+        planned = [changes(self._cluster, one, force=self._force) for one in manifests]
+        return "\n".join(one for one in planned if one)
 
     def apply(self, manifests: Manifests) -> str:
         """Apply, wait, ask, and make it champion; the endpoint's URL.
@@ -218,13 +205,3 @@ def _made_of(manifest: Mapping[str, Any]) -> Any:
     if manifest["kind"] == _SHARED:
         return manifest["spec"]["model"]["storageUri"]
     return manifest["spec"]["predictor"].get("annotations", {}).get(SPEC_DIGEST)
-
-
-def _told(found: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what the cluster keeps of it."""
-    metadata = {
-        key: value
-        for key, value in found["metadata"].items()
-        if key in ("name", "namespace", "labels", "annotations")
-    }
-    return {"metadata": metadata, "spec": found["spec"]}
