@@ -97,8 +97,10 @@ def validate(candidate: Path, folder: Path, **limits: float) -> InfraBlessing:
 
 
 def test_a_server_that_is_not_here_is_told_and_ours_tries_it(
-    candidate: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    candidate = tmp_path / "model"
+    models.fetch("wings", 1, candidate)
     monkeypatch.setenv("KFP_SUITE_MLSERVER", str(tmp_path / "nowhere"))
     recorded = requests(candidate, tmp_path)
     given: dict[str, Any] = {

@@ -113,7 +113,8 @@ def agent(
 ) -> Iterator[None]:
     """KServe's: it copies what TrainedModels name, and asks the server to load it; but for a
     storage that it cannot read."""
-    ended, done = threading.Event(), {}
+    ended = threading.Event()
+    done: dict[str, str] = {}
 
     def run() -> None:
         while not ended.wait(0.05):

@@ -30,6 +30,7 @@ from kfp_suite.components.kserve.canary import split_of, with_candidate, with_mo
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import own_part, read_served
+from kfp_suite.components.kserve.smoke import smoke_test
 from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.champions import ChampionReference, champion_to_json
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
@@ -318,7 +319,7 @@ def test_what_another_deployment_has_taken_over_is_left_alone(
     deploy(parameters(), version, tmp_path / "a", cluster=on(double))
     again = own_part(double.get("inferenceservices", "models/wings"))
     fleet.says["2"] = "7"
-    asked = on_cluster.smoke_test
+    asked = smoke_test
 
     def taken_over(*given: Any, **more: Any) -> Any:
         again["spec"]["predictor"]["timeout"] = 17
