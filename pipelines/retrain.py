@@ -46,6 +46,7 @@ def retrain(
     force: bool = False,
     target: str = "local",
     namespace: str = "default",
+    infra_place: str = "auto",
     infra_limits: dict = {},
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
@@ -89,6 +90,8 @@ def retrain(
         force: Train, whatever is new.
         target: `local` writes the endpoint's manifest, `cluster` applies it.
         namespace: The Kubernetes namespace of the endpoint.
+        infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
+            see infra_validate.
         infra_limits: What serving the model may cost, for it to be published; see
             infra_validate.
         runtime: The model server of the endpoint; see deploy.
@@ -164,6 +167,7 @@ def retrain(
                     slices=slices,
                     comparison=comparison,
                     seed=seed,
+                    infra_place=infra_place,
                     infra_limits=infra_limits,
                     store=store,
                     model_name=model_name,

@@ -54,6 +54,7 @@ def tune(
     comparison: dict = {},
     target: str = "local",
     namespace: str = "default",
+    infra_place: str = "auto",
     infra_limits: dict = {},
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
@@ -99,6 +100,8 @@ def tune(
         comparison: What is asked against the champion; see evaluate.
         target: `local` writes the endpoint's manifest, `cluster` applies it.
         namespace: The Kubernetes namespace of the endpoint.
+        infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
+            see infra_validate.
         infra_limits: What serving the model may cost, for it to be published; see
             infra_validate.
         runtime: The model server of the endpoint; see deploy.
@@ -190,6 +193,7 @@ def tune(
                 slices=slices,
                 comparison=comparison,
                 seed=seed,
+                infra_place=infra_place,
                 infra_limits=infra_limits,
                 store=store,
                 model_name=model_name,

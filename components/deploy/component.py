@@ -19,6 +19,7 @@ def deploy(
     force: bool = False,
     ingress: str = "",
     timeout_seconds: int = 600,
+    on_failure: str = "rollback",
 ):
     """Deploy a published version as a KServe InferenceService.
 
@@ -49,6 +50,9 @@ def deploy(
         ingress: `http(s)://host[:port]` of the cluster's ingress, to ask the endpoint from
             outside; empty: its address inside the cluster.
         timeout_seconds: How long the cluster may take to serve the version, at least 1.
+        on_failure: `rollback`: a version that does not serve in time or answers wrongly is taken
+            back, what served before is waited for, and the step fails with both; a first
+            version stays, for nothing served before. `keep`: each stays, for who looks.
     """
     from pathlib import Path
 
@@ -70,6 +74,7 @@ def deploy(
                 force=force,
                 ingress=ingress,
                 timeout_seconds=timeout_seconds,
+                on_failure=on_failure,
             ),
             Path(version.path),
             Path(endpoint.path),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -11,13 +10,12 @@ from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.errors import EndpointError, ParameterError, SupersededError
+from kfp_suite.components.contracts.errors import ParameterError, SupersededError
 from kfp_suite.components.contracts.run_record import ENDPOINT
 from kfp_suite.components.deploy.pushed import Pushed, read_pushed
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import (
     Served,
-    artifact_version,
     inference_service,
     server_image,
     serving_runtime,
@@ -37,8 +35,8 @@ FILES = {
     "TrainedModel": "trainedmodel.yaml",
 }
 TARGETS = ("local", "cluster")
+ROLLBACK, KEEP = "rollback", "keep"
 ANY = "any"
-_SERVED = "served by the cluster"
 Made = tuple[dict[str, Any], list[dict[str, Any]]]
 FORMAT_VERSION = 1
 
@@ -60,7 +58,9 @@ class DeployParameters:
         dry_run: Change nothing; show what would change.
         force: Take fields that others have set.
         ingress: Address of the ingress, for who is outside the cluster.
-        timeout_seconds: How long the cluster may take.
+        timeout_seconds: How long the cluster may take, for a rollback once more.
+        on_failure: `rollback`: where the version does not serve, or answers wrongly, what
+            served before is put back; `keep`: it stays, for who looks.
     """
 
     target: str = "local"
@@ -74,6 +74,7 @@ class DeployParameters:
     force: bool = False
     ingress: str = ""
     timeout_seconds: float = 600
+    on_failure: str = ROLLBACK
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
@@ -86,6 +87,13 @@ class DeployParameters:
                 where="timeout_seconds",
                 got=self.timeout_seconds,
                 expected="at least 1",
+            )
+        if self.on_failure not in (ROLLBACK, KEEP):
+            raise ParameterError(
+                "not allowed",
+                where="on_failure",
+                got=self.on_failure,
+                expected=f"{ROLLBACK} or {KEEP}",
             )
         self._check_shared()
         options = parse_options(self.runtime, self.runtime_options)
@@ -131,7 +139,7 @@ def deploy(
         ContractError: `version` is not what push writes.
         ParameterError: the server cannot serve the model.
         EndpointError: the cluster does not serve this version in time, with its reasons; or
-            it answers the model's sample wrongly.
+            it answers the model's sample wrongly. What served before serves again then.
         AlreadyExistsError: somebody else set fields that this would change, or a rollout is
             under way.
         StoreError: the cluster or the store refused.
@@ -205,24 +213,18 @@ def _deploy(
     )
     manifests = [*_runtimes(served, settings, parameters.namespace), manifest]
     url, changes = "", ""
-    if settings.shared:
-        url, changes, manifests = _share(cluster, parameters, settings, deployable)
-        manifest = manifests[-1]
-    elif parameters.target == "cluster":
-        from kfp_suite.components.kserve.canary import check_no_candidate, replacing, with_mode
+    if parameters.target == "cluster":
+        from kfp_suite.components.deploy.on_cluster import Deployment
         from kfp_suite.components.kserve.cluster import Cluster
 
-        cluster = cluster or Cluster()
-        live = cluster.find(served.name, parameters.namespace)
-        if not parameters.force:
-            check_no_candidate(live)
-        manifest = replacing(with_mode(manifest, cluster.mode(live)), live)
-        manifests[-1] = manifest
+        deployment = Deployment(cluster or Cluster(), parameters, deployable)
+        manifests = deployment.shared(settings) if settings.shared else deployment.own(manifests)
+        manifest = manifests[-1]
         if parameters.dry_run:
-            changes = _changes(cluster, manifest, live, force=parameters.force)
+            changes = deployment.changes(manifests)
             log.info("%s", changes or "nothing would change")
         else:
-            url = _apply(cluster, parameters, deployable, manifests)
+            url = deployment.apply(manifests)
     endpoint = {
         "format_version": FORMAT_VERSION,
         "target": parameters.target,
@@ -240,102 +242,3 @@ def _runtimes(served: Served, settings: EndpointSettings, namespace: str) -> lis
     if served.runtime != SUITE:
         return []
     return [serving_runtime(server_image(served, settings), namespace)]
-
-
-def _apply(
-    cluster: Any,
-    parameters: DeployParameters,
-    deployable: Deployable,
-    manifests: list[dict[str, Any]],
-) -> str:
-    """Apply, wait, ask, make it champion; the endpoint's URL."""
-    from kfp_suite.components.kserve.smoke import address_of, smoke_test
-    from kfp_suite.components.kserve.version_choice import end_choice
-    from kfp_suite.components.kserve.waiting import check_in_place, wait_until_serving
-
-    # With `force`, it may end a rollout whose requests choose their version.
-    end_choice(cluster, deployable.served.name, parameters.namespace)
-    for manifest in manifests:
-        applied = cluster.apply(manifest, force=parameters.force)
-    place = applied["metadata"]["name"], applied["metadata"]["namespace"]
-
-    def in_place() -> None:
-        check_in_place(applied, cluster.get(*place))
-
-    service = wait_until_serving(cluster, applied, parameters.timeout_seconds)
-    sample, question = deployable.question(manifests[-1])
-    base, headers = address_of(service, parameters.ingress)
-    try:
-        smoke_test(
-            base,
-            headers,
-            question,
-            sample,
-            version=str(deployable.served.version) if not parameters.versions else "",
-            sleep=cluster.sleep,
-        )
-    except EndpointError:
-        in_place()  # another version's answer may be another deployment's
-        raise
-    deployable.make_champion(_SERVED, in_place)
-    return str(service["status"].get("url", ""))
-
-
-def _share(
-    cluster: Any, parameters: DeployParameters, settings: EndpointSettings, deployable: Deployable
-) -> tuple[str, str, list[dict[str, Any]]]:
-    """A model of a shared server: its URL, what would change, and the manifests."""
-    from kfp_suite.components.kserve.cluster import TRAINED_MODELS, Cluster
-    from kfp_suite.components.kserve.multi_model import (
-        shared_runtime,
-        shared_service,
-        trained_model,
-        wait_until_loaded,
-    )
-    from kfp_suite.components.kserve.waiting import check_in_place
-
-    cluster, served = cluster or Cluster(), deployable.served
-    image, space = server_image(served, settings), parameters.namespace
-    model = trained_model(served, space, settings)
-    before = [shared_runtime(image, space), shared_service(image, space, settings)]
-    manifests = [*before, model]
-    if parameters.dry_run:
-        live = cluster.find(served.name, space, TRAINED_MODELS)
-        return "", _changes(cluster, model, live, force=parameters.force), manifests
-    if cluster.find(settings.shared, space) is None:
-        for manifest in before:
-            cluster.apply(manifest, force=parameters.force)
-    sample, question = deployable.question({"spec": {}})
-    url = wait_until_loaded(
-        cluster,
-        cluster.apply(model, force=parameters.force),
-        question,
-        sample,
-        version=artifact_version(served.digest),
-        ingress=parameters.ingress,
-        timeout_seconds=parameters.timeout_seconds,
-    )
-    place = served.name, space, TRAINED_MODELS
-    deployable.make_champion(_SERVED, lambda: check_in_place(model, cluster.get(*place)))
-    return url, "", manifests
-
-
-def _changes(
-    cluster: Any, manifest: Mapping[str, Any], live: Mapping[str, Any] | None, *, force: bool
-) -> str:
-    """What applying would change, as a unified diff of YAML; empty: nothing."""
-    planned = cluster.apply(manifest, force=force, dry_run=True)
-    before = to_yaml(_told(live)).splitlines() if live else []
-    after = to_yaml(_told(planned)).splitlines()
-    lines = difflib.unified_diff(before, after, "live", "after deploy", lineterm="")
-    return "\n".join(lines)
-
-
-def _told(service: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what the cluster keeps of it."""
-    metadata = {
-        key: value
-        for key, value in service["metadata"].items()
-        if key in ("name", "namespace", "labels", "annotations")
-    }
-    return {"metadata": metadata, "spec": service["spec"]}

@@ -11,13 +11,15 @@ def infra_validate(
     blessing: Output[Artifact],
     summary: Output[Markdown],
     name: str = "candidate",
-    place: str = "process",
+    place: str = "auto",
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     settings: dict = {},
     image: str = "",
     namespace: str = "default",
     ingress: str = "",
+    store: str = "",
+    run_id: str = "",
     requests: str = "",
     split: str = "test",
     rows: int = 200,
@@ -35,20 +37,26 @@ def infra_validate(
         dataset: A Dataset artifact that requests are sampled from.
         name: What requests call the model.
         place: `process` of this machine, `container` (with Docker), or `cluster`: an
-            InferenceService of its own, without traffic, that is deleted afterwards.
+            InferenceService of its own, without traffic, that is deleted afterwards. `auto`: a
+            process of `runtime` or, where its program is not in the step's image, of the
+            suite's own server, and the summary says so.
         runtime: The model server; see deploy.
         runtime_options: The server's own options; see deploy.
         settings: How it runs on a cluster; see deploy.
-        image: The server's image, for `container`; empty: the suite's own.
+        image: The server's image, for `container`; empty: the suite's own, for its server.
         namespace: The Kubernetes namespace, for `cluster`.
         ingress: Address of the cluster's ingress, to ask from outside.
+        store: The models' store, for `cluster`: the candidate is put there for the cluster to
+            read; empty: where KFP keeps the artifact, for the suite's own server alone.
+        run_id: The run's id, for `cluster`: `dsl.PIPELINE_JOB_ID_PLACEHOLDER`.
         requests: A JSON Lines file of recorded requests, instead of sampled ones; empty for
             none.
         split: The split that is sampled: test, eval or train.
         rows: How many requests, at least 1.
         limits: `start_seconds` (default 120, after which a server that hangs is given up),
-            `p50_ms`, `p99_ms`, `memory_mb` (each 0: not limited), `difference` (1e-4, of a
-            probability, or of a predicted number relative to it), `request_seconds` (30).
+            `p50_ms`, `p99_ms`, `memory_mb` (each 0: not limited; memory that cannot be measured
+            is not within a limit), `difference` (1e-4, of a probability, or of a predicted
+            number relative to it), `request_seconds` (30).
         blessing: A folder with `infra_blessing.json`: verdict, reasons, figures and limits.
         summary: The same in words.
 
@@ -72,6 +80,8 @@ def infra_validate(
                 image=image,
                 namespace=namespace,
                 ingress=ingress,
+                store=store,
+                run_id=run_id,
                 split=split,
                 rows=rows,
                 limits=limits,

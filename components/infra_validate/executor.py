@@ -7,30 +7,33 @@ import math
 import tempfile
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.errors import EndpointError, ParameterError
+from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError, ParameterError
 from kfp_suite.components.contracts.model import Model, read_model
 from kfp_suite.components.contracts.parameters import parse, whole_numbers
 from kfp_suite.components.contracts.run_record import INFRA_BLESSING
 from kfp_suite.components.contracts.sample import Sample
 from kfp_suite.components.infra_validate.expecting import expected_answers
 from kfp_suite.components.infra_validate.limits import Figures, Limits, percentile, reasons
-from kfp_suite.components.infra_validate.places import Place, open_place
+from kfp_suite.components.infra_validate.places import Candidate, Place, open_place
 from kfp_suite.components.kserve.manifests import Served, takes_features
 from kfp_suite.components.kserve.settings import parse_settings
+from kfp_suite.components.kserve.trials import trial_name
 from kfp_suite.components.runtimes.exchange import OTHER, difference, finite, question_for
+from kfp_suite.components.runtimes.launching import check_startable
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
 from kfp_suite.components.runtimes.runtime import SUITE
 from kfp_suite.components.stores.versions import check_model_name
 
 SUMMARY = "infra_validation.md"
 FORMAT_VERSION = 1
-PLACES = ("process", "container", "cluster")
+AUTO = "auto"
+PLACES = (AUTO, "process", "container", "cluster")
 CANDIDATE = 1
 """A candidate has no version yet: servers that need an integer are given this one."""
 
@@ -44,23 +47,29 @@ class InfraParameters:
     Attributes:
         name: What requests call the model.
         place: `process` of this machine, `container`, or `cluster`: an InferenceService of
-            its own, without traffic, that is deleted afterwards.
+            its own, without traffic, that is deleted afterwards. `auto`: a process of the
+            server, or of ours where its program is not on this machine.
         runtime, runtime_options, settings: As deploy's.
         image: Of the container.
         namespace, ingress: Of the cluster.
+        store: What the cluster reads the candidate from; empty: the artifact's own place,
+            which our server alone can load.
+        run_id: The run's: it names what is on the cluster.
         split: Of the dataset, to sample from.
         rows: Requests of one row each, at least 1.
         limits: `Limits` as a mapping.
     """
 
     name: str
-    place: str = "process"
+    place: str = AUTO
     runtime: str = SUITE
     runtime_options: Mapping[str, Any] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)
     image: str = ""
     namespace: str = "default"
     ingress: str = ""
+    store: str = ""
+    run_id: str = ""
     split: str = "test"
     rows: int = 200
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -80,7 +89,11 @@ class InfraParameters:
 
 @dataclass(frozen=True)
 class InfraBlessing:
-    """What `infra_blessing.json` holds; `figures` None: it did not come so far."""
+    """What `infra_blessing.json` holds.
+
+    `runtime` and `place` are those it was tried in; `note` says why, where that is not the
+    server that it will be deployed on. `figures` None: it did not come so far.
+    """
 
     blessed: bool
     reasons: tuple[str, ...]
@@ -89,6 +102,7 @@ class InfraBlessing:
     model_digest: str
     limits: dict[str, Any]
     figures: dict[str, Any] | None
+    note: str = ""
     format_version: int = FORMAT_VERSION
 
 
@@ -116,7 +130,9 @@ def infra_validate(
         not blessed, with the reasons.
 
     Raises:
-        ParameterError: a server that cannot serve such a model, or not here.
+        ParameterError: a server that cannot serve such a model, or not there.
+        EndpointError: its program is not on this machine, where that was asked for.
+        StoreError: the cluster or the store refused.
         ContractError, IntegrityError: it is not a Model artifact, or not as it was written.
     """
     artifact = read_model(model)
@@ -124,27 +140,29 @@ def infra_validate(
     limits = parse(Limits, whole_numbers(parameters.limits), "limits")
     figures = None
     with tempfile.TemporaryDirectory(prefix="kfp-suite-infra-") as scratch:
-        folder = Path(scratch) / "layout"
-        folder.mkdir()
-        request = LayoutRequest(parameters.runtime, parameters.name, parameters.runtime_options)
-        lay_out(request, {CANDIDATE: model}, folder)
+        # Whatever it is tried in: can its server load it at all?
+        candidate = _candidate(parameters, artifact, model, model_uri, Path(scratch) / "layout")
+        tried, note = _chosen(parameters)
+        if tried.runtime != parameters.runtime:
+            candidate = _candidate(tried, artifact, model, model_uri, Path(scratch) / "own")
         try:
             sample = expected_answers(
                 model, dataset, requests, parameters.split, parameters.rows, limits.start_seconds
             )
-            with open_place(parameters, artifact, folder, model_uri) as place:
-                figures = _measure(parameters, artifact, sample, place, limits)
+            with open_place(tried, candidate) as place:
+                figures = _measure(tried, candidate, sample, place, limits)
             why = reasons(figures, limits)
         except EndpointError as error:
             why = [str(error)]
     blessing = InfraBlessing(
         blessed=not why,
         reasons=tuple(why),
-        runtime=parameters.runtime,
-        place=parameters.place,
+        runtime=tried.runtime,
+        place=tried.place,
         model_digest=artifact.manifest.digest,
         limits=asdict(limits),
         figures=None if figures is None else asdict(figures),
+        note=note,
     )
     log.info("blessed" if blessing.blessed else f"not blessed: {'; '.join(why)}")
     with whole_folder(output) as whole:
@@ -153,8 +171,46 @@ def infra_validate(
     return blessing
 
 
+def _candidate(
+    parameters: InfraParameters, artifact: Model, model: Path, uri: str, folder: Path
+) -> Candidate:
+    """The candidate, laid out for its server in `folder`."""
+    name = parameters.name
+    if parameters.place == "cluster":
+        name = trial_name(name, artifact.manifest.digest, parameters.run_id)
+    folder.mkdir()
+    lay_out(
+        LayoutRequest(parameters.runtime, name, parameters.runtime_options),
+        {CANDIDATE: model},
+        folder,
+    )
+    return Candidate(name, artifact, model, folder, uri)
+
+
+def _chosen(parameters: InfraParameters) -> tuple[InfraParameters, str]:
+    """The place and the server it is tried in, and why that is not the one it is meant for."""
+    if parameters.place not in (AUTO, "process"):
+        return parameters, ""
+    try:
+        check_startable(parameters.runtime)
+    except (EndpointError, ParameterError) as error:
+        if parameters.place != AUTO:
+            raise
+        note = (
+            f"not tried in {parameters.runtime}, which is not on this machine, but in {SUITE}: "
+            f"{error}; place 'cluster' tries it there"
+        )
+        log.warning("%s", note)
+        return replace(parameters, place="process", runtime=SUITE, runtime_options={}), note
+    return replace(parameters, place="process"), ""
+
+
 def _measure(
-    parameters: InfraParameters, artifact: Model, sample: Sample, place: Place, limits: Limits
+    parameters: InfraParameters,
+    candidate: Candidate,
+    sample: Sample,
+    place: Place,
+    limits: Limits,
 ) -> Figures:
     """Ask for each row and compare.
 
@@ -162,30 +218,31 @@ def _measure(
         EndpointError: the server ended, or does not answer in time.
     """
     start = place.wait(limits.start_seconds)
-    features = _takes_features(parameters, artifact) and not place.has_transformer
+    features = _takes_features(parameters) and not place.has_transformer
     asked = finite(sample) if features else sample
     if not len(asked):
         raise EndpointError(
             "no row to ask for", where=parameters.split, got="features that are not numbers"
         )
+    signature = candidate.artifact.manifest.signature
     latencies, farthest = [], 0.0
     ends = time.monotonic() + limits.request_seconds * len(asked)
     for row in range(len(asked)):
         one = asked.picked([row])
         question = question_for(
             parameters.runtime,
-            parameters.name,
+            candidate.name,
             one,
             features=features,
-            inputs=artifact.manifest.signature.inputs,
-            probabilities=len(artifact.manifest.signature.outputs) > 1,
+            inputs=signature.inputs,
+            probabilities=len(signature.outputs) > 1,
         )
         answer = place.ask(question, limits.request_seconds)
         latencies.append(answer.seconds * 1000)
         farthest = max(farthest, difference(one, answer.body))
         if time.monotonic() > ends:
             raise EndpointError("the requests take too long", got=f"{len(latencies)} answered")
-    memory = place.memory()
+    memory = _memory(place)
     return Figures(
         start_seconds=round(start, 3),
         requests=len(latencies),
@@ -196,9 +253,16 @@ def _measure(
     )
 
 
-def _takes_features(parameters: InfraParameters, artifact: Model) -> bool:
+def _memory(place: Place) -> int | None:
+    try:
+        return place.memory()
+    except KfpSuiteError as error:  # a limit that cannot be told is not kept: see `reasons`
+        log.warning("the memory cannot be measured: %s", error)
+        return None
+
+
+def _takes_features(parameters: InfraParameters) -> bool:
     served = Served(parameters.name, parameters.name, CANDIDATE, "", "", "", "", parameters.runtime)
-    del artifact
     return takes_features(served, parameters.runtime_options)
 
 
@@ -206,7 +270,7 @@ def _summary(blessing: InfraBlessing) -> str:
     """Markdown: the verdict, and the figures against their limits."""
     verdict = "blessed" if blessing.blessed else "not blessed"
     lines = [f"# {verdict.capitalize()}: served by {blessing.runtime}", ""]
-    lines += [f"- {reason}" for reason in blessing.reasons] + [""]
+    lines += [f"- {said}" for said in (*blessing.reasons, blessing.note) if said] + [""]
     if blessing.figures is not None:
         lines += ["| | measured | limit |", "|---|---|---|"]
         for name, value in blessing.figures.items():

@@ -18,7 +18,9 @@ class Limits:
             time after which a server that hangs is given up.
         p50_ms: The median of the latencies, in milliseconds.
         p99_ms: Their 99th percentile.
-        memory_mb: What the server and its children held at most, in megabytes.
+        memory_mb: What the server and its children held at most, in megabytes; on a cluster,
+            what our server says that it holds, and no other is measured. Where it cannot be
+            measured, a limit is not kept.
         difference: From the model's own answers: of a probability, or of a predicted number
             relative to it.
         request_seconds: After which an answer does not count.
@@ -55,7 +57,7 @@ class Limits:
 @dataclass(frozen=True)
 class Figures:
     """What was measured; `difference` None: an answer could not be compared at all, `memory_mb`
-    None: the server is not a process of this machine."""
+    None: the memory could not be measured."""
 
     start_seconds: float
     requests: int
@@ -74,6 +76,11 @@ def percentile(values: Sequence[float], share: float) -> float:
 def reasons(figures: Figures, limits: Limits) -> list[str]:
     """Why it is not blessed; empty where it is."""
     found = []
+    if limits.memory_mb and figures.memory_mb is None:
+        found.append(
+            f"the memory was not measured, so nobody knows that it is at most "
+            f"{limits.memory_mb:,.1f} MB"
+        )
     for name, got, most, unit in (
         ("the start", figures.start_seconds, limits.start_seconds, "s"),
         ("the median latency", figures.p50_ms, limits.p50_ms, "ms"),

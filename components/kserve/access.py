@@ -25,7 +25,7 @@ _BY_HEADER = (
 )
 _DELETE = (
     "serving.kserve.io",
-    ("inferenceservices", "servingruntimes", "inferencegraphs"),
+    ("inferenceservices", "trainedmodels", "servingruntimes", "inferencegraphs"),
     ("delete",),
 )
 

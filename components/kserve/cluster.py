@@ -29,7 +29,7 @@ TRAINED_MODELS = ("serving.kserve.io", "v1alpha1", "trainedmodels")
 HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
 _OF_SERVICE = "serving.kserve.io/inferenceservice"
-_KINDS = {
+KINDS = {
     "InferenceService": SERVICES,
     "ServingRuntime": RUNTIMES,
     "InferenceGraph": GRAPHS,
@@ -80,7 +80,7 @@ class Cluster:
             AlreadyExistsError: another manager set a field to another value; which and who.
         """
         name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
-        group, version, plural = _KINDS[manifest["kind"]]
+        group, version, plural = KINDS[manifest["kind"]]
         query = [("fieldManager", FIELD_MANAGER), ("force", str(force).lower())]
         if dry_run:
             query.append(("dryRun", "All"))
@@ -127,9 +127,11 @@ class Cluster:
         except MissingError:
             return None
 
-    def services(self, namespace: str, selector: str = "") -> list[dict[str, Any]]:
-        """The InferenceServices of a namespace, by name."""
-        group, version, plural = SERVICES
+    def services(
+        self, namespace: str, selector: str = "", kind: tuple[str, str, str] = SERVICES
+    ) -> list[dict[str, Any]]:
+        """The InferenceServices of a namespace, or its objects of another kind, by name."""
+        group, version, plural = kind
         found = self._call(
             f"{plural} of {namespace}",
             lambda: self._custom.list_namespaced_custom_object(

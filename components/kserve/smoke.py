@@ -60,14 +60,7 @@ def smoke_test(
     Raises:
         EndpointError: no answer, another version's, or another answer.
     """
-    for tried in range(1, _TRIES + 1):
-        try:
-            answer = ask(base, question, headers=headers)
-            break
-        except EndpointError:
-            if tried == _TRIES:
-                raise
-            sleep(_PAUSE * tried)
+    answer = first_answer(base, headers, question, sleep=sleep)
     if version and answer.version and answer.version != version:
         raise EndpointError(
             "another version answered", where=base, got=answer.version, expected=version
@@ -83,3 +76,29 @@ def smoke_test(
                 fix="compare the server's library versions with those in model.json",
             )
     return answer
+
+
+def first_answer(
+    base: str,
+    headers: Mapping[str, str],
+    question: Question,
+    *,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Answer:
+    """The answer of what has just become ready; what fails is tried again a few times.
+
+    Args:
+        base: The address.
+        headers: More headers.
+        question: What is asked.
+        sleep: What waits between tries.
+
+    Raises:
+        EndpointError: no answer.
+    """
+    for tried in range(1, _TRIES):
+        try:
+            return ask(base, question, headers=headers)
+        except EndpointError:
+            sleep(_PAUSE * tried)
+    return ask(base, question, headers=headers)

@@ -38,6 +38,31 @@ class Loaded:
     folder: Path
 
 
+_PROGRAMS = {
+    MLSERVER: {"mlserver": "KFP_SUITE_MLSERVER"},
+    TRITON: {"tritonserver": "KFP_SUITE_TRITON"},
+    TORCHSERVE: {"torchserve": "KFP_SUITE_TORCHSERVE", "java": "KFP_SUITE_JAVA"},
+}
+
+
+def check_startable(runtime: str) -> None:
+    """Whether a server can be started on this machine.
+
+    Raises:
+        ParameterError: it cannot be started outside its image.
+        EndpointError: its program is not there.
+    """
+    if runtime not in _LAUNCHERS:
+        raise ParameterError(
+            f"runtime '{runtime}' cannot be started on this machine",
+            where="runtime",
+            expected=", ".join(sorted(_LAUNCHERS)),
+            fix="deploy it on a cluster",
+        )
+    for name in _PROGRAMS.get(runtime, ()):
+        _program(runtime, name)
+
+
 def start(
     runtime: str, loaded: Loaded, port: int | None = None, *, predictor: str = ""
 ) -> LocalServer:
@@ -54,14 +79,8 @@ def start(
         ParameterError: it cannot be started outside its image.
         EndpointError: its program is not there.
     """
+    check_startable(runtime)
     port = port or free_port()
-    if runtime not in _LAUNCHERS:
-        raise ParameterError(
-            f"runtime '{runtime}' cannot be started on this machine",
-            where="runtime",
-            expected=", ".join(sorted(_LAUNCHERS)),
-            fix="deploy it on a cluster",
-        )
     scratch = tempfile.TemporaryDirectory(prefix=f"kfp-suite-{runtime}-")
     try:
         launch = _LAUNCHERS[runtime](loaded, port, Path(scratch.name))
@@ -93,7 +112,7 @@ def _suite(loaded: Loaded, port: int, scratch: Path) -> Launch:
 
 
 def _mlserver(loaded: Loaded, port: int, scratch: Path) -> Launch:
-    program = _program("mlserver", "KFP_SUITE_MLSERVER")
+    program = _program(MLSERVER, "mlserver")
     grpc = free_port()
     environment = {
         "MLSERVER_HOST": LOOPBACK,
@@ -110,7 +129,7 @@ def _mlserver(loaded: Loaded, port: int, scratch: Path) -> Launch:
 
 def _triton(loaded: Loaded, port: int, scratch: Path) -> Launch:
     """Triton of the wheel nvidia-pytriton, which has the Python backend alone."""
-    program = _program("tritonserver", "KFP_SUITE_TRITON")
+    program = _program(TRITON, "tritonserver")
     home = _home(program)
     site, libraries = _site(home)
     triton = site / "pytriton" / "tritonserver"
@@ -145,8 +164,8 @@ def _triton(loaded: Loaded, port: int, scratch: Path) -> Launch:
 
 def _torchserve(loaded: Loaded, port: int, scratch: Path) -> Launch:
     """TorchServe's Java program itself: the command `torchserve` would leave it running."""
-    program = _program("torchserve", "KFP_SUITE_TORCHSERVE")
-    java = _program("java", "KFP_SUITE_JAVA")
+    program = _program(TORCHSERVE, "torchserve")
+    java = _program(TORCHSERVE, "java")
     home = _home(program)
     site, _ = _site(home)
     management, grpc = free_port(), free_port()
@@ -214,8 +233,9 @@ def _on_loopback(config: str, inference: int, management: int, grpc: int) -> str
     return "".join(f"{key}={value}\n" for key, value in lines.items())
 
 
-def _program(name: str, variable: str) -> Path:
-    """A program by its variable, or on the path. Raises EndpointError."""
+def _program(runtime: str, name: str) -> Path:
+    """A program of a server, by its variable or on the path. Raises EndpointError."""
+    variable = _PROGRAMS[runtime][name]
     given = os.environ.get(variable) or shutil.which(name)
     if not given or not Path(given).exists():
         raise EndpointError(

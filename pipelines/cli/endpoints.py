@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 import yaml
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.pipelines.cli.endpoint_listing import (
+    KINDS,
+    described,
+    in_words,
+    kind_of,
+    listed,
+)
 
 if TYPE_CHECKING:
     from kfp_suite.components.kserve.cluster import Cluster
@@ -31,18 +38,17 @@ def endpoints() -> None:
 @_NAMESPACE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(namespace: str, as_json: bool) -> None:
-    """The endpoints that the suite deployed, and what each serves."""
-    from kfp_suite.components.kserve.manifests import OWNER
+    """The endpoints that the suite deployed, and what each serves.
 
-    selector = ",".join(f"{key}={value}" for key, value in OWNER.items())
-    found = [_told(service) for service in _cluster().services(namespace, selector)]
+    Also servers that several models share, with their models; graphs; and trials of
+    infra_validate, which a run that was killed may have left.
+    """
+    found = listed(_cluster(), namespace)
     if as_json:
         click.echo(json.dumps(found))
         return
     for one in found:
-        share = f", version {one['candidate']} gets {one['percent']} %" if one["candidate"] else ""
-        ready = "ready" if one["ready"] else "not ready"
-        click.echo(f"{one['name']}: version {one['version']}{share}, {ready}, {one['url']}")
+        click.echo(in_words(one))
     if not found:
         click.echo(f"no endpoints in {namespace}")
 
@@ -56,7 +62,7 @@ def status(name: str, namespace: str) -> None:
 
     cluster = _cluster()
     service = cluster.get(name, namespace)
-    told = _told(service)
+    told = described(service)
     for key, value in told.items():
         click.echo(f"{key}: {value}")
     if not told["ready"]:
@@ -90,28 +96,36 @@ def logs(name: str, namespace: str, lines: int) -> None:
 )
 def rollback(name: str, namespace: str, timeout: float) -> None:
     """Take a candidate away: the stable version serves every request again."""
-    from kfp_suite.components.kserve.canary import split_of
-    from kfp_suite.components.kserve.manifests import own_part
+    from kfp_suite.components.kserve.canary import settled, split_of
+    from kfp_suite.components.kserve.ownership import applied_part
     from kfp_suite.components.kserve.waiting import roll_back
 
     cluster = _cluster()
     service = cluster.get(name, namespace)
-    live, mode = own_part(service), cluster.mode(service)
+    live, mode = applied_part(service), cluster.mode(service)
     split = split_of(live)
-    if split.candidate is None:
+    if settled(live):
         click.echo(f"{name}: version {split.stable.version} serves; there is no candidate")
         return
     roll_back(cluster, live, mode, timeout)
-    click.echo(f"{name}: version {split.stable.version} serves; {split.candidate.version} is gone")
+    gone = f"; {split.candidate.version} is gone" if split.candidate else ", and it alone"
+    click.echo(f"{name}: version {split.stable.version} serves{gone}")
 
 
 @endpoints.command("delete")
 @click.argument("name")
 @_NAMESPACE
+@click.option(
+    "--kind",
+    type=click.Choice(sorted(KINDS)),
+    help="Which, where several have the name.",
+)
 @click.confirmation_option(prompt="Delete the endpoint?")
-def delete(name: str, namespace: str) -> None:
-    """Delete an endpoint; its versions stay in the store."""
-    _cluster().delete(name, namespace)
+def delete(name: str, namespace: str, kind: str | None) -> None:
+    """Delete an endpoint, a model of a shared server, or a graph; versions stay in the store."""
+    cluster = _cluster()
+    wanted = KINDS[kind] if kind else kind_of(cluster, name, namespace)
+    cluster.delete(name, namespace, wanted)
     click.echo(f"{name} is deleted")
 
 
@@ -131,20 +145,3 @@ def access_(
         namespace, service_account, metrics=metrics, by_header=by_header, delete=may_delete
     )
     click.echo(yaml.safe_dump_all(objects, sort_keys=False), nl=False)
-
-
-def _told(service: dict[str, Any]) -> dict[str, Any]:
-    from kfp_suite.components.kserve.canary import split_of
-
-    conditions = service.get("status", {}).get("conditions", ())
-    split = split_of(service)
-    return {
-        "name": service["metadata"]["name"],
-        "model": split.stable.model,
-        "version": split.stable.version,
-        "candidate": split.candidate.version if split.candidate else None,
-        "percent": split.percent,
-        "runtime": split.stable.runtime,
-        "ready": any(c["type"] == "Ready" and c["status"] == "True" for c in conditions),
-        "url": service.get("status", {}).get("url", ""),
-    }

@@ -16,6 +16,8 @@ from kfp_suite.components.resolve.component import resolve
 # A parameter, or the placeholder of one, while a pipeline is being compiled.
 Value = Any
 Task = Any
+# What of an endpoint its server is tried with.
+_OF_THE_SERVER = ("namespace", "runtime", "runtime_options", "settings")
 
 
 def recorded(pipeline: str, notify: Value) -> Task:
@@ -115,6 +117,7 @@ def delivered(
     infra_limits: Value,
     store: Value,
     model_name: Value,
+    infra_place: Value = "auto",
     **endpoint: Value,
 ) -> None:
     """The model judged, judged again in its server, published and served; or none of it.
@@ -127,7 +130,7 @@ def delivered(
         evaluate: Of the image that the model needs.
         infra_validate: Likewise.
         thresholds, slices, comparison, seed: As evaluate takes them.
-        infra_limits: As infra_validate takes them.
+        infra_place, infra_limits: As infra_validate takes them.
         store, model_name: As push takes them.
         endpoint: What deploy takes; without any, the version is published and not served.
     """
@@ -142,7 +145,16 @@ def delivered(
         seed=seed,
     )
     with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
-        fit = infra_validate(dataset=dataset, model=model, name=model_name, limits=infra_limits)
+        fit = infra_validate(
+            dataset=dataset,
+            model=model,
+            name=model_name,
+            place=infra_place,
+            limits=infra_limits,
+            store=store,
+            run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            **{key: value for key, value in endpoint.items() if key in _OF_THE_SERVER},
+        )
         sized(fit, "2Gi", "4Gi").set_caching_options(False).set_display_name("Try in its server")
         with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
             pushed = push(

@@ -36,7 +36,10 @@ def test_a_candidate_serves_in_its_image_and_the_container_goes(
 ) -> None:
     name = image("serving")
     parameters = InfraParameters(
-        name="wings", place="container", image=name, limits={"start_seconds": 90}
+        name="wings",
+        place="container",
+        image=name,
+        limits={"start_seconds": 90, "memory_mb": 8000},
     )
     found = infra_validate(
         parameters, candidate, None, tmp_path / "out", requests=requests(candidate, tmp_path)
@@ -44,6 +47,7 @@ def test_a_candidate_serves_in_its_image_and_the_container_goes(
     assert found.blessed, found.reasons
     assert found.figures is not None
     assert found.figures["difference"] < 1e-6
+    assert 50 < found.figures["memory_mb"] < 8000
     assert client.containers.list(filters={"ancestor": name}) == []
 
 

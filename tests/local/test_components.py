@@ -14,6 +14,7 @@ from kfp import dsl, local
 from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.deploy.component import deploy
+from kfp_suite.components.deploy.graph.component import deploy_graph
 from kfp_suite.components.evaluate.component import evaluate
 from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.ingest.component import ingest
@@ -157,6 +158,15 @@ def test_push_and_push_again(root: Path, inputs: Path) -> None:
     pipeline()
     assert json.loads((output(root, "version") / "pushed.json").read_text()) == first
     assert ModelStore(FolderStore(store)).versions("rows") == [1]
+
+
+def test_deploy_graph(root: Path) -> None:
+    """kfp makes 80 the number 80.0, which KServe would not take."""
+    steps = [{"serviceName": "old", "weight": 80}, {"serviceName": "new", "weight": 20}]
+    deploy_graph(name="both", nodes={"root": {"routerType": "Splitter", "steps": steps}})
+    written = yaml.safe_load((output(root, "graph") / "inferencegraph.yaml").read_text())
+    assert written["spec"]["nodes"]["root"]["steps"] == steps
+    assert isinstance(written["spec"]["nodes"]["root"]["steps"][0]["weight"], int)
 
 
 def test_deploy(root: Path, inputs: Path) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-import yaml
 
 from kfp_suite.components.contracts.canonical import write_file
+from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
 from kfp_suite.components.kserve.canary import with_candidate
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service, read_manifest, to_yaml
@@ -189,24 +189,10 @@ def test_a_graph_asks_the_endpoints_beside_it(store: ModelStore, tmp_path: Path)
     for name in ("wings", "feet"):
         files.append(tmp_path / f"{name}.yaml")
         write_file(files[-1], to_yaml(manifest(store, name, 1)).encode())
-    graph = {
-        "apiVersion": "serving.kserve.io/v1alpha1",
-        "kind": "InferenceGraph",
-        "metadata": {"name": "both"},
-        "spec": {
-            "nodes": {
-                "root": {
-                    "routerType": "Ensemble",
-                    "steps": [
-                        {"serviceName": "wings", "name": "w"},
-                        {"serviceName": "feet", "name": "f"},
-                    ],
-                }
-            }
-        },
-    }
-    files.append(tmp_path / "both.yaml")
-    files[-1].write_text(yaml.safe_dump(graph))
+    steps = [{"serviceName": "wings", "name": "w"}, {"serviceName": "feet", "name": "f"}]
+    nodes = {"root": {"routerType": "Ensemble", "steps": steps}}
+    made = deploy_graph(GraphParameters("both", nodes), tmp_path / "graph")
+    files.append(Path(made["manifest"]))
     more = [str(file) for file in files[1:]]
     with local_endpoint(str(files[0]), "wings", arguments=more) as endpoint:
         answer = httpx.post(f"{endpoint.base}/graphs/both", json={"instances": [RECORD]})

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from kfp_suite.components.contracts.errors import (
+    EndpointError,
     IntegrityError,
     MissingError,
     ParameterError,
@@ -82,12 +83,47 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
-def validate(candidate: Path, folder: Path, **limits: float) -> InfraBlessing:
+def requests(candidate: Path, folder: Path) -> Path:
     sample = json.loads((candidate / "sample_request.json").read_text())
-    requests = folder / "requests.jsonl"
-    requests.write_text("\n".join(json.dumps(one) for one in sample["instances"] * 4))
+    found = folder / "requests.jsonl"
+    found.write_text("\n".join(json.dumps(one) for one in sample["instances"] * 4))
+    return found
+
+
+def validate(candidate: Path, folder: Path, **limits: float) -> InfraBlessing:
     parameters = InfraParameters(name="wings", limits={"start_seconds": 40, **limits})
-    return infra_validate(parameters, candidate, None, folder / "out", requests=requests)
+    recorded = requests(candidate, folder)
+    return infra_validate(parameters, candidate, None, folder / "out", requests=recorded)
+
+
+def test_a_server_that_is_not_here_is_told_and_ours_tries_it(
+    models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    candidate = tmp_path / "model"
+    models.fetch("wings", 1, candidate)
+    monkeypatch.setenv("KFP_SUITE_MLSERVER", str(tmp_path / "nowhere"))
+    recorded = requests(candidate, tmp_path)
+    given: dict[str, Any] = {
+        "name": "wings",
+        "runtime": "mlserver",
+        "limits": {"start_seconds": 40},
+    }
+    found = infra_validate(
+        InfraParameters(**given), candidate, None, tmp_path / "out", requests=recorded
+    )
+    assert found.blessed, found.reasons
+    assert (found.runtime, found.place) == ("kfp-suite", "process")
+    page = (tmp_path / "out" / "infra_validation.md").read_text()
+    assert "- not tried in mlserver, which is not on this machine, but in kfp-suite" in page
+    with pytest.raises(EndpointError, match="no program 'mlserver' here"):
+        infra_validate(
+            InfraParameters(**given, place="process"),
+            candidate,
+            None,
+            tmp_path / "other",
+            requests=recorded,
+        )
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_good_one_is_blessed_with_its_figures(candidate: Path, tmp_path: Path) -> None:

@@ -108,18 +108,22 @@ def test_what_is_no_model_is_refused_and_the_others_go_on(
 
 
 @contextmanager
-def agent(double: KubernetesDouble, base: str, folder: Path) -> Iterator[None]:
-    """KServe's: it copies what TrainedModels name, and asks the server to load it."""
-    ended, done = threading.Event(), set()
+def agent(
+    double: KubernetesDouble, base: str, folder: Path, unreadable: str = ""
+) -> Iterator[None]:
+    """KServe's: it copies what TrainedModels name, and asks the server to load it; but for a
+    storage that it cannot read."""
+    ended = threading.Event()
+    done: dict[str, str] = {}
 
     def run() -> None:
         while not ended.wait(0.05):
             for one in double.objects("trainedmodels", "models"):
                 name, uri = one["metadata"]["name"], one["spec"]["model"]["storageUri"]
-                if (name, uri) not in done:
+                if uri not in (done.get(name), unreadable):
                     shutil.rmtree(folder / name, ignore_errors=True)
                     shutil.copytree(uri, folder / name)
-                    done.add((name, uri))
+                    done[name] = uri
                     load(base, name)
 
     thread = threading.Thread(target=run)
@@ -170,6 +174,25 @@ def test_versions_are_deployed_into_one_server(
     assert "storageUri" not in service["spec"]["predictor"]["model"]
     written = yaml.safe_load((tmp_path / "c" / "endpoint" / "trainedmodel.yaml").read_text())
     assert written["spec"]["inferenceService"] == "zoo"
+
+
+def test_a_model_that_is_not_loaded_gives_way_to_the_one_before(
+    models: ModelStore, base: str, folder: Path, double: KubernetesDouble, tmp_path: Path
+) -> None:
+    second = models.model_uri(models.manifest("wings", 2))
+    with agent(double, base, folder, unreadable=second):
+        deployed(models, double, tmp_path / "a", "wings", 1)
+        with pytest.raises(EndpointError, match="version 1, which served before, serves again"):
+            deployed(models, double, tmp_path / "b", "wings", 2, timeout_seconds=1)
+        live = double.get("trainedmodels", "models/wings")
+        assert live["metadata"]["annotations"]["kfp-suite.io/version"] == "1"
+        with pytest.raises(EndpointError) as kept:
+            deployed(
+                models, double, tmp_path / "c", "wings", 2, timeout_seconds=1, on_failure="keep"
+            )
+    assert "served before" not in str(kept.value)
+    assert double.get("trainedmodels", "models/wings")["spec"]["model"]["storageUri"] == second
+    assert models.aliases("wings")[CHAMPION] == 1
 
 
 def test_a_model_that_is_not_loaded_says_why(

@@ -778,14 +778,31 @@ class Controller:
             return
         before = stored.content.get("status", {})
         conditions = Conditions(before.get("conditions", ()), self._store.stamp())
-        conditions.set("Ready", "True")
+        missing = [one for one in self._asked(stored) if not self._serves(namespace, one)]
+        said = f"InferenceService {missing[0]} is not ready" if missing else ""
+        conditions.set(
+            "Ready", str(not missing), "InferenceServiceNotReady" if missing else "", said
+        )
+        own = self.endpoint(namespace, name) if callable(self.endpoint) else self.endpoint
         status = {
             "observedGeneration": stored.content["metadata"]["generation"],
             "conditions": conditions.listed(),
             "deploymentMode": self.mode,
-            "url": f"http://{name}.{namespace}.{_DOMAIN}",
         }
+        if not missing:
+            status["url"] = own or f"http://{name}.{namespace}.{_DOMAIN}"
         self._write_status(stored, status)
+
+    def _asked(self, graph: Stored) -> list[str]:
+        """The InferenceServices that a graph asks."""
+        nodes = graph.content["spec"].get("nodes", {}).values()
+        steps = [step for node in nodes for step in node.get("steps", ())]
+        return [step["serviceName"] for step in steps if step.get("serviceName")]
+
+    def _serves(self, namespace: str, name: str) -> bool:
+        found = self._store.get(INFERENCE_SERVICE, namespace, name)
+        conditions = found.content.get("status", {}).get("conditions", ()) if found else ()
+        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def _trained_model(self, stored: Stored) -> None:
         """Whether the server that a model belongs to is there, and takes models."""

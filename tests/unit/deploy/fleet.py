@@ -71,6 +71,11 @@ class Fleet:
         self._lock = threading.Lock()
         self._asked = 0
 
+    @property
+    def asked(self) -> int:
+        """How many predictions it was asked for."""
+        return self._asked
+
     def split(self) -> dict[str, int]:
         """Percent of the requests by version, as the cluster's routes have it now."""
         service = self._double.get("inferenceservices", "models/wings")

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +23,14 @@ from kfp_suite.components.contracts.errors import (
     SupersededError,
     TransientError,
 )
+from kfp_suite.components.deploy import on_cluster
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
 from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.canary import split_of, with_candidate, with_mode
+from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import own_part, read_served
+from kfp_suite.components.kserve.smoke import smoke_test
 from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.champions import ChampionReference, champion_to_json
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
@@ -209,12 +215,133 @@ def test_an_endpoint_that_answers_something_else_is_no_champion(
         deploy(parameters(), version, tmp_path / "endpoint", cluster=on(double))
 
 
+@pytest.mark.parametrize("wrong", ["answer", "never ready"])
+def test_what_served_before_serves_again(
+    double: KubernetesDouble,
+    fleet: Fleet,
+    models: ModelStore,
+    version: Path,
+    tmp_path: Path,
+    wrong: str,
+) -> None:
+    deploy(parameters(), version, tmp_path / "a", cluster=on(double))
+    before = own_part(double.get("inferenceservices", "models/wings"))
+    if wrong == "answer":
+        fleet.answers["2"]["predictions"] = ["nonsense"] * len(fleet.answers["2"]["predictions"])
+        fleet.answers["2"]["probabilities"] = [[0.5, 0.5], [0.5, 0.5]]
+        told = "does not answer as the model does"
+    else:
+        double.behave("*", Behaviour("never_ready", after=3600))
+        told = "does not serve the version in time"
+
+    def sleep(seconds: float) -> None:
+        """The servers of version 1 are good ones, in a new revision, too."""
+        live = double.get("inferenceservices", "models/wings")
+        if live["metadata"]["annotations"]["kfp-suite.io/version"] == "1":
+            double.behave("*", Behaviour())
+        time.sleep(seconds / 20)
+
+    with pytest.raises(EndpointError, match="version 1, which served before, serves again") as no:
+        deploy(
+            replace(parameters(), timeout_seconds=2),
+            pushed(models, tmp_path, 2),
+            tmp_path / "b",
+            cluster=Cluster(double.client(), sleep=sleep),
+        )
+    assert told in str(no.value)
+    assert fleet.split() == {"1": 100}
+    assert own_part(double.get("inferenceservices", "models/wings")) == before
+    assert models.aliases("wings")[CHAMPION] == 1
+    assert not (tmp_path / "b").exists()
+
+
+def test_a_version_that_fails_may_stay(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    deploy(parameters(), version, tmp_path / "a", cluster=on(double))
+    fleet.says["2"] = "7"
+    with pytest.raises(EndpointError, match="another version answered") as caught:
+        given = parameters(on_failure="keep")
+        deploy(given, pushed(models, tmp_path, 2), tmp_path / "b", cluster=on(double))
+    assert "served before" not in str(caught.value)
+    assert fleet.split() == {"2": 100}
+    assert models.aliases("wings")[CHAMPION] == 1
+
+
+def test_a_first_version_that_fails_stays_and_so_does_its_own_retry(
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path
+) -> None:
+    fleet.says["1"] = "7"
+    for number in (1, 2):
+        with pytest.raises(EndpointError, match="another version answered") as caught:
+            deploy(parameters(), version, tmp_path / str(number), cluster=on(double))
+        assert "served before" not in str(caught.value)
+        assert fleet.split() == {"1": 100}
+
+
+def test_what_cannot_be_put_back_is_told_too(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    deploy(parameters(), version, tmp_path / "a", cluster=on(double))
+    fleet.says["2"] = "7"
+    patches = 0
+
+    def sleep(_: float) -> None:
+        raise AssertionError("nothing is waited for")
+
+    class Refusing(Cluster):
+        def apply(self, manifest: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+            nonlocal patches
+            patches += 1
+            if patches == 3:  # a ServingRuntime and the service, and then again
+                double.deny("patch", "servingruntimes")
+            return super().apply(manifest, **more)
+
+    with pytest.raises(EndpointError, match="another version answered") as caught:
+        deploy(
+            parameters(),
+            pushed(models, tmp_path, 2),
+            tmp_path / "b",
+            cluster=Refusing(double.client(), sleep=sleep),
+        )
+    assert "version 1, which served before, was put back and does not: " in str(caught.value)
+    assert 'cannot patch resource "servingruntimes"' in str(caught.value)
+
+
+def test_what_another_deployment_has_taken_over_is_left_alone(
+    double: KubernetesDouble,
+    fleet: Fleet,
+    models: ModelStore,
+    version: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    deploy(parameters(), version, tmp_path / "a", cluster=on(double))
+    again = own_part(double.get("inferenceservices", "models/wings"))
+    fleet.says["2"] = "7"
+    asked = smoke_test
+
+    def taken_over(*given: Any, **more: Any) -> Any:
+        again["spec"]["predictor"]["timeout"] = 17
+        on(double).apply(again)
+        return asked(*given, **more)
+
+    monkeypatch.setattr(on_cluster, "smoke_test", taken_over)
+    second = pushed(models, tmp_path, 2)
+    found = deploy(parameters(), second, tmp_path / "b", cluster=on(double))
+    assert found["promoted"] is False
+    live = double.get("inferenceservices", "models/wings")
+    assert live["spec"]["predictor"]["timeout"] == 17
+
+
 def test_a_dry_run_shows_what_would_change(
     double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
 ) -> None:
     cluster = on(double)
     planned = deploy(parameters(dry_run=True), version, tmp_path / "a", cluster=cluster)
     assert "+    kfp-suite.io/version: '1'" in planned["changes"]
+    assert "+++ ServingRuntime kfp-suite-server-" in planned["changes"]
+    assert "+    image: kfp-suite-python-serving:0.1.0" in planned["changes"]
     assert cluster.find("wings", "models") is None
     deploy(parameters(), version, tmp_path / "b", cluster=cluster)
     second = pushed(models, tmp_path, 2)
@@ -263,6 +390,7 @@ def test_the_role_is_enough_and_less_is_said(
     [
         ({"target": "moon"}, "target: not allowed; got moon; expected local or cluster"),
         ({"timeout_seconds": 0}, "timeout_seconds: out of range"),
+        ({"on_failure": "cry"}, "on_failure: not allowed; got cry; expected rollback or keep"),
         ({"runtime": "mlsever"}, "unknown runtime 'mlsever'; did you mean 'mlserver'?"),
         ({"settings": {"replicas": 3}}, "settings: unknown key 'replicas'"),
         ({"settings": {"env": {"DB_PASSWORD": "x"}}}, "'DB_PASSWORD' looks like a secret"),
@@ -308,6 +436,26 @@ def test_a_deployment_does_not_end_somebodys_rollout(
     assert "kfp-suite endpoints rollback" in str(caught.value)
     deploy(parameters(force=True), version, tmp_path / "d", cluster=cluster)
     assert split_of(cluster.get("wings", "models")).candidate is None
+    assert fleet.split() == {"1": 100}
+
+
+def test_a_forced_deployment_that_fails_gives_way_to_the_stable_version(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
+) -> None:
+    """The rollout that it has ended stays ended."""
+    cluster = on(double)
+    deploy(parameters(), version, tmp_path / "a", cluster=cluster)
+    live = cluster.get("wings", "models")
+    mode = cluster.mode(live)
+    side = deploy(DeployParameters(), pushed(models, tmp_path, 2), tmp_path / "b")
+    candidate = yaml.safe_load(Path(side["manifest"]).read_text())["spec"]["predictor"]
+    split = with_candidate(with_mode(own_part(live), mode), candidate, 10, mode)
+    wait_until_serving(cluster, cluster.apply(split), 5)
+    fleet.says["2"] = "7"
+    with pytest.raises(EndpointError, match="version 1, which served before, serves again"):
+        deploy(parameters(force=True), tmp_path / "version-2", tmp_path / "c", cluster=cluster)
+    found = split_of(cluster.get("wings", "models"))
+    assert (found.stable.version, found.candidate) == (1, None)
     assert fleet.split() == {"1": 100}
 
 

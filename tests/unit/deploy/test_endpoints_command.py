@@ -11,9 +11,18 @@ import yaml
 from click.testing import CliRunner, Result
 
 from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.canary import with_candidate, with_mode
+from kfp_suite.components.kserve.cluster import TRAINED_MODELS
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service, own_part
+from kfp_suite.components.kserve.multi_model import (
+    shared_runtime,
+    shared_service,
+    trained_model,
+)
+from kfp_suite.components.kserve.settings import parse_settings
+from kfp_suite.components.kserve.trials import trial_labels
 from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.pipelines.cli.main import cli
@@ -64,6 +73,67 @@ def test_list_and_status_tell_who_serves(
     status = endpoints("status", "wings").output
     assert "version: 1\ncandidate: 2\npercent: 20\n" in status
     assert "why:" not in status
+
+
+def test_what_is_shared_tried_or_edited_hides_nothing(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    serve(cluster, models)
+    found = on(cluster)
+    settings = parse_settings({"shared": "zoo"})
+    served = Deployable.find(models, "wings", 2, name="small-wings").served
+    for one in (
+        shared_runtime("server:1", "models"),
+        shared_service("server:1", "models", settings),
+        trained_model(served, "models", settings),
+    ):
+        found.apply(one)
+    trial = manifest(models, 1)
+    trial["metadata"] |= {"name": "wings-1234abcd"}
+    trial["metadata"]["labels"] |= trial_labels("run-7")
+    found.apply(trial)
+    edited = manifest(models, 1)
+    edited["metadata"]["name"] = "edited"
+    del edited["spec"]["predictor"]["annotations"]
+    found.apply(edited)
+    assert endpoints("list").output.splitlines() == [
+        "edited: InferenceService edited: not an InferenceService of a published version; got "
+        "KeyError: 'annotations'; expected what the deploy step writes",
+        f"wings: version 1, ready, {fleet.url}",
+        "wings-1234abcd: trial of run run-7, ready",
+        f"zoo: shared by models, ready, {fleet.url}",
+        "  small-wings: version 2, in zoo, ready",
+    ]
+    told = {one["name"]: one for one in json.loads(endpoints("list", "--json").output)}
+    assert (told["small-wings"]["kind"], told["small-wings"]["server"]) == ("model", "zoo")
+    assert "kind: shared" in endpoints("status", "zoo").output
+    assert endpoints("delete", "small-wings", "--yes").output == "small-wings is deleted\n"
+    assert cluster.objects("trainedmodels") == []
+    assert cluster.get("inferenceservices", "models/zoo")
+
+
+def test_of_two_with_one_name_delete_asks_which(
+    cluster: KubernetesDouble, models: ModelStore
+) -> None:
+    serve(cluster, models)
+    served = Deployable.find(models, "wings", 2).served
+    on(cluster).apply(trained_model(served, "models", parse_settings({"shared": "zoo"})))
+    refused = endpoints("delete", "wings", "--yes")
+    assert "several have this name; got endpoint, model" in str(refused.exception)
+    endpoints("delete", "wings", "--kind", "model", "--yes")
+    assert cluster.objects("trainedmodels") == []
+    assert cluster.get("inferenceservices", "models/wings")
+
+
+def test_the_role_that_may_delete_may_delete_models(
+    cluster: KubernetesDouble, models: ModelStore
+) -> None:
+    cluster.allow_only("keeper", access("models", "keeper", delete=True)[1]["rules"], "models")
+    keeper = on(cluster, "keeper")
+    served = Deployable.find(models, "wings", 2).served
+    keeper.apply(trained_model(served, "models", parse_settings({"shared": "zoo"})))
+    keeper.delete("wings", "models", TRAINED_MODELS)
+    assert cluster.objects("trainedmodels") == []
 
 
 def test_status_says_why_it_is_not_ready(cluster: KubernetesDouble, models: ModelStore) -> None:

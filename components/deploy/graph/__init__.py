@@ -1,0 +1,1 @@
+"""An InferenceGraph: several endpoints as one."""

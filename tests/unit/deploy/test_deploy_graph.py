@@ -1,0 +1,162 @@
+"""deploy_graph: what KServe's router could not follow is refused; what it can answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
+    EndpointError,
+    MissingError,
+    ParameterError,
+)
+from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.manifests import inference_service
+from kfp_suite.components.kserve.waiting import wait_until_serving
+from kfp_suite.components.server.gateway.graph import Graph
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
+from tests.unit.deploy.conftest import on
+from tests.unit.deploy.fleet import Fleet
+
+_DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "graphs.md"
+
+
+def node(router: str, *steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"routerType": router, "steps": list(steps), **more}
+
+
+WINGS = {"root": node("Sequence", {"serviceName": "wings"}, {"serviceName": "feet"})}
+
+
+def parameters(**more: Any) -> GraphParameters:
+    given: dict[str, Any] = {"name": "both", "nodes": WINGS, "target": "cluster"}
+    return GraphParameters(**{**given, "namespace": "models", "timeout_seconds": 5, **more})
+
+
+def serve(double: KubernetesDouble, models: ModelStore, *names: str) -> None:
+    cluster = on(double)
+    for name in names:
+        served = Deployable.find(models, "wings", 1, name=name).served
+        applied = cluster.apply(inference_service(served, namespace="models"))
+        wait_until_serving(cluster, applied, 5)
+
+
+def test_a_graph_is_ready_and_has_answered(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
+) -> None:
+    serve(double, models, "wings", "feet")
+    asked = fleet.asked
+    found = deploy_graph(parameters(), tmp_path / "graph", cluster=on(double))
+    assert found["url"] == fleet.url
+    assert fleet.asked == asked + 1
+    assert json.loads((tmp_path / "graph" / "graph.json").read_text()) == found
+    live = double.get("inferencegraphs", "models/both")
+    assert live["spec"]["nodes"] == WINGS
+    assert live["metadata"]["labels"] == {"app.kubernetes.io/managed-by": "kfp-suite"}
+    again = deploy_graph(parameters(dry_run=True), tmp_path / "again", cluster=on(double))
+    assert again["changes"] == ""
+    turned = {"root": node("Ensemble", *WINGS["root"]["steps"])}
+    given = parameters(dry_run=True, nodes=turned)
+    planned = deploy_graph(given, tmp_path / "planned", cluster=on(double))
+    assert "-      routerType: Sequence" in planned["changes"]
+    assert "+      routerType: Ensemble" in planned["changes"]
+
+
+def test_one_that_is_not_ready_says_why(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
+) -> None:
+    serve(double, models, "wings")
+    double.behave("models/feet", Behaviour("crash_loop"))
+    served = Deployable.find(models, "wings", 1, name="feet").served
+    on(double).apply(inference_service(served, namespace="models"))
+    with pytest.raises(EndpointError) as caught:
+        deploy_graph(parameters(timeout_seconds=1), tmp_path / "graph", cluster=on(double))
+    assert "the graph is not ready in time: Ready: InferenceServiceNotReady" in str(caught.value)
+    assert "endpoint feet is not ready" in str(caught.value)
+    assert not (tmp_path / "graph").exists()
+
+
+def test_one_whose_endpoint_is_not_there_is_not_applied(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
+) -> None:
+    serve(double, models, "wings")
+    with pytest.raises(MissingError, match="no such endpoint; got feet"):
+        deploy_graph(parameters(), tmp_path / "graph", cluster=on(double))
+    assert double.objects("inferencegraphs") == []
+
+
+def test_what_another_has_set_is_taken_by_force_alone(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
+) -> None:
+    serve(double, models, "wings", "feet")
+    deploy_graph(
+        parameters(overlay={"spec": {"minReplicas": 1}}), tmp_path / "a", cluster=on(double)
+    )
+    double.edit("inferencegraphs", "models/both", {"spec": {"minReplicas": 2}})
+    given = {"overlay": {"spec": {"minReplicas": 3.0}}}
+    with pytest.raises(AlreadyExistsError, match="minReplicas"):
+        deploy_graph(parameters(**given), tmp_path / "b", cluster=on(double))
+    deploy_graph(parameters(**given, force=True), tmp_path / "c", cluster=on(double))
+    assert double.get("inferencegraphs", "models/both")["spec"]["minReplicas"] == 3
+
+
+def test_an_endpoint_of_others_is_asked_what_is_said(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
+) -> None:
+    serve(double, models, "wings")
+    spec = {"predictor": {"model": {"modelFormat": {"name": "onnx"}, "storageUri": "gs://b/m"}}}
+    metadata = {"name": "feet", "namespace": "models"}
+    kind = {"apiVersion": "serving.kserve.io/v1beta1", "kind": "InferenceService"}
+    on(double).apply({**kind, "metadata": metadata, "spec": spec})
+    turned = {"root": node("Sequence", {"serviceName": "feet"}, {"serviceName": "wings"})}
+    with pytest.raises(ParameterError, match="request: nobody knows what to ask the graph"):
+        deploy_graph(parameters(nodes=turned), tmp_path / "a", cluster=on(double))
+    given = parameters(nodes=turned, request={"instances": [{"legs": 4}]})
+    assert deploy_graph(given, tmp_path / "b", cluster=on(double))["url"] == fleet.url
+
+
+@pytest.mark.parametrize(
+    ("nodes", "told"),
+    [
+        ({}, "nodes: no node 'root'"),
+        ({"root": node("Sequenz", {"serviceName": "a"})}, "nodes.root: not a node"),
+        ({"root": node("Sequence")}, "nodes.root: no steps"),
+        ({"root": node("Sequence", {"serviceName": "a"}, wait=3)}, "unknown key; got wait"),
+        ({"root": node("Sequence", {"servicename": "a"})}, "did you mean 'serviceName'?"),
+        ({"root": node("Sequence", {"name": "a"})}, "steps[0]: a step asks one"),
+        ({"root": node("Sequence", {"serviceName": "a", "nodeName": "b"})}, "a step asks one"),
+        ({"root": node("Sequence", {"serviceName": 3})}, "steps[0].serviceName: of another type"),
+        ({"root": node("Sequence", {"nodeName": "b"})}, "no node 'b'; got root"),
+        ({"root": node("Sequence", {"nodeName": "root"})}, "nodes go round; got root → root"),
+        ({"root": node("Splitter", {"serviceName": "a", "weight": 70})}, "weights that are not"),
+        ({"root": node("Switch", {"serviceName": "a"})}, "a switch that is never taken"),
+        ({"root": node("Sequence", {"serviceName": "a", "dependency": "hard"})}, "Soft or Hard"),
+    ],
+)
+def test_what_no_router_could_follow_is_refused(nodes: dict[str, Any], told: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        GraphParameters("both", nodes)
+    assert told in str(caught.value)
+
+
+def test_every_documented_graph_is_one(
+    double: KubernetesDouble, models: ModelStore, tmp_path: Path
+) -> None:
+    """Here, behind `kfp-suite serve`, and by KServe's schema."""
+    blocks = _DOCUMENT.read_text().split("```yaml\n")[1:]
+    routers = set()
+    for block in blocks:
+        nodes = yaml.safe_load(block.split("```")[0])["nodes"]
+        found = deploy_graph(GraphParameters("both", nodes, namespace="models"), tmp_path / "graph")
+        manifest = yaml.safe_load(Path(found["manifest"]).read_text())
+        Graph(manifest)
+        on(double).apply(manifest)
+        routers |= {one["routerType"] for one in nodes.values()}
+    assert routers == {"Sequence", "Switch", "Ensemble", "Splitter"}
