@@ -24,6 +24,7 @@ from kfp_suite.components.kserve.manifests import (
     to_yaml,
 )
 from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.runtime import SUITE, TORCHSERVE
 from kfp_suite.components.stores.champions import parse_champion
@@ -129,7 +130,8 @@ def deploy(
 
     Raises:
         ContractError: `version` is not what push writes.
-        ParameterError: the server cannot serve the model.
+        ParameterError: the server cannot serve the model, or the cluster cannot run it: what it
+            would pull, read or scale by.
         EndpointError: the cluster does not serve this version in time, with its reasons; or
             it answers the model's sample wrongly.
         AlreadyExistsError: somebody else set fields that this would change, or a rollout is
@@ -187,6 +189,8 @@ def _deploy(
 ) -> Made:
     """What `endpoint.json` holds, and the manifests."""
     settings = parse_settings(parameters.settings)
+    if parameters.target == "cluster":
+        on_cluster(pushed.store, pushed.store)
     deployable = Deployable.find(
         models,
         pushed.model,
@@ -197,17 +201,20 @@ def _deploy(
         beside=parameters.versions,
     )
     served = deployable.served
-    manifest = inference_service(
-        served,
-        namespace=parameters.namespace,
-        settings=settings,
-        options=parameters.runtime_options,
-    )
-    manifests = [*_runtimes(served, settings, parameters.namespace), manifest]
+
+    def described(mode: str | None) -> list[dict[str, Any]]:
+        service = inference_service(
+            served,
+            namespace=parameters.namespace,
+            settings=settings,
+            options=parameters.runtime_options,
+            mode=mode,
+        )
+        return [*_runtimes(served, settings, parameters.namespace), service]
+
     url, changes = "", ""
     if settings.shared:
         url, changes, manifests = _share(cluster, parameters, settings, deployable)
-        manifest = manifests[-1]
     elif parameters.target == "cluster":
         from kfp_suite.components.kserve.canary import check_no_candidate, replacing, with_mode
         from kfp_suite.components.kserve.cluster import Cluster
@@ -216,19 +223,22 @@ def _deploy(
         live = cluster.find(served.name, parameters.namespace)
         if not parameters.force:
             check_no_candidate(live)
-        manifest = replacing(with_mode(manifest, cluster.mode(live)), live)
-        manifests[-1] = manifest
+        mode = cluster.mode(live)
+        manifests = described(mode)
+        manifests[-1] = manifest = replacing(with_mode(manifests[-1], mode), live)
         if parameters.dry_run:
             changes = _changes(cluster, manifest, live, force=parameters.force)
             log.info("%s", changes or "nothing would change")
         else:
             url = _apply(cluster, parameters, deployable, manifests)
+    else:
+        manifests = described(None)
     endpoint = {
         "format_version": FORMAT_VERSION,
         "target": parameters.target,
         "dry_run": parameters.dry_run,
         "namespace": parameters.namespace,
-        "manifest": str(output / FILES[manifest["kind"]]),
+        "manifest": str(output / FILES[manifests[-1]["kind"]]),
         "url": url,
         "changes": changes,
         **asdict(served),
@@ -292,14 +302,17 @@ def _share(
     from kfp_suite.components.kserve.waiting import check_in_place
 
     cluster, served = cluster or Cluster(), deployable.served
-    image, space = server_image(served, settings), parameters.namespace
+    space, parent = parameters.namespace, cluster.find(settings.shared, parameters.namespace)
     model = trained_model(served, space, settings)
-    before = [shared_runtime(image, space), shared_service(image, space, settings)]
+    before = [
+        shared_runtime(server_image(served, settings), space),
+        shared_service(served, space, settings, cluster.mode(parent)),
+    ]
     manifests = [*before, model]
     if parameters.dry_run:
         live = cluster.find(served.name, space, TRAINED_MODELS)
         return "", _changes(cluster, model, live, force=parameters.force), manifests
-    if cluster.find(settings.shared, space) is None:
+    if parent is None:
         for manifest in before:
             cluster.apply(manifest, force=parameters.force)
     sample, question = deployable.question({"spec": {}})

@@ -11,9 +11,8 @@ from typing import Any, Protocol
 
 from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.contracts.model import Model
+from kfp_suite.components.kserve.images import default_image
 from kfp_suite.components.kserve.manifests import (
-    SERVER_IMAGE,
-    SERVER_IMAGES,
     Served,
     inference_service,
     server_image,
@@ -112,7 +111,7 @@ def _container(parameters: Any, artifact: Model, layout: Path) -> LocalServer:
         )
     if shutil.which("docker") is None:
         raise EndpointError("Docker is not installed", where="place", fix="use place 'process'")
-    image = parameters.image or SERVER_IMAGES.get(artifact.manifest.framework, SERVER_IMAGE)
+    image = parameters.image or default_image(artifact.manifest.framework)
     port = free_port()
     arguments = (
         *("docker", "run", "--rm", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp"),  # noqa: S108
@@ -178,8 +177,10 @@ def _on_cluster(parameters: Any, artifact: Model, model_uri: str) -> Iterator[Pl
         framework=artifact.manifest.framework,
     )
     cluster = Cluster()
+    manifest = inference_service(
+        served, namespace=parameters.namespace, settings=settings, mode=cluster.mode(None)
+    )
     cluster.apply(serving_runtime(server_image(served, settings), parameters.namespace))
-    manifest = inference_service(served, namespace=parameters.namespace, settings=settings)
     try:
         yield _Service(cluster, parameters, manifest)
     finally:
