@@ -223,7 +223,7 @@ def _deploy(
         live = cluster.find(served.name, parameters.namespace)
         if not parameters.force:
             check_no_candidate(live)
-        mode = cluster.mode(live)
+        mode = cluster.mode(live, parameters.namespace)
         manifests = described(mode)
         manifests[-1] = manifest = replacing(with_mode(manifests[-1], mode), live)
         if parameters.dry_run:
@@ -306,7 +306,7 @@ def _share(
     model = trained_model(served, space, settings)
     before = [
         shared_runtime(server_image(served, settings), space),
-        shared_service(served, space, settings, cluster.mode(parent)),
+        shared_service(served, space, settings, cluster.mode(parent, space)),
     ]
     manifests = [*before, model]
     if parameters.dry_run:

@@ -178,7 +178,10 @@ def _on_cluster(parameters: Any, artifact: Model, model_uri: str) -> Iterator[Pl
     )
     cluster = Cluster()
     manifest = inference_service(
-        served, namespace=parameters.namespace, settings=settings, mode=cluster.mode(None)
+        served,
+        namespace=parameters.namespace,
+        settings=settings,
+        mode=cluster.mode(None, parameters.namespace),
     )
     cluster.apply(serving_runtime(server_image(served, settings), parameters.namespace))
     try:

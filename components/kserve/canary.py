@@ -126,7 +126,9 @@ def promoted(
     spec, side = found["spec"], copy.deepcopy(dict(candidate))
     if mode == "Standard":
         canary = spec.pop("canary")[0]["predictor"]
-        side |= {"name": canary["name"], "model": canary["model"]}
+        # The CRD asks for the container's name in a canary, KServe refuses it elsewhere.
+        model = {key: value for key, value in canary["model"].items() if key != "name"}
+        side |= {"name": canary["name"], "model": model}
     # In Knative mode the version before stays in its annotation: taking it away would start
     # every server anew.
     spec["predictor"] = side

@@ -153,9 +153,11 @@ class Cluster:
             ),
         )
 
-    def mode(self, service: Mapping[str, Any] | None) -> Mode:
-        """How KServe runs a service, or would run a new one: by the service's own word, else
-        Knative where the cluster has it."""
+    def mode(self, service: Mapping[str, Any] | None, namespace: str = "") -> Mode:
+        """How KServe runs a service, or would run a new one of a namespace: by the service's own
+        word, or what KServe writes into a new one; else Knative where the cluster has it."""
+        if service is None and namespace:
+            service = self.apply(_probe(namespace), dry_run=True)
         if service is not None:
             said = service.get("status", {}).get("deploymentMode") or service["metadata"].get(
                 "annotations", {}
@@ -264,6 +266,16 @@ class Cluster:
             got=str(reason),
             fix=f"{_TRIES} tries failed; run the step again when it does",
         )
+
+
+def _probe(namespace: str) -> dict[str, Any]:
+    """An InferenceService that KServe writes its default mode into, where that is Standard."""
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "kfp-suite-mode", "namespace": namespace},
+        "spec": {"predictor": {"model": {"modelFormat": {"name": "kfp-suite"}}}},
+    }
 
 
 def _refused(error: ApiException, where: str) -> StoreError | MissingError | EndpointError:

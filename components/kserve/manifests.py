@@ -159,7 +159,7 @@ def _predictor(
         "modelFormat": {"name": runtime.model_format},
         "runtime": runtime.serving_runtime,
         "protocolVersion": runtime.protocol,
-        "storageUri": served.storage_uri or served.model_uri,
+        "storageUri": _read_by(served.storage_uri or served.model_uri, served, mode),
         "args": [],
         "env": environment(settings),
         "resources": resources(settings),
@@ -214,7 +214,7 @@ def inference_service(
     settings, options = settings or EndpointSettings(), options or {}
     if mode is not None:
         mode = settings.deployment_mode or mode
-        served = _on_cluster(served, settings, options)
+        _check_pullable(served, settings, options)
     predictor = _predictor(served, settings, options, mode)
     annotations = {**settings.annotations, **predictor["annotations"]}
     if settings.deployment_mode:
@@ -240,17 +240,17 @@ def inference_service(
     return _digested(found)
 
 
-def _on_cluster(served: Served, settings: EndpointSettings, options: Mapping[str, Any]) -> Served:
-    """`served` by the URIs that the cluster reads. Raises ParameterError: it cannot."""
+def _check_pullable(served: Served, settings: EndpointSettings, options: Mapping[str, Any]) -> None:
+    """Raises ParameterError where a cluster could not pull our server's image."""
     if served.runtime == SUITE:
         check_pullable(served.framework, settings.image)
     elif settings.transformer and takes_features(served, options):
         check_pullable(served.framework, settings.transformer_image)
-    return replace(
-        served,
-        model_uri=on_cluster(served.model_uri, served.store),
-        storage_uri=on_cluster(served.storage_uri or served.model_uri, served.store),
-    )
+
+
+def _read_by(uri: str, served: Served, mode: str | None) -> str:
+    """`uri` as the pods read it. Raises ParameterError where those of a cluster cannot."""
+    return uri if mode is None else on_cluster(uri, served.store)
 
 
 def _digested(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
                     "--http_port=8080",
                     *([f"--predictor_outputs={outputs}"] if outputs else []),
                 ],
-                "env": [{"name": "STORAGE_URI", "value": served.model_uri}],
+                "env": [{"name": "STORAGE_URI", "value": _read_by(served.model_uri, served, mode)}],
                 "resources": {
                     "requests": {"cpu": "500m", "memory": "512Mi"},
                     "limits": {"cpu": "1", "memory": "1Gi"},

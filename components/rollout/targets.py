@@ -141,7 +141,7 @@ class ClusterTarget:
         self._timeout, self._force = timeout, force
         self._prometheus, self._ingress = prometheus, ingress
         self._by_header, self._clock = by_header, clock
-        self.mode = cluster.mode(cluster.find(name, namespace))
+        self.mode = cluster.mode(cluster.find(name, namespace), namespace)
         if by_header and self.mode != "Standard":
             raise ParameterError(
                 "requests choose a version by header in Standard mode only",

@@ -21,12 +21,16 @@ import yaml
 from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
 from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.components.kserve.manifests import artifact_version
+from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.cluster.conftest import CRDS
 from tests.serving.test_endpoint import RECORD
+
+_CLAIM = "pvc://claim/store"
 
 
 @pytest.fixture
@@ -107,8 +111,15 @@ def test_what_is_no_model_is_refused_and_the_others_go_on(
     assert asked(base, "wings").headers["x-model-version"] == first
 
 
+@pytest.fixture(autouse=True)
+def in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step is told there: the image lock's image, and its folder's claim."""
+    monkeypatch.setenv(IMAGE_VARIABLES["serving"], "registry.example.com/server@sha256:1")
+    monkeypatch.setenv(STORE_VARIABLE, _CLAIM)
+
+
 @contextmanager
-def agent(double: KubernetesDouble, base: str, folder: Path) -> Iterator[None]:
+def agent(double: KubernetesDouble, models: ModelStore, base: str, folder: Path) -> Iterator[None]:
     """KServe's: it copies what TrainedModels name, and asks the server to load it."""
     ended, done = threading.Event(), set()
 
@@ -118,7 +129,7 @@ def agent(double: KubernetesDouble, base: str, folder: Path) -> Iterator[None]:
                 name, uri = one["metadata"]["name"], one["spec"]["model"]["storageUri"]
                 if (name, uri) not in done:
                     shutil.rmtree(folder / name, ignore_errors=True)
-                    shutil.copytree(uri, folder / name)
+                    shutil.copytree(uri.replace(_CLAIM, models.store.uri), folder / name)
                     done.add((name, uri))
                     load(base, name)
 
@@ -155,7 +166,7 @@ def double(base: str) -> Iterator[KubernetesDouble]:
 def test_versions_are_deployed_into_one_server(
     models: ModelStore, base: str, folder: Path, double: KubernetesDouble, tmp_path: Path
 ) -> None:
-    with agent(double, base, folder):
+    with agent(double, models, base, folder):
         found = deployed(models, double, tmp_path / "a", "wings", 1)
         assert found["url"] == base
         assert found["manifest"].endswith("trainedmodel.yaml")

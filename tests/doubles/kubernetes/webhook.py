@@ -25,6 +25,9 @@ _FRAMEWORKS = (
     "model",
 )
 _FIXED = ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
+_CLASS = "serving.kserve.io/autoscalerClass"
+_CLASSES = ("hpa", "external", "keda", "none")
+_KNATIVE_CLASS = "autoscaling.knative.dev/class"
 
 
 def mode_named(text: str) -> str:
@@ -64,6 +67,20 @@ def _refusal(service: Json, before: Json | None) -> str:
             'character. (e.g. "my-name" or "abc-123", regex used for validation is '
             f"'{_NAME}')"
         )
+    annotations = service["metadata"].get("annotations") or {}
+    scaler = annotations.get(_CLASS)
+    if scaler is not None and scaler not in _CLASSES:
+        return f"[{scaler}] is not a supported autoscaler class type"
+    for component in [predictor, spec.get("transformer", {})]:
+        servers = [component.get(name, {}) for name in _FRAMEWORKS]
+        for container in [*servers, *component.get("containers", ())]:
+            if any(one["name"] == "PYTHONPATH" for one in container.get("env", ())):
+                return (
+                    f'the InferenceService "{name}" is invalid: setting PYTHONPATH in container '
+                    f'"{container.get("name", "")}" is not allowed for security reasons'
+                )
+    if any(predictor.get(one, {}).get("name") for one in _FRAMEWORKS):
+        return "the 'name' field is not allowed in standard predictor"
     if not _one_implementation(predictor):
         return "exactly one of the implementations must be specified in PredictorSpec"
     for component in [predictor, spec.get("transformer", {})]:
@@ -74,7 +91,36 @@ def _refusal(service: Json, before: Json | None) -> str:
             return "MinReplicas cannot be greater than MaxReplicas."
         if not 0 <= component.get("canaryTrafficPercent", 0) <= 100:
             return "CanaryTrafficPercent must be between 0 and 100."
+        if said := _scaling(component, annotations):
+            return said
     return _canary(service, spec, predictor)
+
+
+def _scaling(component: Json, annotations: Json) -> str:
+    """Of a mode: in Standard mode nothing is looked at where no class is named."""
+    metric, target = component.get("scaleMetric"), component.get("scaleTarget")
+    if annotations.get(MODE) == "Standard":
+        pods = annotations.get(_CLASS) == "hpa"
+        if annotations.get(_CLASS) == "keda" and metric is not None:
+            return "ScaleMetric is not supported for KEDA"
+        if not pods:
+            return ""
+    else:
+        pods = annotations.get(_KNATIVE_CLASS) == "hpa.autoscaling.knative.dev"
+        if not pods and component.get("deploymentStrategy"):
+            return "customizing deploymentStrategy is only supported for raw deployment mode"
+    allowed = ("cpu", "memory") if pods else ("concurrency", "rps")
+    if metric is not None and metric not in allowed:
+        return f"[{metric}] is not a supported metric"
+    if target is None:
+        return ""
+    if pods and metric == "memory" and target < 1:
+        return "the target memory should be greater than 1 MiB"
+    if pods and (target > 100 or target < 1):
+        return "the target utilization percentage should be a [1-100] integer"
+    if metric == "rps" and target < 1:
+        return "the target for rps should be greater than 1"
+    return ""
 
 
 def _changed(service: Json, before: Json) -> str:

@@ -9,13 +9,23 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.images import IMAGE_VARIABLES
+from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import Fleet, fleet_of
 
+IMAGE = "registry.example.com/kfp-suite-python-serving@sha256:" + "5" * 64
 CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
+
+
+@pytest.fixture(autouse=True)
+def in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step is told on a cluster: the image lock's image, and the folder's claim."""
+    monkeypatch.setenv(IMAGE_VARIABLES["serving"], IMAGE)
+    monkeypatch.setenv(STORE_VARIABLE, "pvc://claim/store")
 
 
 @pytest.fixture(scope="session")
