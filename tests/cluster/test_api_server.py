@@ -10,6 +10,7 @@ from kubernetes import client
 
 from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, StoreError
 from kfp_suite.components.kserve.canary import (
+    Mode,
     promoted,
     silenced,
     split_of,
@@ -174,7 +175,7 @@ def _pruned(side: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("mode", ["Standard", "Knative"])
-def test_the_server_many_models_share_is_what_the_crd_takes(cluster: Cluster, mode: str) -> None:
+def test_the_server_many_models_share_is_what_the_crd_takes(cluster: Cluster, mode: Mode) -> None:
     settings = parse_settings({**SETTINGS, **SCALING[mode], "shared": "late"})
     found = cluster.apply(with_mode(shared_service(served(), NAMESPACE, settings, mode), mode))
     side = found["spec"]["predictor"]

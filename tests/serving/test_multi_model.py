@@ -20,6 +20,7 @@ import yaml
 
 from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
+from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.components.kserve.manifests import artifact_version
@@ -151,7 +152,9 @@ def deployed(
     (pushed / "pushed.json").write_text(json.dumps(content))
     given = {"settings": {"shared": "zoo"}, "timeout_seconds": 20, **more}
     parameters = DeployParameters(target="cluster", namespace="models", **given)
-    cluster = Cluster(double.client(), sleep=lambda seconds: time.sleep(seconds / 20))
+    _, role, _ = access("models", "deployer")
+    double.allow_only("deployer", role["rules"], "models")
+    cluster = Cluster(double.client("deployer"), sleep=lambda seconds: time.sleep(seconds / 20))
     return deploy(parameters, pushed, folder / "endpoint", cluster=cluster)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from kfp_suite.components.kserve.canary import Mode
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.components.kserve.storage import STORE_VARIABLE
@@ -45,9 +46,16 @@ def models(store: ModelStore) -> ModelStore:
 
 
 @pytest.fixture(params=["Standard", "Knative"])
-def double(request: pytest.FixtureRequest) -> Iterator[KubernetesDouble]:
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """How KServe runs what does not say how; Knative is there in either."""
+    found: Mode = request.param
+    return found
+
+
+@pytest.fixture
+def double(mode: Mode) -> Iterator[KubernetesDouble]:
     crds = CRDS if CRDS.is_dir() else None
-    with running(KubernetesDouble(crds=crds, mode=request.param)) as found:
+    with running(KubernetesDouble(crds=crds, mode=mode)) as found:
         yield found
 
 

@@ -159,19 +159,17 @@ class TestPods:
 
     def test_the_yaml_needs_no_anchors(self) -> None:
         stock = replace(SERVED, runtime="sklearn")
-        affinity = {"podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}}
+        affinity: dict[str, Any] = {
+            "podAntiAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": []}
+        }
         text = to_yaml(made(stock, transformer_image="r/t:1", affinity=affinity))
         assert "&id" not in text
         assert yaml.safe_load(text)["spec"]["transformer"]["affinity"] == affinity
 
     def test_another_image_or_mode_is_another_pod(self) -> None:
         seen = [
-            made(mode=mode, **more)["spec"]["predictor"]["annotations"][SPEC_DIGEST]
-            for mode, more in (
-                ("Standard", {}),
-                ("Standard", {"image": "r/other:1"}),
-                ("Knative", {}),
-            )
+            made(mode=mode, image=image)["spec"]["predictor"]["annotations"][SPEC_DIGEST]
+            for mode, image in (("Standard", "r/a:1"), ("Standard", "r/b:1"), ("Knative", "r/a:1"))
         ]
         assert len(set(seen)) == 3
 
