@@ -24,6 +24,7 @@ from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.components.kserve.manifests import artifact_version
+from kfp_suite.components.kserve.pods import served_securely
 from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
@@ -65,6 +66,12 @@ def base(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_its_pods_probes_answer_before_there_is_a_model(base: str) -> None:
+    probes = [one["httpGet"]["path"] for one in served_securely().values() if "httpGet" in one]
+    assert len(probes) == 3
+    assert [httpx.get(base + path).status_code for path in probes] == [200, 200, 200]
 
 
 def copied(models: ModelStore, name: str, version: int, folder: Path) -> str:
