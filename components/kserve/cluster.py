@@ -39,6 +39,8 @@ _KINDS = {
 _TRANSIENT = (429, 500, 502, 503, 504)
 # A field that no schema knows, in a server-side apply, is a 500 (kubernetes#122480).
 _MISTYPED = "failed to create typed patch object"
+# KServe's own refusals are a 403, as those of rights are.
+_WEBHOOK = "admission webhook"
 _TRIES = 5
 _FIRST_PAUSE = 0.5
 _SECONDS_A_CALL = 30
@@ -293,14 +295,14 @@ def _refused(error: ApiException, where: str) -> StoreError | MissingError | End
             got=message,
             fix="leave these fields out, or take them with force=True",
         )
-    if error.status in (401, 403):
+    if error.status in (401, 403) and _WEBHOOK not in message:
         return StoreError(
             "the Kubernetes API refused",
             where=where,
             got=message,
             fix="give the step's service account what `kfp-suite endpoints access` prints",
         )
-    if error.status in (400, 422) or _MISTYPED in message:
+    if error.status in (400, 403, 422) or _MISTYPED in message:
         return StoreError(
             "the Kubernetes API does not take the manifest",
             where=where,

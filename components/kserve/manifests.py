@@ -21,15 +21,17 @@ from kfp_suite.components.kserve.images import check_pullable, default_image
 from kfp_suite.components.kserve.pods import (
     container_in,
     ending_in,
+    environment,
     listened_to,
     placed,
+    resources,
     scaled,
     served_securely,
     volumes,
 )
 from kfp_suite.components.kserve.scaling import check_scaling
 from kfp_suite.components.kserve.secrecy import check_no_secrets
-from kfp_suite.components.kserve.settings import EndpointSettings, SecretKey
+from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.runtime import (
@@ -313,23 +315,6 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
         ],
         "volumes": volumes(),
     }
-
-
-def resources(settings: EndpointSettings) -> dict[str, Any]:
-    """What the server's container asks for, and may use at most."""
-    return {"requests": dict(settings.requests), "limits": dict(settings.limits)}
-
-
-def environment(settings: EndpointSettings) -> list[dict[str, Any]]:
-    """The server's environment, secrets by reference."""
-    found: list[dict[str, Any]] = []
-    for name, value in sorted(settings.env.items()):
-        if isinstance(value, SecretKey):
-            key = {"name": value.secret, "key": value.key}
-            found.append({"name": name, "valueFrom": {"secretKeyRef": key}})
-        else:
-            found.append({"name": name, "value": value})
-    return found
 
 
 def own_part(service: Mapping[str, Any]) -> dict[str, Any]:

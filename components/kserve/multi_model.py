@@ -20,13 +20,19 @@ from kfp_suite.components.kserve.manifests import (
     MOUNT,
     OWNER,
     Served,
-    environment,
     merged,
-    resources,
     server_image,
     serving_runtime,
 )
-from kfp_suite.components.kserve.pods import container_in, ending_in, listened_to, placed, scaled
+from kfp_suite.components.kserve.pods import (
+    container_in,
+    ending_in,
+    environment,
+    listened_to,
+    placed,
+    resources,
+    scaled,
+)
 from kfp_suite.components.kserve.scaling import check_scaling
 from kfp_suite.components.kserve.secrecy import check_no_secrets
 from kfp_suite.components.kserve.settings import EndpointSettings

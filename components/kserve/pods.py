@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from kfp_suite.components.kserve.settings import EndpointSettings
+from kfp_suite.components.kserve.settings import EndpointSettings, SecretKey
 
 # What Kubernetes' Pod Security Standard "restricted" asks for, and nothing to write to but what
 # is mounted for it. KServe gives its own containers beside ours the same.
@@ -67,6 +67,23 @@ def ending_in(mode: str | None, settings: EndpointSettings) -> dict[str, Any]:
         return {}
     answer = max(settings.timeout, _ANSWER_SECONDS)
     return {"terminationGracePeriodSeconds": _UNLISTED_SECONDS + answer}
+
+
+def resources(settings: EndpointSettings) -> dict[str, Any]:
+    """What the server's container asks for, and may use at most."""
+    return {"requests": dict(settings.requests), "limits": dict(settings.limits)}
+
+
+def environment(settings: EndpointSettings) -> list[dict[str, Any]]:
+    """The server's environment, secrets by reference."""
+    found: list[dict[str, Any]] = []
+    for name, value in sorted(settings.env.items()):
+        if isinstance(value, SecretKey):
+            key = {"name": value.secret, "key": value.key}
+            found.append({"name": name, "valueFrom": {"secretKeyRef": key}})
+        else:
+            found.append({"name": name, "value": value})
+    return found
 
 
 def placed(settings: EndpointSettings) -> dict[str, Any]:

@@ -1,4 +1,8 @@
-"""What KServe's own webhooks write into an InferenceService, and what they refuse of one."""
+"""What KServe's own webhooks write into an InferenceService, and what they refuse of one.
+
+And what Knative refuses of the pods that KServe asks it for: there, KServe's controller tries
+for ever; here it is said at once.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from kfp_suite.testing.kubernetes.kinds import Json
 MODE = "serving.kserve.io/deploymentMode"
 _NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _WEBHOOK = "inferenceservice.kserve-webhook-server.validator"
+_KNATIVE_WEBHOOK = "validation.webhook.serving.knative.dev"
 _FRAMEWORKS = (
     "sklearn",
     "xgboost",
@@ -47,10 +52,13 @@ def default(service: Json, mode: str) -> None:
 
 def admit(service: Json, before: Json | None) -> None:
     """Raises Refusal (403) for an InferenceService that KServe does not take."""
-    said = _refusal(service, before)
-    if said:
-        message = f'admission webhook "{_WEBHOOK}" denied the request: {said}'
-        raise Refusal(403, "Forbidden", message)
+    for webhook, said in (
+        (_WEBHOOK, _refusal(service, before)),
+        (_KNATIVE_WEBHOOK, _knative_refusal(service)),
+    ):
+        if said:
+            message = f'admission webhook "{webhook}" denied the request: {said}'
+            raise Refusal(403, "Forbidden", message)
 
 
 def _refusal(service: Json, before: Json | None) -> str:
@@ -94,6 +102,27 @@ def _refusal(service: Json, before: Json | None) -> str:
         if said := _scaling(component, annotations):
             return said
     return _canary(service, spec, predictor)
+
+
+def _knative_refusal(service: Json) -> str:
+    if (service["metadata"].get("annotations") or {}).get(MODE, "Knative") != "Knative":
+        return ""
+    for component in ("predictor", "transformer"):
+        pod = service["spec"].get(component, {})
+        if "terminationGracePeriodSeconds" in pod:
+            return _not_to_set("terminationGracePeriodSeconds")
+        servers = [pod[name] for name in _FRAMEWORKS if name in pod]
+        containers = [*servers, *pod.get("containers", ())]
+        for position, container in enumerate(containers):
+            if "lifecycle" in container:
+                return _not_to_set(f"containers[{position}].lifecycle")
+        if sum(len(container.get("ports", ())) for container in containers) > 1:
+            return "validation failed: more than one container port is set"
+    return ""
+
+
+def _not_to_set(field: str) -> str:
+    return f"validation failed: must not set the field(s): spec.template.spec.{field}"
 
 
 def _scaling(component: Json, annotations: Json) -> str:

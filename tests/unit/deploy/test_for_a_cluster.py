@@ -102,6 +102,24 @@ def test_a_new_endpoint_is_made_for_the_mode_that_kserve_will_run_it_in(
     assert [one["metadata"]["name"] for one in double.objects("inferenceservices")] == ["wings"]
 
 
+def test_what_kserve_itself_refuses_is_no_question_of_rights(
+    double: KubernetesDouble, models: ModelStore, tmp_path: Path
+) -> None:
+    overlay = {"spec": {"predictor": {"model": {"name": "mine"}}}}
+    with pytest.raises(StoreError) as caught:
+        deploy(
+            parameters(settings={"overlay": overlay}),
+            pushed(models, tmp_path, 1),
+            tmp_path / "a",
+            cluster=on(double),
+        )
+    assert "the Kubernetes API does not take the manifest" in str(caught.value)
+    assert "'name' field is not allowed" in str(caught.value)
+    assert str(caught.value).endswith(
+        "mend settings or overlay; dry_run shows what would be applied"
+    )
+
+
 def test_the_role_deletes_models_and_watches_nothing(models: ModelStore) -> None:
     with running(KubernetesDouble(crds=CRDS if CRDS.is_dir() else None)) as double:
         _, role, _ = access("models", "deployer", delete=True)

@@ -693,6 +693,28 @@ class TestAdmission:
         assert code == 403
         assert message in status["message"]
 
+    @pytest.mark.parametrize(
+        ("predictor", "model", "message"),
+        [
+            ({}, {"ports": [{"containerPort": 8080}, {"containerPort": 8081}]}, "more than one"),
+            ({}, {"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}, "containers[0].lifecycle"),
+            ({"terminationGracePeriodSeconds": 60}, {}, "terminationGracePeriodSeconds"),
+        ],
+    )
+    def test_knative_refuses_what_it_does_itself(
+        self, kserve: KubernetesDouble, predictor: Json, model: Json, message: str
+    ) -> None:
+        caller = Caller(kserve.client())
+        for mode in ("Knative", "Standard"):
+            manifest = service(mode=mode, **predictor)
+            manifest["spec"]["predictor"]["model"] |= model
+            if mode == "Standard":
+                caller.apply(manifest)
+                continue
+            _, status = refused(caller.apply, manifest)
+            assert "validation.webhook.serving.knative.dev" in status["message"]
+            assert message in status["message"]
+
     def test_kserve_refuses_what_is_its_own_to_say(self, kserve: KubernetesDouble) -> None:
         caller, manifest = Caller(kserve.client()), service()
         manifest["spec"]["predictor"]["model"]["name"] = "kserve-container"
