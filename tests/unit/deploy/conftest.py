@@ -46,17 +46,16 @@ def models(store: ModelStore) -> ModelStore:
 
 
 @pytest.fixture(params=["Standard", "Knative"])
-def mode(request: pytest.FixtureRequest) -> Mode:
-    """How KServe runs what does not say how; Knative is there in either."""
-    found: Mode = request.param
-    return found
+def double(request: pytest.FixtureRequest) -> Iterator[KubernetesDouble]:
+    crds = CRDS if CRDS.is_dir() else None
+    with running(KubernetesDouble(crds=crds, mode=request.param)) as found:
+        yield found
 
 
 @pytest.fixture
-def double(mode: Mode) -> Iterator[KubernetesDouble]:
-    crds = CRDS if CRDS.is_dir() else None
-    with running(KubernetesDouble(crds=crds, mode=mode)) as found:
-        yield found
+def mode(double: KubernetesDouble) -> Mode:
+    """How KServe runs what does not say how; Knative is there in either."""
+    return double.controller.mode
 
 
 @pytest.fixture
