@@ -41,10 +41,10 @@ def deploy(
         versions: Versions served beside it, where the server serves several.
         expected_champion: The champion that the model was compared with, from resolve (empty:
             none); where another is champion by now, nothing is deployed. `any`: whoever is.
-        settings: How it runs: name, image, service_account, requests, limits, min_replicas,
-            max_replicas, scale_metric, scale_target, timeout, batcher, logger, node_selector,
-            tolerations, env, labels, annotations, deployment_mode, shared, model_memory,
-            transformer, overlay.
+        settings: How it runs: name, image, transformer_image, service_account, requests, limits,
+            min_replicas, max_replicas, scale_metric, scale_target, timeout, batcher, logger,
+            node_selector, affinity, tolerations, priority_class, env, labels, annotations,
+            deployment_mode, shared, model_memory, transformer, overlay.
         dry_run: On a cluster, change nothing: log the difference to what is live.
         force: Take over fields that others have set to another value.
         ingress: `http(s)://host[:port]` of the cluster's ingress, to ask the endpoint from

@@ -22,6 +22,7 @@ from kfp_suite.components.kserve.manifests import (
     to_yaml,
 )
 from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.runtime import SUITE, TORCHSERVE
 from kfp_suite.components.stores.champions import parse_champion
@@ -137,7 +138,8 @@ def deploy(
 
     Raises:
         ContractError: `version` is not what push writes.
-        ParameterError: the server cannot serve the model.
+        ParameterError: the server cannot serve the model, or the cluster cannot run it: what it
+            would pull, read or scale by.
         EndpointError: the cluster does not serve this version in time, with its reasons; or
             it answers the model's sample wrongly. What served before serves again then.
         AlreadyExistsError: somebody else set fields that this would change, or a rollout is
@@ -195,6 +197,8 @@ def _deploy(
 ) -> Made:
     """What `endpoint.json` holds, and the manifests."""
     settings = parse_settings(parameters.settings)
+    if parameters.target == "cluster":
+        on_cluster(pushed.store, pushed.store)
     deployable = Deployable.find(
         models,
         pushed.model,
@@ -205,32 +209,37 @@ def _deploy(
         beside=parameters.versions,
     )
     served = deployable.served
-    manifest = inference_service(
-        served,
-        namespace=parameters.namespace,
-        settings=settings,
-        options=parameters.runtime_options,
-    )
-    manifests = [*_runtimes(served, settings, parameters.namespace), manifest]
+
+    def described(mode: str | None) -> list[dict[str, Any]]:
+        service = inference_service(
+            served,
+            namespace=parameters.namespace,
+            settings=settings,
+            options=parameters.runtime_options,
+            mode=mode,
+        )
+        return [*_runtimes(served, settings, parameters.namespace), service]
+
     url, changes = "", ""
     if parameters.target == "cluster":
         from kfp_suite.components.deploy.on_cluster import Deployment
         from kfp_suite.components.kserve.cluster import Cluster
 
         deployment = Deployment(cluster or Cluster(), parameters, deployable)
-        manifests = deployment.shared(settings) if settings.shared else deployment.own(manifests)
-        manifest = manifests[-1]
+        manifests = deployment.shared(settings) if settings.shared else deployment.own(described)
         if parameters.dry_run:
             changes = deployment.changes(manifests)
             log.info("%s", changes or "nothing would change")
         else:
             url = deployment.apply(manifests)
+    else:
+        manifests = described(None)
     endpoint = {
         "format_version": FORMAT_VERSION,
         "target": parameters.target,
         "dry_run": parameters.dry_run,
         "namespace": parameters.namespace,
-        "manifest": str(output / FILES[manifest["kind"]]),
+        "manifest": str(output / FILES[manifests[-1]["kind"]]),
         "url": url,
         "changes": changes,
         **asdict(served),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from kfp_suite.components.contracts.errors import (
     SupersededError,
 )
 from kfp_suite.components.kserve.canary import (
+    Mode,
     check_no_candidate,
     replacing,
     split_of,
@@ -67,27 +68,32 @@ class Deployment:
         self._cluster, self._parameters, self._deployable = cluster, parameters, deployable
         self._namespace, self._force = parameters.namespace, parameters.force
 
-    def own(self, manifests: Manifests) -> Manifests:
+    def own(self, described: Callable[[Mode], Manifests]) -> Manifests:
         """The manifests of an endpoint of its own, as they take the place of what is live.
+
+        Args:
+            described: Its manifests, for the mode that the cluster runs it in.
 
         Raises:
             AlreadyExistsError: a rollout is under way there.
+            ParameterError: the cluster could not run it.
         """
-        *before, service = manifests
-        live = self._live(service)
+        live = self._cluster.find(self._deployable.served.name, self._namespace)
         if not self._force:
             check_no_candidate(live)
-        return [*before, replacing(with_mode(service, self._cluster.mode(live)), live)]
+        mode = self._cluster.mode(live, self._namespace)
+        *before, service = described(mode)
+        return [*before, replacing(with_mode(service, mode), live)]
 
     def shared(self, settings: EndpointSettings) -> Manifests:
         """The manifests of a model of a shared server: of the server, too, where it is not
         there yet."""
         served, space = self._deployable.served, self._namespace
-        image = server_image(served, settings)
         model = trained_model(served, space, settings)
         if self._cluster.find(settings.shared, space) is not None:
             return [model]
-        return [shared_runtime(image, space), shared_service(image, space, settings), model]
+        server = shared_service(served, space, settings, self._cluster.mode(None, space))
+        return [shared_runtime(server_image(served, settings), space), server, model]
 
     def changes(self, manifests: Manifests) -> str:
         """What applying would change, as a unified diff of YAML; empty: nothing."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import Model
-from kfp_suite.components.kserve.manifests import SERVER_IMAGE, SERVER_IMAGES
+from kfp_suite.components.kserve.images import default_image
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
 from kfp_suite.components.runtimes.runtime import (
@@ -95,7 +95,7 @@ def _command(parameters: Any, artifact: Model) -> tuple[str, ...]:
     """The end of `docker run`: environment, image and arguments."""
     name, runtime = parameters.name, parameters.runtime
     if runtime == SUITE:
-        image = parameters.image or SERVER_IMAGES.get(artifact.manifest.framework, SERVER_IMAGE)
+        image = parameters.image or default_image(artifact.manifest.framework)
         return (
             *("--entrypoint", "python", image, "-m", "kfp_suite.components.server"),
             *(f"--model_name={name}", f"--model_dir={MOUNT}", "--model_version=1"),

@@ -106,11 +106,15 @@ def on_cluster(parameters: Any, candidate: Candidate) -> Iterator[Service]:
         probabilities=len(manifest.signature.outputs) > 1,
     )
     cluster, namespace = Cluster(), parameters.namespace
+    service = inference_service(
+        served,
+        namespace=namespace,
+        settings=settings,
+        options=parameters.runtime_options,
+        mode=cluster.mode(None, namespace),
+    )
     if parameters.runtime == SUITE:
         cluster.apply(serving_runtime(server_image(served, settings), namespace))
-    service = inference_service(
-        served, namespace=namespace, settings=settings, options=parameters.runtime_options
-    )
     try:
         yield Service(cluster, parameters, service)
     finally:
@@ -126,7 +130,7 @@ def _readable(parameters: Any, candidate: Candidate) -> tuple[str, str]:
     """
     if not parameters.store:
         if parameters.runtime == SUITE and candidate.uri:
-            return _as_kserve_writes(candidate.uri), ""
+            return candidate.uri, ""
         raise ParameterError(
             f"the cluster cannot read what runtime '{parameters.runtime}' loads",
             where="store",
@@ -152,8 +156,3 @@ def _readable(parameters: Any, candidate: Candidate) -> tuple[str, str]:
     if parameters.runtime == SUITE:
         return model_uri, ""
     return model_uri, published(parameters.runtime, candidate.layout)
-
-
-def _as_kserve_writes(uri: str) -> str:
-    """KFP calls its own S3 store `minio://`, which KServe does not know."""
-    return uri.replace("minio://", "s3://", 1)

@@ -7,14 +7,12 @@ from typing import Any
 from kfp_suite.components.kserve.manifests import OWNER
 
 _RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    (
-        "serving.kserve.io",
-        ("inferenceservices", "trainedmodels", "servingruntimes", "inferencegraphs"),
-        ("get", "list", "watch", "create", "patch"),
-    ),
-    ("apps", ("deployments",), ("get", "list")),
+    ("serving.kserve.io", ("inferenceservices",), ("get", "list", "create", "patch")),
+    ("serving.kserve.io", ("trainedmodels", "inferencegraphs"), ("get", "create", "patch")),
+    ("serving.kserve.io", ("servingruntimes",), ("get", "create", "patch")),
+    ("apps", ("deployments",), ("list",)),
     ("serving.knative.dev", ("revisions",), ("get",)),
-    ("", ("pods", "events"), ("get", "list")),
+    ("", ("pods", "events"), ("list",)),
     ("", ("pods/log",), ("get",)),
 )
 _METRICS = ("", ("pods/proxy",), ("get",))
@@ -25,7 +23,7 @@ _BY_HEADER = (
 )
 _DELETE = (
     "serving.kserve.io",
-    ("inferenceservices", "trainedmodels", "servingruntimes", "inferencegraphs"),
+    ("inferenceservices", "trainedmodels", "inferencegraphs"),
     ("delete",),
 )
 
@@ -45,7 +43,7 @@ def access(
         service_account: What the pipeline's deploy and rollout steps run as.
         metrics: A rollout that reads the servers' own metrics, without a Prometheus.
         by_header: A rollout that lets requests choose a version by header.
-        delete: `kfp-suite endpoints delete`, too.
+        delete: `kfp-suite endpoints delete`, and infra_validate on a cluster, too.
     """
     wanted = ((metrics, _METRICS), (by_header, _BY_HEADER), (delete, _DELETE))
     rules = [*_RULES, *(rule for given, rule in wanted if given)]

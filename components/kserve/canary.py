@@ -141,7 +141,9 @@ def promoted(
     spec, side = found["spec"], copy.deepcopy(dict(candidate))
     if mode == "Standard":
         del spec["canary"]
-        side |= {"name": live["name"], "model": live["model"]}
+        # The CRD asks for the container's name in a canary, KServe refuses it elsewhere.
+        model = {key: value for key, value in live["model"].items() if key != "name"}
+        side |= {"name": live["name"], "model": model}
     # The version before stays in its annotation, in case this one has to go back; and taking it
     # away would start every server anew.
     if before := live["annotations"].get(STABLE):

@@ -39,6 +39,8 @@ KINDS = {
 _TRANSIENT = (429, 500, 502, 503, 504)
 # A field that no schema knows, in a server-side apply, is a 500 (kubernetes#122480).
 _MISTYPED = "failed to create typed patch object"
+# KServe's own refusals are a 403, as those of rights are.
+_WEBHOOK = "admission webhook"
 _TRIES = 5
 _FIRST_PAUSE = 0.5
 _SECONDS_A_CALL = 30
@@ -155,9 +157,11 @@ class Cluster:
             ),
         )
 
-    def mode(self, service: Mapping[str, Any] | None) -> Mode:
-        """How KServe runs a service, or would run a new one: by the service's own word, else
-        Knative where the cluster has it."""
+    def mode(self, service: Mapping[str, Any] | None, namespace: str = "") -> Mode:
+        """How KServe runs a service, or would run a new one of a namespace: by the service's own
+        word, or what KServe writes into a new one; else Knative where the cluster has it."""
+        if service is None and namespace:
+            service = self.apply(_probe(namespace), dry_run=True)
         if service is not None:
             said = service.get("status", {}).get("deploymentMode") or service["metadata"].get(
                 "annotations", {}
@@ -268,6 +272,16 @@ class Cluster:
         )
 
 
+def _probe(namespace: str) -> dict[str, Any]:
+    """An InferenceService that KServe writes its default mode into, where that is Standard."""
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "kfp-suite-mode", "namespace": namespace},
+        "spec": {"predictor": {"model": {"modelFormat": {"name": "kfp-suite"}}}},
+    }
+
+
 def _refused(error: ApiException, where: str) -> StoreError | MissingError | EndpointError:
     try:
         said = json.loads(error.body or "")
@@ -283,14 +297,14 @@ def _refused(error: ApiException, where: str) -> StoreError | MissingError | End
             got=message,
             fix="leave these fields out, or take them with force=True",
         )
-    if error.status in (401, 403):
+    if error.status in (401, 403) and _WEBHOOK not in message:
         return StoreError(
             "the Kubernetes API refused",
             where=where,
             got=message,
             fix="give the step's service account what `kfp-suite endpoints access` prints",
         )
-    if error.status in (400, 422) or _MISTYPED in message:
+    if error.status in (400, 403, 422) or _MISTYPED in message:
         return StoreError(
             "the Kubernetes API does not take the manifest",
             where=where,

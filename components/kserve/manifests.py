@@ -17,7 +17,22 @@ import yaml
 
 from kfp_suite.components.contracts.digests import digest_value
 from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
-from kfp_suite.components.kserve.settings import EndpointSettings, SecretKey
+from kfp_suite.components.kserve.images import check_pullable, default_image
+from kfp_suite.components.kserve.pods import (
+    container_in,
+    ending_in,
+    environment,
+    listened_to,
+    placed,
+    resources,
+    scaled,
+    served_securely,
+    volumes,
+)
+from kfp_suite.components.kserve.scaling import check_scaling
+from kfp_suite.components.kserve.secrecy import check_no_secrets
+from kfp_suite.components.kserve.settings import EndpointSettings
+from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.runtime import (
     SKLEARN,
@@ -35,22 +50,15 @@ MANIFEST_DIGEST = f"{PREFIX}/manifest-digest"
 STORE = f"{PREFIX}/store"
 MODEL_URI = f"{PREFIX}/model-uri"
 RUNTIME = f"{PREFIX}/runtime"
+IMAGE = f"{PREFIX}/image"
+"""Which image serves, where we say it: by its digest, where the pipeline has an image lock."""
 SPEC_DIGEST = f"{PREFIX}/spec-digest"
 """Of the manifest that a pod was made of: no generation in KServe's status tells it."""
 SCALING = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "scaleMetricType")
 OWNER = {"app.kubernetes.io/managed-by": "kfp-suite"}
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
-SERVER_IMAGES = {"tensorflow": "kfp-suite-python-tensorflow:0.1.0"}
-SERVER_IMAGE = "kfp-suite-python-serving:0.1.0"
 MOUNT = "/mnt/models"
 _SERVING = "serving.kserve.io/v1beta1"
-# Without privileges, and nothing to write to but what is mounted for it.
-_SECURE = {
-    "runAsNonRoot": True,
-    "readOnlyRootFilesystem": True,
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-}
 
 
 @dataclass(frozen=True)
@@ -94,7 +102,7 @@ def artifact_version(digest: str) -> str:
 
 def server_image(served: Served, settings: EndpointSettings) -> str:
     """The image of our server: with the very libraries that trained the model."""
-    return settings.image or SERVER_IMAGES.get(served.framework, SERVER_IMAGE)
+    return settings.image or default_image(served.framework)
 
 
 def takes_features(served: Served, options: Mapping[str, Any]) -> bool:
@@ -131,9 +139,10 @@ def serving_runtime(image: str, namespace: str) -> dict[str, Any]:
                         "--http_port=8080",
                         "--grpc_port=8081",
                     ],
-                    "securityContext": dict(_SECURE),
+                    **served_securely(),
                 }
             ],
+            "volumes": volumes(),
         },
     }
 
@@ -144,7 +153,7 @@ def serving_runtime_name(image: str) -> str:
 
 
 def _predictor(
-    served: Served, settings: EndpointSettings, options: Mapping[str, Any]
+    served: Served, settings: EndpointSettings, options: Mapping[str, Any], mode: str | None
 ) -> dict[str, Any]:
     """The predictor that serves a version."""
     runtime = find_runtime(served.runtime)
@@ -152,35 +161,34 @@ def _predictor(
         "modelFormat": {"name": runtime.model_format},
         "runtime": runtime.serving_runtime,
         "protocolVersion": runtime.protocol,
-        "storageUri": served.storage_uri or served.model_uri,
+        "storageUri": _read_by(served.storage_uri or served.model_uri, served, mode),
         "args": [],
-        "env": _environment(settings),
-        "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
+        "env": environment(settings),
+        "resources": resources(settings),
     }
+    image, ending = settings.image, {}
     if runtime.name == SUITE:
-        model["runtime"] = serving_runtime_name(server_image(served, settings))
+        image = server_image(served, settings)
+        model["runtime"] = serving_runtime_name(image)
         model["args"] = [f"--model_version={served.version}"]
+        model |= container_in(mode)
+        ending = ending_in(mode, settings)
     elif runtime.name == TENSORFLOW_SERVING:
         from kfp_suite.components.runtimes.tensorflow_serving import arguments
 
         model["args"] = arguments(parse_options(TENSORFLOW_SERVING, options), MOUNT)
     elif runtime.name == SKLEARN and served.probabilities:
         model["env"].append({"name": "PREDICT_PROBA", "value": "true"})
-    if runtime.name != SUITE and settings.image:
-        model["image"] = settings.image
-    model = {key: value for key, value in model.items() if value != []}
-    found: dict[str, Any] = {"annotations": served.annotations, **_placed(settings)}
-    found |= _scaled(settings)
-    if settings.timeout:
-        found["timeout"] = settings.timeout
-    if settings.batcher is not None:
-        found["batcher"] = {
-            "maxBatchSize": settings.batcher.max_batch_size,
-            "maxLatency": settings.batcher.max_latency,
-        }
-    if settings.logger is not None:
-        found["logger"] = {"mode": settings.logger.mode, "url": settings.logger.url}
-    return {**found, "model": model}
+    if runtime.name != SUITE and image:
+        model["image"] = image
+    return {
+        "annotations": {**served.annotations, **({IMAGE: image} if image else {})},
+        **placed(settings),
+        **scaled(settings),
+        **ending,
+        **listened_to(settings),
+        "model": {key: value for key, value in model.items() if value != []},
+    }
 
 
 def inference_service(
@@ -189,6 +197,7 @@ def inference_service(
     namespace: str,
     settings: EndpointSettings | None = None,
     options: Mapping[str, Any] | None = None,
+    mode: str | None = None,
 ) -> dict[str, Any]:
     """The InferenceService of a version.
 
@@ -197,14 +206,24 @@ def inference_service(
         namespace: The Kubernetes namespace.
         settings: How it runs.
         options: The runtime's own.
+        mode: How the cluster runs endpoints, where this is for one: `Knative` or `Standard`,
+            unless the settings say.
+
+    Raises:
+        ParameterError: there is a secret in it; or it is for a cluster that could not pull its
+            image, read its store, or scale it so.
     """
     settings, options = settings or EndpointSettings(), options or {}
-    annotations = {**settings.annotations, **served.annotations}
+    if mode is not None:
+        mode = settings.deployment_mode or mode
+        _check_pullable(served, settings, options)
+    predictor = _predictor(served, settings, options, mode)
+    annotations = {**settings.annotations, **predictor["annotations"]}
     if settings.deployment_mode:
         annotations[DEPLOYMENT_MODE] = settings.deployment_mode
-    spec: dict[str, Any] = {"predictor": _predictor(served, settings, options)}
+    spec: dict[str, Any] = {"predictor": predictor}
     if settings.transformer and takes_features(served, options):
-        spec["transformer"] = _transformer(served, settings)
+        spec["transformer"] = _transformer(served, settings, mode)
     manifest = {
         "apiVersion": _SERVING,
         "kind": "InferenceService",
@@ -216,7 +235,24 @@ def inference_service(
         },
         "spec": spec,
     }
-    return _digested(merged(manifest, settings.overlay))
+    found = merged(manifest, settings.overlay)
+    check_no_secrets(found, "InferenceService")
+    if mode is not None:
+        check_scaling(found, mode)
+    return _digested(found)
+
+
+def _check_pullable(served: Served, settings: EndpointSettings, options: Mapping[str, Any]) -> None:
+    """Raises ParameterError where a cluster could not pull our server's image."""
+    if served.runtime == SUITE:
+        check_pullable(served.framework, settings.image)
+    elif settings.transformer and takes_features(served, options):
+        check_pullable(served.framework, settings.transformer_image)
+
+
+def _read_by(uri: str, served: Served, mode: str | None) -> str:
+    """`uri` as the pods read it. Raises ParameterError where those of a cluster cannot."""
+    return uri if mode is None else on_cluster(uri, served.store)
 
 
 def _digested(manifest: dict[str, Any]) -> dict[str, Any]:
@@ -248,16 +284,19 @@ def merged(manifest: dict[str, Any], overlay: Mapping[str, Any]) -> dict[str, An
     return found
 
 
-def _transformer(served: Served, settings: EndpointSettings) -> dict[str, Any]:
+def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -> dict[str, Any]:
     """Our server before another: raw records in, features to the predictor, labels out."""
     outputs = "predict_proba" if served.runtime == "mlserver" and served.probabilities else ""
+    image = settings.transformer_image or default_image(served.framework)
     return {
-        "annotations": served.annotations,
-        "minReplicas": settings.min_replicas,
+        "annotations": {**served.annotations, IMAGE: image},
+        **placed(settings),
+        **scaled(settings),
+        **ending_in(mode, settings),
         "containers": [
             {
                 "name": "kserve-container",
-                "image": SERVER_IMAGES.get(served.framework, SERVER_IMAGE),
+                "image": image,
                 "args": [
                     f"--model_name={served.name}",
                     f"--model_dir={MOUNT}",
@@ -265,48 +304,17 @@ def _transformer(served: Served, settings: EndpointSettings) -> dict[str, Any]:
                     "--http_port=8080",
                     *([f"--predictor_outputs={outputs}"] if outputs else []),
                 ],
-                "env": [{"name": "STORAGE_URI", "value": served.model_uri}],
+                "env": [{"name": "STORAGE_URI", "value": _read_by(served.model_uri, served, mode)}],
                 "resources": {
                     "requests": {"cpu": "500m", "memory": "512Mi"},
                     "limits": {"cpu": "1", "memory": "1Gi"},
                 },
-                "securityContext": dict(_SECURE),
+                **served_securely(),
+                **container_in(mode),
             }
         ],
+        "volumes": volumes(),
     }
-
-
-def _environment(settings: EndpointSettings) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    for name, value in sorted(settings.env.items()):
-        if isinstance(value, SecretKey):
-            key = {"name": value.secret, "key": value.key}
-            found.append({"name": name, "valueFrom": {"secretKeyRef": key}})
-        else:
-            found.append({"name": name, "value": value})
-    return found
-
-
-def _placed(settings: EndpointSettings) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    if settings.service_account:
-        found["serviceAccountName"] = settings.service_account
-    if settings.node_selector:
-        found["nodeSelector"] = dict(settings.node_selector)
-    if settings.tolerations:
-        found["tolerations"] = [dict(toleration) for toleration in settings.tolerations]
-    return found
-
-
-def _scaled(settings: EndpointSettings) -> dict[str, Any]:
-    found: dict[str, Any] = {"minReplicas": settings.min_replicas}
-    if settings.max_replicas:
-        found["maxReplicas"] = settings.max_replicas
-    if settings.scale_metric:
-        found["scaleMetric"] = settings.scale_metric
-    if settings.scale_target:
-        found["scaleTarget"] = settings.scale_target
-    return found
 
 
 def own_part(service: Mapping[str, Any]) -> dict[str, Any]:

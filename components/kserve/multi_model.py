@@ -13,9 +13,31 @@ from typing import Any
 from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.contracts.sample import Sample
 from kfp_suite.components.kserve.cluster import TRAINED_MODELS, Cluster
-from kfp_suite.components.kserve.manifests import MOUNT, OWNER, Served, serving_runtime
+from kfp_suite.components.kserve.images import check_pullable
+from kfp_suite.components.kserve.manifests import (
+    DEPLOYMENT_MODE,
+    IMAGE,
+    MOUNT,
+    OWNER,
+    Served,
+    merged,
+    server_image,
+    serving_runtime,
+)
+from kfp_suite.components.kserve.pods import (
+    container_in,
+    ending_in,
+    environment,
+    listened_to,
+    placed,
+    resources,
+    scaled,
+)
+from kfp_suite.components.kserve.scaling import check_scaling
+from kfp_suite.components.kserve.secrecy import check_no_secrets
 from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.kserve.smoke import address_of, smoke_test
+from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes.exchange import Question
 
 _POLL_SECONDS = 2.0
@@ -34,29 +56,67 @@ def shared_runtime(image: str, namespace: str) -> dict[str, Any]:
     return found
 
 
-def shared_service(image: str, namespace: str, settings: EndpointSettings) -> dict[str, Any]:
-    """The InferenceService that models are loaded into."""
-    predictor: dict[str, Any] = {
-        "minReplicas": settings.min_replicas,
-        "model": {
-            "modelFormat": {"name": "kfp-suite"},
-            "runtime": shared_runtime(image, namespace)["metadata"]["name"],
-            "protocolVersion": "v2",
-            "resources": {"requests": dict(settings.requests), "limits": dict(settings.limits)},
-        },
+def shared_service(
+    served: Served, namespace: str, settings: EndpointSettings, mode: str
+) -> dict[str, Any]:
+    """The InferenceService that models are loaded into.
+
+    Args:
+        served: The first of them.
+        namespace: The Kubernetes namespace.
+        settings: How it runs.
+        mode: How the cluster runs endpoints: `Knative` or `Standard`, unless the settings say.
+
+    Raises:
+        ParameterError: there is a secret in it, or the cluster could not pull its image, or
+            scale it so.
+    """
+    check_pullable(served.framework, settings.image)
+    image, mode = server_image(served, settings), settings.deployment_mode or mode
+    annotations = {**settings.annotations, IMAGE: image}
+    if settings.deployment_mode:
+        annotations[DEPLOYMENT_MODE] = settings.deployment_mode
+    model: dict[str, Any] = {
+        "modelFormat": {"name": "kfp-suite"},
+        "runtime": shared_runtime(image, namespace)["metadata"]["name"],
+        "protocolVersion": "v2",
+        "resources": resources(settings),
+        **container_in(mode),
     }
-    if settings.service_account:
-        predictor["serviceAccountName"] = settings.service_account
-    return {
+    if settings.env:
+        model["env"] = environment(settings)
+    manifest = {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",
-        "metadata": {"name": settings.shared, "namespace": namespace, "labels": dict(OWNER)},
-        "spec": {"predictor": predictor},
+        "metadata": {
+            "name": settings.shared,
+            "namespace": namespace,
+            "labels": {**settings.labels, **OWNER},
+            "annotations": annotations,
+        },
+        "spec": {
+            "predictor": {
+                "annotations": {IMAGE: image},
+                **placed(settings),
+                **scaled(settings),
+                **ending_in(mode, settings),
+                **listened_to(settings),
+                "model": model,
+            }
+        },
     }
+    found = merged(manifest, settings.overlay)
+    check_no_secrets(found, "InferenceService")
+    check_scaling(found, mode)
+    return found
 
 
 def trained_model(served: Served, namespace: str, settings: EndpointSettings) -> dict[str, Any]:
-    """A version as one of the models of `settings.shared`."""
+    """A version as one of the models of `settings.shared`.
+
+    Raises:
+        ParameterError: the cluster cannot read its store.
+    """
     return {
         "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "TrainedModel",
@@ -70,7 +130,7 @@ def trained_model(served: Served, namespace: str, settings: EndpointSettings) ->
             "inferenceService": settings.shared,
             "model": {
                 "framework": "kfp-suite",
-                "storageUri": served.model_uri,
+                "storageUri": on_cluster(served.model_uri, served.store),
                 "memory": settings.model_memory,
             },
         },

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.components.kserve.secrecy import check_no_secrets
 from kfp_suite.components.stores.versions import check_model_name
 
 _WHERE = "settings"
-_SECRET = re.compile(r"PASSWORD|PASSWD|SECRET|TOKEN|CREDENTIAL|PRIVATE|ACCESS_KEY|API_?KEY")
 _SCALE_METRICS = ("", "cpu", "memory", "concurrency", "rps")
 _LOGGED = ("all", "request", "response")
 _MODES = ("", "Knative", "Standard")
+_AFFINITIES = ("nodeAffinity", "podAffinity", "podAntiAffinity")
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ class PayloadLogger:
 
     def __post_init__(self) -> None:
         _among("logger.mode", self.mode, _LOGGED)
+        check_no_secrets({"url": self.url}, f"{_WHERE}.logger")
         if not self.url.startswith(("http://", "https://")):
             raise ParameterError(
                 "not a URL", where=f"{_WHERE}.logger.url", got=self.url, expected="http(s)://…"
@@ -66,19 +67,26 @@ class EndpointSettings:
 
     Attributes:
         name: Of the endpoint; empty: the model's.
-        image: Of the model server; empty: the suite's own for the model's framework.
-        service_account: What the server runs as: it reads the store with it.
-        requests: CPU and memory the scheduler sets aside, as Kubernetes writes quantities.
-        limits: CPU and memory at most.
+        image: Of the model server; empty: the suite's own for the model's framework, as the
+            pipeline's image lock names it.
+        transformer_image: Of the transformer; empty: as of the suite's own server.
+        service_account: What the servers run as: they read the store with it.
+        requests: CPU, memory and GPUs (`nvidia.com/gpu`) that the scheduler sets aside, as
+            Kubernetes writes quantities.
+        limits: CPU, memory and GPUs at most.
         min_replicas: Servers at least; 0 lets Knative scale to none.
         max_replicas: Servers at most; 0: KServe's own.
-        scale_metric: `cpu`, `memory`, `concurrency` or `rps`; empty: KServe's own.
-        scale_target: The metric's value a server is meant to have; 0: KServe's own.
+        scale_metric: `concurrency` or `rps` in Knative mode, `cpu` or `memory` in Standard mode;
+            empty: KServe's own.
+        scale_target: The metric's value a server is meant to have, in Standard mode percent of
+            what is requested; 0: KServe's own.
         timeout: Seconds a request may take; 0: KServe's own.
         batcher: KServe's request batcher; None: none (our server batches by itself).
         logger: KServe's payload logger; None: none.
         node_selector: Labels of the nodes it may run on.
+        affinity: Which nodes, and beside which pods, as Kubernetes writes it.
         tolerations: Taints it may run on, as Kubernetes writes them.
+        priority_class: The PriorityClass of its pods.
         env: Environment variables: text, or `{secret, key}` for what nobody should read.
         labels: More labels of the endpoint.
         annotations: More annotations of the endpoint.
@@ -95,9 +103,10 @@ class EndpointSettings:
 
     name: str = ""
     image: str = ""
+    transformer_image: str = ""
     service_account: str = ""
-    requests: dict[str, str] = field(default_factory=lambda: {"cpu": "1", "memory": "1Gi"})
-    limits: dict[str, str] = field(default_factory=lambda: {"cpu": "1", "memory": "2Gi"})
+    requests: dict[str, str | int] = field(default_factory=lambda: {"cpu": "1", "memory": "1Gi"})
+    limits: dict[str, str | int] = field(default_factory=lambda: {"cpu": "1", "memory": "2Gi"})
     min_replicas: int = 1
     max_replicas: int = 0
     scale_metric: str = ""
@@ -106,7 +115,9 @@ class EndpointSettings:
     batcher: Batcher | None = None
     logger: PayloadLogger | None = None
     node_selector: dict[str, str] = field(default_factory=dict)
+    affinity: dict[str, Any] = field(default_factory=dict)
     tolerations: tuple[dict[str, Any], ...] = ()
+    priority_class: str = ""
     env: dict[str, str | SecretKey] = field(default_factory=dict)
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
@@ -137,14 +148,10 @@ class EndpointSettings:
                 got=self.max_replicas,
                 expected=f"at least {self.min_replicas}, or 0",
             )
-        for name, value in self.env.items():
-            if isinstance(value, str) and value and _SECRET.search(name.upper()):
-                raise ParameterError(
-                    f"'{name}' looks like a secret",
-                    where=f"{_WHERE}.env",
-                    expected="{secret: NAME, key: KEY} of a Kubernetes Secret",
-                    fix="a manifest is read by everybody who can read the run",
-                )
+        for kind in self.affinity:
+            _among("affinity", kind, _AFFINITIES)
+        for name in ("env", "annotations", "labels", "overlay"):
+            check_no_secrets({name: getattr(self, name)}, _WHERE)
 
 
 def parse_settings(value: Mapping[str, Any]) -> EndpointSettings:

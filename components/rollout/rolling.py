@@ -58,6 +58,7 @@ class Rolling:
     def run(self) -> Outcome:
         served = self._deployable.served
         live = self._target.live()
+        self._manifest()  # refused before anything is changed, where the cluster would not take it
         if served.runtime == SUITE:
             image = server_image(served, self._settings)
             self._target.prepare([serving_runtime(image, self._parameters.namespace)])
@@ -241,6 +242,7 @@ class Rolling:
             namespace=self._parameters.namespace,
             settings=self._settings,
             options=self._parameters.runtime_options,
+            mode=self._target.mode if self._parameters.target == "cluster" else None,
         )
 
     def _live(self) -> dict[str, Any]:

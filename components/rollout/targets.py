@@ -175,7 +175,7 @@ class ClusterTarget:
         self._timeout, self._force = timeout, force
         self._prometheus, self._ingress = prometheus, ingress
         self._by_header, self._clock = by_header, clock
-        self.mode = cluster.mode(cluster.find(name, namespace))
+        self.mode = cluster.mode(cluster.find(name, namespace), namespace)
         self._health = Health(cluster, self.mode)
         if by_header and self.mode != "Standard":
             raise ParameterError(

@@ -1,7 +1,8 @@
 """Which image exactly: digests of pushed images, and pipelines that name them.
 
 An image cannot contain its own digest, so a pipeline compiled with a lock tells each step
-its image's, in an environment variable; it becomes part of the model's lineage.
+its image's, in an environment variable; it becomes part of the model's lineage. Steps that make
+endpoints are told the images of the model servers, too.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
 from kfp_suite.components.contracts.errors import ContractError, MissingError
 from kfp_suite.components.contracts.manifests import read_manifest
+from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.pipelines.images.client import call, docker_client
 from kfp_suite.pipelines.images.families import family_of, tag
 
 FORMAT_VERSION = 1
+_MAKE_ENDPOINTS = ("deploy", "rollout", "infra_validate")
 
 
 @dataclass(frozen=True)
@@ -97,4 +100,17 @@ def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:
             )
         container["image"] = lock.images[family]
         digest = lock.images[family].partition("@")[2]
-        container.setdefault("env", []).append({"name": IMAGE_DIGEST_VARIABLE, "value": digest})
+        told = {IMAGE_DIGEST_VARIABLE: digest}
+        if _function(container) in _MAKE_ENDPOINTS:
+            served = IMAGE_VARIABLES.items()
+            told |= {name: lock.images[one] for one, name in served if one in lock.images}
+        container.setdefault("env", []).extend(
+            {"name": name, "value": value} for name, value in told.items()
+        )
+
+
+def _function(container: Mapping[str, Any]) -> str:
+    """The component that a container runs; empty where it is another's."""
+    arguments = [*container.get("args", ()), ""]
+    before = "--function_to_execute"
+    return str(arguments[arguments.index(before) + 1]) if before in arguments else ""

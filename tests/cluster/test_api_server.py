@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from kubernetes import client
 
 from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, StoreError
 from kfp_suite.components.kserve.canary import (
+    Mode,
     promoted,
     silenced,
     split_of,
@@ -22,6 +24,8 @@ from kfp_suite.components.kserve.manifests import (
     inference_service,
     serving_runtime,
 )
+from kfp_suite.components.kserve.multi_model import shared_service
+from kfp_suite.components.kserve.pods import served_securely, volumes
 from kfp_suite.components.kserve.settings import parse_settings
 from tests.cluster.conftest import NAMESPACE
 
@@ -107,36 +111,89 @@ def test_a_manifest_that_the_crd_does_not_take_is_one_line(cluster: Cluster) -> 
         cluster.apply(bad)
 
 
-def test_every_setting_is_what_the_crd_takes(cluster: Cluster) -> None:
-    found = cluster.apply(
-        manifest(
-            service_account="reader",
-            min_replicas=0,
-            max_replicas=4,
-            scale_metric="rps",
-            scale_target=50,
-            timeout=20,
-            batcher={"max_batch_size": 8},
-            logger={"url": "http://logs"},
-            node_selector={"disk": "ssd"},
-            tolerations=[{"key": "gpu", "operator": "Exists"}],
-            env={"REGION": "north", "API_KEY": {"secret": "keys", "key": "api"}},
-            deployment_mode="Standard",
-            labels={"team": "birds"},
-        )
-    )
+SETTINGS: dict[str, Any] = {
+    "service_account": "reader",
+    "min_replicas": 1,
+    "max_replicas": 4,
+    "timeout": 20,
+    "batcher": {"max_batch_size": 8},
+    "logger": {"url": "http://logs"},
+    "requests": {"cpu": "1", "memory": "1Gi", "nvidia.com/gpu": 1},
+    "limits": {"cpu": "1", "memory": "2Gi", "nvidia.com/gpu": 1},
+    "node_selector": {"disk": "ssd"},
+    "affinity": {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [
+                    {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+                ]
+            }
+        }
+    },
+    "tolerations": [{"key": "gpu", "operator": "Exists"}],
+    "priority_class": "important",
+    "env": {"REGION": "north", "API_KEY": {"secret": "keys", "key": "api"}},
+    "labels": {"team": "birds"},
+    "image": "registry.example.com/server:1",
+    "transformer_image": "registry.example.com/transformer:1",
+}
+SCALING = {
+    "Standard": {"scale_metric": "memory", "scale_target": 70},
+    "Knative": {"scale_metric": "rps", "scale_target": 50, "min_replicas": 0},
+}
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+@pytest.mark.parametrize("runtime", ["kfp-suite", "sklearn"])
+def test_every_setting_is_what_the_crd_takes(cluster: Cluster, runtime: str, mode: str) -> None:
+    settings = parse_settings({**SETTINGS, **SCALING[mode], "deployment_mode": mode})
+    one = replace(served(), runtime=runtime)
+    made = inference_service(one, namespace=NAMESPACE, settings=settings, mode=mode)
+    found = cluster.apply(made)["spec"]
+    assert set(found) == {"predictor", *(["transformer"] if runtime == "sklearn" else [])}
+    for name, side in found.items():
+        assert side == {**side, **_pruned(made["spec"][name])}, "the CRD knows every field"
+        assert side["serviceAccountName"] == "reader"
+        assert side["nodeSelector"] == {"disk": "ssd"}
+        assert side["affinity"] == SETTINGS["affinity"]
+        assert side["tolerations"] == SETTINGS["tolerations"]
+        assert side["priorityClassName"] == "important"
+        assert (side["maxReplicas"], side["timeout"]) == (4, 20)
+        assert side["minReplicas"] == (0 if mode == "Knative" else 1)
+        assert side["scaleMetric"] == SCALING[mode]["scale_metric"]
+    predictor = found["predictor"]
+    assert predictor["batcher"]["maxBatchSize"] == 8
+    assert predictor["logger"]["url"] == "http://logs"
+    model = predictor["model"]
+    assert model["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert model["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "keys", "key": "api"}
+
+
+def _pruned(side: dict[str, Any]) -> dict[str, Any]:
+    """What the API server does not fill in."""
+    return {key: value for key, value in side.items() if key not in ("model", "containers")}
+
+
+@pytest.mark.parametrize("mode", ["Standard", "Knative"])
+def test_the_server_many_models_share_is_what_the_crd_takes(cluster: Cluster, mode: Mode) -> None:
+    settings = parse_settings({**SETTINGS, **SCALING[mode], "shared": "late"})
+    found = cluster.apply(with_mode(shared_service(served(), NAMESPACE, settings, mode), mode))
     side = found["spec"]["predictor"]
-    assert (side["scaleMetric"], side["scaleTarget"], side["maxReplicas"]) == ("rps", 50, 4)
-    assert side["batcher"]["maxBatchSize"] == 8
     assert side["serviceAccountName"] == "reader"
-    assert side["model"]["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "keys", "key": "api"}
+    assert side["affinity"] == SETTINGS["affinity"]
+    assert (side["maxReplicas"], side["timeout"]) == (4, 20)
+    assert side["scaleMetric"] == SCALING[mode]["scale_metric"]
+    assert side["logger"]["url"] == "http://logs"
+    assert side["model"]["env"][1] == {"name": "REGION", "value": "north"}
+    assert found["metadata"]["labels"]["team"] == "birds"
 
 
 def test_a_serving_runtime_is_what_the_crd_takes(cluster: Cluster) -> None:
     runtime = serving_runtime("server:1", NAMESPACE)
     found = cluster.apply(runtime)
     container = found["spec"]["containers"][0]
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container == {**container, **served_securely()}, "the CRD knows every field"
+    assert found["spec"]["volumes"] == volumes()
     cluster.delete(runtime["metadata"]["name"], NAMESPACE, RUNTIMES)
 
 

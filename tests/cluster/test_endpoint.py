@@ -4,6 +4,7 @@ On a real cluster this needs KServe's controller, the suite's images, and a stor
 cluster can read:
 
     KFP_SUITE_KUBECONFIG=~/.kube/config KFP_SUITE_STORE=gs://bucket/test \\
+    KFP_SUITE_SERVING_IMAGE=registry/kfp-suite-python-serving@sha256:… \\
     KFP_SUITE_INGRESS=http://203.0.113.7 pytest tests/cluster/test_endpoint.py
 """
 
@@ -26,7 +27,9 @@ from kfp_suite.components.deploy.executor import DeployParameters, deploy
 from kfp_suite.components.kserve.canary import split_of
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.components.kserve.smoke import address_of
+from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.rollout.executor import rollout
 from kfp_suite.components.rollout.outcome import Outcome
 from kfp_suite.components.rollout.parameters import RolloutParameters
@@ -52,7 +55,9 @@ class Place:
 
 
 @pytest.fixture(params=["double", "real"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def place(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Place]:
     if request.param == "real":
         kubeconfig, store = (os.environ.get(f"KFP_SUITE_{n}") for n in ("KUBECONFIG", "STORE"))
         if not (kubeconfig and store):
@@ -67,6 +72,8 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
         with suppress(MissingError):
             found.cluster.delete("wings", namespace)
         return
+    monkeypatch.setenv(IMAGE_VARIABLES["serving"], "registry.example.com/server@sha256:1")
+    monkeypatch.setenv(STORE_VARIABLE, "pvc://claim/store")
     models = filled(ModelStore(open_store(str(tmp_path / "store"))), tmp_path)
     double = KubernetesDouble(crds=CRDS if CRDS.is_dir() else None, mode="Standard")
     with running(double), fleet_of(models, double):

@@ -279,6 +279,7 @@ def test_metadata_is_the_signature(endpoint: Endpoint) -> None:
 
 def test_health_and_metrics(endpoint: Endpoint) -> None:
     assert httpx.get(f"{endpoint.base}/v2/health/ready").json() == {"ready": True}
+    assert httpx.get(f"{endpoint.base}/v2/health/live").status_code == 200
     assert 'request_predict_seconds_count{model_name="wings"}' in (
         httpx.get(f"{endpoint.base}/metrics").text
     )

@@ -20,13 +20,19 @@ import yaml
 
 from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
+from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.components.kserve.manifests import artifact_version
+from kfp_suite.components.kserve.pods import served_securely
+from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.cluster.conftest import CRDS
 from tests.serving.test_endpoint import RECORD
+
+_CLAIM = "pvc://claim/store"
 
 
 @pytest.fixture
@@ -60,6 +66,12 @@ def base(folder: Path) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+
+
+def test_its_pods_probes_answer_before_there_is_a_model(base: str) -> None:
+    probes = [one["httpGet"]["path"] for one in served_securely().values() if "httpGet" in one]
+    assert len(probes) == 3
+    assert [httpx.get(base + path).status_code for path in probes] == [200, 200, 200]
 
 
 def copied(models: ModelStore, name: str, version: int, folder: Path) -> str:
@@ -107,9 +119,20 @@ def test_what_is_no_model_is_refused_and_the_others_go_on(
     assert asked(base, "wings").headers["x-model-version"] == first
 
 
+@pytest.fixture(autouse=True)
+def in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step is told there: the image lock's image, and its folder's claim."""
+    monkeypatch.setenv(IMAGE_VARIABLES["serving"], "registry.example.com/server@sha256:1")
+    monkeypatch.setenv(STORE_VARIABLE, _CLAIM)
+
+
 @contextmanager
 def agent(
-    double: KubernetesDouble, base: str, folder: Path, unreadable: str = ""
+    double: KubernetesDouble,
+    models: ModelStore,
+    base: str,
+    folder: Path,
+    unreadable: str = "",
 ) -> Iterator[None]:
     """KServe's: it copies what TrainedModels name, and asks the server to load it; but for a
     storage that it cannot read."""
@@ -122,7 +145,7 @@ def agent(
                 name, uri = one["metadata"]["name"], one["spec"]["model"]["storageUri"]
                 if uri not in (done.get(name), unreadable):
                     shutil.rmtree(folder / name, ignore_errors=True)
-                    shutil.copytree(uri, folder / name)
+                    shutil.copytree(uri.replace(_CLAIM, models.store.uri), folder / name)
                     done[name] = uri
                     load(base, name)
 
@@ -144,7 +167,9 @@ def deployed(
     (pushed / "pushed.json").write_text(json.dumps(content))
     given = {"settings": {"shared": "zoo"}, "timeout_seconds": 20, **more}
     parameters = DeployParameters(target="cluster", namespace="models", **given)
-    cluster = Cluster(double.client(), sleep=lambda seconds: time.sleep(seconds / 20))
+    _, role, _ = access("models", "deployer")
+    double.allow_only("deployer", role["rules"], "models")
+    cluster = Cluster(double.client("deployer"), sleep=lambda seconds: time.sleep(seconds / 20))
     return deploy(parameters, pushed, folder / "endpoint", cluster=cluster)
 
 
@@ -159,7 +184,7 @@ def double(base: str) -> Iterator[KubernetesDouble]:
 def test_versions_are_deployed_into_one_server(
     models: ModelStore, base: str, folder: Path, double: KubernetesDouble, tmp_path: Path
 ) -> None:
-    with agent(double, base, folder):
+    with agent(double, models, base, folder):
         found = deployed(models, double, tmp_path / "a", "wings", 1)
         assert found["url"] == base
         assert found["manifest"].endswith("trainedmodel.yaml")
@@ -180,7 +205,7 @@ def test_a_model_that_is_not_loaded_gives_way_to_the_one_before(
     models: ModelStore, base: str, folder: Path, double: KubernetesDouble, tmp_path: Path
 ) -> None:
     second = models.model_uri(models.manifest("wings", 2))
-    with agent(double, base, folder, unreadable=second):
+    with agent(double, models, base, folder, unreadable=second):
         deployed(models, double, tmp_path / "a", "wings", 1)
         with pytest.raises(EndpointError, match="version 1, which served before, serves again"):
             deployed(models, double, tmp_path / "b", "wings", 2, timeout_seconds=1)

@@ -1,4 +1,8 @@
-"""What KServe's own webhooks write into an InferenceService, and what they refuse of one."""
+"""What KServe's own webhooks write into an InferenceService, and what they refuse of one.
+
+And what Knative refuses of the pods that KServe asks it for: there, KServe's controller tries
+for ever; here it is said at once.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from kfp_suite.testing.kubernetes.kinds import Json
 MODE = "serving.kserve.io/deploymentMode"
 _NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _WEBHOOK = "inferenceservice.kserve-webhook-server.validator"
+_KNATIVE_WEBHOOK = "validation.webhook.serving.knative.dev"
 _FRAMEWORKS = (
     "sklearn",
     "xgboost",
@@ -25,6 +30,9 @@ _FRAMEWORKS = (
     "model",
 )
 _FIXED = ("maxReplicas", "scaleTarget", "scaleMetric", "autoScaling")
+_CLASS = "serving.kserve.io/autoscalerClass"
+_CLASSES = ("hpa", "external", "keda", "none")
+_KNATIVE_CLASS = "autoscaling.knative.dev/class"
 
 
 def mode_named(text: str) -> str:
@@ -44,10 +52,13 @@ def default(service: Json, mode: str) -> None:
 
 def admit(service: Json, before: Json | None) -> None:
     """Raises Refusal (403) for an InferenceService that KServe does not take."""
-    said = _refusal(service, before)
-    if said:
-        message = f'admission webhook "{_WEBHOOK}" denied the request: {said}'
-        raise Refusal(403, "Forbidden", message)
+    for webhook, said in (
+        (_WEBHOOK, _refusal(service, before)),
+        (_KNATIVE_WEBHOOK, _knative_refusal(service)),
+    ):
+        if said:
+            message = f'admission webhook "{webhook}" denied the request: {said}'
+            raise Refusal(403, "Forbidden", message)
 
 
 def _refusal(service: Json, before: Json | None) -> str:
@@ -64,6 +75,20 @@ def _refusal(service: Json, before: Json | None) -> str:
             'character. (e.g. "my-name" or "abc-123", regex used for validation is '
             f"'{_NAME}')"
         )
+    annotations = service["metadata"].get("annotations") or {}
+    scaler = annotations.get(_CLASS)
+    if scaler is not None and scaler not in _CLASSES:
+        return f"[{scaler}] is not a supported autoscaler class type"
+    for component in [predictor, spec.get("transformer", {})]:
+        servers = [component.get(name, {}) for name in _FRAMEWORKS]
+        for container in [*servers, *component.get("containers", ())]:
+            if any(one["name"] == "PYTHONPATH" for one in container.get("env", ())):
+                return (
+                    f'the InferenceService "{name}" is invalid: setting PYTHONPATH in container '
+                    f'"{container.get("name", "")}" is not allowed for security reasons'
+                )
+    if any(predictor.get(one, {}).get("name") for one in _FRAMEWORKS):
+        return "the 'name' field is not allowed in standard predictor"
     if not _one_implementation(predictor):
         return "exactly one of the implementations must be specified in PredictorSpec"
     for component in [predictor, spec.get("transformer", {})]:
@@ -74,7 +99,57 @@ def _refusal(service: Json, before: Json | None) -> str:
             return "MinReplicas cannot be greater than MaxReplicas."
         if not 0 <= component.get("canaryTrafficPercent", 0) <= 100:
             return "CanaryTrafficPercent must be between 0 and 100."
+        if said := _scaling(component, annotations):
+            return said
     return _canary(service, spec, predictor)
+
+
+def _knative_refusal(service: Json) -> str:
+    if (service["metadata"].get("annotations") or {}).get(MODE, "Knative") != "Knative":
+        return ""
+    for component in ("predictor", "transformer"):
+        pod = service["spec"].get(component, {})
+        if "terminationGracePeriodSeconds" in pod:
+            return _not_to_set("terminationGracePeriodSeconds")
+        servers = [pod[name] for name in _FRAMEWORKS if name in pod]
+        containers = [*servers, *pod.get("containers", ())]
+        for position, container in enumerate(containers):
+            if "lifecycle" in container:
+                return _not_to_set(f"containers[{position}].lifecycle")
+        if sum(len(container.get("ports", ())) for container in containers) > 1:
+            return "validation failed: more than one container port is set"
+    return ""
+
+
+def _not_to_set(field: str) -> str:
+    return f"validation failed: must not set the field(s): spec.template.spec.{field}"
+
+
+def _scaling(component: Json, annotations: Json) -> str:
+    """Of a mode: in Standard mode nothing is looked at where no class is named."""
+    metric, target = component.get("scaleMetric"), component.get("scaleTarget")
+    if annotations.get(MODE) == "Standard":
+        pods = annotations.get(_CLASS) == "hpa"
+        if annotations.get(_CLASS) == "keda" and metric is not None:
+            return "ScaleMetric is not supported for KEDA"
+        if not pods:
+            return ""
+    else:
+        pods = annotations.get(_KNATIVE_CLASS) == "hpa.autoscaling.knative.dev"
+        if not pods and component.get("deploymentStrategy"):
+            return "customizing deploymentStrategy is only supported for raw deployment mode"
+    allowed = ("cpu", "memory") if pods else ("concurrency", "rps")
+    if metric is not None and metric not in allowed:
+        return f"[{metric}] is not a supported metric"
+    if target is None:
+        return ""
+    if pods and metric == "memory" and target < 1:
+        return "the target memory should be greater than 1 MiB"
+    if pods and (target > 100 or target < 1):
+        return "the target utilization percentage should be a [1-100] integer"
+    if metric == "rps" and target < 1:
+        return "the target for rps should be greater than 1"
+    return ""
 
 
 def _changed(service: Json, before: Json) -> str:

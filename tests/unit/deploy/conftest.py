@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from kfp_suite.components.kserve.canary import Mode
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.images import IMAGE_VARIABLES
 from kfp_suite.components.kserve.manifests import inference_service
+from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
@@ -18,7 +21,15 @@ from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import Fleet, fleet_of
 
+IMAGE = "registry.example.com/kfp-suite-python-serving@sha256:" + "5" * 64
 CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
+
+
+@pytest.fixture(autouse=True)
+def in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step is told on a cluster: the image lock's image, and the folder's claim."""
+    monkeypatch.setenv(IMAGE_VARIABLES["serving"], IMAGE)
+    monkeypatch.setenv(STORE_VARIABLE, "pvc://claim/store")
 
 
 @pytest.fixture(scope="session")
@@ -42,6 +53,12 @@ def double(request: pytest.FixtureRequest) -> Iterator[KubernetesDouble]:
     crds = CRDS if CRDS.is_dir() else None
     with running(KubernetesDouble(crds=crds, mode=request.param)) as found:
         yield found
+
+
+@pytest.fixture
+def mode(double: KubernetesDouble) -> Mode:
+    """How KServe runs what does not say how; Knative is there in either."""
+    return double.controller.mode
 
 
 @pytest.fixture

@@ -167,7 +167,7 @@ def test_a_transformer_is_waited_for_too(
 @pytest.mark.parametrize(
     ("outcome", "told"),
     [
-        ("image_pull", 'ImagePullBackOff Back-off pulling image "kfp-suite-python-serving:0.1.0"'),
+        ("image_pull", 'ImagePullBackOff Back-off pulling image "registry.example.com/kfp-suite'),
         ("crash_loop", "exit code 1"),
         ("storage_failed", "No model found in"),
         ("unschedulable", "FailedScheduling: 0/3 nodes are available"),
@@ -393,7 +393,10 @@ def test_the_role_is_enough_and_less_is_said(
         ({"on_failure": "cry"}, "on_failure: not allowed; got cry; expected rollback or keep"),
         ({"runtime": "mlsever"}, "unknown runtime 'mlsever'; did you mean 'mlserver'?"),
         ({"settings": {"replicas": 3}}, "settings: unknown key 'replicas'"),
-        ({"settings": {"env": {"DB_PASSWORD": "x"}}}, "'DB_PASSWORD' looks like a secret"),
+        (
+            {"settings": {"env": {"DB_PASSWORD": "x"}}},
+            "settings.env.DB_PASSWORD: looks like a secret",
+        ),
         ({"settings": {"name": "Late_Flights"}}, "use 'late-flights'"),
         ({"settings": {"min_replicas": 3, "max_replicas": 2}}, "below min_replicas"),
         ({"runtime_options": {"a": 1}}, "runtime 'kfp-suite' has no options"),

@@ -21,6 +21,8 @@ GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 NAMESPACE, NAME = "models", "iris"
 KEY = f"{NAMESPACE}/{NAME}"
 MODE = "serving.kserve.io/deploymentMode"
+SCALER = "serving.kserve.io/autoscalerClass"
+KNATIVE_SCALER = "autoscaling.knative.dev/class"
 Json = dict[str, Any]
 
 needs_crds = pytest.mark.skipif(
@@ -641,6 +643,87 @@ class TestAdmission:
         caller.apply(service(mode="Standard"))
         _, status = refused(caller.apply, service(mode="Knative"))
         assert "cannot be changed from 'Standard' to 'Knative'" in status["message"]
+
+    @pytest.mark.parametrize(
+        ("mode", "annotations", "predictor", "message"),
+        [
+            (
+                "Standard",
+                {SCALER: "hpa"},
+                {"scaleMetric": "rps"},
+                "[rps] is not a supported metric",
+            ),
+            ("Standard", {SCALER: "hpa"}, {"scaleTarget": 101}, "should be a [1-100] integer"),
+            ("Standard", {SCALER: "keda"}, {"scaleMetric": "cpu"}, "not supported for KEDA"),
+            ("Standard", {SCALER: "mine"}, {}, "[mine] is not a supported autoscaler class type"),
+            ("Standard", {}, {"scaleMetric": "rps", "minReplicas": 0}, ""),
+            ("Standard", {SCALER: "hpa"}, {"scaleMetric": "memory", "scaleTarget": 70}, ""),
+            ("Knative", {}, {"scaleMetric": "cpu"}, "[cpu] is not a supported metric"),
+            ("", {}, {"scaleMetric": "memory"}, "[memory] is not a supported metric"),
+            (
+                "Knative",
+                {},
+                {"scaleMetric": "rps", "scaleTarget": 0},
+                "rps should be greater than 1",
+            ),
+            (
+                "Knative",
+                {KNATIVE_SCALER: "hpa.autoscaling.knative.dev"},
+                {"scaleMetric": "cpu"},
+                "",
+            ),
+            ("Knative", {}, {"scaleMetric": "concurrency", "minReplicas": 0}, ""),
+        ],
+    )
+    def test_kserve_refuses_what_its_autoscalers_do_not_do(
+        self,
+        kserve: KubernetesDouble,
+        mode: str,
+        annotations: Json,
+        predictor: Json,
+        message: str,
+    ) -> None:
+        manifest = service(mode=mode, **predictor)
+        manifest["metadata"].setdefault("annotations", {}).update(annotations)
+        caller = Caller(kserve.client())
+        if not message:
+            caller.apply(manifest)
+            return
+        code, status = refused(caller.apply, manifest)
+        assert code == 403
+        assert message in status["message"]
+
+    @pytest.mark.parametrize(
+        ("predictor", "model", "message"),
+        [
+            ({}, {"ports": [{"containerPort": 8080}, {"containerPort": 8081}]}, "more than one"),
+            ({}, {"lifecycle": {"preStop": {"sleep": {"seconds": 5}}}}, "containers[0].lifecycle"),
+            ({"terminationGracePeriodSeconds": 60}, {}, "terminationGracePeriodSeconds"),
+        ],
+    )
+    def test_knative_refuses_what_it_does_itself(
+        self, kserve: KubernetesDouble, predictor: Json, model: Json, message: str
+    ) -> None:
+        caller = Caller(kserve.client())
+        for mode in ("Knative", "Standard"):
+            manifest = service(mode=mode, **predictor)
+            manifest["spec"]["predictor"]["model"] |= model
+            if mode == "Standard":
+                caller.apply(manifest)
+                continue
+            _, status = refused(caller.apply, manifest)
+            assert "validation.webhook.serving.knative.dev" in status["message"]
+            assert message in status["message"]
+
+    def test_kserve_refuses_what_is_its_own_to_say(self, kserve: KubernetesDouble) -> None:
+        caller, manifest = Caller(kserve.client()), service()
+        manifest["spec"]["predictor"]["model"]["name"] = "kserve-container"
+        _, status = refused(caller.apply, manifest)
+        assert "the 'name' field is not allowed in standard predictor" in status["message"]
+        manifest = service()
+        manifest["spec"]["predictor"]["model"]["env"] = [{"name": "PYTHONPATH", "value": "/x"}]
+        _, status = refused(caller.apply, manifest)
+        assert "setting PYTHONPATH in container" in status["message"]
 
     def test_the_status_that_the_controller_writes_is_valid(self, kserve: KubernetesDouble) -> None:
         caller = Caller(kserve.client())
