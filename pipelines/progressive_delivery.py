@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from kfp_suite.components.rollout.component import rollout
-from kfp_suite.pipelines.wiring.steps import recorded
+from kfp_suite.pipelines.wiring.steps import recorded, small
 
 
 @dsl.pipeline(name="progressive-delivery")
@@ -65,7 +65,7 @@ def progressive_delivery(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     with dsl.ExitHandler(recorded("progressive_delivery", notify), name="progressive-delivery"):
-        rollout(
+        rolled = rollout(
             store=store,
             model_name=model_name,
             version=version,
@@ -89,4 +89,7 @@ def progressive_delivery(
             settings=endpoint,
             ingress=ingress,
             timeout_seconds=timeout_seconds,
-        ).set_caching_options(False).set_display_name("Roll out and judge")
+        )
+        # A try that is cut short would leave the traffic split.
+        small(rolled, hours=0, retries=0).set_caching_options(False)
+        rolled.set_display_name("Roll out and judge")
