@@ -10,7 +10,22 @@ COMMAND = [sys.executable, "-c", "from kfp_suite.pipelines.cli.main import main;
 
 
 def kfp_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env=_environment()
     )
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """The command in a process group of its own, with its steps."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=_environment(),
+        start_new_session=True,
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
