@@ -23,6 +23,7 @@ from kfp_suite.components.infra_validate.limits import Figures, Limits, percenti
 from kfp_suite.components.infra_validate.places import Place, open_place
 from kfp_suite.components.kserve.manifests import Served, takes_features
 from kfp_suite.components.kserve.settings import parse_settings
+from kfp_suite.components.reports.markdown import plain
 from kfp_suite.components.runtimes.exchange import OTHER, difference, finite, question_for
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
 from kfp_suite.components.runtimes.runtime import SUITE
@@ -206,7 +207,7 @@ def _summary(blessing: InfraBlessing) -> str:
     """Markdown: the verdict, and the figures against their limits."""
     verdict = "blessed" if blessing.blessed else "not blessed"
     lines = [f"# {verdict.capitalize()}: served by {blessing.runtime}", ""]
-    lines += [f"- {reason}" for reason in blessing.reasons] + [""]
+    lines += [f"- {plain(reason)}" for reason in blessing.reasons] + [""]
     if blessing.figures is not None:
         lines += ["| | measured | limit |", "|---|---|---|"]
         for name, value in blessing.figures.items():
