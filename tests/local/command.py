@@ -16,14 +16,13 @@ def kfp_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def started(*arguments: str) -> subprocess.Popen[str]:
-    """The command in a process group of its own, with its steps."""
+    """The command, while it runs."""
     return subprocess.Popen(
         [*COMMAND, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
         env=_environment(),
-        start_new_session=True,
     )
 
 

@@ -8,10 +8,10 @@ import random
 import signal
 import subprocess
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
@@ -56,6 +56,12 @@ def answer(code: int, stdout: str, stderr: str = "") -> dict[str, Any]:
     found: dict[str, Any] = json.loads(stdout)
     assert code == 0, found["error"]
     return found
+
+
+def signal_run(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Signal the process that runs the pipeline, and its steps."""
+    for child in psutil.Process(process.pid).children():
+        os.killpg(child.pid, number)
 
 
 def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -103,14 +109,13 @@ def test_of_two_runs_that_overlap_one_serves_and_the_other_waits_its_turn(tmp_pa
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
         first, second = processes
-        os.killpg(second.pid, signal.SIGSTOP)
+        signal_run(second, signal.SIGSTOP)
         served = ended(first)
-        os.killpg(second.pid, signal.SIGCONT)
+        signal_run(second, signal.SIGCONT)
         waiting = ended(second)
     finally:
         for process in processes:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()  # its steps end with it
             process.wait()
 
     assert (served["version"], waiting["version"]) == (1, 2)
@@ -137,8 +142,7 @@ def test_two_runs_of_the_same_at_once_are_one_version(tmp_path: Path) -> None:
         answers = [ended(one) for one in both]
     finally:
         for process in both:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
     assert [(one["status"], one["version"]) for one in answers] == [("SUCCEEDED", 1)] * 2
     assert {one["endpoint"]["answer"]["model_version"] for one in answers} == {"1"}
