@@ -33,8 +33,7 @@ def main() -> None:
             time.sleep(600)
         return run(asked, *rest)
 
-    executor._tried = told
-    executor.available_cpus = lambda: 2
+    vars(executor).update(_tried=told, available_cpus=lambda: 2)
     parameters = TuneParameters(
         label="late",
         search_space=SPACE,

@@ -26,7 +26,8 @@ def made(tmp_path: Path) -> Path:
 def search(made: Path, name: str, *sleeper: str) -> subprocess.Popen[bytes]:
     """A process, in a group of its own with the workers that it starts."""
     store = made / ("whole" if name == "whole" else "store")
-    command = [sys.executable, "-m", "tests.faults.searching", made, store, made / name]
+    folders = [str(folder) for folder in (made, store, made / name)]
+    command = [sys.executable, "-m", "tests.faults.searching", *folders]
     return subprocess.Popen([*command, *sleeper], start_new_session=True)
 
 

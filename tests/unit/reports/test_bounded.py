@@ -21,6 +21,7 @@ from kfp_suite.components.stores.sources import sources_from_json
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.train.packing import CARD
 from kfp_suite.components.train.tune.best.executor import best_trial
+from kfp_suite.components.train.tune.space import Plain
 from kfp_suite.components.train.tune.study import Study, Trial
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from kfp_suite.components.validate.executor import validate
@@ -114,7 +115,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )  # fmt: skip
     study = Study.open(f"{folder}/store/rows/_studies/abc")
     for number in range(MOST_ROWS):
-        values = {f"option_{i}": LONG for i in range(20)}
+        values: dict[str, Plain] = {f"option_{i}": LONG for i in range(20)}
         study.keep(Trial(f"0-{number:04}", LONG, values, "complete", "r2", (), number / 7, LONG))
     best_trial([study.uri], folder / "study", folder / "search.html")
     shares = {"bad": 12, "total": 34_567}
