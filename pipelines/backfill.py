@@ -12,6 +12,7 @@ from kfp_suite.pipelines.wiring.steps import (
     ingested,
     recorded,
     resolved,
+    small,
     validated,
 )
 
@@ -92,7 +93,7 @@ def backfill(
     name = "backfill"
     with dsl.ExitHandler(recorded(name, notify), name="backfill"):
         cut = windows(sources=sources, sql=sql, start=start, end=end, every=every)
-        cut.set_display_name("Cut into windows")
+        small(cut).set_display_name("Cut into windows")
         with dsl.ParallelFor(cut.outputs["Output"], name="windows", parallelism=4) as window:
             pinned = resolved(
                 sources=window.sources, module_file=module_file, store=store, model_name=model_name

@@ -3,7 +3,7 @@
 from kfp import dsl
 
 from kfp_suite.components.rollout.component import rollout
-from kfp_suite.pipelines.wiring.steps import recorded, retried
+from kfp_suite.pipelines.wiring.steps import recorded, small
 
 
 @dsl.pipeline(name="progressive-delivery")
@@ -67,7 +67,7 @@ def progressive_delivery(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     with dsl.ExitHandler(recorded("progressive_delivery", notify), name="progressive-delivery"):
-        task = rollout(
+        rolled = rollout(
             store=store,
             model_name=model_name,
             version=version,
@@ -93,5 +93,6 @@ def progressive_delivery(
             ingress=ingress,
             timeout_seconds=timeout_seconds,
         )
-        # A step that was killed goes on where it was.
-        retried(task).set_caching_options(False).set_display_name("Roll out and judge")
+        # A step that was killed goes on where it was; a try that is cut short would leave the
+        # traffic split.
+        small(rolled, hours=0).set_caching_options(False).set_display_name("Roll out and judge")

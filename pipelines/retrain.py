@@ -12,6 +12,7 @@ from kfp_suite.pipelines.wiring.steps import (
     ingested,
     recorded,
     resolved,
+    small,
     validated,
 )
 
@@ -123,7 +124,7 @@ def retrain(
             seed=seed,
             force=force,
         )
-        news.set_caching_options(False).set_display_name("Anything new?")
+        small(news).set_caching_options(False).set_display_name("Anything new?")
         with dsl.If(news.outputs["Output"] == True, name="changed"):  # noqa: E712
             dataset = ingested(
                 pinned,

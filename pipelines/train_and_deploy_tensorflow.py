@@ -116,7 +116,8 @@ def train_and_deploy_tensorflow(
         with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
             transformed = transform(
                 dataset=dataset, features=features, label=label, sample_weight=sample_weight
-            ).set_display_name("Fit the features")
+            )
+            sized(transformed, "4Gi", "8Gi", cpu="2").set_display_name("Fit the features")
             trained = train_tensorflow(
                 dataset=dataset,
                 transform=transformed.outputs["transform"],
@@ -132,7 +133,7 @@ def train_and_deploy_tensorflow(
                 seed=seed,
             )
             trained.set_display_name("Train the network")
-            model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
+            model = sized(trained, "4Gi", "8Gi", cpu="2", hours=24).outputs["model"]
             delivered(
                 dataset,
                 model,

@@ -128,7 +128,8 @@ def train_and_deploy_tfx(
                 sample_weight=sample_weight,
                 beam_runner=beam_runner,
                 beam_options=beam_options,
-            ).set_display_name("Fit the features")
+            )
+            sized(transformed, "4Gi", "8Gi", cpu="2").set_display_name("Fit the features")
             trained = train_tensorflow(
                 dataset=dataset,
                 transform=transformed.outputs["transform"],
@@ -143,7 +144,7 @@ def train_and_deploy_tfx(
                 seed=seed,
             )
             trained.set_display_name("Train the network")
-            model = sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"]
+            model = sized(trained, "4Gi", "8Gi", cpu="2", hours=24).outputs["model"]
             delivered(
                 dataset,
                 model,

@@ -16,6 +16,7 @@ from kfp_suite.pipelines.wiring.steps import (
     recorded,
     resolved,
     sized,
+    small,
     validated,
 )
 
@@ -117,7 +118,8 @@ def tune(
             search=search,
             trials=trials,
             shards=shards,
-        ).set_display_name("Plan the search")
+        )
+        small(shard_list).set_display_name("Plan the search")
         pinned = resolved(sources=sources, module_file="", store=store, model_name=model_name)
         dataset = ingested(
             pinned,
@@ -138,7 +140,8 @@ def tune(
             fitted = transform(
                 dataset=dataset, features=features, label=label, sample_weight=sample_weight
             )
-            transformed = fitted.set_display_name("Fit the features").outputs["transform"]
+            sized(fitted, "4Gi", "8Gi", cpu="2").set_display_name("Fit the features")
+            transformed = fitted.outputs["transform"]
             with dsl.ParallelFor(
                 shard_list.outputs["Output"], name="shards", parallelism=16
             ) as shard:
@@ -162,11 +165,11 @@ def tune(
                     early_stopping=early_stopping,
                     seed=seed,
                 )
-                sized(searched, "4Gi", "8Gi", cpu="4").set_retry(3, backoff_duration="10s")
+                sized(searched, "4Gi", "8Gi", cpu="4", hours=24)
                 # Finished trials are in the study: no cache has to remember them.
                 searched.set_caching_options(False).set_display_name("Search")
             best = best_trial(studies=dsl.Collected(searched.outputs["Output"]))
-            best.set_caching_options(False).set_display_name("Choose the best")
+            small(best).set_caching_options(False).set_display_name("Choose the best")
             trained = train(
                 dataset=dataset,
                 transform=transformed,
@@ -184,7 +187,7 @@ def tune(
             trained.set_display_name("Train the best")
             delivered(
                 dataset,
-                sized(trained, "4Gi", "8Gi", cpu="2").outputs["model"],
+                sized(trained, "4Gi", "8Gi", cpu="2", hours=24).outputs["model"],
                 pinned,
                 pipeline=name,
                 evaluate=evaluate,

@@ -28,6 +28,7 @@ from kfp_suite.components.evaluate.outcome import Confusion, Outcome, class_name
 from kfp_suite.components.evaluate.predictions import Scores
 from kfp_suite.components.evaluate.verdict import Check, Duel
 from kfp_suite.components.reports.charts import (
+    MOST_LABELS,
     Interval,
     Series,
     heatmap,
@@ -364,6 +365,8 @@ def _confusion(page: Page, outcome: Outcome, confusion: Confusion) -> None:
     names, matrix = confusion.categories, confusion.matrix
     threshold = outcome.manifest.threshold
     rule = "" if threshold is None else f" The decision threshold is {number(threshold)}."
+    if len(names) > MOST_LABELS:
+        rule += f" The first {MOST_LABELS} of {number(len(names))} classes."
     page.figure(
         heatmap(matrix, names, width=480 if len(names) <= 6 else 800),
         f"Rows by actual and predicted class, with the share of the actual class.{rule}",

@@ -7,7 +7,8 @@
     write_file(path, page.html().encode())
 
 The KFP UI shows it in a sandboxed frame, where scripts do not run. Text is escaped; only
-what `reports` itself made (charts, tags) is markup.
+what `reports` itself made (charts, tags) is markup. A page is bounded, whatever the data: of
+long tables the first rows and columns are shown, of long texts the start.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ from kfp_suite.components.reports.formatting import (
     decimals_for,
     fixed,
     number,
-    printable,
     short_digest,
+    shorten,
 )
 
 Align = Literal["left", "right", "center"]
@@ -37,6 +38,11 @@ Cell = str | int | float | bool | None
 """A cell or fact: text is escaped, numbers are formatted, None is a dash, `Markup` (a str)
 from `tag` or `charts` goes in as it is."""
 
+MOST_ROWS = 1000
+MOST_COLUMNS = 40
+MOST_REASONS = 20
+LONGEST_CELL = 160
+LONGEST_TEXT = 2000
 _FOOTER = "Made by KFP Suite. Self-contained: no scripts, nothing loaded from elsewhere."
 _SYMBOLS: dict[Tone, str] = {"good": "✓ ", "bad": "✕ ", "warn": "! ", "calm": ""}
 
@@ -44,13 +50,13 @@ _SYMBOLS: dict[Tone, str] = {"good": "✓ ", "bad": "✕ ", "warn": "! ", "calm"
 def tag(text: str, tone: Tone = "calm") -> Markup:
     """A small label for a cell: a symbol says what the colour says."""
     return Markup('<span class="tag {}"><span aria-hidden="true">{}</span>{}</span>').format(
-        tone, _SYMBOLS[tone], printable(text)
+        tone, _SYMBOLS[tone], shorten(text, LONGEST_CELL)
     )
 
 
 def code(text: str) -> Markup:
     """`text` in the fixed-width font."""
-    return Markup("<code>{}</code>").format(printable(text))
+    return Markup("<code>{}</code>").format(shorten(text, 2 * LONGEST_CELL))
 
 
 @dataclass(frozen=True)
@@ -101,11 +107,13 @@ class Page:
     """A report under construction: blocks in the order they are added."""
 
     def __init__(self, title: str, subtitle: str = "") -> None:
-        self._title, self._subtitle = printable(title), printable(subtitle)
+        self._title, self._subtitle = (shorten(t, LONGEST_CELL) for t in (title, subtitle))
         self._blocks: list[_Verdict | _Facts | _Text | _Figures | _Table] = []
 
     def verdict(self, ok: bool, reasons: Sequence[str], title: str = "") -> None:
         """What was decided, and why; `title` is `Passed` or `Failed` by default."""
+        if (more := len(reasons) - MOST_REASONS) > 0:
+            reasons = [*reasons[:MOST_REASONS], f"and {more:,} more"]
         self._blocks.append(
             _Verdict(ok, title or ("Passed" if ok else "Failed"), [_text(r) for r in reasons])
         )
@@ -150,7 +158,11 @@ class Page:
             align: One of left, right, center a column; by default numbers stand right.
             caption: What the table shows, for screen readers too.
             fold: Where given, the table is folded behind this text.
+
+        Beyond `MOST_ROWS` and `MOST_COLUMNS` the rest is counted, not shown.
         """
+        cut = _cut(len(rows), MOST_ROWS, "rows") + _cut(len(header), MOST_COLUMNS, "columns")
+        header, rows = header[:MOST_COLUMNS], [row[:MOST_COLUMNS] for row in rows[:MOST_ROWS]]
         columns = [[row[i] for row in rows] for i in range(len(header))]
         numeric = [_is_numeric(column) for column in columns]
         texts = [
@@ -159,13 +171,15 @@ class Page:
         ]
         self._blocks.append(
             _Table(
-                [_text(name) for name in header],
+                [_text(name, LONGEST_CELL) for name in header],
                 list(zip(*texts, strict=True)),
                 align or ["right" if n else "left" for n in numeric],
                 _text(caption),
                 _text(fold),
             )
         )
+        if cut:
+            self.note("Of this table, " + " and ".join(cut) + ".")
 
     def html(self) -> str:
         """The document."""
@@ -196,8 +210,12 @@ def _resource(name: str) -> str:
     return resources.files("kfp_suite.components.reports").joinpath(name).read_text("utf-8")
 
 
-def _text(text: str) -> Markup:
-    return text if isinstance(text, Markup) else escape(printable(text))
+def _cut(count: int, most: int, of: str) -> list[str]:
+    return [f"the first {most:,} of {count:,} {of}"] if count > most else []
+
+
+def _text(text: str, longest: int = LONGEST_TEXT) -> Markup:
+    return text if isinstance(text, Markup) else escape(shorten(text, longest))
 
 
 def _cell(value: Cell) -> Markup:
@@ -210,7 +228,7 @@ def _cell(value: Cell) -> Markup:
         return (
             Markup('<code title="{}">{}</code>').format(value, short)
             if short
-            else _breakable(_text(value))
+            else _breakable(_text(value, LONGEST_CELL))
         )
     return escape(number(value))
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 from markupsafe import Markup, escape
 
-from kfp_suite.components.reports.formatting import printable, shorten
+from kfp_suite.components.reports.formatting import shorten
 
 FONT_SIZE = 12
+LONGEST_TIP = 200
 COLOURS = 6
 """Classes `f0` … `f5` fill and `s0` … `s5` stroke with the page's series colours."""
 
@@ -33,7 +34,7 @@ class Drawing:
         self._parts = [
             f'<svg class="chart" viewBox="0 0 {coordinate(width)} {coordinate(height)}" '
             f'role="img" style="max-width:{coordinate(width * 1.25)}px">',
-            f"<title>{escape(printable(title))}</title>",
+            f"<title>{escape(shorten(title, LONGEST_TIP))}</title>",
         ]
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
@@ -65,7 +66,7 @@ class Drawing:
         self._parts.append(
             f'<rect class="{kind}" x="{coordinate(x)}" y="{coordinate(y)}" '
             f'width="{coordinate(max(0.0, width))}" height="{coordinate(max(0.0, height))}"{fade}'
-            + (f"><title>{escape(printable(tip))}</title></rect>" if tip else "/>")
+            + (f"><title>{escape(shorten(tip, LONGEST_TIP))}</title></rect>" if tip else "/>")
         )
 
     def dot(self, x: float, y: float, radius: float, kind: str, tip: str = "") -> None:
@@ -73,7 +74,7 @@ class Drawing:
         place = f'cx="{coordinate(x)}" cy="{coordinate(y)}" r="{coordinate(radius)}"'
         self._parts.append(
             f'<circle class="{kind}" {place}'
-            + (f"><title>{escape(printable(tip))}</title></circle>" if tip else "/>")
+            + (f"><title>{escape(shorten(tip, LONGEST_TIP))}</title></circle>" if tip else "/>")
         )
 
     def text(
@@ -88,7 +89,7 @@ class Drawing:
     ) -> None:
         """Text; `turned` runs upwards. What does not fit is in the tip."""
         shown = shorten(text, longest)
-        tip = f"<title>{escape(printable(text))}</title>" if shown != text else ""
+        tip = f"<title>{escape(shorten(text, LONGEST_TIP))}</title>" if shown != text else ""
         place = f'x="{coordinate(x)}" y="{coordinate(y)}"'
         if turned:
             place = f'transform="translate({coordinate(x)} {coordinate(y)}) rotate(-90)"'

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from kfp_suite.components.contracts.model import ModelManifest
+from kfp_suite.components.reports.markdown import code
+
+_LONGEST_NAME = 100
+_MOST_CLASSES = 20
 
 
 def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) -> str:
@@ -16,10 +20,10 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
     recipe = manifest.recipe
     used = ", ".join(f"{count:,} of {split}" for split, count in rows.items())
     lines = [
-        f"# Predicts `{manifest.label}`",
+        f"# Predicts {code(manifest.label)}",
         "",
         f"- Task: {manifest.task}" + _classes(manifest),
-        f"- Estimator: `{estimator}`",
+        f"- Estimator: {code(estimator)}",
         *(
             [f"- Calibrated: {method}, on eval"]
             if (method := recipe.train.get("calibration"))
@@ -33,7 +37,8 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         "| field | type | may be null |",
         "|---|---|---|",
         *(
-            f"| `{field.name}` | {field.type} | {'yes' if field.nullable else 'no'} |"
+            f"| {code(field.name, _LONGEST_NAME)} | {field.type} | "
+            f"{'yes' if field.nullable else 'no'} |"
             for field in manifest.signature.inputs
         ),
         "",
@@ -42,7 +47,8 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         "| field | type | shape |",
         "|---|---|---|",
         *(
-            f"| `{field.name}` | {field.type} | {list(field.shape) if field.shape else 'scalar'} |"
+            f"| {code(field.name, _LONGEST_NAME)} | {field.type} | "
+            f"{list(field.shape) if field.shape else 'scalar'} |"
             for field in manifest.signature.outputs
         ),
         "",
@@ -56,7 +62,7 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         f"- Seed: {recipe.train['seed']}",
         f"- Python {recipe.environment.python}, {recipe.environment.threads} threads, "
         f"{recipe.environment.cpu}, image {recipe.environment.image}",
-        *(f"- Source `{name}`: `{source.digest}`" for name, source in recipe.sources.items()),
+        *(f"- Source {code(name)}: `{source.digest}`" for name, source in recipe.sources.items()),
         "",
         "What it is good for is in the evaluation that it was published by.",
     ]
@@ -66,8 +72,8 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
 def _classes(manifest: ModelManifest) -> str:
     if not manifest.classes:
         return ""
-    named = ", ".join(f"`{value}`" for value in manifest.classes[:20])
-    more = len(manifest.classes) - 20
+    named = ", ".join(code(value, _LONGEST_NAME) for value in manifest.classes[:_MOST_CLASSES])
+    more = len(manifest.classes) - _MOST_CLASSES
     threshold = manifest.threshold
     return (
         f" of {named}"

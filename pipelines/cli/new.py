@@ -22,14 +22,14 @@ def new() -> None:
 )
 @click.option("--summary", default="", help="What it does, in one line.")
 def component(name: str, into: Path, summary: str) -> None:
-    """Write a component NAME that works: its interface, its executor and its test."""
+    """Write a component NAME that works: its interface, its executor, its page and its test."""
     from kfp_suite.pipelines.scaffold.component import new_component
 
     made = new_component(name, into, summary)
     click.echo(f"{made.folder}: component.py is its interface, executor.py its work")
     click.echo(f"{made.test}")
     if made.in_suite:
-        click.echo("next:  make readmes test")
+        click.echo("next:  make test")
         return
     click.echo(f"next:  python -m pytest {made.test}")
     click.echo(

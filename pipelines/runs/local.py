@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -117,6 +118,7 @@ def run_locally(
         text=True,
         errors="replace",
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,  # with its steps: they end together
     )
     assert child.stdin is not None
     assert child.stdout is not None
@@ -128,7 +130,7 @@ def run_locally(
         succeeded = child.wait() == 0
     finally:
         if child.poll() is None:
-            child.terminate()
+            os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         child.stdout.close()
     folder = follower.close(arguments)

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
 import sys
+import threading
+import time
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +33,7 @@ class Job:
 
 def main() -> int:
     """Run the job: exit 0 if the pipeline succeeded, 1 if it failed."""
+    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     job = Job(**json.load(sys.stdin))
 
     # What the local runner ignores is meant for a cluster, and said once per task.
@@ -65,6 +70,13 @@ def main() -> int:
         print(f"- ERROR - {error}", flush=True)
         return 1
     return 0
+
+
+def _end_with(parent: int) -> None:
+    """End this process and its steps when the one that started it is gone, however it went."""
+    while os.getppid() == parent:
+        time.sleep(0.5)
+    os.killpg(os.getpgid(0), signal.SIGKILL)
 
 
 def _remove_retries(spec: Any) -> None:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import keyword
 import re
+import runpy
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import AlreadyExistsError, ParameterError
 from kfp_suite.pipelines.images.families import tag
+from kfp_suite.pipelines.scaffold.readme import readme
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
 _LONGEST = 20
@@ -84,11 +87,19 @@ def new_component(name: str, into: Path, summary: str = "") -> Scaffold:
         for file in _FILES:
             content = templates.get_template(f"{file}.j2").render(values)
             write_file(partial / file, content.encode())
+        write_file(partial / "README.md", _readme(partial, made).encode())
     made.test.parent.mkdir(parents=True, exist_ok=True)
     write_file(made.test, templates.get_template("test.py.j2").render(values).encode())
     if in_suite:
         _register(into / "pyproject.toml", made.package)
     return made
+
+
+def _readme(folder: Path, made: Scaffold) -> str:
+    """Of the interface that was written just now: importing it would leave its bytecode."""
+    component = runpy.run_path(str(folder / "component.py"))[made.folder.name]
+    metadata = yaml.safe_load((folder / "metadata.yaml").read_text())
+    return readme(component, f"{made.package}.component", metadata, "../../")
 
 
 def _in_one_section(*lines: str) -> str:

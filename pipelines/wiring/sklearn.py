@@ -27,7 +27,8 @@ def trained(
     """
     transformed = transform(
         dataset=dataset, features=features, label=label, sample_weight=sample_weight
-    ).set_display_name("Fit the features")
+    )
+    sized(transformed, "4Gi", "8Gi", cpu="2").set_display_name("Fit the features")
     task = train(
         dataset=dataset,
         transform=transformed.outputs["transform"],
@@ -37,4 +38,4 @@ def trained(
         **training,
     )
     task.set_display_name("Train")
-    return sized(task, "4Gi", "8Gi", cpu="2").outputs["model"]
+    return sized(task, "4Gi", "8Gi", cpu="2", hours=24).outputs["model"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from kfp import dsl
+from kfp import dsl, kubernetes
 
 from kfp_suite.components.deploy.component import deploy
 from kfp_suite.components.ingest.component import ingest
@@ -28,13 +28,14 @@ def recorded(pipeline: str, notify: Value) -> Task:
         pipeline=pipeline,
         notify=notify,
     )
-    return task.set_caching_options(False).set_display_name("Record and notify")
+    small(task, retries=0).set_caching_options(False)
+    return task.set_display_name("Record and notify")
 
 
 def resolved(*, sources: Value, module_file: Value, store: Value, model_name: Value) -> Task:
     """Sources, module and champion as they are today; never from a cache."""
     task = resolve(sources=sources, module_file=module_file, store=store, model_name=model_name)
-    retried(task).set_caching_options(False)
+    small(task).set_caching_options(False)
     return task.set_display_name("Resolve sources and champion")
 
 
@@ -49,7 +50,7 @@ def ingested(
         on_bad_rows=on_bad_rows,
         max_bad_fraction=max_bad_fraction,
     )
-    sized(retried(task), "4Gi", "8Gi", cpu="2")
+    sized(task, "4Gi", "8Gi", cpu="2")
     return task.set_display_name("Ingest and split")
 
 
@@ -73,7 +74,7 @@ def validated(
         baseline_statistics=baseline_statistics,
         **engine,
     )
-    sized(task, "2Gi", "4Gi").set_caching_options(False)
+    sized(task, "2Gi", "4Gi", cpu="2").set_caching_options(False)
     return task.set_display_name("Validate the data")
 
 
@@ -167,23 +168,36 @@ def delivered(
                 run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
                 pipeline=pipeline,
             )
-            retried(pushed).set_caching_options(False).set_display_name("Publish a version")
+            small(pushed).set_caching_options(False).set_display_name("Publish a version")
             if endpoint:
                 served = deploy(
                     version=pushed.outputs["version"],
                     expected_champion=pinned.outputs["champion"],
                     **endpoint,
                 )
-                retried(served).set_caching_options(False).set_display_name("Deploy the endpoint")
+                small(served).set_caching_options(False).set_display_name("Deploy the endpoint")
 
 
-def sized(task: Task, memory: str, most_memory: str, cpu: str = "") -> Task:
-    """Request CPUs and memory, and limit memory."""
-    if cpu:
-        task.set_cpu_request(cpu)
-    return task.set_memory_request(memory).set_memory_limit(most_memory)
+def sized(
+    task: Task, memory: str, most_memory: str, cpu: str = "1", hours: int = 6, retries: int = 3
+) -> Task:
+    """What a step may use, and for how long; whatever it is, a namespace with a quota takes it.
+
+    Args:
+        task: Of any component.
+        memory, cpu: Requested.
+        most_memory: The limit.
+        hours: Of one try; 0: without end, for a step that knows its own.
+        retries: After a store that fails or a node that is taken away, from 10 seconds on.
+    """
+    task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(most_memory)
+    if hours:
+        kubernetes.set_timeout(task, hours * 3600)
+    if retries:
+        task.set_retry(retries, backoff_duration="10s", backoff_factor=2.0)
+    return task
 
 
-def retried(task: Task) -> Task:
-    """Retry what talks to a store or a cluster: 3 times, from 10 seconds on."""
-    return task.set_retry(3, backoff_duration="10s", backoff_factor=2.0)
+def small(task: Task, hours: int = 1, retries: int = 3) -> Task:
+    """What a step that reads no rows may use."""
+    return sized(task, "512Mi", "2Gi", "250m", hours, retries)

@@ -6,15 +6,13 @@ fresh.
 
 from __future__ import annotations
 
-import inspect
-import json
 from pathlib import Path
 from typing import Any
 
 import yaml
-from docstring_parser import parse
 
 from kfp_suite.pipelines.runs.catalog import Entry, components, load
+from kfp_suite.pipelines.scaffold.readme import readme as written
 
 COMPONENTS = Path(__file__).resolve().parents[2] / "components"
 
@@ -38,68 +36,8 @@ def metadata(entry: Entry) -> dict[str, Any]:
 
 def readme(entry: Entry) -> str:
     """The README of one component."""
-    name, component = entry.name, load(entry)
-    spec = component.component_spec
-    doc = parse(inspect.getdoc(component.python_func) or "")
-    described = {p.arg_name: " ".join((p.description or "").split()) for p in doc.params}
-    lines = [f"# {name}", "", doc.short_description or "", ""]
-    if doc.long_description:
-        lines += [doc.long_description, ""]
-    lines += [
-        "```python",
-        f"from {entry.module} import {name}",
-        "```",
-        "",
-    ]
-    inputs = spec.inputs or {}
-    if inputs:
-        lines += ["## Inputs", "", "| name | type | default | what it is |", "|---|---|---|---|"]
-        lines += [
-            f"| `{n}` | {_type(i.type)} | {_default(i)} | {_cell(described.get(n, ''))} |"
-            for n, i in inputs.items()
-        ]
-        lines.append("")
-    outputs = spec.outputs or {}
-    lines += ["## Outputs", "", "| name | type | what it is |", "|---|---|---|"]
-    returned = " ".join((doc.returns.description or "").split()) if doc.returns else ""
-    lines += [
-        f"| `{n}` | {_type(o.type)} | {_cell(described.get(n, '') or returned)} |"
-        for n, o in outputs.items()
-    ]
-    return "\n".join([*lines, "", *_about(entry, spec.implementation.container.image), ""])
-
-
-def _about(entry: Entry, image: str) -> list[str]:
-    """The metadata, as a table."""
-    known = metadata(entry)
-    needs = known["dependencies"]
-    rows = {
-        "stability": known["stability"],
-        "image": f"`{image}`",
-        "needs": "; ".join(
-            [f"Kubeflow {one['name']} {one['version']}" for one in needs["kubeflow"]]
-            + needs.get("external_services", [])
-        ),
-        "tags": ", ".join(known["tags"]),
-    }
-    if documentation := known.get("links", {}).get("documentation"):
-        up = "../" * len(folder_of(entry).relative_to(COMPONENTS.parent).parts)
-        rows["read more"] = f"[{documentation}]({up}{documentation})"
-    return ["## About", "", "| | |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
-
-
-def _type(name: str) -> str:
-    return name.removeprefix("system.").split("@")[0]
-
-
-def _default(spec: Any) -> str:
-    if not spec.optional:
-        return "required"
-    return f"`{json.dumps(spec.default)}`" if spec.default is not None else ""
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    root = "../" * len(folder_of(entry).relative_to(COMPONENTS.parent).parts)
+    return written(load(entry), entry.module, metadata(entry), root)
 
 
 def main() -> None:

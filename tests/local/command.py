@@ -10,7 +10,21 @@ COMMAND = [sys.executable, "-c", "from kfp_suite.pipelines.cli.main import main;
 
 
 def kfp_suite(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}
     return subprocess.run(
-        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env=environment
+        [*COMMAND, *arguments], capture_output=True, text=True, check=False, env=_environment()
     )
+
+
+def started(*arguments: str) -> subprocess.Popen[str]:
+    """The command, while it runs."""
+    return subprocess.Popen(
+        [*COMMAND, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env=_environment(),
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {k: v for k, v in os.environ.items() if k != "PYTHONWARNINGS"}

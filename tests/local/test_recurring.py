@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import yaml
 
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
-from tests.local.command import kfp_suite
+from tests.local.command import kfp_suite, started
 
 
 def rows(path: Path, *, month: int = 1, late_above: bool = True, count: int = 600) -> None:
@@ -27,7 +32,8 @@ def rows(path: Path, *, month: int = 1, late_above: bool = True, count: int = 60
     path.write_text("\n".join(lines) + "\n")
 
 
-def run(folder: Path, pipeline: str, **more: Any) -> dict[str, Any]:
+def arguments(folder: Path, pipeline: str, **more: Any) -> list[str]:
+    """The command for a run in `folder`; each has its own file of parameters."""
     parameters = {
         "model_name": "rows",
         "sources": {"rows": "rows.csv"},
@@ -35,15 +41,32 @@ def run(folder: Path, pipeline: str, **more: Any) -> dict[str, Any]:
         "split": {"by": "hash", "key": ["id"], "eval": 0.2, "test": 0.3},
         "estimator": "logistic_regression",
     }
-    file = folder / "params.yaml"
+    file = folder / f"params-{len(list(folder.glob('params-*')))}.yaml"
     file.write_text(yaml.safe_dump(parameters | more))
-    done = kfp_suite(
-        "run", pipeline, "--params", str(file), "--root", str(folder / "runs"), "--json"
-    )
-    assert done.stdout, done.stderr
-    answer: dict[str, Any] = json.loads(done.stdout)
-    assert done.returncode == 0, answer["error"]
-    return answer
+    return ["run", pipeline, "--params", str(file), "--root", str(folder / "runs"), "--json"]
+
+
+def run(folder: Path, pipeline: str, **more: Any) -> dict[str, Any]:
+    done = kfp_suite(*arguments(folder, pipeline, **more))
+    return answer(done.returncode, done.stdout, done.stderr)
+
+
+def answer(code: int, stdout: str, stderr: str = "") -> dict[str, Any]:
+    assert stdout, stderr
+    found: dict[str, Any] = json.loads(stdout)
+    assert code == 0, found["error"]
+    return found
+
+
+def signal_run(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Signal the process that runs the pipeline, and its steps."""
+    for child in psutil.Process(process.pid).children():
+        os.killpg(child.pid, number)
+
+
+def ended(process: subprocess.Popen[str]) -> dict[str, Any]:
+    stdout, _ = process.communicate(timeout=240)
+    return answer(process.returncode, stdout)
 
 
 @pytest.mark.serving
@@ -68,6 +91,65 @@ def test_only_what_is_new_is_trained_and_only_what_is_better_is_served(tmp_path:
     better = run(tmp_path, "retrain")
     assert better["version"] == 2
     assert models.aliases("rows") == {"challenger": 2, "champion": 2}
+
+
+@pytest.mark.serving
+def test_of_two_runs_that_overlap_one_serves_and_the_other_waits_its_turn(tmp_path: Path) -> None:
+    models = ModelStore(FolderStore(tmp_path / "runs" / "models"))
+    processes = []
+    try:
+        for number, month in enumerate((1, 2)):
+            rows(tmp_path / f"rows-{month}.csv", month=month)
+            source = {"rows": f"rows-{month}.csv"}
+            processes.append(started(*arguments(tmp_path, "retrain", sources=source)))
+            # Each has asked for the champion, and found none, before the other has one.
+            deadline = time.monotonic() + 120
+            while len(list(tmp_path.glob("runs/*/changed"))) <= number:
+                assert processes[-1].poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        first, second = processes
+        signal_run(second, signal.SIGSTOP)
+        served = ended(first)
+        signal_run(second, signal.SIGCONT)
+        waiting = ended(second)
+    finally:
+        for process in processes:
+            process.kill()  # its steps end with it
+            process.wait()
+
+    assert (served["version"], waiting["version"]) == (1, 2)
+    assert served["endpoint"]["answer"]["model_version"] == "1"
+    assert waiting["status"] == "SUCCEEDED"
+    assert (waiting["endpoint"]["promoted"], waiting["endpoint"]["manifest"]) == (False, "")
+    assert "version 1 has become champion since" in waiting["reasons"][-1]
+    assert models.versions("rows") == [1, 2]
+    assert models.verify("rows", 1).digest == served["digest"]
+    assert models.verify("rows", 2).digest == waiting["digest"]
+    assert models.aliases("rows") == {"challenger": 2, "champion": 1}
+    assert [move.version for move in models.alias_history("rows", "champion")] == [1]
+
+    turn = run(tmp_path, "retrain", sources={"rows": "rows-2.csv"})
+    assert turn["blessed"] is False  # now it is compared with the champion, and is no better
+    assert models.aliases("rows") == {"challenger": 2, "champion": 1}
+
+
+@pytest.mark.serving
+def test_two_runs_of_the_same_at_once_are_one_version(tmp_path: Path) -> None:
+    rows(tmp_path / "rows.csv")
+    both = [started(*arguments(tmp_path, "retrain")) for _ in range(2)]
+    try:
+        answers = [ended(one) for one in both]
+    finally:
+        for process in both:
+            process.kill()
+            process.wait()
+    assert [(one["status"], one["version"]) for one in answers] == [("SUCCEEDED", 1)] * 2
+    assert {one["endpoint"]["answer"]["model_version"] for one in answers} == {"1"}
+    models = ModelStore(FolderStore(tmp_path / "runs" / "models"))
+    assert models.versions("rows") == [1]
+    assert models.aliases("rows") == {"challenger": 1, "champion": 1}
+    assert len(models.alias_history("rows", "champion")) == 1
 
 
 def test_a_backfill_is_a_version_of_each_window(tmp_path: Path) -> None:

@@ -69,6 +69,30 @@ def test_which_was_best_make_it_again_search_around_it(
     assert space["learning_rate"]["low"] == pytest.approx(before["learning_rate"] / 4)
 
 
+def test_search_around_a_version_on_more_data(
+    searched: dict[str, Any], root: Path, tmp_path: Path
+) -> None:
+    before = answer("models", "show", searched["uri"])["recipe"]
+    (rows,) = Path(root / "data").rglob("penguins.csv")
+    more = tmp_path / "more.csv"
+    more.write_text(rows.read_text() + "Adelie,Dream,39.5,17.4,186,3800,female,2010\n" * 40)
+    wider = answer(
+        *("run", "tune", "--from", searched["uri"], "--root", str(root), "--no-serve"),
+        *("--param", f"sources.penguins.uri={more}", "--param", "trials=2"),
+    )
+    assert wider["status"] == "SUCCEEDED"
+    assert wider["dataset_digest"] != searched["dataset_digest"]
+    counted = json.loads((Path(wider["folder"]) / "ingest/dataset/dataset.json").read_text())
+    assert sum(split["rows"] for split in counted["splits"].values()) == 344 + 40
+    # The rest is the version's: how the source is read and split, and what is searched around.
+    assert counted["sources"]["penguins"]["options"]["null_values"] == ["NA"]
+    assert counted["parameters"]["split"] == before["ingest"]["split"]
+    (plan,) = Path(wider["folder"]).glob("plan-trials/plan/plan.json")
+    space = json.loads(plan.read_text())[0]["search_space"]["hist_gradient_boosting"]
+    rate = before["train"]["hyperparameters"]["learning_rate"]
+    assert space["learning_rate"]["high"] == pytest.approx(rate * 4)
+
+
 def test_the_same_again_from_a_version(searched: dict[str, Any], root: Path) -> None:
     again = answer(
         *("run", "train_and_deploy", "--from", searched["uri"], "--root", str(root), "--no-serve")

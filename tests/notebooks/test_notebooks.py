@@ -4,17 +4,67 @@ from __future__ import annotations
 
 import os
 import re
+from html import unescape
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
 
+from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
 from tests.contract.component_readmes import COMPONENTS
 
 NOTEBOOKS = sorted((COMPONENTS.parent / "notebooks").glob("*.ipynb"))
 SECONDS_A_CELL = 180
+# What a reader has to find below the cells, as patterns in the text.
+SHOWN = {
+    "1_quick_start": [
+        r"✓ succeeded",
+        r"penguin-species version 1 ",
+        r"Dataset 344 rows, 8 columns",
+        r"Data validation 344 rows",
+        r"Valid nothing contradicts the schema",
+        r"Evaluation of species .* Blessed",
+        r"version 1 \{ \"predictions\": \[ \"Chinstrap\" \]",
+        r"train · cached",
+        r"accuracy 0\.\d+ \(.*\) is below 0\.999",
+        r"ingest transform train True$",
+    ],
+    "2_one_component": [
+        r" sha256:[0-9a-f]{64} \{'eval': \d+, 'test': \d+, 'train': \d+\}",
+        r"Dataset 2,000 rows, 4 columns",
+        r"\{'plan': '\w+', 'minutes': [\d.]+, 'churned': (True|False), 'id': \d+\}",
+        r"valid: False",
+        r"Data validation .* Not valid .* plan ✕ error",
+    ],
+    "3_your_own_component": [
+        r" 0\.2\d+ ",
+        r"no label column 'specie'; did you mean 'species'\?",
+        r"\['is-balanced', 'is-balanced', 'transform', 'transform', 'transform'\]",
+        r"# PIPELINE DEFINITION # Name: only-if-balanced",
+    ],
+    "4_on_kubeflow": [
+        r"train_and_deploy, version \S+, uploaded: http://127\.0\.0\.1:\d+/#/pipelines/details/",
+        r"train_and_deploy, version \S+, is there already",
+        r"train_and_deploy \d{4}-\d\d-\d\d .*: http://127\.0\.0\.1:\d+/#/runs/details/",
+        r"state ✓ succeeded",
+        r"unknown parameter 'lable'.*did you mean 'label'",
+        r"schedule retrain cron 0 0 3 \* \* \*",
+        r"is changed",
+    ],
+    "5_ask_an_endpoint": [
+        r"version 1 \{ \"predictions\": \[ \"Adelie\", \"\w+\" \]",
+        r"bill_length_mm",
+        r"\{'name': 'penguin-species'",
+        r"'model': 'sha256:[0-9a-f]{64}', 'dataset': 'sha256:[0-9a-f]{64}'",
+        r"'seed': 0, 'estimator': 'hist_gradient_boosting'",
+        r"# Predicts `species`",
+        r"Search 8 trials for f1_macro",
+        r"\('champion', 1, 'answered in train-and-deploy-",
+    ],
+}
 
 
 @pytest.fixture(autouse=True)
@@ -48,6 +98,17 @@ def html_of(notebook: Any) -> str:
     )
 
 
+def read(notebook: Any) -> str:
+    """What a reader sees below the cells: pages as their text, and what was printed."""
+    found = []
+    for cell in notebook.cells:
+        for output in cell.get("outputs", ()):
+            data = output.get("data", {"text/plain": output.get("text", "")})
+            text = data.get("text/html") or data.get("text/markdown") or data["text/plain"]
+            found.append(re.sub(r"<[^>]+>", " ", unescape(unescape(text))))
+    return re.sub(r"\s+", " ", " ".join(found))
+
+
 @pytest.mark.serving
 @pytest.mark.timeout(600)
 # Its own event loop leaves sockets to the garbage collector.
@@ -57,8 +118,10 @@ def html_of(notebook: Any) -> str:
 def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
     notebook = executed(path, tmp_path)
     shown = html_of(notebook)
-    assert len(shown) > 500
     assert "<script" not in shown
+    text = read(notebook)
+    missing = [wanted for wanted in SHOWN[path.stem] if not re.search(wanted, text)]
+    assert missing == [], text[:5000]
     errors = [
         output.text
         for cell in notebook.cells
@@ -66,6 +129,19 @@ def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
         if output.get("name") == "stderr"
     ]
     assert errors == []
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_on_your_kubeflow_nothing_starts_before_you_say_where(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = (path for path in NOTEBOOKS if path.stem == "4_on_kubeflow")
+    with running(KfpDouble()) as yours:
+        monkeypatch.setenv("KF_PIPELINES_ENDPOINT", yours.url)
+        with pytest.raises(CellExecutionError, match="say which bucket your runs read and write"):
+            executed(path, tmp_path)
+        assert yours.requests == []
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

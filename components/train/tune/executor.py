@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
+from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 
@@ -19,7 +21,7 @@ from kfp_suite.components.contracts.run_record import TRIALS
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
-from kfp_suite.components.train.tune.scoring import Metric, Score, metric_of, score, steps_of
+from kfp_suite.components.train.tune.scoring import Metric, Step, metric_of, score, steps_of
 from kfp_suite.components.train.tune.space import Space, parse_space
 from kfp_suite.components.train.tune.study import (
     Asked,
@@ -102,10 +104,16 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
         numbers = range(first, min(first + _BATCH, parameters.trials))
         before = {name: finished[name] for name in names[:first]}
         batch = [one for one in sampler.ask(numbers, before) if one.name not in finished]
-        for trial in _run(batch, inputs.training, steps, metric, parameters):
-            study.keep(trial)
-            finished[trial.name] = trial
-            log.info("trial %s: %s", trial.name, _told(trial))
+        with (
+            catch_warnings(),
+            closing(_run(batch, inputs.training, steps, metric, parameters)) as ended,
+        ):
+            # Where the batch is given up, why is said; that workers stop is no news.
+            filterwarnings("ignore", r"\d+ tasks which were still being processed")
+            for trial in ended:
+                study.keep(trial)
+                finished[trial.name] = trial
+                log.info("trial %s: %s", trial.name, _told(trial))
     with whole_folder(output) as folder:
         write_json(folder / TRIALS, [asdict(finished[name]) for name in names])
     return study
@@ -140,47 +148,41 @@ def _sampler(parameters: TuneParameters, space: Space, metric: Metric) -> Sample
 def _run(
     batch: Sequence[Asked],
     training: Training,
-    steps: Sequence[Any],
+    steps: Sequence[Step],
     metric: Metric,
     parameters: TuneParameters,
-) -> Iterable[Trial]:
-    """The trials of a batch as they end: every step of all of them, then the next step of
-    those that are not hopeless."""
-    scores: dict[str, list[float]] = {asked.name: [] for asked in batch}
-    running = list(batch)
-    for number, step in enumerate(steps):
-        found = _scored(running, training, step, metric, parameters.early_stopping)
-        going_on = []
-        for asked, result in zip(running, found, strict=True):
-            so_far = scores[asked.name]
-            if result.value is None:
-                yield _trial(asked, metric, so_far, "failed", result.why)
-                continue
-            # A fold says what its mean with the folds before says; a rung stands for itself.
-            folds = [*so_far, result.value]
-            value = float(np.mean(folds)) if parameters.folds else result.value
-            so_far.append(result.value)
-            if number == len(steps) - 1:
-                yield _trial(asked, metric, so_far, "complete", value=value)
-            elif asked.hopeless(number, value):
-                yield _trial(
-                    asked, metric, so_far, "pruned", f"worse than the median after step {number}"
-                )
-            else:
-                going_on.append(asked)
-        running = going_on
-
-
-def _scored(
-    running: Sequence[Asked], training: Training, step: Any, metric: Metric, early_stopping: int
-) -> list[Score]:
+) -> Generator[Trial]:
+    """The trials of a batch, each as soon as it ends, whichever is first."""
     from joblib import Parallel, delayed
 
-    jobs = min(available_cpus(), len(running))
-    found: list[Score] = Parallel(n_jobs=max(1, jobs))(
-        delayed(score)(training, asked.candidate, step, metric, early_stopping) for asked in running
+    jobs = max(1, min(available_cpus(), len(batch)))
+    found: Generator[Trial] = Parallel(n_jobs=jobs, return_as="generator_unordered")(
+        delayed(_tried)(asked, training, steps, metric, parameters) for asked in batch
     )
     return found
+
+
+def _tried(
+    asked: Asked,
+    training: Training,
+    steps: Sequence[Step],
+    metric: Metric,
+    parameters: TuneParameters,
+) -> Trial:
+    """A trial, step by step, until it fails or is hopeless beside those of earlier batches."""
+    scores: list[float] = []
+    value = 0.0
+    for number, step in enumerate(steps):
+        result = score(training, asked.candidate, step, metric, parameters.early_stopping)
+        if result.value is None:
+            return _trial(asked, metric, scores, "failed", result.why)
+        scores.append(result.value)
+        # A fold says what its mean with the folds before says; a rung stands for itself.
+        value = float(np.mean(scores)) if parameters.folds else result.value
+        if number < len(steps) - 1 and asked.hopeless(number, value):
+            why = f"worse than the median after step {number}"
+            return _trial(asked, metric, scores, "pruned", why)
+    return _trial(asked, metric, scores, "complete", value=value)
 
 
 def _trial(

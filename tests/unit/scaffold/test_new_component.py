@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -20,15 +21,21 @@ ROOT = COMPONENTS.parent
 NAMES = ["a", "row_count", "zzz_with_a_long_name"]
 
 
-def ruff(folder: Path, *arguments: str) -> None:
+def passes(folder: Path, *command: str, **environment: str) -> str:
     done = subprocess.run(
-        [sys.executable, "-m", "ruff", *arguments, "--config", str(ROOT / "pyproject.toml"), "."],
+        [sys.executable, *command],
         cwd=folder,
+        env=os.environ | environment,
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def ruff(folder: Path, *arguments: str) -> None:
+    passes(folder, "-m", "ruff", *arguments, "--config", str(ROOT / "pyproject.toml"), ".")
 
 
 @pytest.fixture
@@ -52,25 +59,56 @@ def test_in_the_suite_it_is_formatted_listed_and_layered(checkout: Path, name: s
     assert made.package in stages
 
 
+def test_in_the_suite_every_check_passes_at_once(checkout: Path) -> None:
+    """Types, imports, the page, the metadata and its own test, in a copy of the suite that is
+    found before the one that is installed."""
+    copied = shutil.ignore_patterns("__pycache__")
+    kept = ("components", "pipelines", "images", "tests/contract", "tests/doubles")
+    for folder in kept:
+        shutil.copytree(ROOT / folder, checkout / folder, ignore=copied)
+    for file in ("tests/conftest.py", "tests/steps.py"):
+        shutil.copyfile(ROOT / file, checkout / file)
+    made = new_component("row_count", checkout)
+    found = checkout / "found" / "kfp_suite"
+    found.mkdir(parents=True)
+    for name, folder in (("testing", "tests/doubles"), *((one, one) for one in kept[:3])):
+        (found / name).symlink_to(checkout / folder)
+    first = str(found.parent)
+
+    asked = "row_count or package_list"
+    contract = passes(
+        checkout,
+        "-m",
+        "pytest",
+        "tests/contract/test_definitions.py",
+        "-k",
+        asked,
+        PYTHONPATH=first,
+    )
+    assert "4 passed" in contract
+    assert "3 passed" in passes(checkout, "-m", "pytest", str(made.test), PYTHONPATH=first)
+    packages = ("-p", made.package, "-p", "tests.unit.row_count")
+    passes(checkout, "-m", "mypy", *packages, PYTHONPATH=first, MYPYPATH=first)
+    lint = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    assert "0 broken" in passes(checkout, "-c", lint, PYTHONPATH=first)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_in_a_project_its_own_test_passes_and_it_compiles(tmp_path: Path, name: str) -> None:
     done = CliRunner().invoke(cli, ["new", "component", name, "--into", str(tmp_path)])
     assert done.exit_code == 0, done.exception
     assert f"python -m pytest {tmp_path}/tests/test_{name}.py" in done.output
     ruff(tmp_path, "format", "--check")
-    tested = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{name}.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "3 passed" in tested.stdout, tested.stdout
+    page = (tmp_path / name / "README.md").read_text()
+    assert f"from {name}.component import {name}" in page
+    assert f"| `{name}_output` | Artifact | A folder with `{name}.json`:" in page
+    own = ("-m", "pytest", "-q", "-p", "no:cacheprovider", f"tests/test_{name}.py")
+    assert "3 passed" in passes(tmp_path, *own)
     code = (
         f"from kfp import compiler; from {name}.component import {name}; "
         f"compiler.Compiler().compile({name}, 'compiled.yaml')"
     )
-    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    passes(tmp_path, "-c", code)
     assert "install" not in (tmp_path / "compiled.yaml").read_text()
 
 

@@ -87,14 +87,14 @@ def test_a_search_that_was_killed_goes_on_where_it_was(
         run(parameters, made, tmp_path / "out")
     assert not (tmp_path / "out").exists()
     scored: list[str] = []
-    score = executor._scored
+    run_batch = executor._run
 
-    def counted(running: Any, *rest: Any) -> Any:
-        scored.extend(asked.name for asked in running)
-        return score(running, *rest)
+    def counted(batch: Any, *rest: Any) -> Any:
+        scored.extend(asked.name for asked in batch)
+        return run_batch(batch, *rest)
 
     monkeypatch.setattr(Study, "keep", keep)
-    monkeypatch.setattr(executor, "_scored", counted)
+    monkeypatch.setattr(executor, "_run", counted)
     assert run(parameters, made, tmp_path / "out") == whole
     assert not set(scored) & set(kept)
 
