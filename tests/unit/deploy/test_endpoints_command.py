@@ -15,7 +15,7 @@ from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.canary import with_candidate, with_mode
 from kfp_suite.components.kserve.cluster import TRAINED_MODELS
 from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import inference_service, own_part
+from kfp_suite.components.kserve.manifests import inference_service, own_part, server_image
 from kfp_suite.components.kserve.multi_model import (
     shared_runtime,
     shared_service,
@@ -83,8 +83,8 @@ def test_what_is_shared_tried_or_edited_hides_nothing(
     settings = parse_settings({"shared": "zoo"})
     served = Deployable.find(models, "wings", 2, name="small-wings").served
     for one in (
-        shared_runtime("server:1", "models"),
-        shared_service("server:1", "models", settings),
+        shared_runtime(server_image(served, settings), "models"),
+        shared_service(served, "models", settings, found.mode(None, "models")),
         trained_model(served, "models", settings),
     ):
         found.apply(one)
