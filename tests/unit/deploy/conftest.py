@@ -22,6 +22,7 @@ from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import Fleet, fleet_of
 
 IMAGE = "registry.example.com/kfp-suite-python-serving@sha256:" + "5" * 64
+CLAIM = "pvc://claim/store"
 CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
 
 
@@ -29,7 +30,7 @@ CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
 def in_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     """What a step is told on a cluster: the image lock's image, and the folder's claim."""
     monkeypatch.setenv(IMAGE_VARIABLES["serving"], IMAGE)
-    monkeypatch.setenv(STORE_VARIABLE, "pvc://claim/store")
+    monkeypatch.setenv(STORE_VARIABLE, CLAIM)
 
 
 @pytest.fixture(scope="session")

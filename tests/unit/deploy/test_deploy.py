@@ -35,7 +35,7 @@ from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.champions import ChampionReference, champion_to_json
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
-from tests.unit.deploy.conftest import on
+from tests.unit.deploy.conftest import IMAGE, on
 from tests.unit.deploy.fleet import Fleet
 
 _TOKEN = "deployer"
@@ -341,7 +341,7 @@ def test_a_dry_run_shows_what_would_change(
     planned = deploy(parameters(dry_run=True), version, tmp_path / "a", cluster=cluster)
     assert "+    kfp-suite.io/version: '1'" in planned["changes"]
     assert "+++ ServingRuntime kfp-suite-server-" in planned["changes"]
-    assert "+    image: kfp-suite-python-serving:0.1.0" in planned["changes"]
+    assert f"+    image: {IMAGE}" in planned["changes"]
     assert cluster.find("wings", "models") is None
     deploy(parameters(), version, tmp_path / "b", cluster=cluster)
     second = pushed(models, tmp_path, 2)

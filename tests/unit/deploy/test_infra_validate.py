@@ -19,7 +19,7 @@ from kfp_suite.components.runtimes.launching import Loaded, start
 from kfp_suite.components.runtimes.runtime import SUITE
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
-from tests.unit.deploy.conftest import on
+from tests.unit.deploy.conftest import CLAIM, on
 
 _TOKEN = "validator"
 _RUN = "0f3a/run of Monday"
@@ -219,9 +219,13 @@ def test_any_server_finds_its_layout_in_the_store(
     as_the_step.endpoint = server
     versions = store.versions("wings")
     given = parameters(runtime=runtime, store=store.store.uri)
+
+    def mounted(uri: str) -> str:
+        return uri.replace(CLAIM, store.store.uri)
+
     infra_validate(given, candidate, None, tmp_path / "out", requests=requests)
     spec = [one.body for one in as_the_step.requests if one.method == "PATCH"][-1]["spec"]
-    folder = Path(spec["predictor"]["model"]["storageUri"])
+    folder = Path(mounted(spec["predictor"]["model"]["storageUri"]))
     name = name_of(store)
     expected = {
         "kfp-suite": folder / "model.json",
@@ -231,7 +235,7 @@ def test_any_server_finds_its_layout_in_the_store(
     assert expected[runtime].is_file()
     if runtime != "kfp-suite":
         (environment,) = spec["transformer"]["containers"][0]["env"]
-        assert (Path(environment["value"]) / "model.json").is_file()
+        assert (Path(mounted(environment["value"])) / "model.json").is_file()
     if runtime == "mlserver":
         assert json.loads(expected[runtime].read_text())["name"] == name
     assert store.versions("wings") == versions
