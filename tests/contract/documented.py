@@ -37,7 +37,8 @@ def lines(document: Path) -> Iterator[str]:
     """Its commands, in order, each whole in one line and without its prompt."""
     for block in _CONSOLE.findall(prose(document).replace("\\\n", " ")):
         for line in block.splitlines():
-            yield line.strip().removeprefix("$ ").removeprefix(".venv/bin/")
+            if command := line.strip().removeprefix("$ ").removeprefix(".venv/bin/"):
+                yield command
 
 
 def yaml_blocks(document: Path) -> Iterator[str]:

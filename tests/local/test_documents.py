@@ -40,7 +40,8 @@ ELSEWHERE = {
     r"kfp-suite run train_and_deploy_tensorflow": "tests/local/test_train_and_deploy_tensorflow.py",
     r"kfp-suite run progressive_delivery": "tests/serving/test_rollout.py, tests/cluster",
     r"kfp-suite run backfill": "tests/local/test_recurring.py",
-    r"kfp-suite endpoints": "tests/unit/deploy/test_endpoints_command.py",
+    r"kfp-suite serve dog\.yaml": "tests/unit/gateway/test_graph.py",
+    r"curl localhost:8080/graphs/": "tests/unit/gateway/test_graph.py",
 }
 """Commands that are not run here: a pattern, and where they are."""
 
@@ -158,9 +159,12 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 
 def typed() -> Iterator[tuple[str, str]]:
+    """Each line once, where it stands first."""
+    seen = set()
     for document in documents():
         for line in lines(document):
-            if not any(re.match(pattern, line) for pattern in ELSEWHERE):
+            if line not in seen and not any(re.match(pattern, line) for pattern in ELSEWHERE):
+                seen.add(line)
                 yield str(document.relative_to(ROOT)), line
 
 
