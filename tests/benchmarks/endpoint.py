@@ -24,7 +24,7 @@ import psutil
 
 from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
@@ -112,7 +112,38 @@ def run() -> list[Row]:
             ]
         mib, theirs_mib = (f"{size:,.0f} MiB" for size in held)
         rows.append(Row("endpoint, memory after that", mib, theirs_mib, held[0] / held[1], ""))
+        rows += _two_workers(bodies["1 record"], dataset, folder)
     return rows
+
+
+def _two_workers(body: Path, dataset: Path, folder: Path) -> list[Row]:
+    """Both servers with two workers each."""
+    with _our_workers(folder / "model") as ours, _plain(dataset, folder, workers=2) as plain:
+        urls = (f"{ours.base}/v1/models/{MODEL}:predict", plain.url)
+        best: dict[str, Load] = {}
+        for _ in range(ROUNDS):
+            for url in urls:
+                found = _load(url, body, 8)
+                if url not in best or found.rate > best[url].rate:
+                    best[url] = found
+    mine, theirs = (best[url] for url in urls)
+    name = "endpoint, 1 record a request, 8 at once, two workers each"
+    figures = (str(mine), str(theirs))
+    return [
+        Row(f"{name}: requests/s", *figures, mine.rate / theirs.rate, "at least 3"),
+        Row(f"{name}: p99", *figures, mine.p99 / theirs.p99, "at most 0.5"),
+    ]
+
+
+@contextmanager
+def _our_workers(model: Path) -> Iterator[LocalServer]:
+    port = free_port()
+    command = [sys.executable, "-m", "kfp_suite.components.server", "--workers=2", "--grpc_port=0"]
+    command += [f"--model_name={MODEL}", f"--model_dir={model}", "--model_version=1"]
+    command += [f"--host={LOOPBACK}", f"--http_port={port}"]
+    with LocalServer(Launch(tuple(command), f"/v2/models/{MODEL}/ready"), port) as server:
+        server.wait(120)
+        yield server
 
 
 def _starts(reference: str, dataset: Path, folder: Path) -> Row:
@@ -172,10 +203,11 @@ def _tensors(record: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def _plain(dataset: Path, folder: Path) -> Iterator[Endpoint]:
+def _plain(dataset: Path, folder: Path, workers: int = 1) -> Iterator[Endpoint]:
     port, module = free_port(), "tests.benchmarks.plain_server"
+    given = [dataset, port, folder / "plain.joblib", workers]
     process = subprocess.Popen(
-        [sys.executable, "-m", module, str(dataset), str(port), str(folder / "plain.joblib")],
+        [sys.executable, "-m", module, *map(str, given)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

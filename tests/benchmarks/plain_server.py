@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import kserve
 import pandas as pd
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
@@ -53,29 +54,29 @@ def pipeline(frame: pd.DataFrame) -> Pipeline:
     return Pipeline([("features", features), ("boosting", boosting)]).fit(frame, frame[LABEL])
 
 
+class Plain(kserve.Model):  # type: ignore[misc]
+    """Predict probabilities of a list of records."""
+
+    def __init__(self, fitted: Pipeline) -> None:
+        super().__init__("plain")
+        self._fitted = fitted
+        self.ready = True
+
+    def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
+        """One frame a request, as KServe's scikit-learn server does."""
+        frame = pd.DataFrame(payload["instances"])
+        return {"predictions": self._fitted.predict_proba(frame).tolist()}
+
+
 def main() -> None:
-    """Fit, or load what was fitted, and serve: `plain_server.py DATASET PORT MODEL`."""
+    """Fit, or load what was fitted, and serve: `plain_server.py DATASET PORT MODEL WORKERS`."""
     file = Path(sys.argv[3])
     if not file.exists():
         joblib.dump(pipeline(read_dataset(Path(sys.argv[1])).table("train").to_pandas()), file)
-    fitted = joblib.load(file)
-    port, sys.argv = int(sys.argv[2]), sys.argv[:1]  # kserve reads the command line
-    import kserve
-
-    class Plain(kserve.Model):  # type: ignore[misc]
-        """Predict probabilities of a list of records."""
-
-        def __init__(self) -> None:
-            super().__init__("plain")
-            self.ready = True
-
-        def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
-            """One frame a request, as KServe's scikit-learn server does."""
-            frame = pd.DataFrame(payload["instances"])
-            return {"predictions": fitted.predict_proba(frame).tolist()}
-
+    port, workers = int(sys.argv[2]), int(sys.argv[4])
     logging.disable(logging.CRITICAL)  # a line a request costs a fifth
-    kserve.ModelServer(http_port=port, enable_grpc=False).start([Plain()])
+    server = kserve.ModelServer(http_port=port, enable_grpc=False, workers=workers)
+    server.start([Plain(joblib.load(file))])
 
 
 if __name__ == "__main__":
