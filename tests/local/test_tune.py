@@ -78,7 +78,7 @@ def test_search_around_a_version_on_more_data(
     more.write_text(rows.read_text() + "Adelie,Dream,39.5,17.4,186,3800,female,2010\n" * 40)
     wider = answer(
         *("run", "tune", "--from", searched["uri"], "--root", str(root), "--no-serve"),
-        *("--param", f"sources.penguins.uri={more}", "--param", "trials=2"),
+        *("--param", f"sources.penguins.uri={more}", "--param", "trials=3"),
     )
     assert wider["status"] == "SUCCEEDED"
     assert wider["dataset_digest"] != searched["dataset_digest"]

@@ -46,12 +46,12 @@ SHOWN = {
         r"# PIPELINE DEFINITION # Name: only-if-balanced",
     ],
     "4_on_kubeflow": [
-        r"train_and_deploy, version \S+, uploaded: http://127\.0\.0\.1:\d+/#/pipelines/details/",
-        r"train_and_deploy, version \S+, is there already",
-        r"train_and_deploy \d{4}-\d\d-\d\d .*: http://127\.0\.0\.1:\d+/#/runs/details/",
+        r"train-and-deploy, version \S+, uploaded: http://127\.0\.0\.1:\d+/#/pipelines/details/",
+        r"train-and-deploy, version \S+, is there already",
+        r"train-and-deploy \d{4}-\d\d-\d\d .*: http://127\.0\.0\.1:\d+/#/runs/details/",
         r"state ✓ succeeded",
         r"unknown parameter 'lable'.*did you mean 'label'",
-        r"schedule retrain cron 0 0 3 \* \* \*",
+        r"schedule retrain when 0 0 3 \* \* \* is scheduled",
         r"is changed",
     ],
     "5_ask_an_endpoint": [

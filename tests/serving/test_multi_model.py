@@ -204,7 +204,7 @@ def test_versions_are_deployed_into_one_server(
 def test_a_model_that_is_not_loaded_gives_way_to_the_one_before(
     models: ModelStore, base: str, folder: Path, double: KubernetesDouble, tmp_path: Path
 ) -> None:
-    second = models.model_uri(models.manifest("wings", 2))
+    second = models.model_uri(models.manifest("wings", 2)).replace(models.store.uri, _CLAIM)
     with agent(double, models, base, folder, unreadable=second):
         deployed(models, double, tmp_path / "a", "wings", 1)
         with pytest.raises(EndpointError, match="version 1, which served before, serves again"):

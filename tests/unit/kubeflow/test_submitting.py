@@ -95,7 +95,7 @@ def test_images_that_no_registry_has_are_refused(
     images = [
         one["container"]["image"]
         for version in kfp.state.versions.values()
-        for one in version["pipeline_spec"]["deploymentSpec"]["executors"].values()
+        for one in version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"].values()
     ]
     assert sum("@sha256:" in image for image in images) == len(images) / 2
 

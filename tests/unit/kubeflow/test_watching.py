@@ -130,6 +130,13 @@ def test_a_sign_in_that_expires_says_how_to_go_on(command: Command, kfp: KfpDoub
     assert "the watch is over; the run goes on" in done.output
 
 
+# Who runs the tests in the background has them ignore Ctrl-C; a terminal does not.
+AS_IN_A_TERMINAL = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+    "os.execv(sys.argv[1], sys.argv[1:])"
+)
+
+
 def test_ctrl_c_in_a_terminal_detaches_and_says_how_to_go_on(
     kfp: KfpDouble, tmp_path: Path
 ) -> None:
@@ -138,8 +145,9 @@ def test_ctrl_c_in_a_terminal_detaches_and_says_how_to_go_on(
     token.write_text("t")
     words = ["submit", PIPELINE, *ARGUMENTS, "--watch", "--host", kfp.url, "-n", "birds"]
     ours, theirs = pty.openpty()
+    program = str(Path(sys.executable).parent / "kfp-suite")
     process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "kfp-suite"), *words, "--token-file", str(token)],
+        [sys.executable, "-c", AS_IN_A_TERMINAL, program, *words, "--token-file", str(token)],
         stdin=theirs,
         stdout=theirs,
         stderr=theirs,
