@@ -24,7 +24,7 @@ from kfp_suite.components.record.tracking import track
 from tests.local.command import kfp_suite
 from tests.servers.conftest import environment
 
-START_SECONDS = 90.0
+START_SECONDS = 150.0
 MODEL = "penguin-species"
 
 
