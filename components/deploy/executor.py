@@ -12,6 +12,7 @@ from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.errors import ParameterError, SupersededError
 from kfp_suite.components.contracts.run_record import ENDPOINT
+from kfp_suite.components.deploy.place import check_place
 from kfp_suite.components.deploy.pushed import Pushed, read_pushed
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import (
@@ -35,7 +36,6 @@ FILES = {
     "ServingRuntime": "servingruntime.yaml",
     "TrainedModel": "trainedmodel.yaml",
 }
-TARGETS = ("local", "cluster")
 ROLLBACK, KEEP = "rollback", "keep"
 ANY = "any"
 Made = tuple[dict[str, Any], list[dict[str, Any]]]
@@ -78,17 +78,7 @@ class DeployParameters:
     on_failure: str = ROLLBACK
 
     def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise ParameterError(
-                "not allowed", where="target", got=self.target, expected=" or ".join(TARGETS)
-            )
-        if self.timeout_seconds < 1:
-            raise ParameterError(
-                "out of range",
-                where="timeout_seconds",
-                got=self.timeout_seconds,
-                expected="at least 1",
-            )
+        check_place(self.target, self.timeout_seconds)
         if self.on_failure not in (ROLLBACK, KEEP):
             raise ParameterError(
                 "not allowed",

@@ -27,6 +27,7 @@ from kfp_suite.components.kserve.manifests import (
     SPEC_DIGEST,
     VERSION,
     artifact_version,
+    is_ready,
     server_image,
 )
 from kfp_suite.components.kserve.multi_model import (
@@ -139,7 +140,7 @@ class Deployment:
         Of a rollout that `force` ends, the stable version.
         """
         live = [self._live(manifest) for manifest in manifests]
-        if self._parameters.on_failure == _KEEP or live[-1] is None or not _is_ready(live[-1]):
+        if self._parameters.on_failure == _KEEP or live[-1] is None or not is_ready(live[-1]):
             return []
         found = [applied_part(one) for one in live if one is not None]
         with suppress(ContractError):  # it is not the suite's own
@@ -203,11 +204,6 @@ class Deployment:
         return EndpointError(
             what, where=error.where, got=error.got, expected=error.expected, fix=error.fix
         )
-
-
-def _is_ready(live: Mapping[str, Any]) -> bool:
-    conditions = live.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def _made_of(manifest: Mapping[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 from kfp_suite.components.contracts.errors import EndpointError, ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.kserve.cluster import GRAPHS, SERVICES, Cluster
-from kfp_suite.components.kserve.manifests import OWNER, merged
+from kfp_suite.components.kserve.manifests import OWNER, is_ready, merged
 
 ROOT = "root"
 ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
@@ -156,7 +156,7 @@ def wait_until_routing(
         found = cluster.get(name, namespace, GRAPHS)
         status = found.get("status", {})
         seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
-        if seen and _is_ready(found) and status.get("url"):
+        if seen and is_ready(found) and status.get("url"):
             return found
         passed = clock() - started
         if passed >= timeout_seconds:
@@ -179,15 +179,10 @@ def _reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
     ]
     for service in services_of(graph):
         live = cluster.find(service, namespace, SERVICES)
-        if live is None or not _is_ready(live):
+        if live is None or not is_ready(live):
             found.append(f"endpoint {service} is {'not ready' if live else 'not there'}")
     events = cluster.events("InferenceGraph", name, namespace)
     found += [f"{event.reason}: {event.message}" for event in events if event.type == "Warning"][
         -2:
     ]
     return found or ["no status: KServe's controller does not run, or does not see the namespace"]
-
-
-def _is_ready(found: Mapping[str, Any]) -> bool:
-    conditions = found.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

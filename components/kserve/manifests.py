@@ -317,6 +317,12 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
     }
 
 
+def is_ready(found: Mapping[str, Any]) -> bool:
+    """Whether KServe says Ready of an object as the API gives it."""
+    conditions = found.get("status", {}).get("conditions", ())
+    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
+
+
 def own_part(service: Mapping[str, Any]) -> dict[str, Any]:
     """An InferenceService without what the cluster keeps of it: as it can be applied."""
     found = {key: service[key] for key in ("apiVersion", "kind", "spec") if key in service}

@@ -45,9 +45,15 @@ def read_left(root: str, *, whole: bool) -> Left:
             files.append((name, json.loads(store.read(path))))
         elif whole and name == TRIALS:
             trials += json.loads(store.read(path))
-        elif whole and name in _REPORTS and (page := store.read(path)).startswith(_OPENING):
+        elif whole and name in _REPORTS and is_page(page := store.read(path)):
             pages[_step(path)] = page
     return Left(tuple(files), pages, tuple(trials))
+
+
+def is_page(content: bytes) -> bool:
+    """Whether an output is one of our pages, of which the beginning is enough: KFP gives it no
+    suffix."""
+    return content.startswith(_OPENING)
 
 
 def _paths(store: Store) -> Iterator[str]:

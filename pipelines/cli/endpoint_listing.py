@@ -64,6 +64,7 @@ def kind_of(cluster: Cluster, name: str, namespace: str) -> tuple[str, str, str]
 def described(service: Mapping[str, Any]) -> dict[str, Any]:
     """An InferenceService: what it serves, or that models of their own do."""
     from kfp_suite.components.kserve.canary import split_of
+    from kfp_suite.components.kserve.manifests import is_ready
     from kfp_suite.components.kserve.trials import RUN, is_trial
 
     labels = service["metadata"].get("labels", {})
@@ -75,7 +76,7 @@ def described(service: Mapping[str, Any]) -> dict[str, Any]:
         "candidate": None,
         "percent": 0,
         "runtime": None,
-        "ready": _ready(service),
+        "ready": is_ready(service),
         "url": service.get("status", {}).get("url", ""),
     }
     if is_trial(service):
@@ -113,7 +114,7 @@ def in_words(one: Mapping[str, Any]) -> str:
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
-    from kfp_suite.components.kserve.manifests import MODEL, VERSION
+    from kfp_suite.components.kserve.manifests import MODEL, VERSION, is_ready
 
     annotations = model["metadata"].get("annotations", {})
     version = annotations.get(VERSION, "")
@@ -123,26 +124,23 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
         "model": annotations.get(MODEL),
         "version": int(version) if version.isdigit() else None,
         "server": _server(model),
-        "ready": _ready(model),
+        "ready": is_ready(model),
         "url": model.get("status", {}).get("url", ""),
     }
 
 
 def _graph(graph: Mapping[str, Any]) -> dict[str, Any]:
+    from kfp_suite.components.kserve.manifests import is_ready
+
     steps = [step for node in graph["spec"]["nodes"].values() for step in node.get("steps", ())]
     return {
         "name": graph["metadata"]["name"],
         "kind": "graph",
         "services": sorted({step["serviceName"] for step in steps if step.get("serviceName")}),
-        "ready": _ready(graph),
+        "ready": is_ready(graph),
         "url": graph.get("status", {}).get("url", ""),
     }
 
 
 def _server(model: Mapping[str, Any]) -> str:
     return str(model["spec"]["inferenceService"])
-
-
-def _ready(found: Mapping[str, Any]) -> bool:
-    conditions = found.get("status", {}).get("conditions", ())
-    return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)

@@ -6,10 +6,12 @@ import re
 import shutil
 from pathlib import Path
 
+from kfp_suite.components.record.left import is_page
+
 REPORTS = "reports"
 _KFP_FILES = ("executor_output.json", "error.json", "Output")
 _LOOP = re.compile(r"for-loop-\d+-iteration-\d+")
-_OPENING = b"<!doctype html>"
+_BEGINNING = 64
 
 
 def outputs_of(folder: Path) -> dict[str, str]:
@@ -49,4 +51,4 @@ def collect_reports(folder: Path) -> dict[str, Path]:
 
 def _is_html(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(len(_OPENING)) == _OPENING
+        return is_page(file.read(_BEGINNING))

@@ -10,7 +10,6 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.pipelines.images.families import FAMILIES, image_name
 from kfp_suite.pipelines.images.image_lock import write_lock
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
@@ -63,9 +63,7 @@ class Reader:
 
     def __init__(self, folder: Path, kubeflow: str) -> None:
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self._port = probe.getsockname()[1]
+        self._port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
         self._environment = {
             **{name: value for name, value in os.environ.items() if name != "PYTHONWARNINGS"},

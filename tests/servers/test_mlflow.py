@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import subprocess
 import time
 import urllib.request
@@ -21,18 +20,12 @@ from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.executor import RecordParameters, record
 from kfp_suite.components.record.left import Left
 from kfp_suite.components.record.tracking import track
+from kfp_suite.components.runtimes.local import free_port
 from tests.local.command import kfp_suite
 from tests.servers.conftest import environment
 
 START_SECONDS = 150.0
 MODEL = "penguin-species"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 @contextmanager

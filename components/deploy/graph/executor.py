@@ -12,6 +12,7 @@ from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
 from kfp_suite.components.contracts.parameters import whole_numbers
+from kfp_suite.components.deploy.place import check_place
 from kfp_suite.components.kserve.canary import split_of
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.graphs import inference_graph, services_of
@@ -22,7 +23,6 @@ from kfp_suite.components.stores.versions import ModelStore, check_model_name
 
 MANIFEST = "inferencegraph.yaml"
 GRAPH = "graph.json"
-TARGETS = ("local", "cluster")
 FORMAT_VERSION = 1
 
 log = logging.getLogger(__name__)
@@ -58,17 +58,7 @@ class GraphParameters:
 
     def __post_init__(self) -> None:
         check_model_name(self.name)
-        if self.target not in TARGETS:
-            raise ParameterError(
-                "not allowed", where="target", got=self.target, expected=" or ".join(TARGETS)
-            )
-        if self.timeout_seconds < 1:
-            raise ParameterError(
-                "out of range",
-                where="timeout_seconds",
-                got=self.timeout_seconds,
-                expected="at least 1",
-            )
+        check_place(self.target, self.timeout_seconds)
         self.manifest()
 
     def manifest(self) -> dict[str, Any]:
