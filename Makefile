@@ -38,9 +38,11 @@ $(VENV)/dev: requirements/build.txt requirements/dev.txt
 	$(call install,dev)
 	@touch $(VENV)/local
 
+# The families' folders hold data of the package `images`, and setuptools takes them for packages.
+DATA_FOLDERS := ignore:Package 'kfp_suite.
 # A normal install, not an editable one: what is tested is what is shipped.
 $(VENV)/suite: pyproject.toml README.md $(SOURCES) | $(VENV)/local
-	@$(PIP) install --no-deps --no-build-isolation --force-reinstall .
+	@PYTHONWARNINGS="$(DATA_FOLDERS)" $(PIP) install --no-deps --no-build-isolation --force-reinstall .
 	@touch $@
 
 demo: $(VENV)/local $(VENV)/suite ## From raw flights to a live, versioned endpoint.
