@@ -7,6 +7,7 @@ asked: they write it to files, in memory where there is such a folder.
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -32,11 +33,14 @@ METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a pod has it, whatever else is read-only
 _BACKLOG = 2048
 _POLL_SECONDS = 0.2
-_STARTED_SECONDS = 10.0
+
+log = logging.getLogger(__name__)
 
 
 def run_workers(count: int, arguments: Sequence[str], host: str, port: int) -> int:
-    """Serve until a signal; a worker that ends is started again.
+    """Serve until a signal; a worker that was killed, or ended itself, is started again.
+
+    One that fails of its own ends all: it could not load the model, and never will.
 
     Args:
         count: Workers.
@@ -45,7 +49,7 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int) -> i
         port: Of HTTP.
 
     Returns:
-        The exit code: that of a worker which failed when it had just been started.
+        The exit code: that of a worker which failed.
 
     Raises:
         EndpointError: the port is in use.
@@ -62,26 +66,26 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int) -> i
         command = [sys.executable, "-m", "kfp_suite.components.server", *arguments]
         command.append(f"--socket={listener.fileno()}")
 
-        def start() -> tuple[subprocess.Popen[bytes], float]:
-            worker = subprocess.Popen(  # noqa: S603 - this command, once more
+        def start() -> subprocess.Popen[bytes]:
+            return subprocess.Popen(  # noqa: S603 - this command, once more
                 ending_with_us(command),
                 env={**os.environ, METRICS_FOLDER: metrics},
                 pass_fds=(listener.fileno(),),
             )
-            return worker, time.monotonic()
 
         workers = [start() for _ in range(count)]
         code = 0
         while not code and not ended.wait(_POLL_SECONDS):
-            for i, (worker, started) in enumerate(workers):
+            for i, worker in enumerate(workers):
                 if worker.poll() is None:
                     continue
-                if worker.returncode and time.monotonic() - started < _STARTED_SECONDS:
+                if worker.returncode > 0:
                     code = worker.returncode
                     break
+                log.warning("worker %d ended (%d): started again", worker.pid, worker.returncode)
                 workers[i] = start()
         listener.close()
-        _end([worker for worker, _ in workers])
+        _end(workers)
         return code
 
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import httpx
 import psutil
+import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.runtimes.local import LocalServer
 from tests.serving.load import Load
 from tests.serving.test_endpoint import RECORD
@@ -81,3 +83,8 @@ def test_sigterm_ends_both_when_they_have_finished(model: Path) -> None:
         assert psutil.wait_procs(both, timeout=5)[1] == []
     assert load.failed
     assert [one for one in load.failed if "ConnectError" not in one] == []
+
+
+def test_a_worker_that_cannot_load_the_model_ends_the_server(tmp_path: Path) -> None:
+    with pytest.raises(EndpointError, match=r"model\.json: no such file"):
+        serve(tmp_path, "--workers=2")
