@@ -6,10 +6,16 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kfp_suite.components.contracts.errors import EndpointError, ParameterError, did_you_mean
+from kfp_suite.components.contracts.errors import (
+    EndpointError,
+    KfpSuiteError,
+    ParameterError,
+    did_you_mean,
+)
 from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.kserve.cluster import GRAPHS, SERVICES, Cluster
 from kfp_suite.components.kserve.manifests import OWNER, is_ready, merged
+from kfp_suite.components.kserve.patience import Missing, wait_for
 
 ROOT = "root"
 ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
@@ -26,7 +32,6 @@ _STEP: dict[str, type] = {
 }
 _TARGETS = ("serviceName", "nodeName", "serviceUrl")
 _DEPENDENCIES = ("Soft", "Hard")
-_POLL_SECONDS = 2.0
 
 
 def inference_graph(
@@ -151,23 +156,28 @@ def wait_until_routing(
         EndpointError: it is not in time, with the reasons.
     """
     name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
-    started = clock()
-    while True:
+    found = dict(applied)
+
+    def look(_: float) -> dict[str, Any]:
+        nonlocal found
         found = cluster.get(name, namespace, GRAPHS)
         status = found.get("status", {})
-        seen = status.get("observedGeneration", 0) >= found["metadata"]["generation"]
-        if seen and is_ready(found) and status.get("url"):
-            return found
-        passed = clock() - started
-        if passed >= timeout_seconds:
-            break
-        cluster.sleep(min(_POLL_SECONDS, timeout_seconds - passed))
-    raise EndpointError(
-        f"the graph is not ready in time: {'; '.join(_reasons(cluster, found))}",
-        where=f"InferenceGraph {namespace}/{name}",
-        expected=f"ready within {timeout_seconds:g} s",
-        fix=f"kubectl describe inferencegraph {name} -n {namespace}",
-    )
+        if status.get("observedGeneration", 0) < found["metadata"]["generation"]:
+            raise Missing("the controller")
+        if not (is_ready(found) and status.get("url")):
+            raise Missing("Ready")
+        return found
+
+    try:
+        return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+    except Missing as missing:
+        raise EndpointError(
+            f"the graph is not ready in time: {'; '.join(_reasons(cluster, found))}",
+            where=f"InferenceGraph {namespace}/{name}",
+            got=f"waits for {missing}",
+            expected=f"ready within {timeout_seconds:g} s",
+            fix=f"kubectl describe inferencegraph {name} -n {namespace}",
+        ) from missing
 
 
 def _reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
@@ -177,11 +187,14 @@ def _reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
         for c in graph.get("status", {}).get("conditions", ())
         if c["status"] != "True"
     ]
-    for service in services_of(graph):
-        live = cluster.find(service, namespace, SERVICES)
-        if live is None or not is_ready(live):
-            found.append(f"endpoint {service} is {'not ready' if live else 'not there'}")
-    events = cluster.events("InferenceGraph", name, namespace)
+    try:
+        for service in services_of(graph):
+            live = cluster.find(service, namespace, SERVICES)
+            if live is None or not is_ready(live):
+                found.append(f"endpoint {service} is {'not ready' if live else 'not there'}")
+        events = cluster.events("InferenceGraph", name, namespace)
+    except KfpSuiteError as error:
+        return [*found, f"its endpoints cannot be read: {error}"]
     found += [f"{event.reason}: {event.message}" for event in events if event.type == "Warning"][
         -2:
     ]

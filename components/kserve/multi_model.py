@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
 from kfp_suite.components.contracts.sample import Sample
 from kfp_suite.components.kserve.cluster import TRAINED_MODELS, Cluster
 from kfp_suite.components.kserve.images import check_pullable
@@ -24,6 +24,7 @@ from kfp_suite.components.kserve.manifests import (
     server_image,
     serving_runtime,
 )
+from kfp_suite.components.kserve.patience import Missing, wait_for
 from kfp_suite.components.kserve.pods import (
     container_in,
     ending_in,
@@ -39,8 +40,6 @@ from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.kserve.smoke import address_of, smoke_test
 from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes.exchange import Question
-
-_POLL_SECONDS = 2.0
 
 
 def shared_runtime(image: str, namespace: str) -> dict[str, Any]:
@@ -168,26 +167,37 @@ def wait_until_loaded(
     """
     name, namespace = model["metadata"]["name"], model["metadata"]["namespace"]
     parent = model["spec"]["inferenceService"]
-    deadline = clock() + timeout_seconds
-    while True:
+
+    def look(_: float) -> str:
         service = cluster.get(parent, namespace)
         try:
             base, headers = address_of(service, ingress)
             smoke_test(base, headers, question, sample, version=version, sleep=cluster.sleep)
-            return base
         except EndpointError as error:
-            if clock() >= deadline:
-                status = cluster.get(name, namespace, TRAINED_MODELS).get("status", {})
-                said = [
-                    f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
-                    for c in status.get("conditions", ())
-                    if c["status"] != "True"
-                ]
-                raise EndpointError(
-                    f"the shared server does not serve the model in time: {'; '.join(said)}",
-                    where=f"TrainedModel {namespace}/{name} of {parent}",
-                    got=str(error),
-                    expected=f"loaded within {timeout_seconds:g} s",
-                    fix=f"kubectl describe trainedmodel {name} -n {namespace}",
-                ) from error
-        cluster.sleep(_POLL_SECONDS)
+            raise Missing(str(error)) from error
+        return base
+
+    try:
+        return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+    except Missing as missing:
+        raise EndpointError(
+            f"the shared server does not serve the model in time: {_said(cluster, model)}",
+            where=f"TrainedModel {namespace}/{name} of {parent}",
+            got=str(missing),
+            expected=f"loaded within {timeout_seconds:g} s",
+            fix=f"kubectl describe trainedmodel {name} -n {namespace}",
+        ) from missing
+
+
+def _said(cluster: Cluster, model: Mapping[str, Any]) -> str:
+    """What KServe says of a TrainedModel."""
+    metadata = model["metadata"]
+    try:
+        found = cluster.get(metadata["name"], metadata["namespace"], TRAINED_MODELS)
+    except KfpSuiteError as error:
+        return str(error)
+    return "; ".join(
+        f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
+        for c in found.get("status", {}).get("conditions", ())
+        if c["status"] != "True"
+    )

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from typing import Any
 
 from kfp_suite.components.contracts.errors import (
@@ -21,9 +20,8 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.kserve.cluster import HTTP_ROUTES, Cluster
 from kfp_suite.components.kserve.manifests import OWNER, VERSION
+from kfp_suite.components.kserve.patience import Missing, wait_for
 from kfp_suite.components.runtimes.asking import VERSION_CHOICE
-
-_POLL_SECONDS = 1.0
 
 log = logging.getLogger(__name__)
 
@@ -47,20 +45,26 @@ def offer_choice(
     """
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     versions = _versions(service)
-    deadline = clock() + timeout_seconds
-    while True:
-        with suppress(MissingError):
+
+    def look(_: float) -> dict[str, Any]:
+        try:
             route = cluster.get(name, namespace, HTTP_ROUTES)
-            if versions.keys() <= _backends(route):
-                break
-        if clock() >= deadline:
-            raise EndpointError(
-                "requests cannot choose a version by header",
-                where=f"HTTPRoute {namespace}/{name}",
-                expected=f"KServe's own route, to {', '.join(sorted(versions))}",
-                fix="set ingress.enableGatewayApi in KServe's configuration, or by_header to False",
-            )
-        cluster.sleep(_POLL_SECONDS)
+        except MissingError as error:
+            raise Missing("KServe's route") from error
+        if not versions.keys() <= _backends(route):
+            raise Missing("KServe's route to lead to both versions")
+        return route
+
+    try:
+        route = wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+    except Missing as missing:
+        raise EndpointError(
+            "requests cannot choose a version by header",
+            where=f"HTTPRoute {namespace}/{name}",
+            got=f"waits for {missing}",
+            expected=f"KServe's own route, to {', '.join(sorted(versions))}",
+            fix="set ingress.enableGatewayApi in KServe's configuration, or by_header to False",
+        ) from missing
     cluster.apply(choice_route(service, route), force=True)
 
 

@@ -11,26 +11,24 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from kfp_suite.components.contracts.errors import (
     EndpointError,
     MissingError,
     SupersededError,
-    TransientError,
 )
 from kfp_suite.components.kserve.canary import Mode, silenced, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import REVISIONS, Cluster
 from kfp_suite.components.kserve.diagnosis import given_up, reasons
 from kfp_suite.components.kserve.manifests import MANIFEST_DIGEST, SPEC_DIGEST, VERSION
+from kfp_suite.components.kserve.patience import GivenUp, Missing, patiently, wait_for
 from kfp_suite.components.kserve.version_choice import end_choice
 
-POLL_SECONDS = 2.0
 _CONTROLLER = "the controller"
 _KINDS = ("predictor", "transformer")
 # Until then a refusal may be one of what was there before.
 _STALE_SECONDS = 30.0
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -57,51 +55,29 @@ def wait_until_serving(
         SupersededError: somebody deployed another version there meanwhile.
     """
     name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
-    started, told, found = clock(), "", dict(applied)
-    while True:
-        passed, hopeless = clock() - started, False
-        try:
-            found = cluster.get(name, namespace)
-            check_in_place(applied, found)
-            waits_for = waiting_for(cluster, applied, found)
-            if not waits_for:
-                return found
+    found = dict(applied)
+
+    def look(passed: float) -> dict[str, Any]:
+        nonlocal found
+        found = cluster.get(name, namespace)
+        check_in_place(applied, found)
+        if missing := waiting_for(cluster, applied, found):
             trusted = passed >= _STALE_SECONDS or _new(applied)
             hopeless = given_up(cluster, found, _digests(applied), trusted=trusted)
-        except TransientError as error:
-            waits_for = str(error)
-        if waits_for != told:
-            log.info("%s/%s: waiting for %s", namespace, name, waits_for)
-            told = waits_for
-        if hopeless or passed >= timeout_seconds:
-            break
-        cluster.sleep(min(POLL_SECONDS, max(0.0, timeout_seconds - passed)))
-    what = "KServe cannot serve the version" if hopeless else "does not serve the version in time"
-    raise EndpointError(
-        f"{what}: {'; '.join(reasons(cluster, found)) or f'waits for {told}'}",
-        where=f"InferenceService {namespace}/{name}",
-        expected=f"ready within {timeout_seconds:g} s",
-        fix=f"kubectl describe inferenceservice {name} -n {namespace}",
-    )
+            raise (GivenUp if hopeless else Missing)(missing)
+        return found
 
-
-def patiently(
-    cluster: Cluster, call: Callable[[], T], timeout_seconds: float, clock: Callable[[], float]
-) -> T:
-    """What a call to the API gives, however long the API does not answer meanwhile.
-
-    Raises:
-        TransientError: it has not answered for `timeout_seconds`.
-    """
-    started = clock()
-    while True:
-        try:
-            return call()
-        except TransientError as error:
-            if clock() - started >= timeout_seconds:
-                raise
-            log.info("%s", error)
-        cluster.sleep(POLL_SECONDS)
+    try:
+        return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+    except Missing as missing:
+        never = isinstance(missing, GivenUp)
+        what = "KServe cannot serve the version" if never else "does not serve the version in time"
+        raise EndpointError(
+            f"{what}: {'; '.join(reasons(cluster, found)) or f'waits for {missing}'}",
+            where=f"InferenceService {namespace}/{name}",
+            expected=f"ready within {timeout_seconds:g} s",
+            fix=f"kubectl describe inferenceservice {name} -n {namespace}",
+        ) from missing
 
 
 def check_in_place(applied: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -152,27 +128,22 @@ def roll_back(
     if mode == "Standard":
         patiently(cluster, lambda: end_choice(cluster, name, namespace), timeout_seconds, clock)
     silent = silenced(live, mode)
-    applied, started = apply(silent), clock()
+    applied = apply(silent)
     if mode == "Knative":
         wait_until_serving(cluster, applied, timeout_seconds, clock)
     else:
         # The candidate may be broken: that it gets nothing is all that is waited for.
-        while _gets_requests(cluster, name, namespace):
-            if clock() - started >= timeout_seconds:
-                log.warning("KServe does not take the candidate's requests away; it goes")
-                break
-            cluster.sleep(POLL_SECONDS)
+        def look(_: float) -> None:
+            sides = cluster.get(name, namespace).get("status", {}).get("canaryStatuses", ())
+            if any(side["ready"] and side["trafficPercent"] for side in sides):
+                raise Missing("the candidate to get no requests")
+
+        try:
+            wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+        except Missing:
+            log.warning("KServe does not take the candidate's requests away; it goes")
     alone = apply(without_candidate(silent, mode))
     return wait_until_serving(cluster, alone, timeout_seconds, clock)
-
-
-def _gets_requests(cluster: Cluster, name: str, namespace: str) -> bool:
-    try:
-        service = cluster.get(name, namespace)
-    except TransientError:
-        return True
-    sides = service.get("status", {}).get("canaryStatuses", ())
-    return any(side["ready"] and side["trafficPercent"] for side in sides)
 
 
 def waiting_for(cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]) -> str:

@@ -22,9 +22,10 @@ from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.health import Health, is_ready
 from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
 from kfp_suite.components.kserve.ownership import applied_part
+from kfp_suite.components.kserve.patience import patiently
 from kfp_suite.components.kserve.smoke import address_of
 from kfp_suite.components.kserve.version_choice import end_choice, offer_choice, side_service
-from kfp_suite.components.kserve.waiting import patiently, roll_back, wait_until_serving
+from kfp_suite.components.kserve.waiting import roll_back, wait_until_serving
 from kfp_suite.components.rollout.measuring import (
     Scrape,
     parse_metrics,

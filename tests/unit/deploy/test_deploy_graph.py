@@ -17,6 +17,7 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
 from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.graphs import inference_graph, wait_until_routing
 from kfp_suite.components.kserve.manifests import inference_service
 from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.server.gateway.graph import Graph
@@ -81,6 +82,19 @@ def test_one_that_is_not_ready_says_why(
     assert "the graph is not ready in time: Ready: InferenceServiceNotReady" in str(caught.value)
     assert "endpoint feet is not ready" in str(caught.value)
     assert not (tmp_path / "graph").exists()
+
+
+def test_an_api_that_does_not_answer_meanwhile_is_waited_for(
+    double: KubernetesDouble, fleet: Fleet, models: ModelStore
+) -> None:
+    serve(double, models, "wings", "feet")
+    cluster = on(double)
+    applied = cluster.apply(inference_graph("both", "models", WINGS, {}))
+    double.fail_next(503, times=12)  # more than one call asks again
+    assert wait_until_routing(cluster, applied, 5)["status"]["url"] == fleet.url
+    double.fail_next(503, times=1000)
+    with pytest.raises(EndpointError, match=r"got waits for .*does not answer; got 503"):
+        wait_until_routing(cluster, applied, 0)
 
 
 def test_one_whose_endpoint_is_not_there_is_not_applied(
