@@ -138,13 +138,15 @@ def deploy(
     """
     pushed = read_pushed(version)
     models = ModelStore(open_store(pushed.store))
+    champion = models.aliases(pushed.model).get(CHAMPION, 0)
     try:
-        _check_champion(models, pushed, parameters.expected_champion)
+        _check_champion(champion, pushed, parameters.expected_champion)
         made = _deploy(parameters, models, pushed, output, cluster)
     except SupersededError as error:
         log.warning("not deployed: %s", error)
         made = _not_deployed(parameters, pushed, str(error))
     endpoint, manifests = made
+    endpoint["champion"] = champion
     with whole_folder(output) as folder:
         for one in manifests:
             write_file(folder / FILES[one["kind"]], to_yaml(one).encode())
@@ -152,17 +154,17 @@ def deploy(
     return endpoint
 
 
-def _check_champion(models: ModelStore, pushed: Pushed, expected: str) -> None:
+def _check_champion(champion: int, pushed: Pushed, expected: str) -> None:
     """Raise SupersededError where the champion is not the one that the model was compared
     with: the verdict says nothing about this one."""
     if expected == ANY:
         return
     compared = parse_champion(expected)
-    now = models.aliases(pushed.model).get(CHAMPION, 0)
-    if now not in (pushed.version, compared.version if compared else 0):
+    if champion not in (pushed.version, compared.version if compared else 0):
+        other = f"version {compared.version}" if compared else "none"
         raise SupersededError(
-            f"version {now} has become champion since version {pushed.version} was compared with "
-            + (f"version {compared.version}" if compared else "none"),
+            f"version {champion} has become champion since version {pushed.version} was compared "
+            f"with {other}",
             where=pushed.model,
             fix="the next run compares with it",
         )

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 
-from kfp_suite.components.contracts.errors import (
-    InputError,
-    KfpSuiteError,
-    ParameterError,
-    RunError,
-)
+from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError, RunError
 from kfp_suite.pipelines.cli.progress import Progress
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.docker import check_docker, images_of
-from kfp_suite.pipelines.runs.history import PastRun, write_run
-from kfp_suite.pipelines.runs.local import LOG, LocalRun, Root, open_root, run_locally
+from kfp_suite.pipelines.runs.local import LOG, LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
 from kfp_suite.pipelines.runs.parameters import parameter_file
-from kfp_suite.pipelines.runs.staging import with_originals
 
 
 @click.command("run")
@@ -106,7 +98,6 @@ def run(
         )
     if runner == "docker":
         check_docker(images_of(load(entry)))
-    started_at = datetime.now(UTC)
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
     with Progress(console) as progress:
         finished = run_locally(
@@ -119,28 +110,15 @@ def run(
             on_event=progress,
         )
     endpoint: dict[str, Any] | None = None
-    failure: KfpSuiteError | None = None
-    deployed = (finished.record.endpoint or {}).get("manifest")
-    if finished.succeeded and deployed and not no_serve:
+    failure = finished.failure
+    if finished.manifest and not no_serve:
         from kfp_suite.pipelines.cli.endpoint import check_endpoint
 
         try:
             endpoint = check_endpoint(finished, port, keep, console)
         except KfpSuiteError as error:
             failure = error
-    write_run(
-        finished.folder,
-        PastRun(
-            record=finished.record,
-            parameters=arguments,
-            steps=finished.steps,
-            started_at=started_at.isoformat(timespec="seconds"),
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            endpoint=endpoint,
-        ),
-    )
-    if not finished.succeeded:
-        failure = _failure(finished, runs)
+    finished.keep(endpoint)
     _report(finished, endpoint, console)
     if as_json:
         click.echo(json.dumps(_answer(finished, endpoint, failure)))
@@ -153,27 +131,6 @@ def run(
             got="; ".join(finished.record.reasons) or "no reason given",
             fix="read the reports",
         )
-
-
-def _failure(finished: LocalRun, runs: Root) -> KfpSuiteError:
-    """The error of a failed run: the step's own line, with the step's own exit code."""
-
-    def known(text: str | None) -> str | None:
-        return None if text is None else with_originals(text, runs.data)
-
-    log = finished.folder / LOG
-    if not finished.record.errors:
-        failed = [step.name for step in finished.steps if step.state == "failed"]
-        return RunError(f"step {', '.join(failed) or '?'} failed without a word", fix=f"read {log}")
-    first = finished.record.errors[0]
-    kind = InputError if first["exit_code"] == InputError.exit_code else RunError
-    return kind(
-        first["what"],
-        where=known(f"{first['step']}: {first['where']}" if first["where"] else first["step"]),
-        got=known(first["got"]),
-        expected=first["expected"],
-        fix=first["fix"] or f"read {log}",
-    )
 
 
 def _answer(

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from markupsafe import Markup
 
-from kfp_suite.components.contracts.errors import MissingError, RunError, did_you_mean
+from kfp_suite.components.contracts.errors import MissingError, did_you_mean
 from kfp_suite.components.runtimes.asking import Answer
 from kfp_suite.pipelines.notebook import html
 from kfp_suite.pipelines.notebook.live import Live
@@ -25,7 +24,7 @@ from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.checking import checked_endpoint
 from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Started
-from kfp_suite.pipelines.runs.history import PastRun, write_run
+from kfp_suite.pipelines.runs.history import PastRun
 from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
 from kfp_suite.pipelines.runs.parameters import assignments_of, parameter_file
@@ -92,7 +91,11 @@ class Result:
     """A finished run. As the last value of a cell it shows what it made, and why."""
 
     run: LocalRun
-    parameters: dict[str, Any] = field(repr=False)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """All that it ran with."""
+        return self.run.parameters
 
     @property
     def version(self) -> dict[str, Any] | None:
@@ -135,7 +138,7 @@ class Result:
             MissingError: it deployed none, with the reasons.
             EndpointError: it does not answer.
         """
-        if not (self.run.record.endpoint or {}).get("manifest"):
+        if not self.run.manifest:
             raise MissingError(
                 "the run deployed nothing", where=self.run.folder, got="; ".join(self.reasons)
             )
@@ -185,36 +188,24 @@ def run(
 
     Raises:
         RunError: the pipeline failed, with the step's own line.
+        EndpointError: what it deployed does not answer.
         InputError: a parameter that is not right.
     """
     entry, runs = find_pipeline(pipeline), open_root(Path(root))
     file = parameter_file(params) if params else None
     arguments = run_arguments(load(entry), file, assignments_of(parameters), runs, origin)
-    started = datetime.now(UTC)
     progress = _Progress(entry.summary)
     finished = run_locally(entry.name, arguments, runs, caching=caching, on_event=progress)
     found = None
-    if check and finished.succeeded and (finished.record.endpoint or {}).get("manifest"):
-        with checked_endpoint(finished) as checked:
-            found = checked.found
-    write_run(
-        finished.folder,
-        PastRun(
-            record=finished.record,
-            parameters=arguments,
-            steps=finished.steps,
-            started_at=started.isoformat(timespec="seconds"),
-            finished_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            endpoint=found,
-        ),
-    )
-    if not finished.succeeded:
-        errors = finished.record.errors
-        raise RunError(
-            str(errors[0]["message"]) if errors else "a step failed without a word",
-            where=finished.folder,
-        )
-    return Result(finished, arguments)
+    try:
+        if check and finished.manifest:
+            with checked_endpoint(finished) as checked:
+                found = checked.found
+    finally:
+        finished.keep(found)
+    if finished.failure:
+        raise finished.failure
+    return Result(finished)
 
 
 class _Progress:

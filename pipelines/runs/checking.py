@@ -36,6 +36,7 @@ def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Ch
 
     Raises:
         EndpointError: it does not answer, or another version does.
+        AlreadyExistsError: another version has become champion since it was deployed.
     """
     endpoint = finished.record.endpoint
     assert endpoint is not None
@@ -51,7 +52,14 @@ def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Ch
             raise EndpointError(
                 "another version answered", where=served.url, got=answer.version, expected=version
             )
-        models.set_alias(name, CHAMPION, version, f"answered in {finished.record.run}")
+        # Of two runs at once, the second was not compared with the first one's version.
+        models.set_alias(
+            name,
+            CHAMPION,
+            version,
+            f"answered in {finished.record.run}",
+            expected=endpoint.get("champion"),
+        )
         request = finished.folder / SAMPLE_REQUEST
         request.write_bytes(content)
         found = {

@@ -11,16 +11,24 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.digests import PREFIX
 from kfp_suite.components.contracts.environment import code_digest
-from kfp_suite.components.contracts.errors import ParameterError, RunError, store_error
+from kfp_suite.components.contracts.errors import (
+    InputError,
+    KfpSuiteError,
+    ParameterError,
+    RunError,
+    store_error,
+)
 from kfp_suite.components.contracts.run_record import RECORD, RunRecord, read_record
 from kfp_suite.pipelines.runs.events import Cached, Event, Finished, LogReader, Started
-from kfp_suite.pipelines.runs.history import Step
+from kfp_suite.pipelines.runs.history import PastRun, Step, write_run
+from kfp_suite.pipelines.runs.staging import with_originals
 from kfp_suite.pipelines.runs.worker import Job
 
 RECORD_TASK = "record"
@@ -30,12 +38,57 @@ PARAMETERS = "parameters.json"
 
 @dataclass(frozen=True)
 class LocalRun:
-    """A finished run: its folder, its steps, and the record that its exit handler wrote."""
+    """A finished run: its folder, its steps, and the record that its exit handler wrote.
+
+    `started_at` and `finished_at` are ISO 8601 times with a zone.
+    """
 
     folder: Path
     succeeded: bool
     steps: tuple[Step, ...]
     record: RunRecord
+    parameters: dict[str, Any] = field(repr=False)
+    started_at: str
+    finished_at: str
+
+    @property
+    def manifest(self) -> str:
+        """The manifest of the endpoint to start on this machine; empty where there is none."""
+        endpoint = self.record.endpoint or {}
+        return str(endpoint.get("manifest") or "") if self.succeeded else ""
+
+    @property
+    def failure(self) -> KfpSuiteError | None:
+        """The error of a run that failed: the step's own line, with the step's own exit code."""
+        if self.succeeded:
+            return None
+        log, data = self.folder / LOG, Root(self.folder.parent).data
+        if not self.record.errors:
+            failed = [step.name for step in self.steps if step.state == "failed"]
+            what = f"step {', '.join(failed) or '?'} failed without a word"
+            return RunError(what, fix=f"read {log}")
+        first = self.record.errors[0]
+        where = f"{first['step']}: {first['where']}" if first["where"] else first["step"]
+        kind = InputError if first["exit_code"] == InputError.exit_code else RunError
+        return kind(
+            first["what"],
+            where=with_originals(where, data),
+            got=None if first["got"] is None else with_originals(first["got"], data),
+            expected=first["expected"],
+            fix=first["fix"] or f"read {log}",
+        )
+
+    def keep(self, endpoint: dict[str, Any] | None) -> None:
+        """Write `run.json` into its folder, with what came of the check of its endpoint."""
+        past = PastRun(
+            record=self.record,
+            parameters=self.parameters,
+            steps=self.steps,
+            started_at=self.started_at,
+            finished_at=self.finished_at,
+            endpoint=endpoint,
+        )
+        write_run(self.folder, past)
 
 
 @dataclass(frozen=True)
@@ -108,6 +161,7 @@ def run_locally(
     Raises:
         RunError: the pipeline ended without a run record.
     """
+    started_at = _now()
     job = Job(pipeline, arguments, str(root.path), runner, network, caching, str(root.cache))
     follower = _Follower(root, on_event)
     child = subprocess.Popen(
@@ -142,7 +196,12 @@ def run_locally(
             got=follower.last_line,
             fix=f"read {folder / LOG}",
         )
-    return LocalRun(folder, succeeded, tuple(follower.steps), read_record(record_file))
+    record, steps = read_record(record_file), tuple(follower.steps)
+    return LocalRun(folder, succeeded, steps, record, arguments, started_at, _now())
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 class _Follower:

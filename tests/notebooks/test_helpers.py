@@ -13,7 +13,7 @@ import psutil
 import pytest
 from markupsafe import Markup
 
-from kfp_suite.components.contracts.errors import MissingError, RunError
+from kfp_suite.components.contracts.errors import InputError, MissingError
 from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.pipelines.notebook import html
 from kfp_suite.pipelines.notebook.live import Live
@@ -22,6 +22,7 @@ from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Sa
 from kfp_suite.pipelines.runs.history import Step, find_run
 from kfp_suite.pipelines.runs.local import LocalRun
 
+AT = "2026-02-03T04:05:06+00:00"
 WHY = "accuracy 0.5 is below <0.999>"
 
 
@@ -34,11 +35,11 @@ def result(tmp_path: Path) -> Result:
     evaluation = {"blessed": False, "reasons": [WHY], "metrics": {"accuracy": {"value": 0.5}}}
     record = RunRecord(folder.name, "1", "train_and_deploy", "SUCCEEDED", evaluation=evaluation)
     steps = (Step("ingest", "cached", 0.0), Step("evaluate", "succeeded", 1.25))
-    return Result(LocalRun(folder, True, steps, record), {})
+    return Result(LocalRun(folder, True, steps, record, {}, AT, AT))
 
 
 def test_a_failed_run_is_the_step_s_line_and_is_in_the_history(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"label.*specie") as failed:
+    with pytest.raises(InputError, match=r"label.*specie") as failed:
         run("train_and_deploy", "penguins", root=tmp_path, label="specie")
     assert "did you mean 'species'?" in str(failed.value)
     _, past = find_run(tmp_path, "latest")
