@@ -6,27 +6,12 @@ taken a thread with it: then the server is neither ready nor alive, and KServe s
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from fastapi.responses import Response
-from grpc_interceptor.exceptions import DeadlineExceeded
 from kserve.errors import ServerNotLive
 
 from kfp_suite.components.server.reading import ReadingDataPlane
 
 PREDICT_SECONDS = 60.0
 """How long a prediction may take, from the request that was read to its answer."""
-
-
-class PredictTimeout(DeadlineExceeded):
-    """No prediction in time: 504 over HTTP, DEADLINE_EXCEEDED over gRPC."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(
-            details=f"no prediction within {seconds:g} s; send fewer records at once, "
-            "or allow more with --predict-timeout"
-        )
 
 
 class ModelHangs(ServerNotLive):  # type: ignore[misc]
@@ -54,10 +39,3 @@ class LivingDataPlane(ReadingDataPlane):
     def hanging(self) -> list[str]:
         """The models that hang."""
         return [name for name, model in self.model_registry.get_models().items() if model.hangs]
-
-
-async def refuse_late(_: Any, error: Exception) -> Response:
-    """The answer to a request whose prediction is late."""
-    assert isinstance(error, PredictTimeout)
-    content = json.dumps({"error": error.details})
-    return Response(content, status_code=504, media_type="application/json")

@@ -27,10 +27,11 @@ from kfp_suite.components.models.records import (
 from kfp_suite.components.runtimes.asking import VERSION_HEADER
 from kfp_suite.components.runtimes.exchange import V2_DATATYPES
 from kfp_suite.components.server.batching import Batcher
-from kfp_suite.components.server.lateness import PREDICT_SECONDS, PredictTimeout
+from kfp_suite.components.server.lateness import PREDICT_SECONDS
 from kfp_suite.components.server.metrics import EndpointMetrics
 from kfp_suite.components.server.remote import RemoteScores
 from kfp_suite.components.server.threads import Threads
+from kfp_suite.components.server.unanswered import PredictorFailed, PredictTimeout
 
 _METRICS = EndpointMetrics()
 # A call that costs less than this is made where the request is read: a thread costs more.
@@ -125,6 +126,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         Raises:
             InvalidInput: HTTP 400: naming the field, what it got and what it takes.
             PredictTimeout: HTTP 504: it took too long.
+            PredictorFailed: HTTP 502: the predictor that this is the transformer of.
         """
         current, started, code = self._current, time.monotonic(), 200
         try:
@@ -136,6 +138,9 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         except InputError as error:
             code = 400
             raise InvalidInput(str(error)) from error
+        except PredictorFailed as error:
+            code = error.code
+            raise
         except BaseException:
             code = 500
             raise

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import orjson
 
-from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.server.unanswered import PredictorFailed
 
 
 class RemoteScores:
@@ -32,7 +32,7 @@ class RemoteScores:
             matrix: float32, shape (rows, features).
 
         Raises:
-            EndpointError: the predictor does not answer, or not with scores.
+            PredictorFailed: the predictor does not answer, or not with scores.
         """
         body: dict[str, Any] = {
             "inputs": [
@@ -51,23 +51,21 @@ class RemoteScores:
                 self._url, content=orjson.dumps(body), headers={"content-type": "application/json"}
             )
         except httpx.HTTPError as error:
-            raise EndpointError(
-                "the predictor does not answer", where=self._url, got=str(error)
-            ) from error
+            said = str(error) or type(error).__name__
+            raise PredictorFailed("the predictor does not answer", self._url, said) from error
         if response.status_code != 200:
-            raise EndpointError(
-                f"the predictor answered {response.status_code}", where=self._url, got=response.text
-            )
-        return _scores(orjson.loads(response.content), len(matrix), self._url)
+            what = f"the predictor answered {response.status_code}"
+            raise PredictorFailed(what, self._url, response.text, response.status_code)
+        try:
+            return _scores(orjson.loads(response.content), len(matrix))
+        except (KeyError, TypeError, ValueError) as error:
+            raise PredictorFailed(
+                "the predictor gives no scores", self._url, response.text
+            ) from error
 
 
-def _scores(answer: Any, rows: int, where: str) -> Any:
-    try:
-        tensors = [np.asarray(output["data"]) for output in answer["outputs"]]
-        # Of several, the scores are the ones with the most values: a label is one a row.
-        values = max(tensors, key=np.size).astype(np.float64).reshape(rows, -1)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EndpointError(
-            "the predictor gives no scores", where=where, got=str(answer), expected="V2 outputs"
-        ) from error
+def _scores(answer: Any, rows: int) -> Any:
+    tensors = [np.asarray(output["data"]) for output in answer["outputs"]]
+    # Of several, the scores are the ones with the most values: a label is one a row.
+    values = max(tensors, key=np.size).astype(np.float64).reshape(rows, -1)
     return values if values.shape[1] > 1 else values[:, 0]

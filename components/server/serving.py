@@ -21,15 +21,11 @@ from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.runtimes.local import check_port
 from kfp_suite.components.server.draining import DrainingServer
-from kfp_suite.components.server.lateness import (
-    PREDICT_SECONDS,
-    LivingDataPlane,
-    PredictTimeout,
-    refuse_late,
-)
+from kfp_suite.components.server.lateness import PREDICT_SECONDS, LivingDataPlane
 from kfp_suite.components.server.lingering import GRACE_SECONDS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
 from kfp_suite.components.server.reading import ReadingServicer, refuse_invalid
+from kfp_suite.components.server.unanswered import Unanswered, refuse_unanswered
 from kfp_suite.components.server.versions import Repository, RepositoryExtension, VersionInPath
 from kfp_suite.components.server.workers import summed_metrics
 
@@ -225,6 +221,6 @@ def serve(
     app.add_middleware(VersionInPath, version_of=repository.version)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
-    app.add_exception_handler(PredictTimeout, refuse_late)
+    app.add_exception_handler(Unanswered, refuse_unanswered)
     loaded = [*models, *repository.get_models().values()]
     Server(host, http_port, grpc_port, models, repository, listener).start(loaded)

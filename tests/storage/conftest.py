@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import socket
 import subprocess
 import time
 import urllib.request
@@ -17,16 +16,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from moto.server import ThreadedMotoServer
 
+from kfp_suite.components.runtimes.local import LOOPBACK, free_port
 from kfp_suite.components.stores.store import Store, open_store
-
-LOOPBACK = "127.0.0.1"
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOOPBACK, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _gcs_binary() -> Path:
@@ -43,7 +34,7 @@ def _gcs_binary() -> Path:
 
 @pytest.fixture(scope="session")
 def cloud_storage() -> Iterator[str]:
-    port = _free_port()
+    port = free_port()
     url = f"http://{LOOPBACK}:{port}"
     binary = _gcs_binary()
     binary.chmod(0o755)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import subprocess
 import threading
@@ -22,6 +21,7 @@ from aiosmtpd.smtp import SMTP, AuthResult
 from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.executor import RecordParameters, record
 from kfp_suite.components.record.notifying import notify
+from kfp_suite.components.runtimes.local import free_port
 
 PUBLISHED = RunRecord(
     run="p-1",
@@ -203,12 +203,6 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
         capture_output=True,
     )
     return folder
-
-
-def free_port() -> int:
-    with socket.socket() as held:
-        held.bind(("127.0.0.1", 0))
-        return int(held.getsockname()[1])
 
 
 class Post:

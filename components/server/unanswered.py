@@ -1,0 +1,54 @@
+"""Requests that are right and get no answer: what a client is told, over HTTP and gRPC."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from fastapi.responses import Response
+from grpc import StatusCode
+from grpc_interceptor.exceptions import GrpcException
+
+_LONGEST = 500
+# What a client may do something about: come again, later, or with less.
+_PASSED_ON = {
+    429: StatusCode.RESOURCE_EXHAUSTED,
+    503: StatusCode.UNAVAILABLE,
+    504: StatusCode.DEADLINE_EXCEEDED,
+}
+
+
+class Unanswered(GrpcException):
+    """No answer; `code` is that of HTTP."""
+
+    def __init__(self, details: str, code: int, status: StatusCode) -> None:
+        super().__init__(details, status)
+        self.code = code
+
+
+class PredictTimeout(Unanswered):
+    """No prediction in time: 504 over HTTP, DEADLINE_EXCEEDED over gRPC."""
+
+    def __init__(self, seconds: float) -> None:
+        details = (
+            f"no prediction within {seconds:g} s; send fewer records at once, "
+            "or allow more with --predict-timeout"
+        )
+        super().__init__(details, 504, StatusCode.DEADLINE_EXCEEDED)
+
+
+class PredictorFailed(Unanswered):
+    """The predictor behind this transformer has no answer, or none that can be used: 502 over
+    HTTP, UNAVAILABLE over gRPC; where it is busy or late itself, what it says of that."""
+
+    def __init__(self, what: str, where: str, got: str, answered: int = 0) -> None:
+        details = f"{where}: {what}; got {got[:_LONGEST]}"
+        code = answered if answered in _PASSED_ON else 502
+        super().__init__(details, code, _PASSED_ON.get(answered, StatusCode.UNAVAILABLE))
+
+
+async def refuse_unanswered(_: Any, error: Exception) -> Response:
+    """The answer of HTTP."""
+    assert isinstance(error, Unanswered)
+    content = json.dumps({"error": error.details})
+    return Response(content, status_code=error.code, media_type="application/json")

@@ -1,0 +1,115 @@
+"""Our transformer before a predictor that has no answer: the client is told so, and by which
+code, and that its own request was right."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import grpc
+import httpx
+import pytest
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
+
+from kfp_suite.components.runtimes.local import LOOPBACK, LocalServer
+from tests.serving.test_process import infer, model, post, serve
+
+__all__ = ["model"]
+SCORES = {"outputs": [{"name": "probabilities", "data": [0.25, 0.75]}]}
+
+
+class Predictor(ThreadingHTTPServer):
+    """It answers as it is told to."""
+
+    status, content = 200, b""
+
+    def __init__(self) -> None:
+        super().__init__((LOOPBACK, 0), _Handler)
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def say(self, status: int, content: bytes) -> None:
+        self.status, self.content = status, content
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Predictor
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["content-length"]))
+        self.send_response(self.server.status)
+        self.send_header("content-length", str(len(self.server.content)))
+        self.end_headers()
+        self.wfile.write(self.server.content)
+
+    def log_message(self, *_: object) -> None:
+        """Quietly."""
+
+
+@pytest.fixture(scope="module")
+def predictor() -> Iterator[Predictor]:
+    with Predictor() as found:
+        yield found
+        found.shutdown()
+
+
+@pytest.fixture(scope="module")
+def transformer(model: Path, predictor: Predictor) -> Iterator[LocalServer]:
+    host = f"--predictor_host={LOOPBACK}:{predictor.server_port}"
+    with serve(model, host, "--predict-timeout=2") as found:
+        yield found
+
+
+def test_what_the_predictor_scores_is_answered(
+    transformer: LocalServer, predictor: Predictor
+) -> None:
+    predictor.say(200, json.dumps(SCORES).encode())
+    answer = post(transformer, 1)
+    assert answer.status_code == 200
+    assert answer.json()["probabilities"] == [[0.25, 0.75]]
+
+
+@pytest.mark.parametrize(
+    ("status", "content", "code", "said"),
+    [
+        (500, b"boom", 502, "the predictor answered 500; got boom"),
+        (400, b"not mine", 502, "the predictor answered 400; got not mine"),
+        (503, b"starting", 503, "the predictor answered 503; got starting"),
+        (429, b"busy", 429, "the predictor answered 429; got busy"),
+        (200, b"<html>", 502, "the predictor gives no scores; got <html>"),
+        (200, b"[]", 502, "the predictor gives no scores; got []"),
+        (200, b'{"outputs": []}', 502, "the predictor gives no scores; got {"),
+    ],
+)
+def test_what_it_cannot_answer_is_not_the_client_s_fault(
+    status: int,
+    content: bytes,
+    code: int,
+    said: str,
+    transformer: LocalServer,
+    predictor: Predictor,
+) -> None:
+    predictor.say(status, content)
+    answer = post(transformer, 1)
+    assert answer.status_code == code
+    assert said in answer.json()["error"]
+    assert f'code="{code}"' in httpx.get(f"{transformer.base}/metrics").text
+
+
+def test_grpc_says_so_too_and_one_that_is_gone_is_unavailable(model: Path) -> None:
+    with Predictor() as gone:
+        port = gone.server_port
+        gone.shutdown()
+    with serve(model, f"--predictor_host={LOOPBACK}:{port}") as server:
+        answer = post(server, 1)
+        assert answer.status_code == 502
+        assert "the predictor does not answer; got" in answer.json()["error"]
+        with (
+            grpc.insecure_channel(f"{LOOPBACK}:{server.grpc_port}") as channel,
+            pytest.raises(grpc.RpcError) as caught,
+        ):
+            infer(GRPCInferenceServiceStub(channel), 1)
+        assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert "the predictor does not answer" in caught.value.details()
