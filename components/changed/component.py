@@ -58,9 +58,9 @@ def changed(
 
     from kfp_suite.components.changed.executor import ChangedParameters
     from kfp_suite.components.changed.executor import changed as execute
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
 
-    with step("changed", changes.path):
+    with step("changed", changes):
         return execute(
             ChangedParameters(
                 sources=sources,

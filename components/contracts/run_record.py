@@ -3,7 +3,7 @@
 `record` writes it when a pipeline ends, however it ends, so it is read from the run's
 folder alone:
 
-    error.json        a step that failed        (contracts.step)
+    error.json        a step that failed        (stores.step; in object storage error-1.json)
     changes.json      whether there was anything new  (in changed's artifact)
     study.json        the best trial of a search  (in best_trial's artifact)
     trials.json       the trials of a shard of it  (in tune's artifact; not joined)
@@ -16,6 +16,7 @@ folder alone:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.manifests import read_manifest
 
 FORMAT_VERSION = 1
+SUCCEEDED, FAILED, CANCELLED = "SUCCEEDED", "FAILED", "CANCELLED"
 RECORD = "run_record.json"
 CHANGES = "changes.json"
 STUDY = "study.json"
@@ -35,14 +37,26 @@ INFRA_BLESSING = "infra_blessing.json"
 PUSHED = "pushed.json"
 ENDPOINT = "endpoint.json"
 ERROR = "error.json"
+_TRY = re.compile(r"error-(\d+)\.json")
 LEFT_BY_STEPS = (ERROR, CHANGES, STUDY, VALIDATION, EVALUATION, INFRA_BLESSING, PUSHED, ENDPOINT)
+
+
+def error_of_try(number: int) -> str:
+    """The name of what a step leaves in object storage that fails for the `number`th time."""
+    return f"error-{number}.json"
+
+
+def try_of(name: str) -> int:
+    """The inverse of `error_of_try`; 0 for any other name."""
+    found = _TRY.fullmatch(name)
+    return int(found[1]) if found else 0
 
 
 @dataclass(frozen=True)
 class RunRecord:
     """What a run made.
 
-    `status` is KFP's final state: SUCCEEDED, FAILED or CANCELLED. A model that was not
+    `status` is SUCCEEDED, FAILED or CANCELLED. A model that was not
     blessed, data that did not validate, or nothing new to train on, is a run that SUCCEEDED
     with `version` None and the reasons in `evaluation`, `infra_validation`, `validation` or
     `changes`. `incomplete` says why what the steps left could not be read.
@@ -72,11 +86,19 @@ class RunRecord:
             return [str(error["message"]) for error in self.errors]
         if self.incomplete:
             return [f"what the steps left cannot be read: {self.incomplete}"]
+        if self.status == FAILED:
+            return ["a step ended without a word: it was killed, lost its pod, or ran out of time"]
         endpoint = self.endpoint or {}
         if endpoint.get("promoted") is False:
             return [str(endpoint["why"])]
         if self.version is not None:
             return []
+        refusal = self.refusal
+        return [] if refusal is None else [str(reason) for reason in refusal.get("reasons", ())]
+
+    @property
+    def refusal(self) -> dict[str, Any] | None:
+        """The verdict that ended it early: nothing new, not valid or not blessed."""
         for verdict, good in (
             (self.changes, "changed"),
             (self.validation, "valid"),
@@ -84,8 +106,8 @@ class RunRecord:
             (self.infra_validation, "blessed"),
         ):
             if verdict is not None and not verdict.get(good):
-                return [str(reason) for reason in verdict.get("reasons", ())]
-        return []
+                return verdict
+        return None
 
 
 def join_record(

@@ -56,11 +56,11 @@ def deploy(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.deploy.executor import DeployParameters
     from kfp_suite.components.deploy.executor import deploy as execute
+    from kfp_suite.components.stores.step import step
 
-    with step("deploy", endpoint.path):
+    with step("deploy", endpoint):
         deployed = execute(
             DeployParameters(
                 target=target,

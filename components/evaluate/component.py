@@ -68,11 +68,11 @@ def evaluate(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.evaluate.executor import EvaluateParameters
     from kfp_suite.components.evaluate.executor import evaluate as execute
+    from kfp_suite.components.stores.step import step
 
-    with step("evaluate", evaluation.path):
+    with step("evaluate", evaluation):
         found = execute(
             EvaluateParameters(
                 split=split,

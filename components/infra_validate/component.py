@@ -65,11 +65,11 @@ def infra_validate(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.infra_validate.executor import InfraParameters
     from kfp_suite.components.infra_validate.step import run_step
+    from kfp_suite.components.stores.step import step
 
-    with step("infra_validate", blessing.path):
+    with step("infra_validate", blessing):
         return run_step(
             InfraParameters(
                 name=name,

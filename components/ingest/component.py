@@ -41,12 +41,12 @@ def ingest(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.ingest.executor import IngestParameters
     from kfp_suite.components.ingest.executor import ingest as execute
     from kfp_suite.components.stores.sources import sources_from_json
+    from kfp_suite.components.stores.step import step
 
-    with step("ingest", dataset.path):
+    with step("ingest", dataset):
         written = execute(
             IngestParameters(
                 sql=sql,

@@ -37,11 +37,11 @@ def push(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.push.executor import PushParameters
     from kfp_suite.components.push.executor import push as execute
+    from kfp_suite.components.stores.step import step
 
-    with step("push", version.path):
+    with step("push", version):
         published = execute(
             PushParameters(
                 store=store,

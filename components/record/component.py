@@ -34,11 +34,11 @@ def record(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.record.executor import RecordParameters
     from kfp_suite.components.record.executor import record as execute
+    from kfp_suite.components.stores.step import step
 
-    with step("record", run_record.path):
+    with step("record", run_record):
         execute(
             RecordParameters(
                 run=run, run_id=run_id, pipeline=pipeline, status=status.state, notify=notify

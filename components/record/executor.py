@@ -14,6 +14,7 @@ from kfp_suite.components.contracts.errors import ContractError, InputError, Sto
 from kfp_suite.components.contracts.run_record import RunRecord, join_record, write_record
 from kfp_suite.components.record.left import Left, read_left
 from kfp_suite.components.record.notifying import notify
+from kfp_suite.components.record.status import with_status
 from kfp_suite.components.record.tracking import is_tracked, track
 
 NOTICES = "notices.json"
@@ -22,7 +23,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class RecordParameters:
-    """The run as KFP names it, how it ended, and who is told: see `notices`."""
+    """The run as KFP names it, KFP's word for how it ended, and who is told: see `notices`."""
 
     run: str
     run_id: str
@@ -41,7 +42,7 @@ def run_root(output_uri: str, run: str, run_id: str) -> str:
         ContractError: neither is in the URI.
     """
     parts = output_uri.split("/")
-    for name in (run, run_id):
+    for name in (run_id, run):  # on a cluster the run's name may be the pipeline's, above it
         if name in parts:
             return "/".join(parts[: parts.index(name) + 1])
     raise ContractError(
@@ -61,13 +62,16 @@ def record(parameters: RecordParameters, output_uri: str, output: Path) -> RunRe
     """
     root = run_root(output_uri, parameters.run, parameters.run_id)
     left, incomplete = _read(root)
-    joined = join_record(
-        run=parameters.run,
-        run_id=parameters.run_id,
-        pipeline=parameters.pipeline,
-        status=parameters.status,
-        left=left.files,
-        incomplete=incomplete,
+    joined = with_status(
+        join_record(
+            run=parameters.run,
+            run_id=parameters.run_id,
+            pipeline=parameters.pipeline,
+            status=parameters.status,
+            left=left.files,
+            incomplete=incomplete,
+        ),
+        parameters.status,
     )
     with whole_folder(output) as folder:
         write_record(folder, joined)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfp_suite.components.contracts.run_record import LEFT_BY_STEPS, TRIALS
+from kfp_suite.components.contracts.run_record import ERROR, LEFT_BY_STEPS, TRIALS, try_of
 from kfp_suite.components.stores.store import Store, open_store
 
 _OPENING = b"<!doctype html>"
+_LOGS = "executor-logs"  # of KFP's launcher, whatever the end
 _REPORTS = ("report", "preview")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
@@ -39,7 +40,8 @@ def read_left(root: str, *, whole: bool) -> Left:
     files: list[tuple[str, Any]] = []
     pages: dict[str, bytes] = {}
     trials: list[Mapping[str, Any]] = []
-    for path in _paths(store):
+    paths = list(_paths(store))
+    for path in paths:
         name = path.rsplit("/", 1)[-1]
         if name in LEFT_BY_STEPS:
             files.append((name, json.loads(store.read(path))))
@@ -47,6 +49,7 @@ def read_left(root: str, *, whole: bool) -> Left:
             trials += json.loads(store.read(path))
         elif whole and name in _REPORTS and is_page(page := store.read(path)):
             pages[_step(path)] = page
+    files += [(ERROR, json.loads(store.read(path))) for path in _last_errors(paths)]
     return Left(tuple(files), pages, tuple(trials))
 
 
@@ -61,6 +64,24 @@ def _paths(store: Store) -> Iterator[str]:
     for path in sorted(info.name for info in store.list()):
         if "/." not in f"/{path}":
             yield path
+
+
+def _last_errors(paths: Sequence[str]) -> list[str]:
+    """Of each step that failed in object storage, what its last try left. One that has outputs,
+    which KFP uploads of a good end only, succeeded when it was tried again."""
+    tries: dict[str, tuple[int, str]] = {}
+    outputs = []
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        if number := try_of(name):
+            tries[folder] = max(tries.get(folder, (0, "")), (number, path))
+        elif not name.startswith(_LOGS):
+            outputs.append(path)
+    return [
+        path
+        for folder, (_, path) in sorted(tries.items())
+        if not any(output.startswith(f"{folder}/") for output in outputs)
+    ]
 
 
 def _step(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from kfp_suite.components.contracts import run_record
 from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.notices import Outcome
 
@@ -87,11 +88,11 @@ def message_of(record: RunRecord, ui: str) -> Message:
 
 def _outcome(record: RunRecord) -> Outcome:
     match record.status:
-        case "SUCCEEDED" if record.changes and not record.changes["changed"]:
+        case run_record.SUCCEEDED if record.changes and not record.changes["changed"]:
             return "unchanged"
-        case "SUCCEEDED":
+        case run_record.SUCCEEDED:
             return "refused" if record.reasons and not record.incomplete else "succeeded"
-        case "CANCELLED" | "CANCELED":
+        case run_record.CANCELLED:
             return "cancelled"
         case _:
             return "failed"

@@ -17,7 +17,13 @@ from urllib.parse import urlsplit
 
 from kfp_suite.components.contracts.canonical import flat, write_json
 from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.contracts.run_record import EVALUATION, RunRecord, write_record
+from kfp_suite.components.contracts.run_record import (
+    CANCELLED,
+    EVALUATION,
+    SUCCEEDED,
+    RunRecord,
+    write_record,
+)
 from kfp_suite.components.record.left import Left
 from kfp_suite.components.record.told import Told, failed, sent
 from kfp_suite.components.stores.store import open_store
@@ -27,7 +33,7 @@ CHANNEL = "mlflow"
 _RUN_ID = "kfp_suite.run_id"
 _TRIAL = "kfp_suite.trial"
 _PARENT = "mlflow.parentRunId"
-_STATES = {"SUCCEEDED": "FINISHED", "CANCELLED": "KILLED", "CANCELED": "KILLED"}
+_STATES = {SUCCEEDED: "FINISHED", CANCELLED: "KILLED"}
 _TRIAL_STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _LONGEST_VALUE = 6000
 _MOST_PARAMETERS = 100

@@ -39,10 +39,10 @@ def resolve(
     from pathlib import Path
     from typing import NamedTuple
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.resolve.executor import resolve as execute
+    from kfp_suite.components.stores.step import step
 
-    with step("resolve", pins.path):
+    with step("resolve", pins):
         resolved = execute(sources, module_file, store, model_name, Path(pins.path))
 
     class Resolved(NamedTuple):

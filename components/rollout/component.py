@@ -88,12 +88,12 @@ def rollout(
     import shutil
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.rollout.executor import SUMMARY
     from kfp_suite.components.rollout.executor import rollout as execute
     from kfp_suite.components.rollout.parameters import RolloutParameters
+    from kfp_suite.components.stores.step import step
 
-    with step("rollout", endpoint.path):
+    with step("rollout", endpoint):
         outcome = execute(
             RolloutParameters(
                 store=store,

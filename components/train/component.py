@@ -61,13 +61,13 @@ def train(
     import shutil
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.stores.files import pin_from_json
+    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.executor import TrainParameters
     from kfp_suite.components.train.executor import train as execute
     from kfp_suite.components.train.packing import CARD
 
-    with step("train", model.path):
+    with step("train", model):
         manifest = execute(
             TrainParameters(
                 label=label,

@@ -38,11 +38,11 @@ def transform(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
     from kfp_suite.components.transform.executor import TransformParameters
     from kfp_suite.components.transform.executor import transform as execute
 
-    with step("transform", transform.path):
+    with step("transform", transform):
         fitted = execute(
             TransformParameters(
                 features=features,

@@ -50,11 +50,11 @@ def validate(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
     from kfp_suite.components.validate.executor import validate as execute
     from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 
-    with step("validate", statistics.path):
+    with step("validate", statistics):
         return execute(
             ValidateParameters(
                 schema=schema,

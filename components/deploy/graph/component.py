@@ -41,11 +41,11 @@ def deploy_graph(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
     from kfp_suite.components.deploy.graph.executor import GraphParameters
     from kfp_suite.components.deploy.graph.executor import deploy_graph as execute
+    from kfp_suite.components.stores.step import step
 
-    with step("deploy_graph", graph.path):
+    with step("deploy_graph", graph):
         deployed = execute(
             GraphParameters(
                 name=name,

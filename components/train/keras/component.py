@@ -65,9 +65,9 @@ def train_tensorflow(
     import shutil
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
 
-    with step("train", model.path):
+    with step("train", model):
         from kfp_suite.components.stores.files import pin_from_json
         from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
         from kfp_suite.components.train.packing import CARD

@@ -63,11 +63,11 @@ def tune(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.tune.executor import TuneParameters
     from kfp_suite.components.train.tune.executor import tune as execute
 
-    with step("tune", trials.path):
+    with step("tune", trials):
         return execute(
             TuneParameters(
                 label=label,

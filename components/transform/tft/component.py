@@ -48,9 +48,9 @@ def transform_tft(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
 
-    with step("transform", transform.path):
+    with step("transform", transform):
         from kfp_suite.components.beam.pipelines import BeamParameters
         from kfp_suite.components.stores.files import pin_from_json
         from kfp_suite.components.transform.tft.executor import TftParameters

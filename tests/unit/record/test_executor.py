@@ -1,6 +1,7 @@
 """The run record is joined from what the steps left."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,23 @@ def test_the_root_is_cut_at_the_name_on_a_laptop_and_the_id_on_a_cluster() -> No
     assert run_root("gs://b/p/17/record/x/out", "other", "17") == "gs://b/p/17"
     with pytest.raises(ContractError, match="the output is not below the run's folder"):
         run_root("/r/else/out", RUN, "17")
+
+
+@pytest.mark.parametrize(
+    ("said", "status"),
+    [
+        ("SUCCEEDED", "SUCCEEDED"),
+        ("COMPLETE", "SUCCEEDED"),
+        ("CACHED", "SUCCEEDED"),
+        ("FAILED", "FAILED"),
+        ("CANCELED", "CANCELLED"),
+        ("RUNNING", "FAILED"),
+        ("UNKNOWN", "FAILED"),
+    ],
+)
+def test_the_words_of_every_kfp_are_understood(tmp_path: Path, said: str, status: str) -> None:
+    output = tmp_path / RUN / "record" / "run_record"
+    assert record(replace(PARAMETERS, status=said), str(output), output).status == status
 
 
 def test_a_rollback_is_a_reason(tmp_path: Path) -> None:

@@ -25,10 +25,10 @@ def best_trial(
     from pathlib import Path
     from typing import NamedTuple
 
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.tune.best.executor import best_trial as execute
 
-    with step("best_trial", study.path):
+    with step("best_trial", study):
         best = execute(studies, Path(study.path), Path(report.path))
 
     class Best(NamedTuple):

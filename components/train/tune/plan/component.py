@@ -28,11 +28,11 @@ def plan_trials(
     """
     from pathlib import Path
 
-    from kfp_suite.components.contracts.step import step
+    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.tune.plan.executor import PlanParameters
     from kfp_suite.components.train.tune.plan.executor import plan_trials as execute
 
-    with step("plan_trials", plan.path):
+    with step("plan_trials", plan):
         return execute(
             PlanParameters(search_space, estimator, search, trials, shards), Path(plan.path)
         )

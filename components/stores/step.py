@@ -2,20 +2,35 @@
 
 A failed step leaves `error.json` beside its outputs, for the run record, and ends its log
 with the one line that says what to do; a traceback only where KFP_SUITE_DEBUG is set.
+
+KFP's launcher uploads nothing of a step that failed. So where outputs are in object storage the
+step itself leaves there `error-1.json`, and its second try, where KFP gives it the same place,
+`error-2.json`.
 """
 
 from __future__ import annotations
 
+import itertools
+import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
-from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError, MissingError
-from kfp_suite.components.contracts.run_record import ERROR
+from kfp_suite.components.contracts.canonical import pretty_json, write_json
+from kfp_suite.components.contracts.errors import (
+    DEBUG_VARIABLE,
+    AlreadyExistsError,
+    KfpSuiteError,
+    MissingError,
+)
+from kfp_suite.components.contracts.run_record import ERROR, error_of_try
+from kfp_suite.components.stores.store import open_store
+
+log = logging.getLogger(__name__)
 
 # What the extras bring that the others do not.
 _LIBRARIES = {
@@ -30,34 +45,56 @@ _LIBRARIES = {
 }
 
 
+class Output(Protocol):
+    """An output artifact, as KFP gives it to a component."""
+
+    path: str
+    uri: str
+
+
 @contextmanager
-def step(name: str, output_path: str) -> Iterator[None]:
-    """Run a step's work; on a failure, leave `error.json` beside `output_path`.
+def step(name: str, output: Output) -> Iterator[None]:
+    """Run a step's work; on a failure, leave the error beside `output`.
 
     Args:
         name: The step, as the record shows it: `ingest`.
-        output_path: The local path of any output artifact of the step.
+        output: Any output artifact of the step.
     """
     if os.environ.get("_KFP_RUNTIME") == "true" and not os.environ.get(DEBUG_VARIABLE):
         sys.excepthook = _one_line
-    error_file = Path(output_path).parent / ERROR
-    error_file.unlink(missing_ok=True)  # of an earlier try
+    (Path(output.path).parent / ERROR).unlink(missing_ok=True)  # of an earlier try
     try:
         yield
     except KfpSuiteError as error:
-        write_json(error_file, {"step": name, **error.to_json()})
+        _leave(name, output, error)
         raise
     except ModuleNotFoundError as error:
         missing = _missing_library(error)
-        write_json(error_file, {"step": name, **missing.to_json()})
+        _leave(name, output, missing)
         raise missing from error
     except Exception as error:
         unexpected = KfpSuiteError(
             f"{type(error).__name__}: {error}",
             fix=f"a defect of kfp-suite or of your code: set {DEBUG_VARIABLE}=1 for a traceback",
         )
-        write_json(error_file, {"step": name, **unexpected.to_json()})
+        _leave(name, output, unexpected)
         raise
+
+
+def _leave(name: str, output: Output, error: KfpSuiteError) -> None:
+    content = {"step": name, **error.to_json()}
+    write_json(Path(output.path).parent / ERROR, content)
+    if "://" not in output.uri:
+        return
+    folder = output.uri.rpartition("/")[0]
+    try:
+        store = open_store(folder)
+        for number in itertools.count(1):
+            with suppress(AlreadyExistsError):  # of an earlier try
+                store.create(error_of_try(number), pretty_json(content))
+                return
+    except KfpSuiteError as refused:
+        log.warning("the run record will not say why: %s", refused)
 
 
 def _missing_library(error: ModuleNotFoundError) -> MissingError:

@@ -4,19 +4,26 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from kfp_suite.components.contracts.errors import DataError, MissingError
-from kfp_suite.components.contracts.step import step
+from kfp_suite.components.stores.step import Output, step
 
 FAILING = """
 import sys
+from types import SimpleNamespace
 from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.step import step
-with step("ingest", sys.argv[1]):
+from kfp_suite.components.stores.step import step
+with step("ingest", SimpleNamespace(path=sys.argv[1], uri=sys.argv[1])):
     raise DataError("no rows", where="x.csv", fix="add rows")
 """
+
+
+def output(folder: Path, name: str, uri: str = "") -> Output:
+    """As KFP gives one: on a laptop its URI is its path."""
+    return SimpleNamespace(path=str(folder / name), uri=uri or str(folder / name))
 
 
 def run_failing(tmp_path: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -41,7 +48,7 @@ def test_a_failed_step_shows_its_traceback_when_asked(tmp_path: Path) -> None:
 
 
 def test_the_error_is_left_for_the_record(tmp_path: Path) -> None:
-    with pytest.raises(DataError), step("ingest", str(tmp_path / "dataset")):
+    with pytest.raises(DataError), step("ingest", output(tmp_path, "dataset")):
         raise DataError("no rows", where="x.csv")
     left = json.loads((tmp_path / "error.json").read_text())
     assert left["step"] == "ingest"
@@ -50,7 +57,7 @@ def test_the_error_is_left_for_the_record(tmp_path: Path) -> None:
 
 
 def test_an_unexpected_error_is_left_too(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), step("train", str(tmp_path / "model")):
+    with pytest.raises(ZeroDivisionError), step("train", output(tmp_path, "model")):
         _ = 1 / 0
     left = json.loads((tmp_path / "error.json").read_text())
     assert left["message"].startswith("ZeroDivisionError: division by zero; a defect")
@@ -59,16 +66,25 @@ def test_an_unexpected_error_is_left_too(tmp_path: Path) -> None:
 
 def test_a_try_that_succeeds_clears_the_error_of_the_one_before(tmp_path: Path) -> None:
     (tmp_path / "error.json").write_text("{}")
-    with step("ingest", str(tmp_path / "dataset")):
+    with step("ingest", output(tmp_path, "dataset")):
         pass
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_refuses_the_error_does_not_hide_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    output_ = output(tmp_path, "dataset", uri="ftp://b/p/17/ingest/u/dataset")
+    with pytest.raises(DataError, match="no rows"), step("ingest", output_):
+        raise DataError("no rows")
+    assert "the run record will not say why: " in caplog.text
 
 
 @pytest.mark.parametrize(
     ("library", "extra"), [("keras.layers", "tensorflow"), ("apache_beam", "tfx"), ("q", "sklearn")]
 )
 def test_a_library_that_is_not_installed_is_named(tmp_path: Path, library: str, extra: str) -> None:
-    with pytest.raises(MissingError) as caught, step("train", str(tmp_path / "model")):
+    with pytest.raises(MissingError) as caught, step("train", output(tmp_path, "model")):
         raise ModuleNotFoundError(f"No module named '{library}'", name=library)
     top = library.partition(".")[0]
     assert str(caught.value).startswith(
