@@ -9,10 +9,12 @@ from __future__ import annotations
 import functools
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import re
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,9 +62,14 @@ def environment(family: str) -> Environment:
     )
 
 
-def available_cpus() -> int:
-    """The CPUs this process may run on."""
-    return len(os.sched_getaffinity(0))
+def available_cpus(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """The CPUs this process may use: those it may run on, within the CPU limit of its
+    container (cgroup v2: microseconds in each period, or `max`)."""
+    cpus = len(os.sched_getaffinity(0))
+    with suppress(OSError, ValueError):
+        quota, period = limit.read_text().split()
+        cpus = min(cpus, max(1, math.ceil(int(quota) / int(period))))
+    return cpus
 
 
 @functools.cache

@@ -78,7 +78,8 @@ def make_estimator(
     Args:
         name: One of `ESTIMATORS`, or the import path of a scikit-learn estimator class.
         task: What it is for.
-        hyperparameters: Its keyword arguments; whole floats become integers.
+        hyperparameters: Its keyword arguments; whole floats become integers, for KFP has no
+            others, but where scikit-learn takes a share as well, 1 is the share: all.
         seed: Its `random_state`, where it has one that is not given.
         threads: Its `n_jobs`, where it trains on several and that is not given.
 
@@ -89,7 +90,7 @@ def make_estimator(
     path = _path(name, task)
     kind = _import(path)
     known = inspect.signature(kind).parameters
-    given = {**_DEFAULTS.get(name, {}), **whole_numbers(dict(hyperparameters))}
+    given = {**_DEFAULTS.get(name, {}), **_shares(kind, whole_numbers(dict(hyperparameters)))}
     open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
     for key in given:
         if key not in known and not open_ended:
@@ -110,6 +111,20 @@ def make_estimator(
             where="hyperparameters",
             got=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def _shares(kind: Any, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
+    """1 as 1.0 where scikit-learn takes a share: a number that is no count."""
+    constraints = getattr(kind, "_parameter_constraints", {})
+    return {
+        key: 1.0 if value == 1 and any(map(_is_share, constraints.get(key, ()))) else value
+        for key, value in hyperparameters.items()
+    }
+
+
+def _is_share(constraint: Any) -> bool:
+    kind = getattr(constraint, "type", None)
+    return getattr(kind, "__name__", "") == "RealNotInt" and 1.0 in constraint
 
 
 def framework_of(estimator: object) -> Framework:

@@ -24,10 +24,12 @@ def record_of(run: ClusterRun) -> RunRecord:
     if not run.root:
         raise MissingError("the run's pipeline is there no more", where=run.state.name)
     store = open_store(run.root)
-    found = [one.name for one in store.list("record/") if one.name.endswith(f"/{RECORD}")]
+    found = [one for one in store.list("record/") if one.name.endswith(f"/{RECORD}")]
     if not found:
         raise MissingError("no run record", where=run.root, expected="the task `record` left one")
     with tempfile.TemporaryDirectory(prefix="kfp-suite-record-") as folder:
         file = Path(folder) / RECORD
-        file.write_bytes(store.read(found[-1]))
+        # Of several tries, the newest: they are in folders of random names.
+        newest = max(found, key=lambda one: one.created or "")
+        file.write_bytes(store.read(newest.name))
         return read_record(file)

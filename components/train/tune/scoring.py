@@ -24,7 +24,8 @@ Measure = Callable[[Any, Any], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a task. `of`: whether of probabilities or of what is predicted."""
+    """A metric of a task. `of`: of what is predicted, of the positive class's probability, of all
+    probabilities, or of anything that ranks."""
 
     name: str
     measure: str
@@ -39,8 +40,8 @@ def _metrics(*metrics: Metric) -> Mapping[str, Metric]:
 _LOG_LOSS = Metric("log_loss", "log_loss", "probabilities")
 METRICS: Mapping[Task, Mapping[str, Metric]] = {
     "binary": _metrics(
-        Metric("roc_auc", "roc_auc_score", "probability"),
-        Metric("average_precision", "average_precision_score", "probability"),
+        Metric("roc_auc", "roc_auc_score", "ranking"),
+        Metric("average_precision", "average_precision_score", "ranking"),
         _LOG_LOSS,
         Metric("brier", "brier_score_loss", "probability"),
         Metric("accuracy", "accuracy_score"),
@@ -173,11 +174,15 @@ def _measured(estimator: Any, judged: Rows, part: Training, metric: Metric) -> f
 
     if metric.of == "prediction":
         said = np.asarray(estimator.predict(judged.matrix))
+    elif metric.of == "ranking" and not hasattr(estimator, "predict_proba"):
+        if not hasattr(estimator, "decision_function"):
+            raise DataError("the estimator has no scores that rank", where=metric.name)
+        said = np.asarray(estimator.decision_function(judged.matrix))
     else:
         said = FittedEstimator(estimator, part.task).scores(judged.matrix)
         if said.ndim == 1:
             raise DataError("the estimator has no probabilities", where=metric.name)
-        said = said[:, 1] if metric.of == "probability" else said
+        said = said if metric.of == "probabilities" else said[:, 1]
     options = dict(metric.options)
     if metric.of == "probabilities":
         options["labels"] = list(range(said.shape[1]))

@@ -103,6 +103,8 @@ def space_around(estimator: str, hyperparameters: Mapping[str, Any]) -> dict[str
 def _around(value: Any, usual: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
         return usual if isinstance(usual, list) and value in usual else value
+    if isinstance(usual, list) and any(isinstance(one, float) for one in usual):
+        value = float(value)  # KFP has written 1.0 as 1
     low, high = value / _WIDER, value * _WIDER
     if isinstance(usual, Mapping):
         whole, fraction = usual.get("type") == "int", not usual.get("log") and usual["high"] <= 1.0

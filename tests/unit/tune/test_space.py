@@ -88,6 +88,39 @@ def test_the_space_around_a_model_is_wider_and_keeps_what_is_no_number() -> None
     parse_space({"hist_gradient_boosting": space})
 
 
+def test_a_share_of_one_is_no_count() -> None:
+    space = parse_space(space_of("random_forest"))
+    shares = space.estimators["random_forest"]["max_features"].grid()
+    made = [
+        make_estimator("random_forest", "binary", {"max_features": one}, seed=0, threads=1)
+        for one in shares
+    ]
+    assert [type(one.max_features) for one in made] == [float] * 4
+    around = space_around("random_forest", {"max_features": 1, "min_samples_leaf": 1})
+    assert around["random_forest"]["max_features"] == {"low": 0.25, "high": 1.0, "log": True}
+    assert around["random_forest"]["min_samples_leaf"]["type"] == "int"
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameter", "given", "made"),
+    [
+        ("random_forest", "max_features", 1.0, 1.0),
+        ("random_forest", "max_features", 3.0, 3),
+        ("random_forest", "max_samples", 1.0, 1.0),
+        ("random_forest", "min_samples_leaf", 1.0, 1),
+        ("hist_gradient_boosting", "max_features", 1.0, 1.0),
+        ("hist_gradient_boosting", "max_leaf_nodes", 31.0, 31),
+        ("lightgbm", "colsample_bytree", 1.0, 1),
+    ],
+)
+def test_what_kfp_made_of_a_number_is_undone(
+    name: str, hyperparameter: str, given: float, made: float
+) -> None:
+    estimator = make_estimator(name, "binary", {hyperparameter: given}, seed=0, threads=1)
+    found = estimator.get_params()[hyperparameter]
+    assert (found, type(found)) == (made, type(made))
+
+
 def test_nothing_to_search_around() -> None:
     with pytest.raises(KfpSuiteError, match="nothing to search around 'dummy'"):
         space_around("dummy", {"strategy": "prior"})

@@ -16,6 +16,7 @@ from kfp_suite.components.train.tune.best.executor import best_trial
 from kfp_suite.components.train.tune.executor import TuneParameters, tune
 from kfp_suite.components.train.tune.plan.executor import PlanParameters, plan_trials
 from kfp_suite.components.train.tune.scoring import METRICS
+from kfp_suite.components.train.tune.spaces import SPACES
 from kfp_suite.components.train.tune.study import Study, Trial, lower_is_better, ranked
 from tests.steps import STEPS, write_source
 
@@ -97,6 +98,17 @@ def test_a_search_that_was_killed_goes_on_where_it_was(
     monkeypatch.setattr(executor, "_run", counted)
     assert run(parameters, made, tmp_path / "out") == whole
     assert not set(scored) & set(kept)
+
+
+@pytest.mark.parametrize("estimator", ["svm", "ridge"])
+def test_what_ranks_is_searched_for_without_probabilities(
+    estimator: str, parameters: TuneParameters, made: Path, tmp_path: Path
+) -> None:
+    asked = replace(parameters, search_space={estimator: SPACES[estimator]}, trials=2)
+    found = run(asked, made, tmp_path / "ranked")
+    assert [trial.value for trial in found if trial.value is None or trial.value <= 0.5] == []
+    brier = run(replace(asked, metric="brier"), made, tmp_path / "brier")
+    assert {trial.why for trial in brier} == {"brier: the estimator has no probabilities"}
 
 
 def test_more_trials_keep_those_there_are(

@@ -43,7 +43,10 @@ def best_trial(studies: Sequence[str], output: Path, report: Path) -> Trial:
     if all(trial.state != "complete" for trial in trials):
         failed = next((trial.why for trial in trials if trial.state == "failed"), "no trials")
         raise DataError(
-            "no trial was completed", where=studies[0], got=failed, fix="mend the search space"
+            "no trial was completed",
+            where=studies[0],
+            got=failed,
+            fix="mend the search space, or choose another metric",
         )
     ordered = ranked(trials)
     with whole_folder(output) as folder:
