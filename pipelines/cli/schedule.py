@@ -94,7 +94,7 @@ def add(
     from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, filled_in, told
     from kfp_suite.pipelines.kubeflow.cron import parse_cron
     from kfp_suite.pipelines.kubeflow.naming import renamed
-    from kfp_suite.pipelines.kubeflow.placing import seconds_of
+    from kfp_suite.pipelines.kubeflow.placement import seconds_of
     from kfp_suite.pipelines.kubeflow.scheduling import Schedule
     from kfp_suite.pipelines.kubeflow.scheduling import schedule as execute
     from kfp_suite.pipelines.kubeflow.submitting import experiment_named

@@ -25,7 +25,8 @@ from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
 from kfp_suite.pipelines.kubeflow.cron import parse_cron
 from kfp_suite.pipelines.kubeflow.naming import renamed
 from kfp_suite.pipelines.kubeflow.package import Package, check_images, open_package
-from kfp_suite.pipelines.kubeflow.placing import both, placed, seconds_of
+from kfp_suite.pipelines.kubeflow.placement import seconds_of
+from kfp_suite.pipelines.kubeflow.placing import both, placed
 from kfp_suite.pipelines.kubeflow.scheduling import Schedule, schedule, schedules
 from kfp_suite.pipelines.kubeflow.submitting import Submitted, experiment_named, submit
 from kfp_suite.pipelines.kubeflow.uploading import Uploaded, upload
