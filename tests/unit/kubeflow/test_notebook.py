@@ -101,9 +101,9 @@ def test_a_schedule_can_be_what_the_command_makes(kfp: KfpDouble) -> None:
 def test_what_a_command_can_say_can_be_said_here(kfp: KfpDouble) -> None:
     kubeflow = Kubeflow(kfp.url)
     assert "version prod, uploaded" in kubeflow.upload(PIPELINE, version="prod")._repr_html_()
-    said = {"service_account": "mine", "pipeline_root": "gs://mine/root"}
+    said: dict[str, Any] = {"service_account": "mine", "pipeline_root": "gs://mine/root"}
     kubeflow.submit(PIPELINE, **said, **GIVEN)
-    times = {"start": "2020-01-01T00:00:00Z", "end": "2100-01-01T00:00:00Z"}
+    times: dict[str, Any] = {"start": "2020-01-01T00:00:00Z", "end": "2100-01-01T00:00:00Z"}
     made = kubeflow.schedule(PIPELINE, "0 3 * * *", **said, **times, **GIVEN)
     assert made._repr_html_().count("03:00:00 UTC</td><td") == 5
     assert "it starts now" not in made._repr_html_()
