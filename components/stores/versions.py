@@ -428,8 +428,8 @@ class ModelStore:
         """Move an alias to a version; where it is there already, nothing is written.
 
         Args:
-            expected: The version it must name now, 0 where it may name none yet; None moves
-                it from wherever it is.
+            expected: The version it must name now, if it is not there already; 0 where it may
+                name none yet; None moves it from wherever it is.
 
         Raises:
             MissingError: there is no such version.
@@ -439,6 +439,8 @@ class ModelStore:
         while True:
             history = self.alias_history(model, alias)
             current = history[-1].version if history else 0
+            if current == version:
+                return
             if expected is not None and current != expected:
                 raise AlreadyExistsError(
                     f"alias '{alias}' was moved by somebody else",
@@ -447,8 +449,6 @@ class ModelStore:
                     expected=f"version {expected or 'none'}",
                     fix="look at the new version, then set the alias again",
                 )
-            if current == version:
-                return
             name = f"{model}/{_ALIASES}/{alias}/{len(history) + 1}.json"
             try:
                 self.store.create(name, pretty_json({"version": version, "reason": reason}))

@@ -42,9 +42,11 @@ def sent_to_kubeflow(command: F) -> F:
         **given: Any,
     ) -> Any:
         def package_of(pipeline: str) -> Any:
-            from kfp_suite.pipelines.kubeflow.package import check_images, open_package
+            from kfp_suite.pipelines.kubeflow.package import check_images, is_file, open_package
 
-            package = open_package(pipeline, adaptation(lock_file, resources))
+            # A file names the images that it was compiled with, unless a lock is given for it.
+            lock = None if is_file(pipeline) and _is_usual("lock_file") else lock_file
+            package = open_package(pipeline, adaptation(lock, resources))
             if not allow_local_images:
                 check_images(package)
             return package
@@ -57,6 +59,12 @@ def sent_to_kubeflow(command: F) -> F:
         help="Also images of no registry: the nodes have them, as on kind.",
     )
     return adapted_by_files(local(adapted))  # type: ignore[return-value]
+
+
+def _is_usual(option: str) -> bool:
+    """Whether an option is the environment's, and not of this command."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source is not click.core.ParameterSource.COMMANDLINE
 
 
 def adaptation(lock_file: Path | None, resources: Path | None) -> Any:

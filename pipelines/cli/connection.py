@@ -27,16 +27,18 @@ _OPTIONS = (
     click.option("--ca-file", default="", help="Certificates of a private authority (PEM)."),
     click.option("--kube-context", default="", help="Of the kubeconfig."),
 )
+_SAY_WHERE = ("KF_PIPELINES_ENDPOINT", "KUBERNETES_SERVICE_HOST")
 _NAMES = ("host", "namespace", "token_file", "cookie_file", "ca_file", "kube_context")
 
 
 class Connect:
-    """Makes the `Backend`; `named`: somebody has said where it is."""
+    """Makes the `Backend`; `named`: somebody has said where it is, or this is a pod beside it."""
 
     def __init__(self, options: dict[str, str]) -> None:
         """Of what the options say."""
         self._options = options
-        self.named = bool(options["host"] or os.environ.get("KF_PIPELINES_ENDPOINT"))
+        said = (options["host"], options["kube_context"], *map(os.environ.get, _SAY_WHERE))
+        self.named = any(said)
 
     def command(self, words: str) -> str:
         """`kfp-suite <words>`, with the options that were given: to be copied as it is."""

@@ -58,7 +58,7 @@ def _kubeflow(connect: Connect) -> list[Finding]:
     """What a Kubeflow answers, where somebody has named one."""
     what = "Kubeflow Pipelines"
     if not connect.named:
-        fix = "set KF_PIPELINES_ENDPOINT, or give --host"
+        fix = "set KF_PIPELINES_ENDPOINT, or give --host or --kube-context"
         return [Finding("kubeflow", what, False, "no host named", fix)]
     try:
         backend = connect()

@@ -6,19 +6,15 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
 from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
 
 if TYPE_CHECKING:
     from kfp_suite.pipelines.kubeflow.scheduling import Scheduled
-
-_COMING = 5
 
 
 class _Pipelines(click.Group):
@@ -63,6 +59,9 @@ def schedule() -> None:
     "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
 )
 @click.option(
+    "--from", "origin", metavar="VERSION", default="", help="STORE/MODEL/VERSION; as in `run`."
+)
+@click.option(
     "--pin/--latest", default=True, help="This version, or the latest at each start.  [pin]"
 )
 @click.option("--experiment", default="Default", show_default=True)
@@ -82,6 +81,7 @@ def add(
     catchup: bool,
     params: str | None,
     assignments: tuple[str, ...],
+    origin: str,
     pin: bool,
     experiment: str,
     service_account: str,
@@ -91,45 +91,25 @@ def add(
     connect: Callable[[], Any],
 ) -> None:
     """Run PIPELINE again and again; a schedule of this name is changed."""
-    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, filled_in, told
-    from kfp_suite.pipelines.kubeflow.cron import parse_cron
+    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, told
+    from kfp_suite.pipelines.kubeflow.launching import Order, Recurrence, recur
     from kfp_suite.pipelines.kubeflow.naming import renamed
-    from kfp_suite.pipelines.kubeflow.placing import seconds_of
-    from kfp_suite.pipelines.kubeflow.scheduling import Schedule
-    from kfp_suite.pipelines.kubeflow.scheduling import schedule as execute
-    from kfp_suite.pipelines.kubeflow.submitting import experiment_named
-    from kfp_suite.pipelines.kubeflow.uploading import upload
+    from kfp_suite.pipelines.kubeflow.scheduling import FROM_NOW
+    from kfp_suite.pipelines.kubeflow.timing import timing, when
 
     if bool(cron) == bool(every):
         raise click.UsageError('give --cron "0 3 * * *" or --every 6h')
-    six, seconds = (parse_cron(cron), 0) if cron else ("", seconds_of(every, "--every"))
-    first, last = _time(start, "--start"), _time(end, "--end")
-    _check_order(first, last)
+    recurrence = Recurrence(timing(cron, every, start, end), max_concurrency, catchup, pin)
     package = package_of(pipeline)
-    arguments = cluster_arguments(package, params, assignments)
+    arguments = cluster_arguments(package, params, assignments, origin)
     backend = connect()
-    filled = filled_in(package, arguments, backend)
-    uploaded = upload(backend, package)
-    wanted = Schedule(
-        name=name or package.name,
-        pipeline_id=uploaded.pipeline_id,
-        version_id=uploaded.version_id if pin else "",
-        cron=six,
-        every=seconds,
-        start=first,
-        end=last,
-        max_concurrency=max_concurrency,
-        catchup=catchup,
-        parameters=arguments | filled,
-        service_account=service_account,
-        pipeline_root=pipeline_root,
-        experiment_id=experiment_named(backend, experiment),
-    )
-    done = execute(backend, wanted)
+    order = Order(name, experiment, service_account, pipeline_root)
+    done, filled = recur(backend, package, arguments, order, recurrence)
     if as_json:
         told_too = {"next": _coming(done.now), "filled_in": filled}
         click.echo(json.dumps({**asdict(done), **told_too}))
         return
+    wanted = done.now.schedule
     if done.before is None:
         click.echo(f"{wanted.name}: scheduled")
     elif not done.differences:
@@ -139,8 +119,11 @@ def add(
         changes = renamed(backend, done.before.schedule, wanted, done.differences)
         for field, (old, new) in changes.items():
             click.echo(f"  {field}: {old!r} -> {new!r}")
+    for one in done.removed:
+        state = "on" if one.enabled else "paused"
+        click.echo(f"  removed, of the same name: {one.id}, {when(one.schedule)}, {state}")
     if done.from_now:
-        click.echo("it starts now: its --start is past, and what ran since then does not run again")
+        click.echo(FROM_NOW)
     if line := told(filled):
         click.echo(line)
     _tell_times(done.now)
@@ -152,13 +135,16 @@ def add(
 def list_(as_json: bool, connect: Callable[[], Any]) -> None:
     """The schedules, by name."""
     from kfp_suite.pipelines.kubeflow.scheduling import schedules
+    from kfp_suite.pipelines.kubeflow.timing import when
 
     found = schedules(connect())
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found]))
         return
     for one in found:
-        click.echo(f"{one.schedule.name}: {_when(one)}, {'on' if one.enabled else 'paused'}")
+        click.echo(
+            f"{one.schedule.name}: {when(one.schedule)}, {'on' if one.enabled else 'paused'}"
+        )
     if not found:
         click.echo("no schedules")
 
@@ -168,16 +154,17 @@ def list_(as_json: bool, connect: Callable[[], Any]) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @on_kubeflow
 def show(name: str, as_json: bool, connect: Callable[[], Any]) -> None:
-    """One schedule: when, what, and its next times."""
+    """One schedule, by name or identifier: when, what, and its next times."""
     from kfp_suite.pipelines.kubeflow.naming import named
     from kfp_suite.pipelines.kubeflow.scheduling import find_schedule
+    from kfp_suite.pipelines.kubeflow.timing import when
 
     backend = connect()
     one = find_schedule(backend, name)
     if as_json:
         click.echo(json.dumps({**asdict(one), "next": _coming(one)}))
         return
-    click.echo(f"{one.schedule.name}: {_when(one)}, {'on' if one.enabled else 'paused'}")
+    click.echo(f"{one.schedule.name}: {when(one.schedule)}, {'on' if one.enabled else 'paused'}")
     shown = named(backend, one.schedule) | {
         field: value
         for field, value in asdict(one.schedule).items()
@@ -213,7 +200,7 @@ def resume(name: str, connect: Callable[[], Any]) -> None:
 @click.confirmation_option(prompt="Delete the schedule?")
 @on_kubeflow
 def delete(name: str, connect: Callable[[], Any]) -> None:
-    """Delete a schedule; the runs that it started stay."""
+    """Delete a schedule, by name or identifier; the runs that it started stay."""
     from kfp_suite.pipelines.kubeflow.scheduling import find_schedule, remove
 
     backend = connect()
@@ -227,63 +214,21 @@ def _switch(backend: Any, name: str, *, on: bool) -> None:
     switch(backend, find_schedule(backend, name), on=on)
 
 
-def _time(text: str, option: str) -> str:
-    if not text:
-        return ""
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError as error:
-        raise ParameterError(
-            "not a time", where=option, got=text, expected="ISO 8601, as 2026-12-01T03:00"
-        ) from error
-    return found.astimezone(UTC).isoformat(timespec="seconds")
-
-
-def _check_order(start: str, end: str) -> None:
-    """Refuse a schedule that never starts anything."""
-    if not end:
-        return
-    last, first = datetime.fromisoformat(end), datetime.fromisoformat(start) if start else None
-    if last <= datetime.now(UTC):
-        raise ParameterError("is past", where="--end", got=end, expected="a time to come")
-    if first is not None and first >= last:
-        raise ParameterError("is not after --start", where="--end", got=end, expected=f"> {start}")
-
-
-def _when(one: Scheduled) -> str:
-    if one.schedule.cron:
-        return f"cron {one.schedule.cron}"
-    return f"every {timedelta(seconds=one.schedule.every)}"
-
-
 def _coming(one: Scheduled) -> list[str]:
-    """The next times in UTC."""
-    from kfp_suite.pipelines.kubeflow.cron import next_times
+    from kfp_suite.pipelines.kubeflow.timing import coming
 
-    now, plan = datetime.now(UTC), one.schedule
-    start = datetime.fromisoformat(plan.start) if plan.start else None
-    if plan.cron:
-        times = next_times(plan.cron, max(now, start or now), _COMING)
-    else:
-        begin = start or datetime.fromisoformat(one.created_at)
-        passed = max(0, (now - begin) // timedelta(seconds=plan.every))
-        times = [
-            begin + timedelta(seconds=plan.every * (passed + more))
-            for more in range(1, _COMING + 1)
-        ]
-    end = datetime.fromisoformat(plan.end) if plan.end else None
-    return [time.isoformat(timespec="seconds") for time in times if end is None or time <= end]
+    return [time.isoformat(timespec="seconds") for time in coming(one)]
 
 
 def _tell_times(one: Scheduled) -> None:
+    from kfp_suite.pipelines.kubeflow.timing import coming, in_both_zones, when
+
     if one.schedule.cron:
         click.echo(
             f"next times of {one.schedule.cron} (second minute hour day month weekday, UTC unless "
             "the installation sets CRON_SCHEDULE_TIMEZONE):"
         )
     else:
-        click.echo(f"next times, {_when(one)}, where none is late:")
-    for text in _coming(one):
-        time = datetime.fromisoformat(text)
-        local = time.astimezone()
-        click.echo(f"  {time:%Y-%m-%d %H:%M:%S} UTC   {local:%a %Y-%m-%d %H:%M:%S %Z}")
+        click.echo(f"next times, {when(one.schedule)}, where none is late:")
+    for time in coming(one):
+        click.echo("  {}   {}".format(*in_both_zones(time)))

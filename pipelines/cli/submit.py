@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import secrets
 from collections.abc import Callable
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -49,24 +47,14 @@ def submit(
 ) -> None:
     """Run PIPELINE on Kubeflow; it is uploaded where this version of it is not there."""
     from kfp_suite.pipelines.cli.watch import watch_run
-    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, filled_in, told
-    from kfp_suite.pipelines.kubeflow.submitting import submit as execute
+    from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, told
+    from kfp_suite.pipelines.kubeflow.launching import Order, run
 
     package = package_of(pipeline)
     arguments = cluster_arguments(package, params, assignments, origin)
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     backend = connect()
-    filled = filled_in(package, arguments, backend)
-    done = execute(
-        backend,
-        package,
-        arguments | filled,
-        # Of its own, so that it can be named.
-        name=name or f"{package.name} {now} {secrets.token_hex(2)}",
-        experiment=experiment,
-        service_account=service_account,
-        pipeline_root=pipeline_root,
-    )
+    order = Order(name, experiment, service_account, pipeline_root)
+    done, filled = run(backend, package, arguments, order)
     if as_json:
         click.echo(json.dumps({**asdict(done), "filled_in": filled}))
     else:

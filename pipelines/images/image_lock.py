@@ -104,9 +104,9 @@ def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:
         if _function(container) in _MAKE_ENDPOINTS:
             served = IMAGE_VARIABLES.items()
             told |= {name: lock.images[one] for one, name in served if one in lock.images}
-        container.setdefault("env", []).extend(
-            {"name": name, "value": value} for name, value in told.items()
-        )
+        kept = [one for one in container.get("env", ()) if one["name"] not in told]
+        given = [{"name": name, "value": value} for name, value in told.items()]
+        container["env"] = [*kept, *given]
 
 
 def _function(container: Mapping[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.pipelines.images.families import family_of
 from kfp_suite.pipelines.kubeflow.connection import Backend
 from kfp_suite.pipelines.kubeflow.package import Package
 from kfp_suite.pipelines.runs.origin import parameters_from
@@ -46,6 +47,8 @@ def cluster_arguments(
     for name, source in (values.get("sources") or {}).items():
         if isinstance(source, dict):
             _check_place(f"sources.{name}.uri", source.get("uri"))
+        else:
+            _check_place(f"sources.{name}", source)
     return values
 
 
@@ -53,13 +56,16 @@ def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) 
     """What nobody set, and is another on a cluster than on a laptop.
 
     `target` is `cluster`, so that a model is deployed and becomes the champion; `namespace` is
-    the profile's; and where somebody is notified, `notify.ui` leads to this Kubeflow.
+    the profile's; and where somebody is notified, `notify.ui` leads to this Kubeflow. In a
+    pipeline without a step of the suite, such names mean something else, and nothing is set.
 
     Args:
         package: The pipeline.
         arguments: As `cluster_arguments` gives them.
         backend: Where it will run.
     """
+    if not any(family_of(image) for image in package.images):
+        return {}
     on_a_cluster = {"target": "cluster", "namespace": backend.namespace}
     found: dict[str, Any] = {
         name: on_a_cluster[name]
@@ -85,7 +91,7 @@ def told(filled: Mapping[str, Any]) -> str:
 
 
 def _check_place(name: str, value: Any) -> None:
-    if isinstance(value, str) and value and "://" not in value:
+    if isinstance(value, str) and value and ("://" not in value or value.startswith("file://")):
         raise ParameterError(
             "only this machine has this",
             where=name,

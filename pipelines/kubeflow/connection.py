@@ -30,11 +30,14 @@ from kfp_suite.pipelines.kubeflow.faults import FAULTS, fault, retry_after, sign
 
 ENDPOINT = "KF_PIPELINES_ENDPOINT"
 """The environment variable that kfp's client reads, too."""
-OLDEST = (2, 5)
-"""The oldest Kubeflow Pipelines that these pipelines are for."""
+OLDEST = (2, 14)
+"""The oldest Kubeflow Pipelines that these pipelines are for: before it, an exit handler cannot
+ask how the run ended (the backend refuses `PipelineTaskFinalStatus`), and none is without."""
 _RELEASE = re.compile(r"v?(\d+)\.(\d+)")
 _INSTALLED_IN = "kubeflow"
-_SECONDS_A_CALL = 60
+_SECONDS_A_CALL = (10, 60)
+"""To connect, and to answer."""
+_SECONDS_OF_HEALTH = (10, 10)
 _TRIES = 5
 _FIRST_PAUSE = 0.5
 T = TypeVar("T")
@@ -78,8 +81,8 @@ class Health:
             return ""
         oldest = ".".join(map(str, OLDEST))
         return (
-            f"Kubeflow Pipelines {self.version} is older than {oldest}: it may not run what "
-            f"kfp {kfp.__version__} compiles; upgrade it"
+            f"Kubeflow Pipelines {self.version} is older than {oldest}: it does not run what "
+            f"kfp {kfp.__version__} compiles of the suite; upgrade it"
         )
 
 
@@ -229,7 +232,7 @@ class Backend:
             "no Kubeflow Pipelines 2 there",
             where=self.host,
             got="no /apis/v2beta1/healthz",
-            expected="the API of Kubeflow Pipelines 2.0 or later",
+            expected="the API of Kubeflow Pipelines 2.14 or later",
             fix="check --host: often https://…/pipeline; a backend of version 1 cannot run these "
             "pipelines",
         )
@@ -242,9 +245,12 @@ class _Client(kfp.Client):  # type: ignore[misc]
         """The way through a kubeconfig's cluster, kept: renewing a token there forgets it.
 
         And without a slash at its end, where a second one would follow: of a POST, the redirect
-        makes a GET.
+        makes a GET. What is tried again is ours to say.
         """
         config = super()._load_config(*args)
+        config.retries = urllib3.Retry(
+            connect=0, read=0, status=0, redirect=5, respect_retry_after_header=False
+        )
         host, renew = config.host.rstrip("/"), config.refresh_api_key_hook
 
         def renewed(config: Any) -> None:
@@ -255,7 +261,8 @@ class _Client(kfp.Client):  # type: ignore[misc]
         return config
 
     def get_kfp_healthz(self, sleep_duration: int = 5) -> Any:
-        return self._healthz_api.healthz_service_get_healthz()
+        """With a limit of its own: the constructor asks, too, before `_limit`."""
+        return self._healthz_api.healthz_service_get_healthz(_request_timeout=_SECONDS_OF_HEALTH)
 
     def set_user_namespace(self, namespace: str) -> None:
         self._context_setting["namespace"] = namespace
@@ -281,10 +288,7 @@ def _client(connection: Connection) -> Any:
 
 
 def _limit(rest: Any) -> None:
-    """kfp's client waits for ever for an answer; and tries again by itself, unseen."""
-    rest.pool_manager.connection_pool_kw["retries"] = urllib3.Retry(
-        connect=0, read=0, status=0, redirect=5, respect_retry_after_header=False
-    )
+    """kfp's client waits for ever for an answer."""
     unlimited = rest.request
 
     def request(*args: Any, _request_timeout: Any = None, **more: Any) -> Any:

@@ -20,6 +20,8 @@ from kfp_suite.components.contracts.errors import (
 )
 
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
+# Nobody is told of a pause: a longer one looks like a hang.
+_LONGEST_PAUSE = 60.0
 _NETWORK = (urllib3.exceptions.HTTPError, OSError)
 FAULTS = (ApiException, GoogleAuthError, *_NETWORK)
 """What kfp's client raises where a call fails."""
@@ -61,10 +63,10 @@ def sign_in(host: str) -> StoreError:
 
 
 def retry_after(error: Exception) -> float | None:
-    """How many seconds the server asks to wait, None where it does not say."""
+    """How many seconds the server asks to wait, at most a minute; None where it does not say."""
     headers = getattr(error, "headers", None) or {}
     said = str(headers.get("Retry-After", ""))
-    return float(said) if said.isdigit() else None
+    return min(float(said), _LONGEST_PAUSE) if said.isdigit() else None
 
 
 # By status: the class, what it means, and what to do.

@@ -15,7 +15,7 @@ from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
 from kfp_suite.pipelines.images.families import family_of
 from kfp_suite.pipelines.runs.catalog import find_pipeline
-from kfp_suite.pipelines.runs.compilation import Adaptation, compile_pipeline
+from kfp_suite.pipelines.runs.compilation import Adaptation, adapted, compile_pipeline
 from kfp_suite.pipelines.runs.parameters import Parameter
 
 _SUFFIXES = (".yaml", ".yml")
@@ -57,21 +57,27 @@ def open_package(pipeline: str, adapt: Adaptation | None = None) -> Package:
 
     Args:
         pipeline: `train_and_deploy`, or `mine.yaml`.
-        adapt: Changes what is compiled; a file stays as it is.
+        adapt: Changes what is, or was, compiled.
 
     Raises:
         MissingError: there is no such pipeline or file.
         ContractError: the file is not a compiled pipeline.
     """
-    if pipeline.endswith(_SUFFIXES):
+    if is_file(pipeline):
         try:
             content = Path(pipeline).read_text()
         except OSError as error:
             raise store_error(error, pipeline) from error
-        return _package(content, pipeline, "")
+        found = _package(content, pipeline, "")
+        return _package(adapted(content, adapt), pipeline, "") if adapt else found
     with tempfile.TemporaryDirectory(prefix="kfp-suite-compile-") as folder:
         content = compile_pipeline(find_pipeline(pipeline), Path(folder), adapt).read_text()
     return _package(content, pipeline, f"{metadata.version('kfp-suite')}-")
+
+
+def is_file(pipeline: str) -> bool:
+    """Whether a compiled file is named, and no pipeline of the suite."""
+    return pipeline.endswith(_SUFFIXES)
 
 
 def check_images(package: Package) -> None:
@@ -88,8 +94,8 @@ def check_images(package: Package) -> None:
             got=", ".join(local),
             expected="images that were pushed, named in an image lock",
             fix="kfp-suite images build --push --registry HOST/TEAM, then --image-lock "
-            "image-lock.json (or KFP_SUITE_IMAGE_LOCK) here, or when compiling a file; "
-            "where the nodes have them already, as on kind, --allow-local-images",
+            "image-lock.json here (or KFP_SUITE_IMAGE_LOCK, but for a compiled file); where "
+            "the nodes have them already, as on kind, --allow-local-images",
         )
 
 

@@ -11,12 +11,11 @@ What Kubernetes alone knows is written by kfp-kubernetes.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import yaml
 
@@ -27,119 +26,10 @@ from kfp_suite.components.contracts.errors import (
     store_error,
 )
 from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.pipelines.kubeflow.placement import Placement, seconds_of
+from kfp_suite.pipelines.wiring.retries import window
 
-_QUANTITY = re.compile(r"\d+(\.\d+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?")
-_DURATION = re.compile(r"(\d+)([smhd])")
-_SECRET_NAME = re.compile(r"(PASSWORD|SECRET|TOKEN|ACCESS_KEY)(?!.*_(FILE|PATH)$)", re.IGNORECASE)
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class SecretUse:
-    """A Secret as environment variables (`env`: key to variable) or as files (`path`)."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    name: str
-    env: Mapping[str, str] = field(default_factory=dict)
-    path: str = ""
-
-    def __post_init__(self) -> None:
-        if bool(self.env) == bool(self.path):
-            raise ParameterError(
-                "either env or path", where=f"secrets.{self.name}", expected="one of them"
-            )
-
-
-@dataclass(frozen=True)
-class VolumeUse:
-    """A PersistentVolumeClaim that is there, mounted at a path."""
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    claim: str
-    path: str
-
-
-@dataclass(frozen=True)
-class Placement:
-    """What a task may use; what is None, empty or 0 stays as it was compiled.
-
-    Attributes:
-        cpu, memory: Requested: `500m`, `4Gi`.
-        cpu_limit, memory_limit: At most.
-        accelerator: A resource: `nvidia.com/gpu`.
-        accelerators: How many of it.
-        retries: After a failure; -1: as it was compiled.
-        backoff, backoff_max: The first and the longest pause between tries: `30s`.
-        backoff_factor: Between two pauses.
-        timeout: Of a try: `2h`.
-        cache: Whether an equal task's outputs are taken.
-        node_selector: Labels of its node.
-        tolerations: As Kubernetes has them, in snake case.
-        node_affinity: As Kubernetes has it.
-        env: Environment variables that are no secret: `AWS_ENDPOINT_URL`.
-        secrets, volumes: Which it sees.
-        labels, annotations: Of its pod.
-        image_pull_secrets: Secrets with the sign-in to a private registry, by name.
-        image_pull_policy: Always, IfNotPresent or Never.
-    """
-
-    __pydantic_config__: ClassVar = {"extra": "forbid"}
-
-    cpu: str = ""
-    cpu_limit: str = ""
-    memory: str = ""
-    memory_limit: str = ""
-    accelerator: str = ""
-    accelerators: int = 1
-    retries: int = -1
-    backoff: str = "10s"
-    backoff_factor: float = 2.0
-    backoff_max: str = "1h"
-    timeout: str = ""
-    cache: bool | None = None
-    node_selector: Mapping[str, str] = field(default_factory=dict)
-    tolerations: tuple[Mapping[str, Any], ...] = ()
-    node_affinity: Mapping[str, Any] = field(default_factory=dict)
-    env: Mapping[str, str] = field(default_factory=dict)
-    secrets: tuple[SecretUse, ...] = ()
-    volumes: tuple[VolumeUse, ...] = ()
-    labels: Mapping[str, str] = field(default_factory=dict)
-    annotations: Mapping[str, str] = field(default_factory=dict)
-    image_pull_secrets: tuple[str, ...] = ()
-    image_pull_policy: Literal["", "Always", "IfNotPresent", "Never"] = ""
-
-    def __post_init__(self) -> None:
-        for name in ("cpu", "cpu_limit", "memory", "memory_limit"):
-            if getattr(self, name) and not _QUANTITY.fullmatch(getattr(self, name)):
-                raise ParameterError(
-                    "not a quantity",
-                    where=name,
-                    got=getattr(self, name),
-                    expected="as Kubernetes writes them: 500m, 2, 512Mi, 4Gi",
-                )
-        for name in self.env:
-            if _SECRET_NAME.search(name):
-                raise ParameterError(
-                    "a secret is not written into a pipeline",
-                    where=f"env.{name}",
-                    fix="give the task a Kubernetes Secret: secrets",
-                )
-        for name in ("backoff", "backoff_max", "timeout"):
-            if getattr(self, name):
-                seconds_of(getattr(self, name), name)
-
-
-def seconds_of(text: str, where: str) -> int:
-    """Seconds of `30s`, `10m`, `2h` or `1d`. Raises ParameterError."""
-    found = _DURATION.fullmatch(text.strip())
-    if not found or not int(found[1]):
-        raise ParameterError(
-            "not a duration", where=where, got=text, expected="a number and s, m, h or d: 6h"
-        )
-    return int(found[1]) * _UNITS[found[2]]
 
 
 def placed(file: Path | None) -> Callable[[Json, Json], None] | None:
@@ -181,7 +71,16 @@ def _read(file: Path) -> tuple[Json, dict[str, Json]]:
             got=found if not isinstance(found, dict) else sorted(set(found) - known),
             expected="`defaults` and `tasks`",
         )
-    return found.get("defaults") or {}, found.get("tasks") or {}
+    defaults = _mapping(found.get("defaults"), file, "defaults")
+    tasks = _mapping(found.get("tasks"), file, "tasks")
+    return defaults, {name: _mapping(one, file, f"tasks.{name}") for name, one in tasks.items()}
+
+
+def _mapping(value: Any, file: Path, name: str) -> Json:
+    """What is said below a key, which may be nothing."""
+    if value is not None and not isinstance(value, dict):
+        raise ContractError("not a mapping", where=f"{file}: {name}", got=value)
+    return value or {}
 
 
 def _tasks(spec: Json) -> Iterator[tuple[str, Json]]:
@@ -223,19 +122,34 @@ def _place(spec: Json, platform: Json, task: Json, wanted: Placement) -> None:
         kept = [one for one in container.get("env", ()) if one["name"] not in wanted.env]
         given = [{"name": name, "value": value} for name, value in wanted.env.items()]
         container["env"] = [*kept, *given]
+    if wanted.cache is not None:
+        task["cachingOptions"] = {"enableCache": True} if wanted.cache else {}
+    timeout = _place_pod(platform, executor, wanted)
+    _retry(task, timeout, wanted)
+
+
+def _retry(task: Json, timeout: int, wanted: Placement) -> None:
+    """How often, and for how long all in all: what a longer try needs, too."""
     if wanted.retries >= 0:
         task["retryPolicy"] = {
             "maxRetryCount": wanted.retries,
             "backoffDuration": f"{seconds_of(wanted.backoff, 'backoff')}s",
-            "backoffFactor": wanted.backoff_factor,
-            "backoffMaxDuration": f"{seconds_of(wanted.backoff_max, 'backoff_max')}s",
+            "backoffFactor": float(wanted.backoff_factor),
         }
-    if wanted.cache is not None:
-        task["cachingOptions"] = {"enableCache": True} if wanted.cache else {}
-    _place_pod(platform, executor, wanted)
+    policy = task.get("retryPolicy")
+    if policy is None or not (wanted.retries >= 0 or wanted.timeout or wanted.retry_for):
+        return
+    if wanted.retry_for:
+        seconds = seconds_of(wanted.retry_for, "retry_for")
+    else:
+        pause = int(float(policy.get("backoffDuration", "0s").removesuffix("s")))
+        factor = policy.get("backoffFactor", 2.0)
+        seconds = window(policy.get("maxRetryCount", 0), timeout, pause, factor)
+    policy["backoffMaxDuration"] = f"{seconds}s"
 
 
-def _place_pod(platform: Json, executor: str, wanted: Placement) -> None:
+def _place_pod(platform: Json, executor: str, wanted: Placement) -> int:
+    """Returns the seconds of a try, 0 for one without end."""
     from kfp import kubernetes
 
     executors = (
@@ -251,7 +165,8 @@ def _place_pod(platform: Json, executor: str, wanted: Placement) -> None:
     for key, value in wanted.node_selector.items():
         kubernetes.add_node_selector(task, key, value)
     for toleration in wanted.tolerations:
-        kubernetes.add_toleration(task, **toleration)
+        given = {key: value for key, value in asdict(toleration).items() if value not in ("", None)}
+        kubernetes.add_toleration(task, **given)
     if wanted.node_affinity:
         kubernetes.add_node_affinity_json(task, dict(wanted.node_affinity))
     for secret in wanted.secrets:
@@ -271,6 +186,7 @@ def _place_pod(platform: Json, executor: str, wanted: Placement) -> None:
     if task.platform_config:
         executors[executor] = task.platform_config["kubernetes"]
     _drop_empty(platform)
+    return int(task.platform_config.get("kubernetes", {}).get("activeDeadlineSeconds", 0))
 
 
 def _place_image(task: Any, wanted: Placement) -> None:

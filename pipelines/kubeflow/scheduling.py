@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
 
 import kfp_server_api as api
 
-from kfp_suite.components.contracts.errors import MissingError, did_you_mean
+from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
+    MissingError,
+    did_you_mean,
+)
 from kfp_suite.pipelines.kubeflow.connection import Backend
 from kfp_suite.pipelines.kubeflow.submitting import runtime_config
 from kfp_suite.pipelines.kubeflow.uploading import equal
 
 ENABLED, DISABLED = "ENABLE", "DISABLE"
+FROM_NOW = "it starts now: its --start is past, and what ran since then does not run again"
+"""What is to be said of a `Change` that is `from_now`."""
 # What Kubeflow Pipelines, alone and with several users, runs as where nothing is said.
 _USUAL_ACCOUNTS = ("", "pipeline-runner", "default-editor")
 
@@ -24,7 +30,7 @@ class Schedule:
     """A recurring run as it should be.
 
     Attributes:
-        name: One of this name is changed, not joined.
+        name: One of this name, pipeline and model is changed, not joined.
         pipeline_id: Of the pipeline.
         version_id: The version it is pinned to; empty: the latest one, each time.
         cron: Six fields; or
@@ -73,12 +79,14 @@ class Change:
         before: What was there; None where it is new.
         differences: By field, old and new.
         from_now: Its start is past, and the times since then do not come again.
+        removed: What was there beside it under its name, and is deleted.
     """
 
     now: Scheduled
     before: Scheduled | None
     differences: Mapping[str, tuple[Any, Any]]
     from_now: bool = False
+    removed: tuple[Scheduled, ...] = ()
 
 
 def schedule(backend: Backend, wanted: Schedule) -> Change:
@@ -94,24 +102,28 @@ def schedule(backend: Backend, wanted: Schedule) -> Change:
         wanted: How it should be.
 
     Raises:
+        AlreadyExistsError: one of this name is of another pipeline or model, or several are, and
+            differ.
         KfpSuiteError: see `Backend.call`.
     """
     there = _named(backend, wanted.name)
+    _check_owned(there, wanted)
     from_now = bool(there and wanted.start) and _is_past(wanted.start)
     same = [one for one in there if _is(one, wanted)]
-    before = next((one for one in there if one.enabled), there[0] if there else None)
+    before = _meant(there, same)
     if same:
         kept = next((one for one in same if one.enabled), same[0])
     else:
         kept = _make(backend, replace(wanted, start="") if from_now else wanted)
-    for other in there:
-        if other.id != kept.id:
-            remove(backend, other)
+    others = [one for one in there if one.id != kept.id]
+    for other in others:
+        remove(backend, other)
     if not kept.enabled:
         switch(backend, kept, on=True)
     now = replace(kept, schedule=wanted, enabled=True)
     differences = _differences(before, now) if before else {}
-    return Change(now, before, differences, from_now and not same)
+    removed = tuple(one for one in others if one != before)
+    return Change(now, before, differences, from_now and not same, removed)
 
 
 def schedules(backend: Backend) -> list[Scheduled]:
@@ -120,14 +132,21 @@ def schedules(backend: Backend) -> list[Scheduled]:
 
 
 def find_schedule(backend: Backend, name: str) -> Scheduled:
-    """One by name. Raises MissingError, with the near miss."""
-    found = _named(backend, name)
-    if not found:
-        known = [one.schedule.name for one in schedules(backend)]
-        raise MissingError(
-            f"no schedule '{name}'", where=backend.host, fix=did_you_mean(name, known)
-        )
-    return next((one for one in found if one.enabled), found[0])
+    """One by its name or its identifier.
+
+    Raises:
+        MissingError: there is none; with the near miss.
+        AlreadyExistsError: several have the name, and differ.
+    """
+    found = _meant(_named(backend, name))
+    if found is not None:
+        return found
+    known = schedules(backend)
+    for one in known:
+        if one.id == name:
+            return one
+    names = [one.schedule.name for one in known]
+    raise MissingError(f"no schedule '{name}'", where=backend.host, fix=did_you_mean(name, names))
 
 
 def switch(backend: Backend, one: Scheduled, *, on: bool) -> None:
@@ -145,6 +164,48 @@ def remove(backend: Backend, one: Scheduled) -> None:
         )
     except MissingError:
         return  # a try before this one has done it
+
+
+def _check_owned(there: list[Scheduled], wanted: Schedule) -> None:
+    """Refuse a name under which something else recurs."""
+    for one in there:
+        for what, its, ours in (
+            ("pipeline", one.schedule.pipeline_id, wanted.pipeline_id),
+            ("model", _model(one.schedule), _model(wanted)),
+        ):
+            if its != ours:
+                raise AlreadyExistsError(
+                    f"a schedule '{wanted.name}' is of another {what}",
+                    where=one.id,
+                    got=its,
+                    expected=ours,
+                    fix=f"give another --name, or first: kfp-suite schedule delete {one.id}",
+                )
+
+
+def _model(one: Schedule) -> Any:
+    return one.parameters.get("model_name", "no model")
+
+
+def _meant(found: list[Scheduled], same: Sequence[Scheduled] = ()) -> Scheduled | None:
+    """What is meant by a name: the one that is on.
+
+    A change that was killed leaves its new one beside the old one, switched off. Any others that
+    differ are somebody's, who made them by hand.
+
+    Args:
+        found: All of the name.
+        same: Those that are as they should be.
+    """
+    on = [one for one in found if one.enabled]
+    rivals = on or ([] if same else found)
+    if any(_changed(one.schedule, rivals[0].schedule) for one in rivals):
+        raise AlreadyExistsError(
+            f"{len(rivals)} schedules have the name '{found[0].schedule.name}', and differ",
+            got=", ".join(one.id for one in rivals),
+            fix="keep one: kfp-suite schedule delete IDENTIFIER",
+        )
+    return next(iter(on or found), None)
 
 
 def _make(backend: Backend, wanted: Schedule) -> Scheduled:

@@ -33,7 +33,8 @@ def upload(backend: Backend, package: Package, version: str = "") -> Uploaded:
     Args:
         backend: Where.
         package: The pipeline.
-        version: Its name; empty: the package's version and the content's digest.
+        version: Its name; empty: the package's version and the content's digest, unless the
+            content is there already, whatever it is called.
 
     Raises:
         AlreadyExistsError: a version of this name holds another content.
@@ -42,6 +43,8 @@ def upload(backend: Backend, package: Package, version: str = "") -> Uploaded:
     name = version or package.version
     pipeline_id = find_pipeline_id(backend, package.name)
     there = version_named(backend, pipeline_id, name) if pipeline_id else None
+    if there is None and pipeline_id and not version:
+        there = _version_of(backend, pipeline_id, package.digest)
     new = there is None
     if pipeline_id is None:
         pipeline_id = _create(backend, package)
@@ -57,7 +60,8 @@ def upload(backend: Backend, package: Package, version: str = "") -> Uploaded:
             fix="give another --version, or none",
         )
     link = backend.link(f"pipelines/details/{pipeline_id}/version/{there.pipeline_version_id}")
-    return Uploaded(pipeline_id, there.pipeline_version_id, package.name, name, new, link)
+    called = there.display_name
+    return Uploaded(pipeline_id, there.pipeline_version_id, package.name, called, new, link)
 
 
 def find_pipeline_id(backend: Backend, name: str) -> str | None:
@@ -76,6 +80,12 @@ def version_named(backend: Backend, pipeline_id: str, name: str) -> Any:
     """A version of a pipeline by its name, None where there is none."""
     found = versions(backend, pipeline_id, filter=equal(name))
     return next((one for one in found if one.display_name == name), None)
+
+
+def _version_of(backend: Backend, pipeline_id: str, digest: str) -> Any:
+    """The newest version with a content, None where there is none."""
+    found = versions(backend, pipeline_id, sort_by="created_at desc")
+    return next((one for one in found if (one.description or "").endswith(digest)), None)
 
 
 def latest_version(backend: Backend, pipeline_id: str) -> Any:

@@ -79,8 +79,18 @@ def run_state(backend: Backend, run_id: str) -> RunState:
 
 
 def pipeline_of(backend: Backend, run: Any) -> Pipeline | None:
-    """A run's pipeline, None where it is there no more."""
-    reference = run.pipeline_version_reference
+    """A run's pipeline, None where it is there no more.
+
+    kfp's own `create_run_from_pipeline_package` sends it with the run, and makes no version.
+    """
+    whole = run.pipeline_spec or _of_version(backend, run.pipeline_version_reference)
+    if not whole:
+        return None
+    spec = whole.get("pipeline_spec", whole)
+    return Pipeline(spec["pipelineInfo"]["name"], _executed(spec))
+
+
+def _of_version(backend: Backend, reference: Any) -> Any:
     if reference is None:
         return None
     try:
@@ -92,9 +102,7 @@ def pipeline_of(backend: Backend, run: Any) -> Pipeline | None:
         )
     except MissingError:
         return None
-    spec = version.pipeline_spec or {}
-    spec = spec.get("pipeline_spec", spec)
-    return Pipeline(spec["pipelineInfo"]["name"], _executed(spec))
+    return version.pipeline_spec
 
 
 def state_of(run: Any, names: Container[str] | None = None) -> RunState:

@@ -10,9 +10,7 @@ kubeflow.watch(run)
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +18,16 @@ from markupsafe import Markup
 
 from kfp_suite.components.contracts.errors import TransientError
 from kfp_suite.pipelines.images.image_lock import adapted
-from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, filled_in, told
+from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, told
 from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
-from kfp_suite.pipelines.kubeflow.cron import parse_cron
+from kfp_suite.pipelines.kubeflow.launching import Order, Recurrence, recur, run
 from kfp_suite.pipelines.kubeflow.naming import renamed
-from kfp_suite.pipelines.kubeflow.package import Package, check_images, open_package
-from kfp_suite.pipelines.kubeflow.placing import both, placed, seconds_of
-from kfp_suite.pipelines.kubeflow.scheduling import Schedule, schedule, schedules
-from kfp_suite.pipelines.kubeflow.submitting import Submitted, experiment_named, submit
+from kfp_suite.pipelines.kubeflow.package import Package, check_images, is_file, open_package
+from kfp_suite.pipelines.kubeflow.placing import both, placed
+from kfp_suite.pipelines.kubeflow.scheduling import FROM_NOW, schedules
+from kfp_suite.pipelines.kubeflow.submitting import Submitted
+from kfp_suite.pipelines.kubeflow.timing import coming, in_both_zones, timing
+from kfp_suite.pipelines.kubeflow.timing import when as timing_of
 from kfp_suite.pipelines.kubeflow.uploading import Uploaded, upload
 from kfp_suite.pipelines.kubeflow.watching import RunState, Task, check_succeeded, follow
 from kfp_suite.pipelines.notebook import html
@@ -96,13 +96,20 @@ class Kubeflow:
         **options: str,
     ) -> None:
         self.backend = Backend(Connection(host, **options))
-        lock = image_lock or os.environ.get("KFP_SUITE_IMAGE_LOCK", "")
-        self._lock, self._resources = (Path(name) if name else None for name in (lock, resources))
+        usual = os.environ.get("KFP_SUITE_IMAGE_LOCK", "")
+        self._lock, self._usual_lock, self._resources = (
+            Path(name) if name else None for name in (image_lock, usual, resources)
+        )
         self._allow_local_images = allow_local_images
 
-    def upload(self, pipeline: str) -> There:
-        """Upload a pipeline; the same content twice is one version."""
-        found = upload(self.backend, self._package(pipeline))
+    def upload(self, pipeline: str, *, version: str = "") -> There:
+        """Upload a pipeline; the same content twice is one version.
+
+        Args:
+            pipeline: The pipeline.
+            version: Its name; empty: by its content.
+        """
+        found = upload(self.backend, self._package(pipeline), version)
         said = "uploaded" if found.new else "is there already"
         return There(found, f"{found.name}, version {found.version}, {said}")
 
@@ -111,8 +118,11 @@ class Kubeflow:
         pipeline: str,
         params: str = "",
         *,
+        origin: str = "",
         name: str = "",
         experiment: str = "Default",
+        service_account: str = "",
+        pipeline_root: str = "",
         **parameters: Any,
     ) -> There:
         """Run a pipeline; it is uploaded where it is not there.
@@ -120,16 +130,19 @@ class Kubeflow:
         Args:
             pipeline: The pipeline.
             params: A parameter file, or a shipped one.
+            origin: A published version whose parameters are below both: STORE/MODEL/VERSION.
             name: Of the run; empty: pipeline and time.
             experiment: Its name; it is made where it is not there.
+            service_account: That the steps run as; empty: the installation's.
+            pipeline_root: Where artifacts go; empty: the installation's.
             parameters: Over those of the file.
         """
         package = self._package(pipeline)
-        arguments, said = self._arguments(package, params, parameters)
-        now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
-        name = name or f"{package.name} {now} {secrets.token_hex(2)}"
-        made = submit(self.backend, package, arguments, name=name, experiment=experiment)
-        return There(made, f"{name} ({said})" if said else name)
+        arguments = cluster_arguments(package, params or None, assignments_of(parameters), origin)
+        order = Order(name, experiment, service_account, pipeline_root)
+        made, filled = run(self.backend, package, arguments, order)
+        said = told(filled)
+        return There(made, f"{made.name} ({said})" if said else made.name)
 
     def watch(self, run: There) -> Ended | Shown:
         """Show a run until it is over; interrupting the cell leaves it running.
@@ -171,8 +184,13 @@ class Kubeflow:
         when: str,
         params: str = "",
         *,
+        origin: str = "",
         name: str = "",
+        start: str = "",
+        end: str = "",
         experiment: str = "Default",
+        service_account: str = "",
+        pipeline_root: str = "",
         catchup: bool = True,
         max_concurrency: int = 1,
         pin: bool = True,
@@ -184,43 +202,47 @@ class Kubeflow:
             pipeline: The pipeline.
             when: Cron in UTC, `0 3 * * *`; or a pause between starts, `6h`.
             params: A parameter file, or a shipped one.
+            origin: A published version whose parameters are below both: STORE/MODEL/VERSION.
             name: Of the schedule; empty: the pipeline's.
+            start, end: ISO 8601, with a zone or in local time; parameters that are called so are
+                said in the file.
             experiment: Of its runs; it is made where it is not there.
+            service_account: That the steps run as; empty: the installation's.
+            pipeline_root: Where artifacts go; empty: the installation's.
             catchup: Whether times that were missed are made up for.
             max_concurrency: Runs at once, 1 to 10.
             pin: This version, or the latest at each start.
             parameters: Over those of the file.
         """
-        is_cron = len(when.split()) > 1
-        cron, every = (parse_cron(when), 0) if is_cron else ("", seconds_of(when, "when"))
+        how = {"cron" if len(when.split()) > 1 else "every": when}
+        recurrence = Recurrence(timing(**how, start=start, end=end), max_concurrency, catchup, pin)
         package = self._package(pipeline)
-        arguments, filled = self._arguments(package, params, parameters)
-        uploaded = upload(self.backend, package)
-        wanted = Schedule(
-            name=name or package.name,
-            pipeline_id=uploaded.pipeline_id,
-            version_id=uploaded.version_id if pin else "",
-            cron=cron,
-            every=every,
-            max_concurrency=max_concurrency,
-            catchup=catchup,
-            parameters=arguments,
-            experiment_id=experiment_named(self.backend, experiment),
-        )
-        done = schedule(self.backend, wanted)
+        arguments = cluster_arguments(package, params or None, assignments_of(parameters), origin)
+        order = Order(name, experiment, service_account, pipeline_root)
+        done, filled = recur(self.backend, package, arguments, order, recurrence)
+        wanted = done.now.schedule
         before = done.before.schedule if done.before else wanted
         differences = renamed(self.backend, before, wanted, done.differences)
         changed = {field: f"{old} → {new}" for field, (old, new) in differences.items()}
         said = "scheduled" if done.before is None else "changed" if changed else "as it was"
-        facts = {"schedule": wanted.name, "when": cron or f"every {when}", "is": said}
-        return Shown(html.facts({**facts, **changed, "filled in": filled}))
+        facts = {
+            "schedule": wanted.name,
+            "when": timing_of(wanted),
+            "is": said,
+            **changed,
+            "removed, of the same name": ", ".join(one.id for one in done.removed),
+            "note": FROM_NOW if done.from_now else "",
+            "filled in": told(filled),
+        }
+        times = html.table(map(in_both_zones, coming(done.now)), ("next times", "here"))
+        return Shown(html.facts(facts) + times)
 
     def schedules(self) -> Shown:
         """Every schedule."""
         return Shown(
             html.table(
                 (
-                    (one.schedule.name, one.schedule.cron or f"{one.schedule.every} s", one.enabled)
+                    (one.schedule.name, timing_of(one.schedule), one.enabled)
                     for one in schedules(self.backend)
                 ),
                 ("schedule", "when", "on"),
@@ -228,19 +250,12 @@ class Kubeflow:
         )
 
     def _package(self, pipeline: str) -> Package:
-        adapt = both(adapted(self._lock), placed(self._resources))
-        package = open_package(pipeline, adapt)
+        # A file names the images that it was compiled with, unless a lock is given.
+        lock = self._lock or (None if is_file(pipeline) else self._usual_lock)
+        package = open_package(pipeline, both(adapted(lock), placed(self._resources)))
         if not self._allow_local_images:
             check_images(package)
         return package
-
-    def _arguments(
-        self, package: Package, params: str, parameters: dict[str, Any]
-    ) -> tuple[dict[str, Any], str]:
-        """What the pipeline is called with, and what of it was filled in."""
-        arguments = cluster_arguments(package, params or None, assignments_of(parameters))
-        filled = filled_in(package, arguments, self.backend)
-        return arguments | filled, told(filled)
 
 
 def _run_id(run: There) -> str:

@@ -34,7 +34,7 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
         folder.mkdir(parents=True, exist_ok=True)
         compiler.Compiler().compile(load(entry), str(partial))
         content = partial.read_text()
-        write_file(target, (_adapted(content, adapt) if adapt else content).encode())
+        write_file(target, (adapted(content, adapt) if adapt else content).encode())
     except OSError as error:
         raise store_error(error, folder) from error
     finally:
@@ -42,8 +42,8 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
     return target
 
 
-def _adapted(content: str, adapt: Adaptation) -> str:
-    """The compiled text, changed; kfp's heading stays."""
+def adapted(content: str, adapt: Adaptation) -> str:
+    """A compiled text, changed; kfp's heading stays."""
     heading = [line for line in content.splitlines() if line.startswith("#")]
     spec, *rest = yaml.safe_load_all(content)
     platform = rest[0] if rest else {}

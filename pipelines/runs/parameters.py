@@ -109,10 +109,11 @@ def parse_assignments(
 
 
 def assignments_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Values as `--param` takes them."""
+    """Values as `--param` takes them; None is no value."""
     return tuple(
         f"{name}={value if isinstance(value, str) else json.dumps(value)}"
         for name, value in values.items()
+        if value is not None
     )
 
 

@@ -12,12 +12,15 @@ from kfp_suite.components.ingest.component import ingest
 from kfp_suite.components.push.component import push
 from kfp_suite.components.record.component import record
 from kfp_suite.components.resolve.component import resolve
+from kfp_suite.pipelines.wiring.retries import window
 
 # A parameter, or the placeholder of one, while a pipeline is being compiled.
 Value = Any
 Task = Any
 # What of an endpoint its server is tried with.
 _OF_THE_SERVER = ("namespace", "runtime", "runtime_options", "settings")
+# Before the first retry, in seconds, and between two.
+_PAUSE, _FACTOR = 10, 2.0
 
 
 def recorded(pipeline: str, notify: Value) -> Task:
@@ -181,20 +184,29 @@ def delivered(
 def sized(
     task: Task, memory: str, most_memory: str, cpu: str = "1", hours: int = 6, retries: int = 3
 ) -> Task:
-    """What a step may use, and for how long; whatever it is, a namespace with a quota takes it.
+    """What a step may use, and for how long.
+
+    Memory has a limit, and CPUs have none: they are shared, and what is idle is used. Where a
+    quota asks for one, `--resources` gives it: `cpu_limit`.
 
     Args:
         task: Of any component.
         memory, cpu: Requested.
         most_memory: The limit.
         hours: Of one try; 0: without end, for a step that knows its own.
-        retries: After a store that fails or a node that is taken away, from 10 seconds on.
+        retries: After a try that failed, from 10 seconds on; a pod that was deleted with its node
+            is none to Argo.
     """
     task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(most_memory)
     if hours:
         kubernetes.set_timeout(task, hours * 3600)
     if retries:
-        task.set_retry(retries, backoff_duration="10s", backoff_factor=2.0)
+        task.set_retry(
+            retries,
+            backoff_duration=f"{_PAUSE}s",
+            backoff_factor=_FACTOR,
+            backoff_max_duration=f"{window(retries, hours * 3600, _PAUSE, _FACTOR)}s",
+        )
     return task
 
 

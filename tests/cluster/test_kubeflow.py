@@ -7,6 +7,10 @@ KFP_SUITE_KFP_TOKEN_FILE a token, KFP_SUITE_KFP_COOKIE_FILE a session, and KFP_S
 the certificates of a private authority. A run starts, and is terminated at once: its image need
 not be there. What a test makes has a name of its own, and is deleted, but for the experiment
 `kfp-suite-test`.
+
+Two runs go to their end where KFP_SUITE_IMAGE_LOCK names the images, and KFP_SUITE_KFP_STORE a
+folder in object storage that this machine and the steps can write to (what they write stays);
+KFP_SUITE_KFP_RESOURCES may give the steps their credentials.
 """
 
 from __future__ import annotations
@@ -20,13 +24,17 @@ from pathlib import Path
 
 import kfp
 import pytest
+import yaml
 from click.testing import CliRunner, Result
 
 from kfp_suite.components.contracts.errors import MissingError, RunError
+from kfp_suite.components.stores.store import open_store
 from kfp_suite.pipelines.cli.main import cli
 from kfp_suite.pipelines.kubeflow import watching
 from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
+from kfp_suite.pipelines.kubeflow.listing import find_cluster_run
 from kfp_suite.pipelines.kubeflow.package import open_package
+from kfp_suite.pipelines.kubeflow.records import record_of
 from kfp_suite.pipelines.kubeflow.submitting import runs_named
 from kfp_suite.pipelines.kubeflow.uploading import find_pipeline_id, versions
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
@@ -37,6 +45,8 @@ DEFINITION = (
 ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
 # The image of a run that is terminated at once need not be there.
 LOCAL = ("--allow-local-images",)
+# What runs are named after their pipeline.
+RUNS = ("terminated", "well", "failing")
 Command = Callable[..., Result]
 
 
@@ -76,24 +86,52 @@ def command(options: dict[str, str]) -> Command:
 
 
 @pytest.fixture
-def pipeline(backend: Backend, command: Command, tmp_path: Path) -> Iterator[Path]:
+def pipeline(
+    request: pytest.FixtureRequest, backend: Backend, command: Command, tmp_path: Path
+) -> Iterator[Path]:
     """A compiled pipeline under a name that nobody else has; deleted with all that is of it."""
+    of = getattr(request, "param", "progressive_delivery")
     name = f"kfp-suite-test-{secrets.token_hex(4)}"
     file = tmp_path / f"{name}.yaml"
-    content = open_package("progressive_delivery").content
-    file.write_text(content.replace("name: progressive-delivery\n", f"name: {name}\n"))
+    content = open_package(of).content
+    file.write_text(content.replace(f"name: {of.replace('_', '-')}\n", f"name: {name}\n"))
     yield file
     command("schedule", "delete", name, "--yes")
     client: kfp.Client = backend.client
-    for run in runs_named(backend, name):
+    runs = [run for kind in RUNS for run in runs_named(backend, f"{name} {kind}")]
+    for run in runs:
         client.delete_run(run.run_id)
     pipeline_id = find_pipeline_id(backend, name)
     if pipeline_id:
         for version in versions(backend, pipeline_id):
             client.delete_pipeline_version(pipeline_id, version.pipeline_version_id)
         client.delete_pipeline(pipeline_id)
-    assert runs_named(backend, name) == []
+    assert [run for kind in RUNS for run in runs_named(backend, f"{name} {kind}")] == []
     assert find_pipeline_id(backend, name) is None
+
+
+@pytest.fixture
+def storage(pipeline: Path) -> str:
+    """A folder of the test's own in object storage, with `rows.csv` in it."""
+    place = os.environ.get("KFP_SUITE_KFP_STORE")
+    if not place or not os.environ.get("KFP_SUITE_IMAGE_LOCK"):
+        pytest.skip("no steps: KFP_SUITE_KFP_STORE=gs://bucket/folder KFP_SUITE_IMAGE_LOCK=FILE")
+    found = f"{place.rstrip('/')}/{pipeline.stem}"
+    rows = [f"{number},{number % 7},{int(number % 7 > 3)}" for number in range(500)]
+    open_store(found).create("rows.csv", "\n".join(["id,day,late", *rows]).encode())
+    return found
+
+
+@pytest.fixture
+def resources(tmp_path: Path) -> Path:
+    """What the steps need, and that none is tried again."""
+    given = os.environ.get("KFP_SUITE_KFP_RESOURCES")
+    said = yaml.safe_load(Path(given).read_text()) if given else {}
+    file = tmp_path / "resources.yaml"
+    file.write_text(
+        yaml.safe_dump({**said, "defaults": {**said.get("defaults", {}), "retries": 0}})
+    )
+    return file
 
 
 def test_an_upload_is_one_version_however_often(command: Command, pipeline: Path) -> None:
@@ -108,7 +146,7 @@ def test_a_run_is_seen_and_terminated(
     command: Command, pipeline: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(watching, "POLL_SECONDS", 0.2)
-    of = ("--name", pipeline.stem, "--experiment", "kfp-suite-test")
+    of = ("--name", f"{pipeline.stem} terminated", "--experiment", "kfp-suite-test")
     done = command("submit", str(pipeline), *ARGUMENTS, *LOCAL, *of, "--json")
     assert done.exit_code == 0, done.exception
     run = json.loads(done.output)["run_id"]
@@ -119,6 +157,44 @@ def test_a_run_is_seen_and_terminated(
     assert isinstance(watched.exception, RunError)
     # Which of them is the engine's: Argo ends a workflow that is terminated as failed.
     assert re.search("ended as (failed|cancel)", str(watched.exception))
+
+
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("options", ["real"], indirect=True)
+@pytest.mark.parametrize("pipeline", ["train_and_deploy"], indirect=True)
+def test_runs_end_and_their_records_say_how(
+    command: Command, backend: Backend, pipeline: Path, storage: str, resources: Path
+) -> None:
+    def submitted(kind: str, rows: str) -> str:
+        values = {
+            "model_name": "late",
+            "label": "late",
+            "sources": json.dumps({"rows": f"{storage}/{rows}"}),
+            "store": f"{storage}/models",
+            "target": "local",  # it needs no KServe
+            "infra_place": "process",
+        }
+        given = [word for key, value in values.items() for word in ("--param", f"{key}={value}")]
+        lock = ("--image-lock", os.environ["KFP_SUITE_IMAGE_LOCK"], "--resources", str(resources))
+        of = ("--name", f"{pipeline.stem} {kind}", "--experiment", "kfp-suite-test")
+        root = ("--pipeline-root", f"{storage}/artifacts")
+        done = command("submit", str(pipeline), *given, *lock, *of, *root, "--json")
+        assert done.exit_code == 0, done.exception
+        return str(json.loads(done.output)["run_id"])
+
+    well, failing = submitted("well", "rows.csv"), submitted("failing", "not-there.csv")
+    watched = command("runs", "watch", well)
+    assert watched.exit_code == 0, watched.exception
+    failed = command("runs", "watch", failing).exception
+    assert isinstance(failed, RunError)
+    assert "ended as failed" in str(failed) and "resolve" in str(failed)
+    record = record_of(find_cluster_run(backend, well))
+    assert (record.run_id, record.status, record.reasons) == (well, "SUCCEEDED", [])
+    assert record.version is not None and record.version["version"] == 1
+    record = record_of(find_cluster_run(backend, failing))
+    assert (record.run_id, record.status, record.version) == (failing, "FAILED", None)
+    (reason,) = record.reasons
+    assert "not-there.csv" in reason
 
 
 def test_a_schedule_lives_and_dies(command: Command, pipeline: Path) -> None:

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from docstring_parser import parse
 
+from kfp_suite.pipelines.kubeflow.connection import OLDEST
 from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
 from kfp_suite.pipelines.runs.compilation import compile_pipeline
 from tests.contract.component_readmes import COMPONENTS, metadata, readme, readme_file
@@ -87,7 +88,8 @@ def test_the_metadata_is_right(entry: Entry) -> None:
     assert known["name"] == entry.name
     assert known["stability"] in ("alpha", "beta", "stable")
     assert known["tags"] and all(re.fullmatch(r"[a-z0-9-]+", tag) for tag in known["tags"])
-    assert known["dependencies"]["kubeflow"][0]["name"] == "Pipelines"
+    oldest = ">=" + ".".join(map(str, OLDEST))
+    assert known["dependencies"]["kubeflow"][0] == {"name": "Pipelines", "version": oldest}
     for link in known.get("links", {}).values():
         assert (COMPONENTS.parent / link).is_file()
 

@@ -26,6 +26,7 @@ SHOWN = {
         r"Dataset 344 rows, 8 columns",
         r"Data validation 344 rows",
         r"Valid nothing contradicts the schema",
+        r"Features .* bill_length_mm",
         r"Evaluation of species .* Blessed",
         r"version 1 \{ \"predictions\": \[ \"Chinstrap\" \]",
         r"train · cached",
@@ -51,7 +52,7 @@ SHOWN = {
         r"train-and-deploy \d{4}-\d\d-\d\d .*: http://127\.0\.0\.1:\d+/#/runs/details/",
         r"state ✓ succeeded",
         r"unknown parameter 'lable'.*did you mean 'label'",
-        r"schedule retrain when 0 0 3 \* \* \* is scheduled",
+        r"schedule retrain when cron 0 0 3 \* \* \* is scheduled",
         r"is changed",
     ],
     "5_ask_an_endpoint": [
@@ -107,6 +108,12 @@ def read(notebook: Any) -> str:
             text = data.get("text/html") or data.get("text/markdown") or data["text/plain"]
             found.append(re.sub(r"<[^>]+>", " ", unescape(unescape(text))))
     return re.sub(r"\s+", " ", " ".join(found))
+
+
+def test_the_quick_start_is_ten_cells() -> None:
+    cells = nbformat.read(NOTEBOOKS[0], as_version=4).cells
+    assert cells[0].source.partition("\n\n")[2].startswith("In ten cells: ")
+    assert sum(cell.cell_type == "code" for cell in cells) == 10
 
 
 @pytest.mark.serving

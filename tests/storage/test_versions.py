@@ -108,7 +108,8 @@ def test_aliases_move_by_compare_and_swap_and_keep_their_history(
     for i in range(3):
         publish(store, write_model(tmp_path / f"m{i}", b"%d" % i))
     models.set_alias("late", "champion", 1, "first")
-    models.set_alias("late", "champion", 3, "better", expected=1)
+    for _ in range(2):  # who does it again finds it done
+        models.set_alias("late", "champion", 3, "better", expected=1)
     with pytest.raises(AlreadyExistsError, match="was moved by somebody else"):
         models.set_alias("late", "champion", 2, "stale", expected=1)
     assert models.rollback("late") == 1

@@ -129,6 +129,7 @@ class State:
                 given,
                 "display_name",
                 "experiment_id",
+                "pipeline_spec",
                 "pipeline_version_reference",
                 "runtime_config",
                 "recurring_run_id",
@@ -242,11 +243,12 @@ class State:
         one["status"] = "ENABLED" if on else "DISABLED"
 
     def _spec(self, given: Json) -> Json:
+        """Of the run itself, or of the version that it names."""
         reference = given.get("pipeline_version_reference", {})
-        version = self.versions.get(reference.get("pipeline_version_id", ""))
-        if version is None:
-            raise Refusal(400, "a run needs a pipeline version that is there")
-        whole: Json = version["pipeline_spec"]
+        there = self.versions.get(reference.get("pipeline_version_id", ""), {})
+        whole: Json | None = given.get("pipeline_spec") or there.get("pipeline_spec")
+        if whole is None:
+            raise Refusal(400, "a run needs a pipeline, or a pipeline version that is there")
         spec: Json = whole.get("pipeline_spec", whole)
         return spec
 

@@ -28,7 +28,8 @@ class Behaviour:
         message: Told of it; empty, as Kubeflow Pipelines up to 2.17 leaves it.
         hangs: The task that never ends.
         skips: Conditions that do not hold: `condition-2`.
-        retried: How often a task fails before it goes well.
+        retried: How often a task fails before it goes well; its `backoffMaxDuration` ends the
+            tries, as it does on Argo.
         iterations: Of each loop.
         terminated: How a run ends that was terminated: FAILED, or CANCELED.
     """
@@ -118,22 +119,28 @@ class Workflow:
     def _container(self, name: str, task: Json) -> str:
         self._driver(name)
         node = self._open(name)
-        tries = 1 + int(task.get("retryPolicy", {}).get("maxRetryCount", 0))
+        policy = task.get("retryPolicy", {})
+        tries = 1 + int(policy.get("maxRetryCount", 0))
         if tries == 1:
             return self._closed(node, self._try(name, "executor", 0), self._does.message)
+        # As Argo means it: from the first try on, and a later one is ended there.
+        most = policy["backoffMaxDuration"].removesuffix("s")
+        until = self._clock + timedelta(seconds=float(most))
         whole, state = self._open("executor"), ""
         for number in range(tries):
-            state = self._try(name, f"executor({number})", number)
-            if state != "FAILED":
+            state = self._try(name, f"executor({number})", number, until if number else None)
+            if state != "FAILED" or self._clock >= until:
                 break
         return self._closed(node, self._closed(whole, state), self._does.message)
 
-    def _try(self, name: str, shown: str, number: int) -> str:
+    def _try(self, name: str, shown: str, number: int, until: datetime | None = None) -> str:
         node, end = self._open(shown), self._clock + timedelta(seconds=self._does.seconds)
+        cut = until is not None and until < end
+        end = min(end, until or end)
         if self._now < end or name == self._does.hangs:
             return self._closed(node, "RUNNING")
         self._clock = end
-        failed = name == self._does.fails or number < self._does.retried.get(name, 0)
+        failed = cut or name == self._does.fails or number < self._does.retried.get(name, 0)
         return self._closed(node, "FAILED" if failed else "SUCCEEDED")
 
     def _driver(self, name: str) -> None:

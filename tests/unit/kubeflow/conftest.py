@@ -42,7 +42,8 @@ def lock(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def no_pauses(monkeypatch: pytest.MonkeyPatch, lock: Path) -> None:
     monkeypatch.setattr(connection, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
-    monkeypatch.delenv(connection.ENDPOINT, raising=False)
+    for name in (connection.ENDPOINT, "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KFP_SUITE_IMAGE_LOCK", str(lock))
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.components.contracts.run_record import RECORD, RunRecord, write_record
+from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
+from kfp_suite.pipelines.kubeflow.package import open_package
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 
@@ -86,6 +88,29 @@ def test_without_any_record_the_reason_is_the_answer(command: Command, kfp: KfpD
     refused = command("runs", "cluster", "best", "--metric", "roc_auc").exception
     assert isinstance(refused, MissingError)
     assert "no run record can be read; got /nowhere/" in str(refused)
+
+
+def test_a_run_that_kfp_s_own_client_started_is_read_like_any(
+    command: Command, kfp: KfpDouble, tmp_path: Path
+) -> None:
+    """It has its pipeline in itself, and names no version."""
+    kfp.behave(Behaviour(seconds=0.0))
+    file, root = tmp_path / "mine.yaml", tmp_path / "artifacts"
+    file.write_text(open_package(PIPELINE).content)
+    client = Backend(Connection(host=kfp.url)).client
+    run = client.create_run_from_pipeline_package(
+        str(file),
+        {"model_name": "late", "store": "gs://bucket/models"},
+        run_name="theirs",
+        pipeline_root=str(root),
+    )
+    assert kfp.state.versions == {}
+    leave_record(root, run.run_id, 0.9, 3)
+    found = json.loads(command("runs", "cluster", "show", "theirs", "--json").output)
+    assert found["root"] == f"{root}/progressive-delivery/{run.run_id}"
+    assert {task["name"] for task in found["state"]["tasks"]} == {"rollout", "record"}
+    best = command("runs", "cluster", "best", "--metric", "roc_auc").output
+    assert best.startswith("theirs  roc_auc 0.9")
 
 
 def test_an_old_run_is_found_by_its_name_and_its_identifier(

@@ -17,6 +17,7 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.pipelines.cli.main import cli
+from kfp_suite.pipelines.kubeflow import connection
 from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
 from kfp_suite.pipelines.kubeflow.submitting import experiment_named
 from kfp_suite.pipelines.kubeflow.uploading import find_pipeline_id
@@ -89,6 +90,23 @@ def test_nobody_there_is_one_line() -> None:
     assert "kubectl port-forward" in str(refused.value)
 
 
+def test_a_backend_that_takes_what_it_is_asked_and_never_answers_is_given_up(
+    kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "_SECONDS_OF_HEALTH", (0.1, 0.1))
+    monkeypatch.setattr(connection, "_SECONDS_A_CALL", (0.1, 0.1))
+    backend = connect(kfp)
+    kfp.latency = 3.0
+    with pytest.raises(TransientError, match="cannot be reached") as refused:
+        connect(kfp)
+    assert "Read timed out" in str(refused.value)
+    with pytest.raises(TransientError, match="cannot be reached"):
+        find_pipeline_id(backend, "nobody")
+    told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url]).output
+    assert "cannot be reached" in told
+    assert kfp.requests == [("GET", "/apis/v2beta1/healthz")]  # of the first, which was answered
+
+
 def test_of_several_users_each_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     with running(KfpDouble(definition(), namespaces=("birds",))) as kfp:
         for words in (("runs", "cluster", "list"), ("schedule", "list"), ("upload", "retrain")):
@@ -111,14 +129,14 @@ def test_of_several_users_each_says_which(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.parametrize(
     ("tag", "skewed"),
-    [("2.0.5", True), ("v2.4.1", True), ("2.5.0", False), ("2.15.0", False), ("unknown", False)],
+    [("2.0.5", True), ("v2.5.0", True), ("2.14.0", False), ("2.17.0", False), ("unknown", False)],
 )
 def test_a_version_that_is_too_old_is_told(tag: str, skewed: bool) -> None:
     with running(KfpDouble(definition(), tag=tag)) as kfp:
         assert connect(kfp).health().version == ("" if tag == "unknown" else tag)
         told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url]).output
         assert f"version {tag}" in told
-        assert (f"{tag} is older than 2.5" in told) is skewed
+        assert (f"{tag} is older than 2.14" in told) is skewed
         listed = CliRunner().invoke(cli, ["runs", "cluster", "list", "--host", kfp.url])
         assert listed.stdout == "no runs\n"
         assert (f"warning: Kubeflow Pipelines {tag} is older" in listed.stderr) is skewed
@@ -142,6 +160,8 @@ def test_from_a_pod_the_projected_token_signs_in(
         assert backend.host == "ml-pipeline.kubeflow"
         assert backend.ui == ""  # nobody outside reaches it there
         assert find_pipeline_id(backend, "nobody") is None
+        told = CliRunner().invoke(cli, ["doctor"]).output
+        assert "ml-pipeline.kubeflow: answers" in told
         (tmp_path / "projected").unlink()
         with pytest.raises(MissingError, match="projected: no such file"):
             find_pipeline_id(backend, "nobody")
@@ -164,6 +184,8 @@ def test_a_kubeconfig_leads_through_the_api_server(
         backend = Backend(Connection(kube_context="me"), sleep=lambda _: None)
         assert "kubeconfig" in backend.host
         assert experiment_named(backend, "late") in kfp.state.experiments
+        told = CliRunner().invoke(cli, ["doctor", "--kube-context", "me"]).output
+        assert "the kubeconfig's cluster, namespace kubeflow: answers" in told
         with pytest.raises(StoreError, match="not signed in"):
             find_pipeline_id(Backend(Connection(kube_context="you")), "nobody")
 
@@ -207,6 +229,9 @@ def test_what_is_slow_to_come_is_tried_again(kfp: KfpDouble) -> None:
     kfp.fail_next(503, times=2, retry_after=7)
     assert not backend.health().multi_user
     assert waited == [7.0, 7.0]
+    kfp.fail_next(503, retry_after=3600)
+    backend.health()
+    assert waited.pop() == 60.0
     kfp.fail_next(503, times=99)
     with pytest.raises(TransientError, match="does not answer"):
         backend.health()

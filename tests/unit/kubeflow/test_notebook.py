@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.contracts.errors import ParameterError, RunError
+from kfp_suite.pipelines.kubeflow import arguments
 from kfp_suite.pipelines.notebook.cluster import Ended, Kubeflow, Shown
 from kfp_suite.pipelines.notebook.live import Live
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
@@ -84,7 +85,7 @@ def test_a_schedule_can_be_what_the_command_makes(kfp: KfpDouble) -> None:
     kubeflow = Kubeflow(kfp.url)
     more: dict[str, Any] = {"catchup": False, "max_concurrency": 2, "pin": False}
     made = kubeflow.schedule(PIPELINE, "6h", name="often", experiment="birds", **more, **GIVEN)
-    assert "every 6h" in made._repr_html_()
+    assert "every 6:00:00" in made._repr_html_()
     (one,) = kfp.state.recurring.values()
     assert one["display_name"] == "often"
     assert one["trigger"]["periodic_schedule"]["interval_second"] == "21600"
@@ -95,6 +96,51 @@ def test_a_schedule_can_be_what_the_command_makes(kfp: KfpDouble) -> None:
     with pytest.raises(ParameterError, match="not a duration"):
         kubeflow.schedule(PIPELINE, "often", **GIVEN)
     assert "often" in kubeflow.schedules()._repr_html_()
+
+
+def test_what_a_command_can_say_can_be_said_here(kfp: KfpDouble) -> None:
+    kubeflow = Kubeflow(kfp.url)
+    assert "version prod, uploaded" in kubeflow.upload(PIPELINE, version="prod")._repr_html_()
+    said: dict[str, Any] = {"service_account": "mine", "pipeline_root": "gs://mine/root"}
+    kubeflow.submit(PIPELINE, **said, **GIVEN)
+    times: dict[str, Any] = {"start": "2020-01-01T00:00:00Z", "end": "2100-01-01T00:00:00Z"}
+    made = kubeflow.schedule(PIPELINE, "0 3 * * *", **said, **times, **GIVEN)
+    assert made._repr_html_().count("03:00:00 UTC</td><td") == 5
+    assert "it starts now" not in made._repr_html_()
+    (run,), (one,) = kfp.state.runs.values(), kfp.state.recurring.values()
+    for kept in (run["shown"], one):
+        assert kept["service_account"] == "mine"
+        assert kept["runtime_config"]["pipeline_root"] == "gs://mine/root"
+    assert one["trigger"]["cron_schedule"]["end_time"].startswith("2100-01-01")
+    changed = kubeflow.schedule(PIPELINE, "0 4 * * *", **said, **times, **GIVEN)
+    assert "it starts now: its --start is past" in changed._repr_html_()
+    with pytest.raises(ParameterError, match="--end: is past"):
+        kubeflow.schedule(PIPELINE, "0 3 * * *", end="2020-01-01", **GIVEN)
+
+
+def test_parameters_can_be_those_of_a_published_version(
+    kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+
+    def parameters_from(origin: str, _: Any) -> dict[str, Any]:
+        asked.append(origin)
+        return {**GIVEN, "look_seconds": 5.0}
+
+    monkeypatch.setattr(arguments, "parameters_from", parameters_from)
+    kubeflow = Kubeflow(kfp.url)
+    kubeflow.submit(PIPELINE, origin="gs://bucket/models/late/7")
+    kubeflow.schedule(PIPELINE, "6h", origin="gs://bucket/models/late/7", look_seconds=7.0)
+    assert asked == ["gs://bucket/models/late/7"] * 2
+    (run,), (one,) = kfp.state.runs.values(), kfp.state.recurring.values()
+    assert run["shown"]["runtime_config"]["parameters"]["look_seconds"] == 5.0
+    assert one["runtime_config"]["parameters"]["look_seconds"] == 7.0
+
+
+def test_what_is_none_is_not_said(kfp: KfpDouble) -> None:
+    Kubeflow(kfp.url).submit(PIPELINE, label=None, **GIVEN)
+    (run,) = kfp.state.runs.values()
+    assert "label" not in run["shown"]["runtime_config"]["parameters"]
 
 
 def test_an_outage_is_shown(kfp: KfpDouble, monkeypatch: pytest.MonkeyPatch) -> None:

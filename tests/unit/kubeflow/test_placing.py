@@ -35,7 +35,10 @@ GIVEN: dict[str, Any] = {
             "timeout": "2h",
             "cache": False,
             "env": {"AWS_ENDPOINT_URL": "http://minio-service.kubeflow:9000"},
-            "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+            "tolerations": [
+                {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+                {"key": "spot", "value": "yes", "effect": "NoExecute", "tolerationSeconds": 60},
+            ],
             "secrets": [
                 {"name": "s3", "env": {"key": "AWS_SECRET_ACCESS_KEY"}},
                 {"name": "certificates", "path": "/etc/own"},
@@ -80,18 +83,29 @@ def test_the_compiled_numbers_are_those_of_the_table(tmp_path: Path) -> None:
     }
     train = tasks(spec)["train"]
     assert train["cachingOptions"] == {}
-    for name in ("train", "ingest", "push"):
+    day, pauses = 24 * 3600, 30 + 60
+    for name, hours in (("train", 2), ("ingest", 6), ("push", 1)):
         assert tasks(spec)[name]["retryPolicy"] == {
             "maxRetryCount": 2,
             "backoffDuration": "30s",
             "backoffFactor": 2.0,
-            "backoffMaxDuration": "3600s",
+            # Every try may take its time.
+            "backoffMaxDuration": f"{3 * hours * 3600 + pauses + day}s",
         }
     executors = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     assert executors["exec-ingest"]["nodeSelector"] == {"labels": {"pool": "ml"}}
     found = executors["exec-train"]
     assert found["activeDeadlineSeconds"] == "7200"
-    assert found["tolerations"] == [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}]
+    assert found["tolerations"] == [
+        {"key": "gpu", "operator": "Exists", "effect": "NoSchedule"},
+        {
+            "key": "spot",
+            "operator": "Equal",
+            "value": "yes",
+            "effect": "NoExecute",
+            "tolerationSeconds": "60",
+        },
+    ]
     assert found["secretAsEnv"][0]["keyToEnv"] == [
         {"secretKey": "key", "envVar": "AWS_SECRET_ACCESS_KEY"}
     ]
@@ -126,9 +140,37 @@ def test_without_a_file_the_suite_s_own_numbers_stay(tmp_path: Path) -> None:
     assert [spec, platform] == plain
 
 
+def test_a_longer_try_has_the_time_for_its_retries(tmp_path: Path) -> None:
+    spec, _ = compiled(
+        tmp_path, {"tasks": {"train": {"timeout": "3d"}, "push": {"retry_for": "2h"}}}
+    )
+    day, pauses = 24 * 3600, 10 + 20 + 40
+    policies = {name: tasks(spec)[name]["retryPolicy"] for name in ("train", "push")}
+    assert policies["train"]["backoffMaxDuration"] == f"{4 * 3 * day + pauses + day}s"
+    assert policies["push"]["backoffMaxDuration"] == "7200s"
+    assert {policy["maxRetryCount"] for policy in policies.values()} == {3}
+
+
+def test_numbers_are_quantities_and_nothing_said_is_nothing(tmp_path: Path) -> None:
+    spec, _ = compiled(tmp_path, {"tasks": {"train": {"cpu": 2, "cpu_limit": 2.5}, "push": None}})
+    resources = spec["deploymentSpec"]["executors"]["exec-train"]["container"]["resources"]
+    assert (resources["resourceCpuRequest"], resources["resourceCpuLimit"]) == ("2", "2.5")
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
+        ({"tasks": ["train"]}, "tasks: not a mapping"),
+        ({"tasks": {"train": "8 CPUs"}}, "tasks.train: not a mapping"),
+        ({"defaults": [1]}, "defaults: not a mapping"),
+        ({"tasks": {"train": {"cpu": True}}}, "'cpu' is not allowed"),
+        ({"defaults": {"backoff_factor": 1.5}}, "'backoff_factor' is not allowed"),
+        ({"defaults": {"tolerations": [{"key": "a", "operator": "Sometimes"}]}}, "operator"),
+        ({"defaults": {"tolerations": [{"key": "a", "tolerationSecond": 1}]}}, "tolerationSecond"),
+        (
+            {"defaults": {"tolerations": [{"key": "a", "tolerationSeconds": 1}]}},
+            "seconds are for effect NoExecute",
+        ),
         ({"tasks": {"tain": {}}}, "no task 'tain'; did you mean 'train'?"),
         ({"task": {}}, "not a resources file"),
         ({"tasks": {"train": {"cpus": "2"}}}, "train: unknown key 'cpus'; did you mean 'cpu'?"),
@@ -144,9 +186,27 @@ def test_a_file_that_is_not_right_names_the_place(tmp_path: Path, given: Any, to
     assert told in str(refused.value)
 
 
-def test_a_secret_is_no_environment_variable(tmp_path: Path) -> None:
-    given = {"defaults": {"env": {"AWS_SECRET_ACCESS_KEY": "x"}}}
-    with pytest.raises(KfpSuiteError, match="a secret is not written into a pipeline"):
+@pytest.mark.parametrize(
+    ("name", "value", "is_refused"),
+    [
+        ("AWS_SECRET_ACCESS_KEY", "x", True),
+        ("OPENAI_API_KEY", "x", True),
+        ("DB_PASSWD", "x", True),
+        ("PGPASSWORD", "x", True),
+        ("DATABASE", "postgresql://user:password@host/rows", True),
+        ("TOKENIZERS_PARALLELISM", "false", False),
+        ("MAX_TOKENS", "512", False),
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/var/run/token", False),
+        ("GOOGLE_APPLICATION_CREDENTIALS", "/secrets/gcs/key.json", False),
+    ],
+)
+def test_a_secret_is_no_environment_variable(
+    tmp_path: Path, name: str, value: str, is_refused: bool
+) -> None:
+    given = {"defaults": {"env": {name: value}}}
+    if not is_refused:
         compiled(tmp_path, given)
-    file = {"defaults": {"env": {"AWS_WEB_IDENTITY_TOKEN_FILE": "/var/run/token"}}}
-    compiled(tmp_path, file)
+        return
+    with pytest.raises(KfpSuiteError, match="a secret is not written into a pipeline") as refused:
+        compiled(tmp_path, given)
+    assert str(refused.value).startswith(f"env.{name}: ")

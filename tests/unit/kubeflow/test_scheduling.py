@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import json
+import uuid
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.errors import AlreadyExistsError, ParameterError
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 
@@ -146,6 +149,59 @@ def test_a_schedule_that_starts_nothing_is_refused(
     assert isinstance(refused, ParameterError)
     assert told in str(refused)
     assert kfp.requests == []
+
+
+def named_so(kfp: KfpDouble, **other: Any) -> str:
+    """Another schedule of the same name, as somebody makes it in the UI."""
+    (one,) = kfp.state.recurring.values()
+    made = {**one, "recurring_run_id": str(uuid.uuid4()), **other}
+    kfp.state.recurring[made["recurring_run_id"]] = made
+    return str(made["recurring_run_id"])
+
+
+@pytest.mark.parametrize("what", ["pipeline", "model"])
+def test_a_schedule_of_something_else_is_left_alone(
+    command: Command, kfp: KfpDouble, what: str
+) -> None:
+    """The API lets many have one name."""
+    command(*DAILY, AT)
+    (mine,) = kfp.state.recurring.values()
+    if what == "pipeline":
+        mine["pipeline_version_reference"] = {"pipeline_id": "theirs", "pipeline_version_id": "1"}
+    else:
+        mine["runtime_config"]["parameters"]["model_name"] = "theirs"
+    before = copy.deepcopy(kfp.state.recurring)
+    refused = command(*DAILY, "0 4 * * *")
+    assert isinstance(refused.exception, AlreadyExistsError)
+    assert f"is of another {what}; got theirs" in str(refused.exception)
+    assert kfp.state.recurring == before
+    assert command(*DAILY, "0 4 * * *", "--name", "mine").exit_code == 0
+    assert len(kfp.state.recurring) == 2
+
+
+def test_of_several_that_differ_none_is_taken(command: Command, kfp: KfpDouble) -> None:
+    command(*DAILY, AT)
+    (first,) = kfp.state.recurring
+    second = named_so(kfp, max_concurrency="3")
+    refusals = [
+        command(*DAILY, "0 4 * * *").exception,
+        command(*DAILY, AT).exception,
+        command("schedule", "pause", "progressive-delivery").exception,
+    ]
+    for refused in refusals:
+        assert isinstance(refused, AlreadyExistsError)
+        assert f"{first}, {second}" in str(refused)
+    assert set(kfp.state.recurring) == {first, second}
+    assert command("schedule", "delete", second, "--yes").exit_code == 0
+    assert command(*DAILY, "0 4 * * *").exit_code == 0
+
+
+def test_what_goes_with_a_change_is_listed(command: Command, kfp: KfpDouble) -> None:
+    command(*DAILY, AT)
+    paused = named_so(kfp, max_concurrency="3", mode="DISABLE", status="DISABLED")
+    changed = command(*DAILY, "0 4 * * *")
+    assert f"  removed, of the same name: {paused}, cron 0 {AT}, paused\n" in changed.output
+    assert len(kfp.state.recurring) == 1
 
 
 def test_no_more_run_at_once_than_may(command: Command, kfp: KfpDouble) -> None:

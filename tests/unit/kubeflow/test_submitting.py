@@ -15,9 +15,10 @@ from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
 from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
 from kfp_suite.pipelines.kubeflow.package import check_images, open_package
 from kfp_suite.pipelines.kubeflow.uploading import upload
+from kfp_suite.pipelines.notebook.cluster import Kubeflow
 from kfp_suite.testing.kfp_backend.backend import KfpDouble
 from tests.unit.kubeflow.conftest import Command
-from tests.unit.kubeflow.user_pipelines import worked
+from tests.unit.kubeflow.user_pipelines import stranger, worked
 
 PIPELINE = "progressive_delivery"
 ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
@@ -25,7 +26,7 @@ ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models"
 
 def sent(kfp: KfpDouble) -> dict[str, Any]:
     (run,) = kfp.state.runs.values()
-    found: dict[str, Any] = run["shown"]["runtime_config"]["parameters"]
+    found: dict[str, Any] = run["shown"]["runtime_config"].get("parameters", {})
     return found
 
 
@@ -57,6 +58,18 @@ def test_a_scheduled_retrain_deploys_to_the_cluster(
     assert one["runtime_config"]["parameters"]["target"] == "cluster"
 
 
+def test_a_pipeline_of_somebody_else_s_is_called_as_it_is(
+    command: Command, kfp: KfpDouble, tmp_path: Path
+) -> None:
+    """`target` and `namespace` are its own words."""
+    file = tmp_path / "stranger.yaml"
+    compiler.Compiler().compile(stranger, str(file))
+    done = command("submit", str(file), "-n", "birds", "--json")
+    assert done.exit_code == 0, done.exception
+    assert json.loads(done.output)["filled_in"] == {}
+    assert sent(kfp) == {}
+
+
 def test_a_notice_leads_to_this_kubeflow(command: Command, kfp: KfpDouble) -> None:
     slack = ("--param", "notify={slack: [{url_env: SLACK}]}")
     done = command("submit", PIPELINE, *ARGUMENTS, *slack)
@@ -65,11 +78,12 @@ def test_a_notice_leads_to_this_kubeflow(command: Command, kfp: KfpDouble) -> No
 
 
 @pytest.mark.parametrize(
-    "name", ["store", "module_file", "baseline_statistics", "sources.rows.uri"]
+    "name", ["store", "module_file", "baseline_statistics", "sources.rows.uri", "sources.rows"]
 )
-def test_a_path_of_this_machine_is_refused(name: str) -> None:
-    places = {"store": "gs://b/m", "sources.rows.uri": "gs://b/rows.parquet", name: "rows/here"}
-    given = {"model_name": "late", "label": "late", **places}
+@pytest.mark.parametrize("place", ["rows/here", "file:///tmp/rows"])
+def test_a_path_of_this_machine_is_refused(name: str, place: str) -> None:
+    usual = {"store": "gs://b/m", "sources.others.uri": "gs://b/rows.parquet"}
+    given = {"model_name": "late", "label": "late", **usual, name: place}
     with pytest.raises(ParameterError, match="only this machine has this") as refused:
         cluster_arguments(
             open_package("train_and_deploy"),
@@ -169,3 +183,46 @@ def test_a_version_of_somebody_who_was_faster_is_not_taken_for_ours(
     with pytest.raises(AlreadyExistsError, match="has another version 'mine'") as refused:
         upload(backend, ours, "mine")
     assert theirs.digest in str(refused.value)
+
+
+def test_a_content_is_one_version_whatever_it_is_called(command: Command, kfp: KfpDouble) -> None:
+    command("upload", PIPELINE, "--version", "prod")
+    assert "version prod: is there already" in command("upload", PIPELINE).output
+    assert command("submit", PIPELINE, *ARGUMENTS).exit_code == 0
+    (version,) = kfp.state.versions
+    (run,) = kfp.state.runs.values()
+    assert run["shown"]["pipeline_version_reference"]["pipeline_version_id"] == version
+    command("upload", PIPELINE, "--version", "other")  # who asks for a name gets it
+    assert len(kfp.state.versions) == 2
+
+
+def test_a_compiled_file_is_changed_as_the_files_say(
+    command: Command, kfp: KfpDouble, tmp_path: Path, lock: Path
+) -> None:
+    file, resources = tmp_path / "mine.yaml", tmp_path / "resources.yaml"
+    file.write_text(open_package(PIPELINE, adapted(lock)).content)
+    resources.write_text("tasks: {rollout: {memory: 2Gi}}")
+    newer = tmp_path / "newer.json"
+    newer.write_text(lock.read_text().replace("registry.example.com", "other.example.com"))
+    command("upload", str(file), "--resources", str(resources), "--image-lock", str(newer))
+    (version,) = kfp.state.versions.values()
+    executors = version["pipeline_spec"]["pipeline_spec"]["deploymentSpec"]["executors"]
+    container = executors["exec-rollout"]["container"]
+    assert container["resources"]["resourceMemoryRequest"] == "2Gi"
+    assert container["image"].startswith("other.example.com/")
+    names = [one["name"] for one in container["env"]]
+    assert len(names) == len(set(names))
+
+
+def test_a_compiled_file_keeps_its_images_where_no_lock_is_given_for_it(
+    command: Command, kfp: KfpDouble, tmp_path: Path, lock: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(open_package(PIPELINE, adapted(lock)).content)
+    newer = tmp_path / "newer.json"
+    newer.write_text(lock.read_text().replace("registry.example.com", "other.example.com"))
+    monkeypatch.setenv("KFP_SUITE_IMAGE_LOCK", str(newer))
+    assert command("upload", str(file)).exit_code == 0
+    Kubeflow(kfp.url).upload(str(file))
+    (version,) = kfp.state.versions.values()
+    assert "other.example.com" not in str(version)

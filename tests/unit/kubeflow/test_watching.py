@@ -51,6 +51,19 @@ def test_what_kubeflow_puts_around_tasks_is_not_shown(command: Command, kfp: Kfp
     assert around <= set(shown_names(kfp))  # as a real backend tells them
 
 
+def test_a_try_that_took_hours_is_followed_by_another(command: Command, kfp: KfpDouble) -> None:
+    """Argo counts all tries of a task from the beginning of the first, and cuts them off."""
+    kfp.behave(Behaviour(seconds=5.9 * 3600, retried={"ingest": 3}))
+    command("submit", "retrain", *RETRAIN)
+    kfp.advance(8 * 24 * 3600)
+    states = {
+        task.name: task.state
+        for task in run_state(Backend(Connection(host=kfp.url)), the_run(kfp)).tasks
+    }
+    assert set(states.values()) == {"SUCCEEDED"}
+    assert "executor(3)" in shown_names(kfp)
+
+
 def test_one_failure_is_told_once(command: Command, kfp: KfpDouble) -> None:
     kfp.behave(Behaviour(seconds=0.0, fails="train"))
     done = command("submit", "retrain", *RETRAIN, "--watch")

@@ -31,3 +31,9 @@ def looped() -> None:
 def worked() -> None:
     """A step with a workspace: a volume that KFP makes for each run."""
     step(of=1)
+
+
+@dsl.pipeline(name="stranger")
+def stranger(target: str = "local", namespace: str = "default", of: int = 1) -> None:
+    """Parameters that are called as the suite's, of something else."""
+    step(of=of)
