@@ -11,7 +11,7 @@ _RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
     ("serving.kserve.io", ("trainedmodels", "inferencegraphs"), ("get", "create", "patch")),
     ("serving.kserve.io", ("servingruntimes",), ("get", "create", "patch")),
     ("apps", ("deployments",), ("list",)),
-    ("serving.knative.dev", ("revisions",), ("get",)),
+    ("serving.knative.dev", ("revisions", "services"), ("get",)),
     ("", ("pods", "events"), ("list",)),
     ("", ("pods/log",), ("get",)),
 )
