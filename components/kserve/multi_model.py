@@ -26,6 +26,7 @@ from kfp_suite.components.kserve.manifests import (
 )
 from kfp_suite.components.kserve.patience import Missing, wait_for
 from kfp_suite.components.kserve.pods import (
+    answering_in,
     container_in,
     ending_in,
     environment,
@@ -82,6 +83,8 @@ def shared_service(
         "resources": resources(settings),
         **container_in(mode),
     }
+    if settings.timeout:
+        model["args"] = answering_in(settings)
     if settings.env:
         model["env"] = environment(settings)
     manifest = {
