@@ -77,9 +77,9 @@ def wait_until_routing(
     try:
         return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
     except Missing as missing:
-        reasons = _reasons(cluster, found)
+        why = reasons(cluster, found)
         raise EndpointError(
-            f"the graph is not ready in time{': ' if reasons else ''}{'; '.join(reasons)}",
+            f"the graph is not ready in time{': ' if why else ''}{'; '.join(why)}",
             where=f"InferenceGraph {namespace}/{name}",
             got=f"waits for {missing}",
             expected=f"ready within {timeout_seconds:g} s",
@@ -127,7 +127,9 @@ def _with_address(graph: Mapping[str, Any]) -> dict[str, Any]:
     return {**graph, "status": {"address": inside, **graph["status"]}}
 
 
-def _reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
+def reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
+    """Why a graph does not answer: what is known, the most telling first; empty where nobody
+    says anything."""
     namespace, name = graph["metadata"]["namespace"], graph["metadata"]["name"]
     found: list[str] = []
     try:
