@@ -203,7 +203,8 @@ def check_no_candidate(live: Mapping[str, Any] | None) -> None:
             "a rollout is under way",
             where=split.stable.name,
             got=f"version {split.candidate.version} at {split.percent} %",
-            fix="let it end, or roll it back: kfp-suite endpoints rollback; force=True ends it",
+            fix="let it end, or roll it back: kfp-suite endpoints rollback; force, of a "
+            "pipeline that trains deploy_force, ends it",
         )
 
 
