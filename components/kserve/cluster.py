@@ -311,7 +311,8 @@ def _refused(error: ApiException, where: str) -> StoreError | MissingError | End
             "somebody else set what this deploy would change",
             where=where,
             got=message,
-            fix="leave these fields out, or take them with force; of a pipeline that trains: deploy_force",
+            fix="leave these fields out, or take them with force; of a pipeline that trains: "
+            "deploy_force",
         )
     if error.status in (401, 403) and _WEBHOOK not in message:
         return StoreError(
