@@ -30,6 +30,7 @@ def progressive_delivery(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
+    force: bool = False,
     ingress: str = "",
     timeout_seconds: int = 600,
     notify: dict = {},
@@ -62,6 +63,7 @@ def progressive_delivery(
         runtime: The model server; see deploy.
         runtime_options: Its own options; see deploy.
         endpoint: How the endpoint runs; see deploy.
+        force: Take over what others have set of the endpoint.
         ingress: Address of the cluster's ingress, to ask from outside.
         timeout_seconds: How long a change may take to serve.
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
@@ -90,6 +92,7 @@ def progressive_delivery(
             runtime=runtime,
             runtime_options=runtime_options,
             settings=endpoint,
+            force=force,
             ingress=ingress,
             timeout_seconds=timeout_seconds,
         )

@@ -52,6 +52,8 @@ def retrain(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
+    deploy_force: bool = False,
+    deploy_on_failure: str = "rollback",
     notify: dict = {},
 ):
     """Train again where sources, module or parameters are new; serve only what is better.
@@ -98,6 +100,9 @@ def retrain(
         runtime: The model server of the endpoint; see deploy.
         runtime_options: Its own options: batching, version policy, backend; see deploy.
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        deploy_force: Take over what others have set of the endpoint, and end a rollout of it.
+        deploy_on_failure: What becomes of a version that does not serve: `rollback` puts back
+            what served before, `keep` leaves it, for who looks.
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "retrain"
@@ -177,4 +182,6 @@ def retrain(
                     runtime=runtime,
                     runtime_options=runtime_options,
                     settings=endpoint,
+                    force=deploy_force,
+                    on_failure=deploy_on_failure,
                 )

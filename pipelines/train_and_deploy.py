@@ -49,6 +49,8 @@ def train_and_deploy(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
+    deploy_force: bool = False,
+    deploy_on_failure: str = "rollback",
     notify: dict = {},
 ):
     """From raw data to a blessed, published and served model version.
@@ -91,6 +93,9 @@ def train_and_deploy(
         runtime: The model server of the endpoint; see deploy.
         runtime_options: Its own options: batching, version policy, backend; see deploy.
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        deploy_force: Take over what others have set of the endpoint, and end a rollout of it.
+        deploy_on_failure: What becomes of a version that does not serve: `rollback` puts back
+            what served before, `keep` leaves it, for who looks.
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "train_and_deploy"
@@ -149,4 +154,6 @@ def train_and_deploy(
                 runtime=runtime,
                 runtime_options=runtime_options,
                 settings=endpoint,
+                force=deploy_force,
+                on_failure=deploy_on_failure,
             )

@@ -60,6 +60,8 @@ def tune(
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
     endpoint: dict = {},
+    deploy_force: bool = False,
+    deploy_on_failure: str = "rollback",
     notify: dict = {},
 ):
     """Search, train the best on all training rows, and take it to an endpoint if it is good.
@@ -108,6 +110,9 @@ def tune(
         runtime: The model server of the endpoint; see deploy.
         runtime_options: Its own options: batching, version policy, backend; see deploy.
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
+        deploy_force: Take over what others have set of the endpoint, and end a rollout of it.
+        deploy_on_failure: What becomes of a version that does not serve: `rollback` puts back
+            what served before, `keep` leaves it, for who looks.
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "tune"
@@ -205,4 +210,6 @@ def tune(
                 runtime=runtime,
                 runtime_options=runtime_options,
                 settings=endpoint,
+                force=deploy_force,
+                on_failure=deploy_on_failure,
             )

@@ -218,7 +218,10 @@ def _deploy(
         from kfp_suite.components.kserve.cluster import Cluster
 
         deployment = Deployment(cluster or Cluster(), parameters, deployable)
-        manifests = deployment.shared(settings) if settings.shared else deployment.own(described)
+        if settings.shared:
+            manifests = deployment.shared(settings)
+        else:
+            manifests = deployment.own(described, settings)
         if parameters.dry_run:
             changes = deployment.changes(manifests)
             log.info("%s", changes or "nothing would change")

@@ -69,11 +69,12 @@ class Deployment:
         self._cluster, self._parameters, self._deployable = cluster, parameters, deployable
         self._namespace, self._force = parameters.namespace, parameters.force
 
-    def own(self, described: Callable[[Mode], Manifests]) -> Manifests:
+    def own(self, described: Callable[[Mode], Manifests], settings: EndpointSettings) -> Manifests:
         """The manifests of an endpoint of its own, as they take the place of what is live.
 
         Args:
             described: Its manifests, for the mode that the cluster runs it in.
+            settings: How it is meant to run.
 
         Raises:
             AlreadyExistsError: a rollout is under way there.
@@ -82,7 +83,7 @@ class Deployment:
         live = self._cluster.find(self._deployable.served.name, self._namespace)
         if not self._force:
             check_no_candidate(live)
-        mode = self._cluster.mode(live, self._namespace)
+        mode = self._cluster.mode(live, self._namespace, settings.deployment_mode)
         *before, service = described(mode)
         return [*before, replacing(with_mode(service, mode), live)]
 
@@ -93,7 +94,8 @@ class Deployment:
         model = trained_model(served, space, settings)
         if self._cluster.find(settings.shared, space) is not None:
             return [model]
-        server = shared_service(served, space, settings, self._cluster.mode(None, space))
+        mode = self._cluster.mode(None, space, settings.deployment_mode)
+        server = shared_service(served, space, settings, mode)
         return [shared_runtime(server_image(served, settings), space), server, model]
 
     def changes(self, manifests: Manifests) -> str:

@@ -6,12 +6,11 @@ from typing import Any
 
 from kfp_suite.components.kserve.manifests import OWNER
 
+_NAMED = ("inferenceservices", "trainedmodels", "inferencegraphs")
 _RULES: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
-    ("serving.kserve.io", ("inferenceservices",), ("get", "list", "create", "patch")),
-    ("serving.kserve.io", ("trainedmodels", "inferencegraphs"), ("get", "create", "patch")),
-    ("serving.kserve.io", ("servingruntimes",), ("get", "create", "patch")),
+    ("serving.kserve.io", (*_NAMED, "servingruntimes"), ("get", "create", "patch")),
     ("apps", ("deployments",), ("list",)),
-    ("serving.knative.dev", ("revisions",), ("get",)),
+    ("serving.knative.dev", ("revisions", "services"), ("get",)),
     ("", ("pods", "events"), ("list",)),
     ("", ("pods/log",), ("get",)),
 )
@@ -21,11 +20,8 @@ _BY_HEADER = (
     ("httproutes",),
     ("get", "create", "patch", "delete"),
 )
-_DELETE = (
-    "serving.kserve.io",
-    ("inferenceservices", "trainedmodels", "inferencegraphs"),
-    ("delete",),
-)
+_DELETE = ("serving.kserve.io", _NAMED, ("delete",))
+_LIST = ("serving.kserve.io", _NAMED, ("list",))
 
 
 def access(
@@ -35,6 +31,7 @@ def access(
     metrics: bool = False,
     by_header: bool = False,
     delete: bool = False,
+    listing: bool = False,
 ) -> list[dict[str, Any]]:
     """A ServiceAccount, a Role and their RoleBinding, in one namespace.
 
@@ -44,8 +41,14 @@ def access(
         metrics: A rollout that reads the servers' own metrics, without a Prometheus.
         by_header: A rollout that lets requests choose a version by header.
         delete: `kfp-suite endpoints delete`, and infra_validate on a cluster, too.
+        listing: `kfp-suite endpoints list`, too.
     """
-    wanted = ((metrics, _METRICS), (by_header, _BY_HEADER), (delete, _DELETE))
+    wanted = (
+        (metrics, _METRICS),
+        (by_header, _BY_HEADER),
+        (delete, _DELETE),
+        (listing, _LIST),
+    )
     rules = [*_RULES, *(rule for given, rule in wanted if given)]
     metadata = {"name": service_account, "namespace": namespace, "labels": dict(OWNER)}
     group = "rbac.authorization.k8s.io"

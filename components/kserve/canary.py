@@ -203,7 +203,8 @@ def check_no_candidate(live: Mapping[str, Any] | None) -> None:
             "a rollout is under way",
             where=split.stable.name,
             got=f"version {split.candidate.version} at {split.percent} %",
-            fix="let it end, or roll it back: kfp-suite endpoints rollback; force=True ends it",
+            fix="let it end, or roll it back: kfp-suite endpoints rollback; force, of a "
+            "pipeline that trains deploy_force, ends it",
         )
 
 
@@ -217,8 +218,26 @@ def replacing(manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> di
     return found
 
 
+def check_mode(wanted: str, mode: Mode) -> None:
+    """Raises ParameterError where an endpoint is wanted in another mode than it runs in: KServe
+    does not change it."""
+    if wanted and mode_of(wanted) != mode:
+        raise ParameterError(
+            "the endpoint runs in another mode, which KServe does not change",
+            where="settings.deployment_mode",
+            got=wanted,
+            expected=mode,
+            fix="leave it out, or delete the endpoint first",
+        )
+
+
 def with_mode(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """`manifest` that says its mode itself in Standard mode, as KServe asks for canaries."""
+    """`manifest` that says its mode itself in Standard mode, as KServe asks for canaries.
+
+    Raises:
+        ParameterError: it says another.
+    """
+    check_mode(manifest["metadata"].get("annotations", {}).get(DEPLOYMENT_MODE, ""), mode)
     found = copy.deepcopy(dict(manifest))
     if mode == "Standard":
         found["metadata"].setdefault("annotations", {})[DEPLOYMENT_MODE] = mode

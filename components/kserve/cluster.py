@@ -18,7 +18,7 @@ from kfp_suite.components.contracts.errors import (
     StoreError,
     TransientError,
 )
-from kfp_suite.components.kserve.canary import Mode, mode_of
+from kfp_suite.components.kserve.canary import Mode, check_mode, mode_of
 from kfp_suite.components.kserve.manifests import DEPLOYMENT_MODE
 
 FIELD_MANAGER = "kfp-suite"
@@ -28,7 +28,10 @@ GRAPHS = ("serving.kserve.io", "v1alpha1", "inferencegraphs")
 TRAINED_MODELS = ("serving.kserve.io", "v1alpha1", "trainedmodels")
 HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
 REVISIONS = ("serving.knative.dev", "v1", "revisions")
-_OF_SERVICE = "serving.kserve.io/inferenceservice"
+KNATIVE_SERVICES = ("serving.knative.dev", "v1", "services")
+OF_SERVICE = "serving.kserve.io/inferenceservice"
+OF_GRAPH = "serving.kserve.io/inferencegraph"
+"""Labels of what KServe makes: whose it is."""
 KINDS = {
     "InferenceService": SERVICES,
     "ServingRuntime": RUNTIMES,
@@ -157,9 +160,21 @@ class Cluster:
             ),
         )
 
-    def mode(self, service: Mapping[str, Any] | None, namespace: str = "") -> Mode:
-        """How KServe runs a service, or would run a new one of a namespace: by the service's own
-        word, or what KServe writes into a new one; else Knative where the cluster has it."""
+    def mode(
+        self, service: Mapping[str, Any] | None, namespace: str = "", wanted: str = ""
+    ) -> Mode:
+        """How KServe runs a service, or would run a new one of a namespace: as it is wanted, by
+        the service's own word, or what KServe writes into a new one; else Knative where the
+        cluster has it.
+
+        Raises:
+            ParameterError: it is there, and runs another way than it is wanted to.
+        """
+        found = mode_of(wanted) if service is None and wanted else self._mode(service, namespace)
+        check_mode(wanted, found)
+        return found
+
+    def _mode(self, service: Mapping[str, Any] | None, namespace: str) -> Mode:
         if service is None and namespace:
             service = self.apply(_probe(namespace), dry_run=True)
         if service is not None:
@@ -174,23 +189,24 @@ class Cluster:
         has_knative = any(group.name == "serving.knative.dev" for group in groups)
         return "Knative" if has_knative else "Standard"
 
-    def deployments(self, name: str, namespace: str) -> list[Any]:
-        """The Deployments of a service: Standard mode has one for each side."""
+    def deployments(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
+        """The Deployments of a service, or of what else a label names: Standard mode has one for
+        each side."""
         found = self._call(
             f"deployments of {namespace}/{name}",
             lambda: client.AppsV1Api(self._api).list_namespaced_deployment(
-                namespace, label_selector=f"{_OF_SERVICE}={name}", _request_timeout=_SECONDS_A_CALL
+                namespace, label_selector=f"{label}={name}", _request_timeout=_SECONDS_A_CALL
             ),
         )
         return list(found.items)
 
-    def pods(self, name: str, namespace: str) -> list[Any]:
-        """The pods of a service."""
+    def pods(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
+        """The pods of a service, or of what else a label names."""
         found = self._call(
             f"pods of {namespace}/{name}",
             lambda: self._core.list_namespaced_pod(
                 namespace,
-                label_selector=f"{_OF_SERVICE}={name}",
+                label_selector=f"{label}={name}",
                 _request_timeout=_SECONDS_A_CALL,
             ),
         )
@@ -295,7 +311,8 @@ def _refused(error: ApiException, where: str) -> StoreError | MissingError | End
             "somebody else set what this deploy would change",
             where=where,
             got=message,
-            fix="leave these fields out, or take them with force=True",
+            fix="leave these fields out, or take them with force; of a pipeline that trains: "
+            "deploy_force",
         )
     if error.status in (401, 403) and _WEBHOOK not in message:
         return StoreError(

@@ -13,6 +13,10 @@ _LINES = 5
 # About a minute and a half of back-off: what may pass by itself has had its chance.
 _RESTARTS = 3
 _INITIALIZER = "storage-initializer"
+_WARNINGS = 2
+# Containers that others put before a server. In Knative mode it is the first of them that asks
+# the server whether it is ready, and is not ready itself until then.
+_PROXIES = ("queue-proxy", "istio-proxy")
 
 
 def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
@@ -23,8 +27,10 @@ def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
     try:
         for pod in cluster.pods(name, namespace):
             found += of_pod(cluster, pod, namespace)
+        # What KServe could not do at all, it says here alone.
+        found += warnings(cluster, "InferenceService", name, namespace)
     except KfpSuiteError as error:
-        found.append(f"the pods cannot be read: {error}")
+        found.append(f"the pods and events cannot be read: {error}")
     failure = status.get("modelStatus", {}).get("lastFailureInfo", {})
     if failure:
         found.append(f"model: {failure.get('reason', '')} {failure.get('message', '')}".strip())
@@ -76,25 +82,49 @@ def _restarts(pod: Any) -> int:
     )
 
 
+def is_ready(pod: Any) -> bool:
+    """Whether a pod says that it is ready."""
+    conditions = (pod.status and pod.status.conditions) or ()
+    return any(one.type == "Ready" and one.status == "True" for one in conditions)
+
+
 def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
-    """What is known of one pod; empty where it runs, or is about to end."""
+    """What is known of one pod; empty where it serves, or is about to end."""
     if pod.status is None or pod.metadata.deletion_timestamp is not None:
         return []
     name, found = pod.metadata.name, []
-    for container in [
-        *(pod.status.init_container_statuses or []),
-        *(pod.status.container_statuses or []),
-    ]:
-        said = _container(container)
-        if said:
-            found.append(f"pod {name}, {container.name}: {said}")
-            if "Pull" not in said:
-                found += _last_lines(cluster, name, namespace, container.name)
-    if pod.status.phase == "Pending" or found:
-        events = cluster.events("Pod", name, namespace)
-        warnings = [event for event in events if event.type == "Warning"]
-        found += [f"pod {name}: {event.reason}: {event.message}" for event in warnings[-2:]]
+    for container, said in _told(pod):
+        found.append(f"pod {name}, {container}: {said}")
+        if "Pull" not in said:
+            found += _last_lines(cluster, name, namespace, container)
+    if found or not is_ready(pod):
+        found += [f"pod {name}: {said}" for said in warnings(cluster, "Pod", name, namespace)]
     return found
+
+
+def warnings(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str]:
+    """The last warnings among the events of an object."""
+    events = [one for one in cluster.events(kind, name, namespace) if one.type == "Warning"]
+    return [f"{event.reason}: {event.message}" for event in events[-_WARNINGS:]]
+
+
+def _told(pod: Any) -> list[tuple[str, str]]:
+    """What its containers say by their states: of what keeps it from being ready, if nothing
+    failed, that it runs."""
+    before, servers = pod.status.init_container_statuses, pod.status.container_statuses
+    containers = [*(before or ()), *(servers or ())]
+    failed = [(one.name, said) for one in containers if (said := _container(one))]
+    if failed or is_ready(pod):
+        return failed
+    for one in before or ():
+        if _runs(one) and not one.ready:
+            return [(one.name, "has not ended yet")]
+    own = [one for one in servers or () if one.name not in _PROXIES]
+    return [(one.name, "runs, and is not ready") for one in own if _runs(one)]
+
+
+def _runs(container: Any) -> bool:
+    return bool(container.state and container.state.running)
 
 
 def _container(container: Any) -> str:

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kfp_suite.components.contracts.errors import (
-    EndpointError,
-    KfpSuiteError,
-    ParameterError,
-    did_you_mean,
-)
+from kfp_suite.components.contracts.digests import digest_value
+from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import whole_numbers
-from kfp_suite.components.kserve.cluster import GRAPHS, SERVICES, Cluster
-from kfp_suite.components.kserve.manifests import OWNER, is_ready, merged
-from kfp_suite.components.kserve.patience import Missing, wait_for
+from kfp_suite.components.kserve.manifests import OWNER, SPEC_DIGEST, merged
+from kfp_suite.components.kserve.secrecy import check_no_secrets
 
 ROOT = "root"
 ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
@@ -46,21 +41,26 @@ def inference_graph(
         overlay: Merged over the manifest last.
 
     Raises:
-        ParameterError: KServe's router could not follow it.
+        ParameterError: KServe's router could not follow it, or there is a secret in it.
     """
-    found = whole_numbers(nodes)
-    check_nodes(found)
     manifest = {
-        "apiVersion": "/".join(GRAPHS[:2]),
+        "apiVersion": "serving.kserve.io/v1alpha1",
         "kind": "InferenceGraph",
         "metadata": {"name": name, "namespace": namespace, "labels": dict(OWNER)},
-        "spec": {"nodes": dict(found)},
+        "spec": {"nodes": dict(whole_numbers(nodes))},
     }
-    return merged(manifest, whole_numbers(overlay))
+    found = merged(manifest, whole_numbers(overlay))
+    check_nodes((found.get("spec") or {}).get("nodes"))
+    check_no_secrets(found, "InferenceGraph")
+    metadata = found["metadata"]
+    made_of = [metadata.get("labels"), metadata.get("annotations"), found["spec"]]
+    return merged(found, {"metadata": {"annotations": {SPEC_DIGEST: digest_value(made_of)}}})
 
 
-def check_nodes(nodes: Mapping[str, Any]) -> None:
+def check_nodes(nodes: Any) -> None:
     """Raises ParameterError where KServe's router could not follow the nodes from `root`."""
+    if not isinstance(nodes, Mapping):
+        raise ParameterError("not nodes", where="nodes", got=nodes, expected="a mapping")
     for name, node in nodes.items():
         where = f"nodes.{name}"
         if not isinstance(node, Mapping) or node.get("routerType") not in ROUTERS:
@@ -73,9 +73,9 @@ def check_nodes(nodes: Mapping[str, Any]) -> None:
             raise ParameterError("no steps", where=where, got=node, expected="a list of steps")
         for position, step in enumerate(node["steps"]):
             _check_step(step, node["routerType"], f"{where}.steps[{position}]")
-        weights = sum(step.get("weight", 0) for step in node["steps"])
-        if node["routerType"] == "Splitter" and weights != 100:
-            raise ParameterError("weights that are not 100", where=where, got=weights)
+        _check_names(node["steps"], where)
+        if node["routerType"] == "Splitter":
+            _check_weights(node["steps"], where)
     _check_way(nodes, ROOT, ())
 
 
@@ -109,6 +109,25 @@ def _check_step(step: Any, router: str, where: str) -> None:
         )
 
 
+def _check_names(steps: Sequence[Mapping[str, Any]], where: str) -> None:
+    names = Counter(step["name"] for step in steps if step.get("name"))
+    if twice := [name for name, times in names.items() if times > 1]:
+        raise ParameterError("two steps with one name", where=where, got=twice[0])
+
+
+def _check_weights(steps: Sequence[Mapping[str, Any]], where: str) -> None:
+    for position, step in enumerate(steps):
+        if not 0 <= step.get("weight", -1) <= 100:
+            raise ParameterError(
+                "not a share",
+                where=f"{where}.steps[{position}].weight",
+                got=step.get("weight"),
+                expected="percent, 0 to 100",
+            )
+    if (sum_of := sum(step["weight"] for step in steps)) != 100:
+        raise ParameterError("weights that are not 100", where=where, got=sum_of)
+
+
 def _check_way(nodes: Mapping[str, Any], name: str, above: tuple[str, ...]) -> None:
     if name in above:
         raise ParameterError("nodes go round", where="nodes", got=" → ".join((*above, name)))
@@ -133,69 +152,3 @@ def services_of(graph: Mapping[str, Any]) -> list[str]:
         return found
 
     return list(dict.fromkeys(below(ROOT)))
-
-
-def wait_until_routing(
-    cluster: Cluster,
-    applied: Mapping[str, Any],
-    timeout_seconds: float,
-    clock: Callable[[], float] = time.monotonic,
-) -> dict[str, Any]:
-    """Wait until KServe routes by what was applied.
-
-    Args:
-        cluster: Where.
-        applied: The InferenceGraph as `Cluster.apply` gave it back.
-        timeout_seconds: How long it may take.
-        clock: Monotonic seconds.
-
-    Returns:
-        The InferenceGraph when it is ready.
-
-    Raises:
-        EndpointError: it is not in time, with the reasons.
-    """
-    name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
-    found = dict(applied)
-
-    def look(_: float) -> dict[str, Any]:
-        nonlocal found
-        found = cluster.get(name, namespace, GRAPHS)
-        status = found.get("status", {})
-        if status.get("observedGeneration", 0) < found["metadata"]["generation"]:
-            raise Missing("the controller")
-        if not (is_ready(found) and status.get("url")):
-            raise Missing("Ready")
-        return found
-
-    try:
-        return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
-    except Missing as missing:
-        raise EndpointError(
-            f"the graph is not ready in time: {'; '.join(_reasons(cluster, found))}",
-            where=f"InferenceGraph {namespace}/{name}",
-            got=f"waits for {missing}",
-            expected=f"ready within {timeout_seconds:g} s",
-            fix=f"kubectl describe inferencegraph {name} -n {namespace}",
-        ) from missing
-
-
-def _reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
-    namespace, name = graph["metadata"]["namespace"], graph["metadata"]["name"]
-    found = [
-        f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
-        for c in graph.get("status", {}).get("conditions", ())
-        if c["status"] != "True"
-    ]
-    try:
-        for service in services_of(graph):
-            live = cluster.find(service, namespace, SERVICES)
-            if live is None or not is_ready(live):
-                found.append(f"endpoint {service} is {'not ready' if live else 'not there'}")
-        events = cluster.events("InferenceGraph", name, namespace)
-    except KfpSuiteError as error:
-        return [*found, f"its endpoints cannot be read: {error}"]
-    found += [f"{event.reason}: {event.message}" for event in events if event.type == "Warning"][
-        -2:
-    ]
-    return found or ["no status: KServe's controller does not run, or does not see the namespace"]

@@ -7,17 +7,11 @@ from typing import Any
 
 from kfp_suite.components.kserve.canary import Mode
 from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.diagnosis import given_up, of_pod
+from kfp_suite.components.kserve.diagnosis import given_up, is_ready, of_pod
 from kfp_suite.components.kserve.manifests import SPEC_DIGEST
 
 # A probe may miss once or twice.
 _LOOKS_WITHOUT = 3
-
-
-def is_ready(pod: Any) -> bool:
-    """Whether a pod says that it is ready."""
-    conditions = (pod.status and pod.status.conditions) or ()
-    return any(one.type == "Ready" and one.status == "True" for one in conditions)
 
 
 class Health:

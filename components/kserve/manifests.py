@@ -19,6 +19,7 @@ from kfp_suite.components.contracts.digests import digest_value
 from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
 from kfp_suite.components.kserve.images import check_pullable, default_image
 from kfp_suite.components.kserve.pods import (
+    answering_in,
     container_in,
     ending_in,
     environment,
@@ -170,7 +171,7 @@ def _predictor(
     if runtime.name == SUITE:
         image = server_image(served, settings)
         model["runtime"] = serving_runtime_name(image)
-        model["args"] = [f"--model_version={served.version}"]
+        model["args"] = [f"--model_version={served.version}", *answering_in(settings)]
         model |= container_in(mode)
         ending = ending_in(mode, settings)
     elif runtime.name == TENSORFLOW_SERVING:
@@ -303,6 +304,7 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
                     f"--model_version={served.version}",
                     "--http_port=8080",
                     *([f"--predictor_outputs={outputs}"] if outputs else []),
+                    *answering_in(settings),
                 ],
                 "env": [{"name": "STORAGE_URI", "value": _read_by(served.model_uri, served, mode)}],
                 "resources": {

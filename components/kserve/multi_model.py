@@ -20,12 +20,14 @@ from kfp_suite.components.kserve.manifests import (
     MOUNT,
     OWNER,
     Served,
+    is_ready,
     merged,
     server_image,
     serving_runtime,
 )
 from kfp_suite.components.kserve.patience import Missing, wait_for
 from kfp_suite.components.kserve.pods import (
+    answering_in,
     container_in,
     ending_in,
     environment,
@@ -82,6 +84,8 @@ def shared_service(
         "resources": resources(settings),
         **container_in(mode),
     }
+    if settings.timeout:
+        model["args"] = answering_in(settings)
     if settings.env:
         model["env"] = environment(settings)
     manifest = {
@@ -180,8 +184,9 @@ def wait_until_loaded(
     try:
         return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
     except Missing as missing:
+        why = "; ".join(reasons(cluster, model))
         raise EndpointError(
-            f"the shared server does not serve the model in time: {_said(cluster, model)}",
+            f"the shared server does not serve the model in time{': ' if why else ''}{why}",
             where=f"TrainedModel {namespace}/{name} of {parent}",
             got=str(missing),
             expected=f"loaded within {timeout_seconds:g} s",
@@ -189,15 +194,20 @@ def wait_until_loaded(
         ) from missing
 
 
-def _said(cluster: Cluster, model: Mapping[str, Any]) -> str:
-    """What KServe says of a TrainedModel."""
-    metadata = model["metadata"]
+def reasons(cluster: Cluster, model: Mapping[str, Any]) -> list[str]:
+    """Why a shared server does not serve a TrainedModel: what KServe says of it, and that the
+    server is not ready itself."""
+    metadata, parent = model["metadata"], model["spec"]["inferenceService"]
     try:
         found = cluster.get(metadata["name"], metadata["namespace"], TRAINED_MODELS)
+        server = cluster.find(parent, metadata["namespace"])
     except KfpSuiteError as error:
-        return str(error)
-    return "; ".join(
+        return [str(error)]
+    said = [
         f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
         for c in found.get("status", {}).get("conditions", ())
         if c["status"] != "True"
-    )
+    ]
+    if server is None or not is_ready(server):
+        said.append(f"server {parent} is {'not ready' if server else 'not there'}")
+    return said

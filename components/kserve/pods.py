@@ -69,6 +69,11 @@ def ending_in(mode: str | None, settings: EndpointSettings) -> dict[str, Any]:
     return {"terminationGracePeriodSeconds": _UNLISTED_SECONDS + answer}
 
 
+def answering_in(settings: EndpointSettings) -> list[str]:
+    """The arguments of our server that say how long a prediction may take; none: its own."""
+    return [f"--predict-timeout={settings.timeout}"] if settings.timeout else []
+
+
 def resources(settings: EndpointSettings) -> dict[str, Any]:
     """What the server's container asks for, and may use at most."""
     return {"requests": dict(settings.requests), "limits": dict(settings.limits)}

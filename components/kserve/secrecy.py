@@ -1,11 +1,13 @@
 """No secret in a manifest: who can read the run, or the endpoint, can read it.
 
 By name (`DB_PASS`, `--api-key`) and by value (`postgres://user:password@host`, a private key).
-What is referred to, by `secretKeyRef` or a file's path, is none.
+What is referred to, by `secretKeyRef`, `$(VARIABLE)` or a file's path, is none, nor is a token of
+a text: `<pad>`.
 """
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -18,14 +20,21 @@ _NAME = re.compile(
 )
 # A name that ends so is of where a secret is, or of what is known about it.
 _OF_ONE = re.compile(r"_(NAME|FILE|PATH|DIR|REF|KIND|TYPE|MODE|TTL|SECONDS|EXPIRATION|VERSION)$")
+# Tokens of a text, and not of somebody.
+_OF_TEXT = re.compile(r"(^|_)(PAD|BOS|EOS|UNK|SEP|CLS|MASK|STOP|START|END)_TOKEN$")
+_REFERENCE = r"\$\([\w.-]+\)"  # to another variable, which may be a Secret's
+_WORD = r"<[|/]?\w{1,24}\|?>|\[[A-Z]+\]"  # <pad>, </s>, <|endoftext|>, [MASK]
 _VALUE = re.compile(
-    r"\w://[^/\s:@]*:[^/\s@]+@"
+    rf"\w://[^/\s:@]*:(?!{_REFERENCE}@)[^/\s@]+@"
     r"|-----BEGIN [A-Z ]*PRIVATE KEY"
-    r"|\b(password|passwd|pwd|secret|token|api_?key)=[^\s&;]"
-    r"|\bBearer \S{8}|\bAKIA[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.eyJ",
+    rf"|\b(password|passwd|pwd|secret|token|api_?key)=(?!{_REFERENCE}|{_WORD})[^\s&;]"
+    r"|\b(Shared)?(Account|Access)Key=[^\s;]"  # Azure's connection strings
+    r"|\bBearer \S{8}|\b(AKIA|ASIA)[0-9A-Z]{16}\b|\beyJ[\w-]{8,}\.eyJ"
+    r"|\b(gh[opsur]_|github_pat_|glpat-|hf_|xox[a-z]-)[\w-]{10}|\bAIza[\w-]{35}",
     re.IGNORECASE,
 )
-_NO_SECRET = re.compile(r"|true|false|none|(/[\w.-]+){2,}", re.IGNORECASE)
+_BASIC = re.compile(r"\bBasic ([A-Za-z0-9+/]{4,}={0,2})(?![\w+/=])")
+_NO_SECRET = re.compile(rf"|true|false|none|(/[\w.-]+){{2,}}|{_REFERENCE}|{_WORD}", re.IGNORECASE)
 _NAMED = ("annotations", "labels")
 # Vault's annotations name where in Vault a secret is.
 _REFERRING = ("vault.hashicorp.com/",)
@@ -51,13 +60,21 @@ def check_no_secrets(content: Mapping[str, Any], where: str) -> None:
 
 def is_secret(name: str, value: str) -> bool:
     """Whether a value, called so, is one that nobody should read."""
-    if _VALUE.search(value):
+    if _VALUE.search(value) or any(map(_is_user_and_password, _BASIC.findall(value))):
         return True
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rpartition("/")[2])
     words = re.sub(r"\W+", "_", words).upper()
-    if not _NAME.search(words) or _OF_ONE.search(words):
+    if not _NAME.search(words) or _OF_ONE.search(words) or _OF_TEXT.search(words):
         return False
     return not _NO_SECRET.fullmatch(value)
+
+
+def _is_user_and_password(text: str) -> bool:
+    """Whether a text is `user:password`, as HTTP packs it: "Basic research" is not."""
+    try:
+        return b":" in base64.b64decode(text, validate=True)
+    except ValueError:
+        return False
 
 
 def _secrets(content: Any, where: str) -> Iterator[str]:

@@ -60,7 +60,7 @@ def smoke_test(
     Raises:
         EndpointError: no answer, another version's, or another answer.
     """
-    answer = first_answer(base, headers, question, sleep=sleep)
+    answer = _first_answer(base, headers, question, sleep)
     if version and answer.version and answer.version != version:
         raise EndpointError(
             "another version answered", where=base, got=answer.version, expected=version
@@ -78,24 +78,12 @@ def smoke_test(
     return answer
 
 
-def first_answer(
+def _first_answer(
     base: str,
     headers: Mapping[str, str],
     question: Question,
-    *,
-    sleep: Callable[[float], None] = time.sleep,
+    sleep: Callable[[float], None],
 ) -> Answer:
-    """The answer of what has just become ready; what fails is tried again a few times.
-
-    Args:
-        base: The address.
-        headers: More headers.
-        question: What is asked.
-        sleep: What waits between tries.
-
-    Raises:
-        EndpointError: no answer.
-    """
     for tried in range(1, _TRIES):
         try:
             return ask(base, question, headers=headers)

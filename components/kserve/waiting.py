@@ -20,6 +20,7 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.kserve.canary import Mode, silenced, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import REVISIONS, Cluster
+from kfp_suite.components.kserve.deployments import made_of, rolling
 from kfp_suite.components.kserve.diagnosis import given_up, reasons
 from kfp_suite.components.kserve.manifests import MANIFEST_DIGEST, SPEC_DIGEST, VERSION
 from kfp_suite.components.kserve.patience import GivenUp, Missing, patiently, wait_for
@@ -198,13 +199,14 @@ def _of_deployments(
     metadata = service["metadata"]
     sides = [*_components(applied), *_canaries(applied)]
     found = {
-        _made_of(one): one for one in cluster.deployments(metadata["name"], metadata["namespace"])
+        ((one.metadata.labels or {}).get("component", ""), made_of(one)): one
+        for one in cluster.deployments(metadata["name"], metadata["namespace"])
     }
     for side in sides:
         if side not in found:
             yield _CONTROLLER
             return
-        yield from _rolling(found[side])
+        yield from rolling(found[side])
     # KServe ends the servers of a side that is gone; until then they may be asked.
     for (kind, digest), one in found.items():
         if kind in _KINDS and (kind, digest) not in sides:
@@ -217,27 +219,6 @@ def _of_deployments(
     for side in applied["spec"].get("canary", ()):
         if shares.get(side["predictor"]["name"]) != side["trafficPercent"]:
             yield f"canary {side['predictor']['name']}"
-
-
-def _made_of(deployment: Any) -> tuple[str, str]:
-    """The component that a Deployment is, and the digest of what it was made of."""
-    annotations = deployment.spec.template.metadata.annotations or {}
-    return (deployment.metadata.labels or {}).get("component", ""), annotations.get(SPEC_DIGEST, "")
-
-
-def _rolling(deployment: Any) -> Iterator[str]:
-    """What a rolling update still lacks."""
-    name, status = deployment.metadata.name, deployment.status
-    wanted = deployment.spec.replicas if deployment.spec.replicas is not None else 1
-    updated, available = status.updated_replicas or 0, status.available_replicas or 0
-    if (status.observed_generation or 0) < deployment.metadata.generation:
-        yield f"deployment {name}"
-    elif updated < wanted:
-        yield f"deployment {name}: {updated} of {wanted} servers are new"
-    elif (status.replicas or 0) > updated:
-        yield f"deployment {name}: {(status.replicas or 0) - updated} old servers to end"
-    elif available < updated:
-        yield f"deployment {name}: {available} of {updated} servers are available"
 
 
 def _components(applied: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

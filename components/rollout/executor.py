@@ -104,4 +104,5 @@ def _target(parameters: RolloutParameters, name: str) -> Target:
         prometheus=parameters.prometheus,
         ingress=parameters.ingress,
         by_header=parameters.by_header,
+        deployment_mode=parse_settings(parameters.settings).deployment_mode,
     )

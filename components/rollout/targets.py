@@ -19,7 +19,8 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.kserve.canary import Mode, candidate_side, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.health import Health, is_ready
+from kfp_suite.components.kserve.diagnosis import is_ready
+from kfp_suite.components.kserve.health import Health
 from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
 from kfp_suite.components.kserve.ownership import applied_part
 from kfp_suite.components.kserve.patience import patiently
@@ -169,6 +170,7 @@ class ClusterTarget:
         prometheus: str = "",
         ingress: str = "",
         by_header: bool = False,
+        deployment_mode: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """The endpoint `name`; without a `prometheus` its pods are asked for their metrics."""
@@ -176,7 +178,7 @@ class ClusterTarget:
         self._timeout, self._force = timeout, force
         self._prometheus, self._ingress = prometheus, ingress
         self._by_header, self._clock = by_header, clock
-        self.mode = cluster.mode(cluster.find(name, namespace), namespace)
+        self.mode = cluster.mode(cluster.find(name, namespace), namespace, deployment_mode)
         self._health = Health(cluster, self.mode)
         if by_header and self.mode != "Standard":
             raise ParameterError(

@@ -31,11 +31,13 @@ from kfp_suite.components.runtimes.runtime import MLSERVER, SUITE, TORCHSERVE, T
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a server is started on: the name and the version that it serves, and the folder."""
+    """What a server is started on: the name and the version that it serves, and the folder;
+    and how many seconds our server gives a prediction, 0: its own."""
 
     name: str
     version: int
     folder: Path
+    predict_seconds: int = 0
 
 
 _PROGRAMS = {
@@ -107,6 +109,7 @@ def _suite(loaded: Loaded, port: int, scratch: Path) -> Launch:
         f"--host={LOOPBACK}",
         f"--http_port={port}",
         f"--grpc_port={grpc}",
+        *([f"--predict-timeout={loaded.predict_seconds}"] if loaded.predict_seconds else []),
     )
     return Launch(arguments, f"/v2/models/{loaded.name}/ready", grpc_port=grpc)
 

@@ -41,8 +41,8 @@ def listed(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
     return [*found, *map(_graph, graphs)]
 
 
-def kind_of(cluster: Cluster, name: str, namespace: str) -> tuple[str, str, str]:
-    """The kind of the one object called `name`.
+def kind_of(cluster: Cluster, name: str, namespace: str) -> str:
+    """The kind of the one object called `name`: a key of `KINDS`.
 
     Raises:
         MissingError: there is none.
@@ -58,7 +58,27 @@ def kind_of(cluster: Cluster, name: str, namespace: str) -> tuple[str, str, str]
             got=", ".join(there),
             fix="say which with --kind",
         )
-    return KINDS[there[0]]
+    return there[0]
+
+
+def explained(
+    cluster: Cluster, name: str, namespace: str, kind: str
+) -> tuple[dict[str, Any], list[str]]:
+    """One object, as it is listed, and why it is not ready; empty where it is.
+
+    Raises:
+        MissingError: there is no such one.
+    """
+    from kfp_suite.components.kserve import diagnosis, multi_model, routing
+
+    tell, why = {
+        "endpoint": (described, diagnosis.reasons),
+        "model": (_model, multi_model.reasons),
+        "graph": (_graph, routing.reasons),
+    }[kind]
+    found = cluster.get(name, namespace, KINDS[kind])
+    told = tell(found)
+    return told, [] if told["ready"] else why(cluster, found)
 
 
 def described(service: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import yaml
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.pipelines.cli.endpoint_listing import (
     KINDS,
-    described,
+    explained,
     in_words,
     kind_of,
     listed,
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kfp_suite.components.kserve.cluster import Cluster
 
 _NAMESPACE = click.option("--namespace", "-n", default="default", show_default=True)
+_KIND = click.option(
+    "--kind", type=click.Choice(sorted(KINDS)), help="Which, where several have the name."
+)
 
 
 def _cluster() -> Cluster:
@@ -56,18 +59,15 @@ def list_(namespace: str, as_json: bool) -> None:
 @endpoints.command("status")
 @click.argument("name")
 @_NAMESPACE
-def status(name: str, namespace: str) -> None:
-    """What an endpoint serves and, where it does not, why."""
-    from kfp_suite.components.kserve.diagnosis import reasons
-
+@_KIND
+def status(name: str, namespace: str, kind: str | None) -> None:
+    """What an endpoint, a model of a shared server or a graph serves and, if it does not, why."""
     cluster = _cluster()
-    service = cluster.get(name, namespace)
-    told = described(service)
+    told, reasons = explained(cluster, name, namespace, kind or kind_of(cluster, name, namespace))
     for key, value in told.items():
-        click.echo(f"{key}: {value}")
-    if not told["ready"]:
-        for reason in reasons(cluster, service):
-            click.echo(f"why: {reason}")
+        click.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+    for reason in reasons:
+        click.echo(f"why: {reason}")
 
 
 @endpoints.command("logs")
@@ -115,17 +115,12 @@ def rollback(name: str, namespace: str, timeout: float) -> None:
 @endpoints.command("delete")
 @click.argument("name")
 @_NAMESPACE
-@click.option(
-    "--kind",
-    type=click.Choice(sorted(KINDS)),
-    help="Which, where several have the name.",
-)
+@_KIND
 @click.confirmation_option(prompt="Delete the endpoint?")
 def delete(name: str, namespace: str, kind: str | None) -> None:
     """Delete an endpoint, a model of a shared server, or a graph; versions stay in the store."""
     cluster = _cluster()
-    wanted = KINDS[kind] if kind else kind_of(cluster, name, namespace)
-    cluster.delete(name, namespace, wanted)
+    cluster.delete(name, namespace, KINDS[kind or kind_of(cluster, name, namespace)])
     click.echo(f"{name} is deleted")
 
 
@@ -135,13 +130,24 @@ def delete(name: str, namespace: str, kind: str | None) -> None:
 @click.option("--metrics", is_flag=True, help="Rollouts read the servers' own metrics.")
 @click.option("--by-header", is_flag=True, help="Rollouts let requests choose a version.")
 @click.option("--delete", "may_delete", is_flag=True, help="Endpoints may be deleted.")
+@click.option("--list", "may_list", is_flag=True, help="Endpoints may be listed.")
 def access_(
-    namespace: str, service_account: str, metrics: bool, by_header: bool, may_delete: bool
+    namespace: str,
+    service_account: str,
+    metrics: bool,
+    by_header: bool,
+    may_delete: bool,
+    may_list: bool,
 ) -> None:
     """Print the ServiceAccount, Role and RoleBinding that deploy and rollout need."""
     from kfp_suite.components.kserve.access import access
 
     objects = access(
-        namespace, service_account, metrics=metrics, by_header=by_header, delete=may_delete
+        namespace,
+        service_account,
+        metrics=metrics,
+        by_header=by_header,
+        delete=may_delete,
+        listing=may_list,
     )
     click.echo(yaml.safe_dump_all(objects, sort_keys=False), nl=False)

@@ -88,7 +88,7 @@ def test_a_conflict_names_field_and_manager_and_force_takes_it(cluster: Cluster,
         cluster.apply(manifest(4, min_replicas=2))
     assert 'conflict with "kubectl-edit"' in str(caught.value)
     assert ".spec.predictor.minReplicas" in str(caught.value)
-    assert str(caught.value).endswith("leave these fields out, or take them with force=True")
+    assert str(caught.value).endswith("of a pipeline that trains: deploy_force")
     after = cluster.apply(manifest(4, min_replicas=2), force=True)
     assert after["spec"]["predictor"]["minReplicas"] == 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import time
@@ -14,10 +15,13 @@ import psutil
 import pytest
 
 from kfp_suite.components.contracts.canonical import write_file
+from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
 from kfp_suite.components.kserve.canary import with_candidate
 from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.graphs import inference_graph
 from kfp_suite.components.kserve.manifests import inference_service, read_manifest, to_yaml
+from kfp_suite.components.kserve.settings import parse_settings
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.pipelines.runs.serving import local_endpoint
@@ -53,7 +57,24 @@ class Own(LogisticRegression):  # so that this module is imported
 def fit(training):
     return Own().fit(training.train.matrix, training.train.target)
 """
-BROKEN, NEVER_READY = 4, 5
+# Its probabilities are its own: no ONNX graph stands for it.
+_SLOW = """
+import sys, time
+from sklearn.linear_model import LogisticRegression
+
+class Slow(LogisticRegression):
+    calls = 0
+
+    def predict_proba(self, X):
+        if "kfp_suite.components.server" in sys.orig_argv:
+            Slow.calls += 1
+            time.sleep(3 if Slow.calls > 10 else 0.05)  # after the server's own warm-up
+        return super().predict_proba(X) / 2 + 0.25
+
+def fit(training):
+    return Slow().fit(training.train.matrix, training.train.target)
+"""
+BROKEN, NEVER_READY, SLOW = 4, 5, 6
 RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
 
 
@@ -68,6 +89,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
             ("wings", "hist_gradient_boosting", ""),
             ("wings", "logistic_regression", _BROKEN),
             ("wings", "logistic_regression", _NEVER_READY),
+            ("wings", "logistic_regression", _SLOW),
             ("feet", "logistic_regression", ""),
         ]
     ):
@@ -75,8 +97,9 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
     return found
 
 
-def manifest(store: ModelStore, name: str, version: int) -> dict[str, Any]:
-    return inference_service(Deployable.find(store, name, version).served, namespace="models")
+def manifest(store: ModelStore, model: str, version: int, **settings: Any) -> dict[str, Any]:
+    served = Deployable.find(store, model, version, name=settings.get("name", "")).served
+    return inference_service(served, namespace="models", settings=parse_settings(settings))
 
 
 def half(store: ModelStore, path: Path, version: int, percent: int) -> None:
@@ -115,6 +138,75 @@ def test_shares_are_exact_and_a_header_chooses(store: ModelStore, tmp_path: Path
         assert versions(100).count("2") == 30
         assert set(versions(20, **{"x-kfp-suite-version": "1"})) == {"1"}
         assert set(versions(20, **{"x-kfp-suite-version": "2"})) == {"2"}
+
+
+def test_a_request_may_take_as_long_as_the_manifest_says(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", SLOW, timeout=1)).encode())
+    with local_endpoint(str(file), "wings") as endpoint:
+
+        def ask() -> httpx.Response:
+            return httpx.post(endpoint.url, json={"instances": [RECORD]}, timeout=30)
+
+        eventually(lambda: ask().status_code == 504)
+        write_file(file, to_yaml(manifest(store, "wings", SLOW, timeout=20)).encode())
+        eventually(lambda: ask().status_code == 200)
+
+
+def test_a_body_that_comes_packed_goes_on_unpacked(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with local_endpoint(str(file), "wings") as endpoint:
+        body = json.dumps({"instances": [RECORD]}).encode()
+        headers = {"content-type": "application/json", "content-encoding": "gzip"}
+        packed = httpx.post(endpoint.url, content=gzip.compress(body), headers=headers)
+        plain = httpx.post(endpoint.url, json={"instances": [RECORD]})
+    assert packed.status_code == 200, packed.text
+    assert packed.json() == plain.json()
+
+
+def test_two_manifests_of_one_name_are_refused(store: ModelStore, tmp_path: Path) -> None:
+    files = [tmp_path / "one.yaml", tmp_path / "two.yaml"]
+    for file in files:
+        write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
+    with (
+        pytest.raises(EndpointError, match=r"InferenceService 'wings' is there twice; got .*yaml"),
+        local_endpoint(str(files[0]), "wings", arguments=[str(files[1])]),
+    ):
+        pass
+
+
+def test_what_is_renamed_is_found_by_its_new_name_alone(store: ModelStore, tmp_path: Path) -> None:
+    wings, feet = tmp_path / "wings.yaml", tmp_path / "feet.yaml"
+    graph = tmp_path / "graph.yaml"
+    write_file(wings, to_yaml(manifest(store, "wings", 1)).encode())
+    write_file(feet, to_yaml(manifest(store, "feet", 1)).encode())
+    nodes = {"root": {"routerType": "Sequence", "steps": [{"serviceName": "feet"}]}}
+    write_file(graph, to_yaml(inference_graph("one", "models", nodes, {})).encode())
+    more = [str(feet), str(graph)]
+    with local_endpoint(str(wings), "wings", arguments=more) as endpoint:
+
+        def code(path: str) -> int:
+            answer = httpx.post(f"{endpoint.base}{path}", json={"instances": [RECORD]}, timeout=30)
+            return answer.status_code
+
+        assert code("/graphs/one") == 200
+        write_file(wings, to_yaml(manifest(store, "wings", 1, name="arms")).encode())
+        write_file(graph, to_yaml(inference_graph("other", "models", nodes, {})).encode())
+        eventually(lambda: code("/v1/models/arms:predict") == code("/graphs/other") == 200)
+        eventually(lambda: code("/v1/models/wings:predict") == code("/graphs/one") == 404)
+        found = httpx.get(f"{endpoint.base}/status").json()
+        assert set(found) == {"arms", "feet", "graph.yaml"}
+        # A name that is another file's is not taken over; what served goes on.
+        write_file(wings, to_yaml(manifest(store, "wings", 1, name="feet")).encode())
+        eventually(lambda: status(wings)["error"])
+        assert "InferenceService 'feet' is there twice" in status(wings)["error"]
+        assert code("/v1/models/arms:predict") == 200
+        # The name that was left is free.
+        write_file(feet, to_yaml(manifest(store, "wings", 1)).encode())
+        eventually(lambda: code("/v1/models/wings:predict") == 200)
+        eventually(lambda: not status(wings)["error"])
+        assert code("/v1/models/feet:predict") == 200
 
 
 def test_who_names_a_version_gets_its_answer_or_its_error(

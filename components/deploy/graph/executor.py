@@ -17,7 +17,6 @@ from kfp_suite.components.kserve.canary import split_of
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.graphs import inference_graph, services_of
 from kfp_suite.components.kserve.manifests import to_yaml
-from kfp_suite.components.runtimes.exchange import Question
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore, check_model_name
 
@@ -78,7 +77,7 @@ def deploy_graph(
 
     Raises:
         MissingError: an endpoint that it asks is not on the cluster.
-        EndpointError: it is not ready in time, with the reasons, or does not answer.
+        EndpointError: it is not ready, or does not answer, in time; with the reasons.
         AlreadyExistsError: somebody else set fields that this would change.
         StoreError: the cluster refused.
     """
@@ -113,14 +112,17 @@ def deploy_graph(
 
 def _apply(cluster: Any, parameters: GraphParameters, manifest: dict[str, Any]) -> str:
     """Apply, wait, ask; the graph's URL."""
-    from kfp_suite.components.kserve.graphs import wait_until_routing
-    from kfp_suite.components.kserve.smoke import address_of, first_answer
+    from kfp_suite.components.kserve.routing import wait_until_routing
 
     request = _request(cluster, parameters, manifest)
     applied = cluster.apply(manifest, force=parameters.force)
-    live = wait_until_routing(cluster, applied, parameters.timeout_seconds)
-    base, headers = address_of(live, parameters.ingress)
-    first_answer(base, headers, Question("/", request), sleep=cluster.sleep)
+    live = wait_until_routing(
+        cluster,
+        applied,
+        request,
+        ingress=parameters.ingress,
+        timeout_seconds=parameters.timeout_seconds,
+    )
     return str(live["status"]["url"])
 
 

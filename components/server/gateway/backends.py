@@ -17,15 +17,36 @@ from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
 
 START_SECONDS = 180.0
+PATIENCE_SECONDS = 65.0
+"""Longer than our server gives a prediction: it says itself that it was late."""
+_MORE_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Side:
+    """A version to be served, and how many seconds a request may take; 0: the server's own."""
+
+    served: Served
+    seconds: int = 0
+
+    @property
+    def patience(self) -> float:
+        """How many seconds its answer is waited for."""
+        return self.seconds + _MORE_SECONDS if self.seconds else PATIENCE_SECONDS
 
 
 @dataclass
 class Backend:
-    """A version that answers at `base`. `in_flight`: requests it is working on."""
+    """A side that answers at `base`. `in_flight`: requests it is working on."""
 
-    served: Served
+    side: Side
     servers: list[LocalServer]
     in_flight: int = 0
+
+    @property
+    def served(self) -> Served:
+        """The version."""
+        return self.side.served
 
     @property
     def base(self) -> str:
@@ -54,17 +75,15 @@ class Backend:
 class Start:
     """A version on its way: fetched, verified, its server started and waited for."""
 
-    def __init__(
-        self, served: Served, transformer: Mapping[str, Any] | None, scratch: Path
-    ) -> None:
+    def __init__(self, side: Side, transformer: Mapping[str, Any] | None, scratch: Path) -> None:
         """What is to be started.
 
         Args:
-            served: The version and its server.
+            side: The version and its server.
             transformer: The manifest's transformer, None where it has none.
             scratch: Where versions are copied to.
         """
-        self._served, self._transformer, self._scratch = served, transformer, scratch
+        self._side, self._transformer, self._scratch = side, transformer, scratch
         self._servers: list[LocalServer] = []
         self._given_up = False
 
@@ -77,7 +96,7 @@ class Start:
             EndpointError: the server does not answer; with its last words.
             MissingError, StoreError: as the store.
         """
-        served, transformer = self._served, self._transformer
+        served, transformer = self._side.served, self._transformer
         artifact, layout = self._fetched()
         try:
             first = self._answering(start(served.runtime, self._loaded(layout)))
@@ -88,7 +107,7 @@ class Start:
             for server in self._servers:
                 server.stop()
             raise
-        return Backend(served, self._servers)
+        return Backend(self._side, self._servers)
 
     def give_up(self) -> None:
         """End it, from another thread: `run` raises soon."""
@@ -97,7 +116,8 @@ class Start:
             server.kill()
 
     def _loaded(self, folder: Path) -> Loaded:
-        return Loaded(self._served.name, self._served.version, folder)
+        served = self._side.served
+        return Loaded(served.name, served.version, folder, self._side.seconds)
 
     def _answering(self, server: LocalServer) -> LocalServer:
         self._servers.append(server)
@@ -108,7 +128,7 @@ class Start:
 
     def _fetched(self) -> tuple[Path, Path]:
         """The artifact, and what the server is started on."""
-        served = self._served
+        served = self._side.served
         models = ModelStore(open_store(served.store))
         found = models.manifest_digest(served.model, served.version)
         if served.manifest_digest and found != served.manifest_digest:

@@ -13,16 +13,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.errors import KfpSuiteError
-from kfp_suite.components.kserve.canary import split_of
-from kfp_suite.components.kserve.manifests import Served, read_manifest
-from kfp_suite.components.server.gateway.backends import Backend, Start
+from kfp_suite.components.contracts.errors import AlreadyExistsError, KfpSuiteError
+from kfp_suite.components.kserve.canary import Split, candidate_side, split_of
+from kfp_suite.components.kserve.manifests import read_manifest
+from kfp_suite.components.server.gateway.backends import Backend, Side, Start
 from kfp_suite.components.server.gateway.gateway import Gateway
 from kfp_suite.components.server.gateway.graph import Graph
 from kfp_suite.components.server.gateway.routing import Route
@@ -32,6 +33,8 @@ LOOK_SECONDS = 0.2
 DRAIN_SECONDS = 30.0
 _LONGEST_PAUSE = 30.0
 _MOST_STARTS = 64
+_GRAPH = "InferenceGraph"
+_Name = tuple[str, str]  # the kind, and the name
 
 log = logging.getLogger(__name__)
 
@@ -43,19 +46,24 @@ def status_file(manifest: Path) -> Path:
 
 @dataclass
 class _Followed:
-    """An InferenceService: its file, what was seen of it, and its processes; `work` is what is
+    """An endpoint or a graph: its file, what was seen of it, and its processes; `work` is what is
     under way to what the file of digest `wanted` asks for."""
 
     path: Path
     wanted: str = ""
     work: asyncio.Task[None] | None = None
     observed: str = ""
-    name: str = ""
-    backends: dict[Served, Backend] = field(default_factory=dict)
-    starting: dict[Served, tuple[Start, asyncio.Task[Backend]]] = field(default_factory=dict)
+    serves: _Name | None = None
+    backends: dict[Side, Backend] = field(default_factory=dict)
+    starting: dict[Side, tuple[Start, asyncio.Task[Backend]]] = field(default_factory=dict)
     error: str = ""
     retry_at: float = 0.0
     pause: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Of its endpoint; empty: it is a graph, or does not serve yet."""
+        return self.serves[1] if self.serves and self.serves[0] != _GRAPH else ""
 
 
 class Follower:
@@ -66,6 +74,7 @@ class Follower:
         self._gateway, self._scratch, self._url = gateway, scratch, url
         self._followed = [_Followed(path) for path in manifests]
         self._draining: set[asyncio.Task[None]] = set()
+        self._claims: dict[_Name, _Followed] = {}
         # A start may take minutes: none waits for another, nor does what else is on a thread.
         self._threads = Threads(_MOST_STARTS, "start")
 
@@ -126,7 +135,7 @@ class Follower:
             await asyncio.wait((followed.work,))
         for backend in broken:
             log.warning("version %s ended: %s", backend.served.version, backend.base)
-            del followed.backends[backend.served]
+            del followed.backends[backend.side]
             await asyncio.to_thread(backend.stop)
         followed.wanted = digest
         followed.work = asyncio.create_task(self._work(followed, content))
@@ -144,68 +153,105 @@ class Follower:
 
     async def _reconcile(self, followed: _Followed, content: bytes) -> None:
         manifest = await asyncio.to_thread(read_manifest, followed.path)
-        if manifest["kind"] == "InferenceGraph":
+        failure: KfpSuiteError | None = None
+        wanted: list[Side] = []
+        if manifest["kind"] == _GRAPH:
             graph = Graph(manifest)
+            claim = _GRAPH, graph.name
+            self._claim(followed, claim)
             self._gateway.graphs[graph.name] = graph
-            followed.observed = digest_bytes(content)
-            return
-        split = split_of(manifest)
-        name = split.stable.name
-        transformer = manifest["spec"].get("transformer")
+        else:
+            split = split_of(manifest)
+            claim = manifest["kind"], split.stable.name
+            self._claim(followed, claim)
+            wanted = _sides(manifest, split)
+            failure = await self._route(followed, manifest, split, wanted)
+        if followed.serves not in (None, claim):
+            self._forget(followed)
+        followed.serves, followed.observed = claim, digest_bytes(content)
+        for side in set(followed.backends) - set(wanted):
+            task = asyncio.create_task(_drain(followed.backends.pop(side)))
+            self._draining.add(task)
+            task.add_done_callback(self._draining.discard)
+        if failure is not None:
+            raise failure
+
+    def _claim(self, followed: _Followed, claim: _Name) -> None:
+        """Raises AlreadyExistsError where another file is of that name."""
+        other = self._claims.get(claim, followed)
+        if other is not followed:
+            raise AlreadyExistsError(
+                f"{claim[0]} '{claim[1]}' is there twice",
+                where=followed.path,
+                got=f"{other.path}, too",
+                fix="serve one of them, or give it another name",
+            )
+        kept = (claim, followed.serves)
+        self._claims = {
+            key: one for key, one in self._claims.items() if one is not followed or key in kept
+        }
+        self._claims[claim] = followed
+
+    def _forget(self, followed: _Followed) -> None:
+        """What the file served under another name is no longer there."""
+        assert followed.serves is not None
+        kind, name = followed.serves
+        del self._claims[followed.serves]
+        (self._gateway.graphs if kind == _GRAPH else self._gateway.routes).pop(name)
+        self._gateway.status.pop(followed.name or followed.path.name, None)
+
+    async def _route(
+        self, followed: _Followed, manifest: dict[str, Any], split: Split, wanted: list[Side]
+    ) -> KfpSuiteError | None:
+        """Serve the sides of an endpoint, the stable one first; why the candidate does not."""
+        name, transformer = split.stable.name, manifest["spec"].get("transformer")
         before = self._gateway.routes.get(name)
-        for served, (start, _) in followed.starting.items():
-            if served not in (split.stable, split.candidate):
+        for side, (start, _) in followed.starting.items():
+            if side not in wanted:
                 start.give_up()
         failure: KfpSuiteError | None = None
-        stable = await self._started(followed, split.stable, transformer)
+        stable = await self._started(followed, wanted[0], transformer)
         candidate = None
         if before is not None and before.stable not in followed.backends.values():
             # What has ended is replaced before the candidate is waited for.
             self._gateway.routes[name] = Route(stable)
-        if split.candidate is not None:
+        if len(wanted) > 1:
             try:
-                candidate = await self._started(followed, split.candidate, transformer)
+                candidate = await self._started(followed, wanted[1], transformer)
             except KfpSuiteError as error:
                 failure = error  # the stable version goes on alone
-        followed.name = name
         self._gateway.routes[name] = Route(
             stable,
             candidate,
             split.percent if candidate is not None else 0,
             split.shadow if candidate is not None else 0,
         )
-        followed.observed = digest_bytes(content)
         if before is not None:
             log.info("%s: %s", name, _told(self._gateway.routes[name]))
-        for served in set(followed.backends) - {split.stable, split.candidate}:
-            task = asyncio.create_task(_drain(followed.backends.pop(served)))
-            self._draining.add(task)
-            task.add_done_callback(self._draining.discard)
-        if failure is not None:
-            raise failure
+        return failure
 
     async def _started(
-        self, followed: _Followed, served: Served, transformer: dict[str, Any] | None
+        self, followed: _Followed, side: Side, transformer: dict[str, Any] | None
     ) -> Backend:
-        if served in followed.backends:
-            return followed.backends[served]
-        if served not in followed.starting:
-            log.info("starting version %s of %s", served.version, served.model)
-            start = Start(served, transformer, self._scratch)
-            task = asyncio.create_task(self._start(followed, served, start))
-            followed.starting[served] = start, task
+        if side in followed.backends:
+            return followed.backends[side]
+        if side not in followed.starting:
+            log.info("starting version %s of %s", side.served.version, side.served.model)
+            start = Start(side, transformer, self._scratch)
+            task = asyncio.create_task(self._start(followed, side, start))
+            followed.starting[side] = start, task
         # Whoever waits may be cancelled: the next one finds it under way.
-        return await asyncio.shield(followed.starting[served][1])
+        return await asyncio.shield(followed.starting[side][1])
 
-    async def _start(self, followed: _Followed, served: Served, start: Start) -> Backend:
+    async def _start(self, followed: _Followed, side: Side, start: Start) -> Backend:
         try:
             backend: Backend = await asyncio.get_running_loop().run_in_executor(
                 self._threads, start.run
             )
-            followed.backends[served] = backend
+            followed.backends[side] = backend
             return backend
         finally:
-            del followed.starting[served]
+            del followed.starting[side]
 
     def _tell(self, followed: _Followed) -> None:
         route = self._gateway.routes.get(followed.name)
@@ -223,8 +269,20 @@ class Follower:
             ],
             "error": followed.error,
         }
+        if followed.name:  # until it had one, it was told by its file's
+            self._gateway.status.pop(followed.path.name, None)
         self._gateway.status[followed.name or followed.path.name] = status
         write_json(status_file(followed.path), status)
+
+
+def _sides(manifest: Mapping[str, Any], split: Split) -> list[Side]:
+    """What serves: the stable version, and the candidate where there is one."""
+    stable = manifest["spec"]["predictor"]
+    found = [Side(split.stable, stable.get("timeout", 0))]
+    if split.candidate is not None:
+        candidate = candidate_side(manifest) or stable
+        found.append(Side(split.candidate, candidate.get("timeout", 0)))
+    return found
 
 
 def _told(route: Route) -> str:

@@ -25,13 +25,13 @@ from kfp_suite.components.server.gateway.routing import Route, model_of
 from kfp_suite.components.server.metrics import EndpointMetrics
 
 MOST_BODY_BYTES = 32 * 1024 * 1024
-REQUEST_SECONDS = 65.0
-"""Longer than our server gives a prediction: it says itself that it was late."""
 _MOST_COPIES = 64
 # Not passed on: they are about one connection (RFC 9110, 7.6.1), or made anew.
 _OF_A_CONNECTION = frozenset(
     ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
 ) | {"content-length", "host", "date", "server"}
+# Of a request: its body has been unpacked when it is here.
+_OF_A_BODY = frozenset(("content-encoding",))
 
 
 class Gateway:
@@ -72,12 +72,9 @@ class Gateway:
         return response
 
     async def _open(self, _: web.Application) -> None:
-        timeout = aiohttp.ClientTimeout(total=REQUEST_SECONDS)
         # No limit of its own: what is slow must not hold up what is not.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5)
-        self._session = aiohttp.ClientSession(
-            connector=connector, timeout=timeout, auto_decompress=False
-        )
+        self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
 
     async def _close(self, _: web.Application) -> None:
         if self._session is not None:
@@ -107,7 +104,8 @@ class Gateway:
         body: bytes,
         headers: Mapping[str, str],
     ) -> web.Response:
-        passed = {k: v for k, v in headers.items() if k.lower() not in _OF_A_CONNECTION}
+        dropped = _OF_A_CONNECTION | _OF_A_BODY
+        passed = {k: v for k, v in headers.items() if k.lower() not in dropped}
         if method == "POST" and (shadow := route.copied_to()) is not None:
             self._copy(name, shadow, path, body, passed)
         wanted = headers.get(VERSION_CHOICE, "")
@@ -169,7 +167,12 @@ class Gateway:
     ) -> web.Response:
         assert self._session is not None
         async with self._session.request(
-            method, side.base + path, data=body or None, headers=headers, allow_redirects=False
+            method,
+            side.base + path,
+            data=body or None,
+            headers=headers,
+            allow_redirects=False,
+            timeout=aiohttp.ClientTimeout(total=side.side.patience),
         ) as answer:
             content = await answer.read()
             kept = {k: v for k, v in answer.headers.items() if k.lower() not in _OF_A_CONNECTION}

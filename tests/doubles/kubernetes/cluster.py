@@ -19,10 +19,11 @@ import yaml
 from kubernetes import client
 
 from kfp_suite.testing.kubernetes.access import Access
-from kfp_suite.testing.kubernetes.controller import Controller, Mode
+from kfp_suite.testing.kubernetes.controller import Controller
 from kfp_suite.testing.kubernetes.faults import Fault, Faults
 from kfp_suite.testing.kubernetes.kinds import Json, Kind, clone, split_key
 from kfp_suite.testing.kubernetes.objects import Store, Stored
+from kfp_suite.testing.kubernetes.rollouts import Mode
 from kfp_suite.testing.kubernetes.schemas import Schemas
 from kfp_suite.testing.kubernetes.server import Server, served
 from kfp_suite.testing.kubernetes.verbs import MERGE, Asked, Verbs

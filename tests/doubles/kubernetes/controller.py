@@ -4,54 +4,33 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
 
-from kfp_suite.testing.kubernetes.apply import Manager, written_object
 from kfp_suite.testing.kubernetes.conditions import Conditions
+from kfp_suite.testing.kubernetes.deploying import DOMAIN, Logs, Workloads
+from kfp_suite.testing.kubernetes.graphs import Graphs
 from kfp_suite.testing.kubernetes.kinds import (
     CLUSTER_SERVING_RUNTIME,
     DEPLOYMENT,
-    EVENT,
     HTTP_ROUTE,
-    INFERENCE_GRAPH,
     INFERENCE_SERVICE,
     KNATIVE_SERVICE,
-    POD,
-    REPLICA_SET,
-    REVISION,
     SERVING,
     SERVING_RUNTIME,
     TRAINED_MODEL,
     Json,
-    Kind,
     clone,
 )
-from kfp_suite.testing.kubernetes.objects import Store, Stored, random_name
+from kfp_suite.testing.kubernetes.objects import Store, Stored
 from kfp_suite.testing.kubernetes.patches import merge_patch
+from kfp_suite.testing.kubernetes.rollouts import Mode, Rollout, Workload
 from kfp_suite.testing.kubernetes.schemas import Schemas
 from kfp_suite.testing.kubernetes.webhook import MODE, mode_named
-from kfp_suite.testing.kubernetes.workloads import (
-    INITIALIZER,
-    Behaviour,
-    Phase,
-    failing_container,
-    failure_message,
-    log_of,
-    pod_spec,
-    pod_status,
-    template_hash,
-    warnings,
-)
-
-Mode = Literal["Knative", "Standard"]
-Logs = MutableMapping[tuple[str, str, str], str]
+from kfp_suite.testing.kubernetes.workloads import Behaviour, failure_message, pod_spec
+from kfp_suite.testing.kubernetes.writing import Writer
 
 _LABEL = f"{SERVING}/inferenceservice"
-_MANAGER = "manager"
-_DOMAIN = "example.com"
 _COMPONENTS = ("predictor", "transformer", "explainer")
 # What of a component does not reach its pods.
 _BESIDE = ("canaryTrafficPercent", "name", "annotations", "labels", "batcher", "logger")
@@ -60,53 +39,10 @@ _PRIVATE = ("kubectl.kubernetes.io/last-applied-configuration",)
 
 
 @dataclass
-class _Rollout:
-    """A revision of a workload: a pod template, and what becomes of it."""
-
-    name: str
-    template: Json
-    behaviour: Behaviour
-    started: float
-    pods: list[str]
-    settled: bool = False
-    shown: dict[str, str] = field(default_factory=dict)
-
-    def phase(self, now: float) -> Phase:
-        """How far it is; what was ready stays it."""
-        if self.settled:
-            return "ready"
-        if now < self.started + self.behaviour.after:
-            return "starting"
-        if self.behaviour.outcome == "ready":
-            self.settled = True
-            return "ready"
-        return "starting" if self.behaviour.outcome == "never_ready" else "failed"
-
-
-@dataclass
-class _Workload:
-    """A Deployment or Knative Service, and its rollouts, the newest last."""
-
-    name: str
-    component: str
-    rollouts: list[_Rollout] = field(default_factory=list)
-    replicas: int = 1
-
-    @property
-    def newest(self) -> _Rollout:
-        return self.rollouts[-1]
-
-    def serving(self, now: float) -> _Rollout | None:
-        """The newest rollout that is ready."""
-        ready = [one for one in self.rollouts if one.phase(now) == "ready"]
-        return ready[-1] if ready else None
-
-
-@dataclass
 class _Service:
     """What the controller remembers of an InferenceService."""
 
-    workloads: dict[str, _Workload] = field(default_factory=dict)
+    workloads: dict[str, Workload] = field(default_factory=dict)
     seen: str = ""
     due: float = math.inf
     waits: tuple[int, float] = (0, 0.0)
@@ -123,7 +59,17 @@ class Controller:
     """
 
     def __init__(self, store: Store, schemas: Schemas, logs: Logs, mode: Mode) -> None:
-        self._store, self._schemas, self._logs, self.mode = store, schemas, logs, mode
+        self._store, self.mode = store, mode
+        self._writer = Writer(store, schemas)
+        self._workloads = Workloads(store, self._writer, logs)
+        self._graphs = Graphs(
+            store,
+            self._writer,
+            self._workloads,
+            mode,
+            lambda stored: self._behaviour(stored, stored.key[1]),
+            self._said_of,
+        )
         self.endpoint: str | Callable[[str, str], str] = ""
         self._behaviours: dict[str, Behaviour] = {}
         self._services: dict[str, _Service] = {}
@@ -136,10 +82,8 @@ class Controller:
         for stored in self._store.all(INFERENCE_SERVICE):
             service = self._services.get(stored.content["metadata"]["uid"])
             for workload in service.workloads.values() if service else ():
-                for rollout in workload.rollouts[-1:]:
-                    wanted = self._behaviour(stored, workload.name)
-                    if not rollout.settled and wanted is not rollout.behaviour:
-                        rollout.behaviour, rollout.started = wanted, self._store.now()
+                workload.behave(self._behaviour(stored, workload.name), self._store.now())
+        self._graphs.behave()
         self._version = -1
         self.tick()
 
@@ -161,8 +105,7 @@ class Controller:
             if self._behaviour(stored, "").outcome != "silent":
                 self._reconcile(stored, service, now)
             due = min(due, service.due)
-        for stored in self._store.all(INFERENCE_GRAPH):
-            self._graph(stored)
+        due = min(due, self._graphs.tick(now))
         for stored in self._store.all(TRAINED_MODEL):
             self._trained_model(stored)
         self._version, self._due = self._store.version, due
@@ -185,11 +128,14 @@ class Controller:
         mode: Mode = "Knative" if mode_named(said or self.mode) == "Knative" else "Standard"
         status: Json = clone(before)
         status["deploymentMode"] = mode
+        if self._behaviour(stored, "").outcome == "refused":
+            self._refuse(stored, service, status)
+            return
         wanted = self._wanted(stored, mode)
         for name in [name for name in service.workloads if name not in wanted]:
-            self._drop_workload(service.workloads.pop(name), metadata["namespace"])
+            self._workloads.drop(service.workloads.pop(name), metadata["namespace"])
         for name, (component, spec) in wanted.items():
-            workload = service.workloads.setdefault(name, _Workload(name, component))
+            workload = service.workloads.setdefault(name, Workload(name, component))
             self._roll(stored, workload, spec, mode, now)
         conditions = Conditions(before.get("conditions", ()), self._store.stamp())
         components: Json = {}
@@ -212,14 +158,32 @@ class Controller:
         self._aggregate(stored, status, conditions, mode)
         self._model(stored, service, status, conditions, mode, now)
         for workload in service.workloads.values():
-            self._pods(stored, workload, status, mode, now)
-            for rollout in workload.rollouts:
-                moment = rollout.started + rollout.behaviour.after
-                if moment > now:
-                    service.due = min(service.due, moment)
+            traffic = components.get(workload.component, {}).get("traffic", ())
+            self._workloads.pods(metadata["namespace"], workload, traffic, mode, now)
+            service.due = min(service.due, *workload.due(now), math.inf)
         status["conditions"] = conditions.listed()
         service.seen = str(metadata["generation"])
-        self._write_status(stored, status)
+        self._writer.status(stored, status)
+
+    def _refuse(self, stored: Stored, service: _Service, status: Json) -> None:
+        """What KServe leaves of a service whose workloads it cannot make."""
+        metadata = stored.content["metadata"]
+        conditions = Conditions(status.get("conditions", ()), self._store.stamp())
+        for sort in ("PredictorReady", "IngressReady", "Ready"):
+            if conditions.status_of(sort) == "Unknown":
+                conditions.set(sort, "Unknown")
+        if service.seen != str(metadata["generation"]):
+            said = (
+                "fails to reconcile predictor: fails to create "
+                f"{metadata['name']}-predictor: exceeded quota: compute-resources"
+            )
+            self._writer.event(stored, "v1beta1Controllers", "InternalError", said)
+        service.seen = str(metadata["generation"])
+        self._writer.status(stored, {**status, "conditions": conditions.listed()})
+
+    def _said_of(self, namespace: str, name: str) -> str:
+        """Where an object is told to say that it answers; empty: where KServe makes it."""
+        return self.endpoint(namespace, name) if callable(self.endpoint) else self.endpoint
 
     def _looks_away(self, service: _Service, stored: Stored, now: float) -> bool:
         """Whether a new generation has not been seen yet (kserve#1739)."""
@@ -254,10 +218,8 @@ class Controller:
             found[f"{name}-{canary['predictor']['name']}-predictor"] = ("predictor", side)
         return found
 
-    def _roll(
-        self, stored: Stored, workload: _Workload, spec: Json, mode: Mode, now: float
-    ) -> None:
-        """Start a rollout where the pod template has changed."""
+    def _roll(self, stored: Stored, workload: Workload, spec: Json, mode: Mode, now: float) -> None:
+        """Make the pod template of a component, and roll it out."""
         metadata = stored.content["metadata"]
         beside = _BESIDE if mode == "Knative" else (*_BESIDE, *_SCALE)
         own = {key: value for key, value in spec.items() if key not in beside}
@@ -286,23 +248,10 @@ class Controller:
                 if key in own:
                     text = json.dumps(own[key])
                     template["metadata"]["annotations"][f"autoscaling.knative.dev/{key}"] = text
-        workload.replicas = max(1, spec.get("minReplicas", 1))
-        if workload.rollouts and workload.newest.template == template:
-            self._resize(workload)
-            return
-        hashed = template_hash(template)
-        number = len(workload.rollouts) + 1
-        name = f"{workload.name}-{number:05d}" if mode == "Knative" else f"{workload.name}-{hashed}"
-        behaviour = self._behaviour(stored, workload.name)
-        if workload.component != "predictor":
-            behaviour = Behaviour()
-        serving = workload.serving(now)
-        # A Deployment that goes back to a template takes up its ReplicaSet again.
-        workload.rollouts = [one for one in workload.rollouts if one.name != name]
-        if serving is None or serving.name != name:
-            serving = _Rollout(name, template, behaviour, now, [])
-        workload.rollouts.append(serving)
-        self._resize(workload)
+        behaviour = Behaviour()
+        if workload.component == "predictor":
+            behaviour = self._behaviour(stored, workload.name)
+        workload.roll(template, spec.get("minReplicas", 1), behaviour, mode, now)
 
     def _runtime(self, stored: Stored, component: Json) -> Json:
         """The container of the ServingRuntime that a component names, empty where there is none."""
@@ -313,19 +262,11 @@ class Controller:
         containers = found.content.get("spec", {}).get("containers", ()) if found else ()
         return dict(containers[0]) if containers else {}
 
-    def _resize(self, workload: _Workload) -> None:
-        rollout = workload.newest
-        middle = "-deployment" if rollout.name[-6:-5] == "-" and rollout.name[-5:].isdigit() else ""
-        while len(rollout.pods) < workload.replicas:
-            hashed = f"-{template_hash(rollout.template)}" if middle else ""
-            rollout.pods.append(f"{rollout.name}{middle}{hashed}-{random_name()}")
-        del rollout.pods[workload.replicas :]
-
     def _standard(
-        self, stored: Stored, workload: _Workload, was: Json, conditions: Conditions, now: float
+        self, stored: Stored, workload: Workload, was: Json, conditions: Conditions, now: float
     ) -> Json:
         """A component in Standard mode: a Deployment and its ReplicaSets."""
-        available = self._deployment(stored, workload, now)
+        available = self._workloads.deployment(stored, workload, now)
         serving, newest = workload.serving(now), workload.newest
         kind = f"{workload.component.capitalize()}Ready"
         found: Json = {key: value for key, value in was.items() if key == "url"}
@@ -343,67 +284,16 @@ class Controller:
             conditions.set(kind, "False", "MinimumReplicasUnavailable", said)
         if conditions.is_true(kind):
             name, namespace = workload.name, stored.key[0]
-            found["url"] = f"http://{name}-{namespace}.{_DOMAIN}"
+            found["url"] = f"http://{name}-{namespace}.{DOMAIN}"
         return found
 
-    def _deployment(self, stored: Stored, workload: _Workload, now: float) -> bool:
-        """Write the Deployment and ReplicaSets; whether it counts as available."""
-        namespace = stored.key[0]
-        serving, newest = workload.serving(now), workload.newest
-        labels = {"app": f"isvc.{workload.name}"}
-        template = merge_patch(newest.template, {"metadata": {"labels": labels}})
-        spec = {"replicas": workload.replicas, "selector": {"matchLabels": labels}}
-        desired_labels = newest.template["metadata"]["labels"]
-        stale = newest.behaviour.stale_ready is not False
-        available = serving is newest or (serving is not None and stale)
-        count = workload.replicas
-        ready = serving is newest
-        content = self._object(DEPLOYMENT, namespace, workload.name, stored, desired_labels)
-        content["spec"] = {**spec, "template": template}
-        generation = self._put(DEPLOYMENT, content)
-        conditions = Conditions((), self._store.stamp())
-        conditions.set(
-            "Available",
-            str(available),
-            "MinimumReplicasAvailable" if available else "MinimumReplicasUnavailable",
-            f"Deployment {'has' if available else 'does not have'} minimum availability.",
-        )
-        conditions.set(
-            "Progressing",
-            "True",
-            "NewReplicaSetAvailable" if ready else "ReplicaSetUpdated",
-            f'ReplicaSet "{newest.name}" '
-            f"{'has successfully progressed' if ready else 'is progressing'}.",
-        )
-        content["status"] = {
-            "observedGeneration": generation,
-            "replicas": count if ready or serving is None else count + 1,
-            "updatedReplicas": count,
-            **({"readyReplicas": count, "availableReplicas": count} if serving else {}),
-            **({} if ready else {"unavailableReplicas": count}),
-            "conditions": conditions.listed(),
-        }
-        self._put(DEPLOYMENT, content)
-        made = self._store.get(DEPLOYMENT, namespace, workload.name)
-        for rollout in workload.rollouts if made is not None else ():
-            kept = rollout is newest or rollout is serving
-            replicas = count if kept else 0
-            one = self._object(REPLICA_SET, namespace, rollout.name, made, desired_labels)
-            one["spec"] = {**spec, "replicas": replicas, "template": rollout.template}
-            one["status"] = {
-                "replicas": replicas,
-                "readyReplicas": replicas if rollout is serving else 0,
-            }
-            self._put(REPLICA_SET, one)
-        return available
-
     def _knative(
-        self, stored: Stored, workload: _Workload, was: Json, conditions: Conditions, now: float
+        self, stored: Stored, workload: Workload, was: Json, conditions: Conditions, now: float
     ) -> Json:
         """A component in Knative mode: a Knative Service and its Revisions."""
         namespace, component = stored.key[0], workload.component
         serving, newest = workload.serving(now), workload.newest
-        host = f"{workload.name}.{namespace}.{_DOMAIN}"
+        host = f"{workload.name}.{namespace}.{DOMAIN}"
         percent = stored.content["spec"].get(component, {}).get("canaryTrafficPercent")
         found: Json = clone(was)
         found["latestCreatedRevision"] = newest.name
@@ -413,19 +303,7 @@ class Controller:
         if traffic:
             found["traffic"] = traffic
         self._rolled_out(found)
-        content = self._object(
-            KNATIVE_SERVICE, namespace, workload.name, stored, newest.template["metadata"]["labels"]
-        )
-        targets = [
-            {key: value for key, value in one.items() if key != "url"} for one in traffic
-        ] or [{"latestRevision": True, "percent": 100}]
-        for one in targets:
-            if one["latestRevision"]:
-                one.pop("revisionName", None)
-        content["spec"] = {"template": newest.template, "traffic": targets}
-        generation = self._put(KNATIVE_SERVICE, content)
-        own = Conditions((), self._store.stamp())
-        self._knative_conditions(workload, own, now)
+        own = self._workloads.knative(stored, workload, traffic, now)
         title = component.capitalize()
         names = {"RoutesReady": f"{title}RouteReady", "ConfigurationsReady": ""}
         for sort, status, reason, message in own.each():
@@ -437,66 +315,13 @@ class Controller:
         if own.is_true("Ready"):
             inside = f"http://{workload.name}.{namespace}.svc.cluster.local"
             found["url"], found["address"] = f"http://{host}", {"url": inside}
-        content["status"] = {
-            "observedGeneration": generation,
-            "latestCreatedRevisionName": newest.name,
-            **({"latestReadyRevisionName": serving.name} if serving else {}),
-            "traffic": traffic,
-            "url": f"http://{host}",
-            "conditions": own.listed(),
-        }
-        self._put(KNATIVE_SERVICE, content)
-        made = self._store.get(KNATIVE_SERVICE, namespace, workload.name)
-        for rollout in workload.rollouts if made is not None else ():
-            one = self._object(
-                REVISION, namespace, rollout.name, made, rollout.template["metadata"]["labels"]
-            )
-            one["metadata"]["annotations"] = dict(rollout.template["metadata"]["annotations"])
-            one["spec"] = rollout.template["spec"]
-            state = Conditions((), self._store.stamp())
-            phase = rollout.phase(now)
-            ready = {"ready": "True", "starting": "Unknown", "failed": "False"}[phase]
-            reason = "" if ready == "True" else "Deploying"
-            state.set("Ready", ready, reason if phase != "failed" else "ContainerMissing")
-            one["status"] = {"observedGeneration": 1, "conditions": state.listed()}
-            self._put(REVISION, one)
         return found
-
-    def _knative_conditions(self, workload: _Workload, own: Conditions, now: float) -> None:
-        """The conditions of a Knative Service."""
-        serving, newest = workload.serving(now), workload.newest
-        waits = f'Configuration "{workload.name}" is waiting for a Revision to become ready.'
-        phase = newest.phase(now)
-        if phase == "ready":
-            for sort in ("ConfigurationsReady", "RoutesReady", "Ready"):
-                own.set(sort, "True")
-            return
-        if phase == "failed" and newest.behaviour.outcome != "storage_failed":
-            told = failure_message(newest.template["spec"], newest.behaviour.outcome)
-            said = f'Revision "{newest.name}" failed with message: {told}.'
-            configured = ("False", "RevisionFailed", said)
-        elif serving is None:
-            configured = ("Unknown", "RevisionMissing", waits)
-        else:
-            configured = ("Unknown", "", "")
-        own.set("ConfigurationsReady", *configured)
-        if serving is not None:
-            own.set("RoutesReady", "True")
-        elif configured[0] == "False":
-            said = f'Configuration "{workload.name}" does not have any ready Revision.'
-            own.set("RoutesReady", "False", "RevisionMissing", said)
-        else:
-            own.set("RoutesReady", "Unknown", "RevisionMissing", waits)
-        if serving is not None and newest.behaviour.stale_ready:
-            own.set("Ready", "True")
-        else:
-            own.set("Ready", *configured)
 
     def _traffic(
         self,
         component: Json,
         percent: int | None,
-        serving: _Rollout | None,
+        serving: Rollout | None,
         name: str,
         namespace: str,
     ) -> list[Json]:
@@ -510,7 +335,7 @@ class Controller:
         latest["percent"] = percent
         if percent >= 100:
             return [latest]
-        url = f"http://prev-{name}.{namespace}.{_DOMAIN}"
+        url = f"http://prev-{name}.{namespace}.{DOMAIN}"
         before: Json = {"latestRevision": False, "percent": 100 - percent, "tag": "prev"}
         return [latest, {**before, "revisionName": rolled_out, "url": url}]
 
@@ -541,7 +366,7 @@ class Controller:
         for canary in canaries:
             side = canary["predictor"]["name"]
             workload = service.workloads[f"{stored.key[1]}-{side}-predictor"]
-            self._deployment(stored, workload, now)
+            self._workloads.deployment(stored, workload, now)
             found.append(
                 {
                     "name": side,
@@ -586,7 +411,7 @@ class Controller:
             if mode == "Standard":
                 self._route(stored, status)
             outside = f"{name}.{namespace}" if mode == "Knative" else f"{name}-{namespace}"
-            status["url"] = f"http://{outside}.{_DOMAIN}"
+            status["url"] = f"http://{outside}.{DOMAIN}"
             inside = (
                 name
                 if mode == "Knative"
@@ -595,8 +420,7 @@ class Controller:
                 )
             )
             status["address"] = {"url": f"http://{inside}.{namespace}.svc.cluster.local"}
-            own = self.endpoint(namespace, name) if callable(self.endpoint) else self.endpoint
-            if own:
+            if own := self._said_of(namespace, name):
                 status["url"], status["address"] = own, {"url": own}
 
     def _route(self, stored: Stored, status: Json) -> None:
@@ -615,13 +439,13 @@ class Controller:
             for to, weight in backends.items()
         ]
         path = {"type": "RegularExpression", "value": "^/.*$"}
-        content = self._object(HTTP_ROUTE, namespace, name, stored, {})
+        content = self._writer.object(HTTP_ROUTE, namespace, name, stored, {})
         content["spec"] = {
             "parentRefs": [{"kind": "Gateway", "namespace": "kserve", "name": "ingress"}],
-            "hostnames": [f"{name}-{namespace}.{_DOMAIN}"],
+            "hostnames": [f"{name}-{namespace}.{DOMAIN}"],
             "rules": [{"matches": [{"path": path}], "backendRefs": refs}],
         }
-        self._put(HTTP_ROUTE, content)
+        self._writer.put(HTTP_ROUTE, content)
 
     def _model(
         self,
@@ -665,145 +489,6 @@ class Controller:
         model["states"] = {**states, "targetModelState": target}
         model["transitionStatus"] = transition
 
-    def _pods(
-        self, stored: Stored, workload: _Workload, status: Json, mode: Mode, now: float
-    ) -> None:
-        """The pods of a workload, those of revisions that get requests among them."""
-        namespace, service = stored.key
-        serving, newest = workload.serving(now), workload.newest
-        kept = {newest.name} | ({serving.name} if serving else set())
-        traffic = status["components"].get(workload.component, {}).get("traffic", ())
-        kept |= {target["revisionName"] for target in traffic if target["percent"]}
-        if mode == "Knative":
-            kept |= {target["revisionName"] for target in traffic}
-        owner_kind = REVISION if mode == "Knative" else REPLICA_SET
-        wanted = set()
-        for rollout in workload.rollouts:
-            if rollout.name not in kept:
-                continue
-            owner = self._store.get(owner_kind, namespace, rollout.name)
-            for name in rollout.pods:
-                wanted.add(name)
-                self._pod(name, rollout, workload, owner, mode, now)
-        for pod in self._store.all(POD, namespace):
-            held = pod.content["metadata"].get("labels", {})
-            name = pod.content["metadata"]["name"]
-            mine = held.get(_LABEL) == service and self._workload_of(held) == workload.name
-            if mine and name not in wanted:
-                self._store.drop(pod)
-
-    def _app(self, workload: _Workload, rollout: _Rollout, mode: Mode) -> str:
-        return rollout.name if mode == "Knative" else f"isvc.{workload.name}"
-
-    def _workload_of(self, labels: Json) -> str:
-        knative = labels.get("serving.knative.dev/service", "")
-        return str(knative or labels.get("app", "").removeprefix("isvc."))
-
-    def _pod(
-        self,
-        name: str,
-        rollout: _Rollout,
-        workload: _Workload,
-        owner: Stored | None,
-        mode: Mode,
-        now: float,
-    ) -> None:
-        if owner is None:
-            return
-        namespace = owner.key[0]
-        metadata = rollout.template["metadata"]
-        labels = {**metadata["labels"], "app": self._app(workload, rollout, mode)}
-        if mode == "Knative":
-            labels |= {
-                "serving.knative.dev/configuration": workload.name,
-                "serving.knative.dev/revision": rollout.name,
-                "serving.knative.dev/service": workload.name,
-            }
-        labels["pod-template-hash"] = template_hash(rollout.template)
-        content = self._object(POD, namespace, name, owner, labels)
-        content["metadata"]["annotations"] = metadata["annotations"]
-        content["spec"] = clone(rollout.template["spec"])
-        phase, outcome = rollout.phase(now), rollout.behaviour.outcome
-        moment = self._store.stamp()
-        state = f"{phase}/{outcome}"
-        if rollout.shown.get(name) == state and self._store.get(POD, namespace, name) is not None:
-            return
-        rollout.shown[name] = state
-        content["status"] = pod_status(content["spec"], outcome, phase, moment)
-        self._put(POD, content)
-        if phase == "failed" or (outcome == "never_ready" and phase == "starting"):
-            for source, reason, message in warnings(content["spec"], outcome, name):
-                self._event(name, namespace, source, reason, message)
-        if phase == "failed":
-            container = failing_container(content["spec"], outcome)
-            if outcome in ("crash_loop", "oom", "storage_failed"):
-                text = log_of(content["spec"], outcome)
-                self._logs.setdefault((namespace, name, container), text)
-        elif phase == "ready":
-            server = content["spec"]["containers"][0]["name"]
-            self._logs.setdefault((namespace, name, server), log_of(content["spec"], "ready"))
-            if "initContainers" in content["spec"]:
-                self._logs.setdefault((namespace, name, INITIALIZER), "Successfully copied\n")
-
-    def _event(self, pod: str, namespace: str, source: str, reason: str, message: str) -> None:
-        found = self._store.get(POD, namespace, pod)
-        moment = self._store.stamp()
-        metadata = found.content["metadata"] if found is not None else {}
-        content = {
-            "apiVersion": "v1",
-            "kind": "Event",
-            "metadata": {"name": f"{pod}.{time.time_ns():016x}", "namespace": namespace},
-            "involvedObject": {
-                "apiVersion": "v1",
-                "kind": "Pod",
-                "name": pod,
-                "namespace": namespace,
-                "uid": metadata.get("uid", ""),
-            },
-            "type": "Warning",
-            "reason": reason,
-            "message": message,
-            "source": {"component": source},
-            "reportingComponent": source,
-            "reportingInstance": "",
-            "count": 1,
-            "firstTimestamp": moment,
-            "lastTimestamp": moment,
-        }
-        self._put(EVENT, content)
-
-    def _graph(self, stored: Stored) -> None:
-        namespace, name = stored.key
-        if self._behaviour(stored, "").outcome == "silent":
-            return
-        before = stored.content.get("status", {})
-        conditions = Conditions(before.get("conditions", ()), self._store.stamp())
-        missing = [one for one in self._asked(stored) if not self._serves(namespace, one)]
-        said = f"InferenceService {missing[0]} is not ready" if missing else ""
-        conditions.set(
-            "Ready", str(not missing), "InferenceServiceNotReady" if missing else "", said
-        )
-        own = self.endpoint(namespace, name) if callable(self.endpoint) else self.endpoint
-        status = {
-            "observedGeneration": stored.content["metadata"]["generation"],
-            "conditions": conditions.listed(),
-            "deploymentMode": self.mode,
-        }
-        if not missing:
-            status["url"] = own or f"http://{name}.{namespace}.{_DOMAIN}"
-        self._write_status(stored, status)
-
-    def _asked(self, graph: Stored) -> list[str]:
-        """The InferenceServices that a graph asks."""
-        nodes = graph.content["spec"].get("nodes", {}).values()
-        steps = [step for node in nodes for step in node.get("steps", ())]
-        return [step["serviceName"] for step in steps if step.get("serviceName")]
-
-    def _serves(self, namespace: str, name: str) -> bool:
-        found = self._store.get(INFERENCE_SERVICE, namespace, name)
-        conditions = found.content.get("status", {}).get("conditions", ()) if found else ()
-        return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
-
     def _trained_model(self, stored: Stored) -> None:
         """Whether the server that a model belongs to is there, and takes models."""
         namespace, spec = stored.key[0], stored.content["spec"]
@@ -823,68 +508,4 @@ class Controller:
         conditions.set("IsMMSPredictor", str(shared), "" if shared else "IsNotMMSPredictor")
         conditions.set("MemoryResourceAvailable", "True")
         conditions.sum_up("Ready", ("InferenceServiceReady", "IsMMSPredictor"))
-        self._write_status(stored, {**before, "conditions": conditions.listed()})
-
-    def _drop_workload(self, workload: _Workload, namespace: str) -> None:
-        for kind in (DEPLOYMENT, KNATIVE_SERVICE):
-            found = self._store.get(kind, namespace, workload.name)
-            if found is not None:
-                self._store.drop(found)
-
-    def _object(
-        self, kind: Kind, namespace: str, name: str, owner: Stored | None, labels: Json
-    ) -> Json:
-        """A new object that belongs to another."""
-        metadata: Json = {"name": name, "namespace": namespace, "labels": dict(labels)}
-        if owner is not None:
-            metadata["ownerReferences"] = [
-                {
-                    "apiVersion": owner.kind.api_version,
-                    "kind": owner.kind.kind,
-                    "name": owner.key[1],
-                    "uid": owner.content["metadata"]["uid"],
-                    "controller": True,
-                    "blockOwnerDeletion": True,
-                }
-            ]
-        return {"apiVersion": kind.api_version, "kind": kind.kind, "metadata": metadata}
-
-    def _put(self, kind: Kind, content: Json) -> int:
-        """Store an object if it differs from what is there; its generation."""
-        metadata = content["metadata"]
-        before = self._store.get(kind, metadata["namespace"], metadata["name"])
-        found = Stored(kind, clone(content))
-        if before is not None:
-            kept = {
-                key: before.content["metadata"][key]
-                for key in ("uid", "creationTimestamp", "resourceVersion", "generation")
-                if key in before.content["metadata"]
-            }
-            found.content["metadata"].update(kept)
-            if "status" not in content and "status" in before.content:
-                found.content["status"] = before.content["status"]
-            if _but_times(found.content) == _but_times(before.content):
-                return int(kept.get("generation", 1))
-        self._store.put(found)
-        return int(found.content["metadata"].get("generation", 1))
-
-    def _write_status(self, stored: Stored, status: Json) -> None:
-        if status == stored.content.get("status"):
-            return
-        content = {**clone(stored.content), "status": status}
-        manager = Manager(_MANAGER, "Update", "status", stored.kind.api_version)
-        owners = written_object(
-            stored.content,
-            content,
-            stored.owners,
-            manager,
-            schema=self._schemas.of(stored.kind),
-            now=self._store.stamp(),
-        )
-        self._store.put(Stored(stored.kind, content, owners))
-
-
-def _but_times(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _but_times(v) for k, v in value.items() if k != "lastTransitionTime"}
-    return [_but_times(one) for one in value] if isinstance(value, list) else value
+        self._writer.status(stored, {**before, "conditions": conditions.listed()})

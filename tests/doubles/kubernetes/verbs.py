@@ -29,6 +29,7 @@ from kfp_suite.testing.kubernetes.apply import (
 )
 from kfp_suite.testing.kubernetes.kinds import (
     ACCESS_REVIEW,
+    INFERENCE_GRAPH,
     INFERENCE_SERVICE,
     NAMESPACE,
     Json,
@@ -39,7 +40,7 @@ from kfp_suite.testing.kubernetes.objects import Store, Stored, desired, random_
 from kfp_suite.testing.kubernetes.patches import json_patch, merge_patch
 from kfp_suite.testing.kubernetes.schemas import METADATA, Schemas
 from kfp_suite.testing.kubernetes.selectors import field_test, label_test
-from kfp_suite.testing.kubernetes.webhook import admit, default
+from kfp_suite.testing.kubernetes.webhook import admit, admit_graph, default
 
 APPLY = "application/apply-patch+yaml"
 MERGE = "application/merge-patch+json"
@@ -439,6 +440,8 @@ class Verbs:
             raise invalid(kind.kind, kind.group, name, causes)
         if kind is INFERENCE_SERVICE:
             admit(content, None if stored is None else stored.content)
+        if kind is INFERENCE_GRAPH:
+            admit_graph(content)
 
     def _only_own_part(self, asked: Asked, content: Json) -> None:
         """Drop from what is applied the part that is written another way."""

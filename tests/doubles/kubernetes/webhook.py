@@ -1,4 +1,5 @@
-"""What KServe's own webhooks write into an InferenceService, and what they refuse of one.
+"""What KServe's own webhooks write into an InferenceService, and what they refuse of one, or
+of an InferenceGraph.
 
 And what Knative refuses of the pods that KServe asks it for: there, KServe's controller tries
 for ever; here it is said at once.
@@ -15,6 +16,7 @@ from kfp_suite.testing.kubernetes.kinds import Json
 MODE = "serving.kserve.io/deploymentMode"
 _NAME = "[a-z]([-a-z0-9]*[a-z0-9])?"
 _WEBHOOK = "inferenceservice.kserve-webhook-server.validator"
+_GRAPH_WEBHOOK = "inferencegraph.kserve-webhook-server.validator"
 _KNATIVE_WEBHOOK = "validation.webhook.serving.knative.dev"
 _FRAMEWORKS = (
     "sklearn",
@@ -59,6 +61,49 @@ def admit(service: Json, before: Json | None) -> None:
         if said:
             message = f'admission webhook "{webhook}" denied the request: {said}'
             raise Refusal(403, "Forbidden", message)
+
+
+def admit_graph(graph: Json) -> None:
+    """Raises Refusal (403) for an InferenceGraph that KServe does not take."""
+    said = _graph_refusal(graph)
+    if said:
+        raise Refusal(
+            403, "Forbidden", f'admission webhook "{_GRAPH_WEBHOOK}" denied the request: {said}'
+        )
+
+
+def _graph_refusal(graph: Json) -> str:
+    name, nodes = graph["metadata"]["name"], graph["spec"].get("nodes", {})
+    if not re.fullmatch(_NAME, name):
+        return f'The InferenceGraph "{name}" is invalid'
+    if "root" not in nodes:
+        return (
+            "root node not found, InferenceGraph needs a node with name 'root' as the root node "
+            "of the graph"
+        )
+    for node, router in nodes.items():
+        steps = router.get("steps", ())
+        names = [step["name"] for step in steps if step.get("name")]
+        for twice in (one for one in names if names.count(one) > 1):
+            said = f'contains more than one step with name "{twice}"'
+            return f'Node "{node}" of InferenceGraph "{name}" {said}'
+        for step in steps:
+            targets = [one for one in ("nodeName", "serviceName", "serviceUrl") if step.get(one)]
+            if len(targets) != 1:
+                many = "specifies more than one of nodeName, serviceName, serviceUrl"
+                said = many if targets else "does not specify an inference target"
+                return f'a step in node "{node}" of InferenceGraph "{name}" {said}'
+        if router.get("routerType") == "Splitter":
+            for step in steps:
+                if "weight" not in step:
+                    which = f"Node[{node}] Route[{step.get('serviceName', '')}]"
+                    return f"InferenceGraph[{name}] {which} missing the 'Weight'"
+            if sum(step["weight"] for step in steps) != 100:
+                return (
+                    f"InferenceGraph[{name}] Node[{node}] splitter node: the sum of traffic "
+                    "weights for all routing targets should be 100"
+                )
+    return ""
 
 
 def _refusal(service: Json, before: Json | None) -> str:

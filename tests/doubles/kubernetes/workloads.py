@@ -18,12 +18,15 @@ Outcome = Literal[
     "unschedulable",
     "never_ready",
     "oom",
+    "refused",
     "silent",
 ]
 Phase = Literal["starting", "ready", "failed"]
 
 CONTAINER = "kserve-container"
 INITIALIZER = "storage-initializer"
+QUEUE_PROXY = {"name": "queue-proxy", "image": "knative.dev/queue:v1.21"}
+_COPIED = "Successfully copied\n"
 _CRASHED = "back-off 5m0s restarting failed container"
 _NO_NODE = (
     "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: "
@@ -39,7 +42,8 @@ class Behaviour:
         outcome: `ready`, or how it fails: `image_pull` (ImagePullBackOff), `crash_loop` (the
             server ends with exit code 1), `storage_failed` (so does the storage initializer),
             `unschedulable`, `never_ready` (it runs, and no probe succeeds), `oom` (the server
-            is killed with exit code 137), `silent` (no controller: no status, no pods).
+            is killed with exit code 137), `refused` (KServe cannot make its workloads, and says so
+            in an event), `silent` (no controller: no status, no pods).
         after: Seconds until it is ready, or until the failure shows.
         stale_ready: Whether Ready stays True, from what served before, until the new
             generation is ready; None: as KServe does, which it does in Standard mode
@@ -79,7 +83,7 @@ def pod_spec(component: Json, runtime: Json, *, knative: bool) -> Json:
     for container in containers[:1]:
         container["name"] = container.get("name") or CONTAINER
     if knative:
-        containers.append({"name": "queue-proxy", "image": "knative.dev/queue:v1.21"})
+        containers.append(dict(QUEUE_PROXY))
     spec: Json = {"containers": containers}
     if model is not None and model.get("storageUri"):
         spec["initContainers"] = [
@@ -145,12 +149,8 @@ def failure_message(spec: Json, outcome: Outcome) -> str:
 def log_of(spec: Json, outcome: Outcome) -> str:
     """What the container that fails wrote, or the server that runs."""
     if outcome == "storage_failed":
-        uri = spec.get("initContainers", [{}])[0].get("args", ["gs://bucket/model"])[0]
-        return (
-            "2026-01-05 10:00:00.001 1 kserve INFO [initializer-entrypoint:16] Initializing, "
-            f"args: (src_uri, dest_path): [('{uri}', '/mnt/models')]\n"
-            "2026-01-05 10:00:00.002 1 kserve INFO [kserve_storage.py:download():108] Copying "
-            f"contents of {uri} to local\n"
+        uri = _loaded(spec)
+        return _copying(spec) + (
             "Traceback (most recent call last):\n"
             '  File "/storage-initializer/scripts/initializer-entrypoint", line 24, in <module>\n'
             "    Storage.download_files(src_uris, dest_paths)\n"
@@ -169,6 +169,20 @@ def log_of(spec: Json, outcome: Outcome) -> str:
     if outcome == "oom":
         return "INFO loading the model\n"
     return "INFO Uvicorn running on http://0.0.0.0:8080 (Press CTRL+C to quit)\n"
+
+
+def logs_of(spec: Json, outcome: Outcome, phase: Phase) -> dict[str, str]:
+    """What each container of a pod has written by now."""
+    server, first = str(spec["containers"][0]["name"]), "initContainers" in spec
+    if phase == "ready":
+        return {server: log_of(spec, "ready"), **({INITIALIZER: _COPIED} if first else {})}
+    if outcome == "never_ready":
+        return {server: "INFO waiting for a lock on the model\n"}
+    if phase == "starting":
+        return {INITIALIZER: _copying(spec)} if first else {}
+    if outcome in ("crash_loop", "oom", "storage_failed"):
+        return {failing_container(spec, outcome): log_of(spec, outcome)}
+    return {}
 
 
 def failing_container(spec: Json, outcome: Outcome) -> str:
@@ -205,6 +219,22 @@ def warnings(spec: Json, outcome: Outcome, pod: str) -> list[tuple[str, str, str
         )
         return [("kubelet", "Unhealthy", message)]
     return []
+
+
+def _loaded(spec: Json) -> str:
+    uri: str = spec.get("initContainers", [{}])[0].get("args", ["gs://bucket/model"])[0]
+    return uri
+
+
+def _copying(spec: Json) -> str:
+    """What the storage initializer writes before it copies."""
+    uri = _loaded(spec)
+    return (
+        "2026-01-05 10:00:00.001 1 kserve INFO [initializer-entrypoint:16] Initializing, "
+        f"args: (src_uri, dest_path): [('{uri}', '/mnt/models')]\n"
+        "2026-01-05 10:00:00.002 1 kserve INFO [kserve_storage.py:download():108] Copying "
+        f"contents of {uri} to local\n"
+    )
 
 
 def _image(model: Mapping[str, object]) -> str:
@@ -259,6 +289,12 @@ def _starting(spec: Json) -> Json:
     return found
 
 
+def _asked_by_proxy(spec: Json, container: Json) -> bool:
+    """In Knative mode the proxy has the server's probe: the server counts as ready at once."""
+    names = [one["name"] for one in spec["containers"]]
+    return QUEUE_PROXY["name"] in names and container["name"] != QUEUE_PROXY["name"]
+
+
 def _running(spec: Json, now: str, *, ready: bool) -> Json:
     condition = {"type": "Ready", "status": str(ready), "lastTransitionTime": now}
     if not ready:
@@ -269,7 +305,11 @@ def _running(spec: Json, now: str, *, ready: bool) -> Json:
         "startTime": now,
         "conditions": [condition],
         "containerStatuses": [
-            {**_of(one, ready=ready), "started": True, "state": {"running": {"startedAt": now}}}
+            {
+                **_of(one, ready=ready or _asked_by_proxy(spec, one)),
+                "started": True,
+                "state": {"running": {"startedAt": now}},
+            }
             for one in spec["containers"]
         ],
     }

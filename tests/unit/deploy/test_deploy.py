@@ -26,7 +26,7 @@ from kfp_suite.components.contracts.errors import (
 from kfp_suite.components.deploy import on_cluster
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
 from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import split_of, with_candidate, with_mode
+from kfp_suite.components.kserve.canary import Mode, split_of, with_candidate, with_mode
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import own_part, read_served
@@ -152,6 +152,31 @@ def test_scaling_alone_starts_no_server_anew(
     assert live["spec"]["predictor"]["minReplicas"] == 2
 
 
+def test_the_mode_that_is_asked_for_is_the_endpoints(
+    double: KubernetesDouble, fleet: Fleet, mode: Mode, version: Path, tmp_path: Path
+) -> None:
+    other = "Knative" if mode == "Standard" else "Standard"
+    given = parameters(settings={"deployment_mode": other})
+    deploy(given, version, tmp_path / "a", cluster=on(double))
+    live = double.get("inferenceservices", "models/wings")
+    assert live["status"]["deploymentMode"] == other
+
+
+@pytest.mark.parametrize("said", ["setting", "overlay"])
+def test_another_mode_than_what_is_live_is_refused(
+    double: KubernetesDouble, fleet: Fleet, mode: Mode, version: Path, tmp_path: Path, said: str
+) -> None:
+    deploy(parameters(), version, tmp_path / "a", cluster=on(double))
+    before = double.get("inferenceservices", "models/wings")
+    other = "Knative" if mode == "Standard" else "Standard"
+    annotated = {"metadata": {"annotations": {"serving.kserve.io/deploymentMode": other}}}
+    settings = {"deployment_mode": other} if said == "setting" else {"overlay": annotated}
+    with pytest.raises(ParameterError, match="which KServe does not change") as caught:
+        deploy(parameters(settings=settings), version, tmp_path / "b", cluster=on(double))
+    assert f"got {other}; expected {mode}" in str(caught.value)
+    assert double.get("inferenceservices", "models/wings") == before
+
+
 def test_a_transformer_is_waited_for_too(
     double: KubernetesDouble, fleet: Fleet, models: ModelStore, version: Path, tmp_path: Path
 ) -> None:
@@ -184,6 +209,44 @@ def test_a_failure_says_why(
     assert told in str(caught.value)
     assert "kubectl describe inferenceservice wings -n models" in str(caught.value)
     assert not (tmp_path / "endpoint").exists()
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "told"),
+    [
+        (
+            Behaviour("never_ready"),
+            (
+                "kserve-container: runs, and is not ready",
+                "its last lines: INFO waiting for a lock on the model",
+                "Unhealthy: Readiness probe failed",
+            ),
+        ),
+        (
+            Behaviour(after=3600),
+            (
+                "storage-initializer: has not ended yet",
+                "the storage initializer's last lines: ",
+                "Copying contents of pvc://",
+            ),
+        ),
+        (Behaviour("refused"), ("InternalError: fails to reconcile predictor",)),
+    ],
+)
+def test_a_wait_in_vain_says_what_it_waited_for(
+    double: KubernetesDouble,
+    fleet: Fleet,
+    version: Path,
+    tmp_path: Path,
+    behaviour: Behaviour,
+    told: tuple[str, ...],
+) -> None:
+    double.behave("*", behaviour)
+    given = DeployParameters(target="cluster", namespace="models", timeout_seconds=1)
+    with pytest.raises(EndpointError) as caught:
+        deploy(given, version, tmp_path / "endpoint", cluster=on(double))
+    assert [one for one in told if one not in str(caught.value)] == []
+    assert "queue-proxy" not in str(caught.value)
 
 
 def test_no_controller_is_said_so(

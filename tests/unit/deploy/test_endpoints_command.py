@@ -15,6 +15,7 @@ from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.canary import with_candidate, with_mode
 from kfp_suite.components.kserve.cluster import TRAINED_MODELS
 from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.graphs import inference_graph
 from kfp_suite.components.kserve.manifests import inference_service, own_part, server_image
 from kfp_suite.components.kserve.multi_model import (
     shared_runtime,
@@ -144,6 +145,30 @@ def test_status_says_why_it_is_not_ready(cluster: KubernetesDouble, models: Mode
     assert "ImagePullBackOff" in told
 
 
+def test_status_knows_graphs_and_models_of_shared_servers(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    found = on(cluster)
+    nodes = {"root": {"routerType": "Sequence", "steps": [{"serviceName": "wings"}]}}
+    found.apply(inference_graph("chain", "models", nodes, {}))
+    told = endpoints("status", "chain").output
+    assert "kind: graph\nservices: wings\nready: False\n" in told
+    assert "why: endpoint wings is not there\n" in told
+    serve(cluster, models)
+    told = endpoints("status", "chain").output
+    assert "ready: True" in told
+    assert "why:" not in told
+    served = Deployable.find(models, "wings", 2).served
+    found.apply(trained_model(served, "models", parse_settings({"shared": "zoo"})))
+    refused = endpoints("status", "wings")
+    assert "several have this name; got endpoint, model" in str(refused.exception)
+    told = endpoints("status", "wings", "--kind", "model").output
+    assert "version: 2\nserver: zoo\nready: False\n" in told
+    assert "why: server zoo is not there\n" in told
+    gone = endpoints("status", "nothing")
+    assert isinstance(gone.exception, MissingError)
+
+
 def test_logs_are_those_of_every_server(cluster: KubernetesDouble, models: ModelStore) -> None:
     serve(cluster, models)
     told = endpoints("logs", "wings", "--lines", "3").output
@@ -170,12 +195,34 @@ def test_delete_asks_first(cluster: KubernetesDouble, models: ModelStore) -> Non
     assert isinstance(gone.exception, MissingError)
 
 
+def test_who_may_list_is_said(
+    double: KubernetesDouble,
+    models: ModelStore,
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve(double, models)
+    config = str(double.kubeconfig(tmp_path / "kubeconfig", "reader"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
+    double.allow_only("reader", access("models", "reader")[1]["rules"], "models")
+    assert 'cannot list resource "inferenceservices"' in str(endpoints("list").exception)
+    role = access("models", "reader", listing=True)[1]
+    double.allow_only("reader", role["rules"], "models")
+    assert endpoints("list").output.startswith("wings: version 1")
+    given = yaml.safe_load_all(endpoints("access", "--list").output)
+    assert next(one for one in given if one["kind"] == "Role")["rules"] == role["rules"]
+
+
 def test_access_is_what_kubectl_applies() -> None:
     found = list(yaml.safe_load_all(endpoints("access").output))
     assert [one["kind"] for one in found] == ["ServiceAccount", "Role", "RoleBinding"]
     verbs = {verb for rule in found[1]["rules"] for verb in rule["verbs"]}
     assert "delete" not in verbs
     assert "*" not in str(found[1]["rules"])
+    assert "list" not in next(
+        rule["verbs"] for rule in found[1]["rules"] if "inferenceservices" in rule["resources"]
+    )
     more = list(
         yaml.safe_load_all(endpoints("access", "--metrics", "--by-header", "--delete").output)
     )

@@ -66,6 +66,7 @@ class Caller:
     ) -> Json:
         asked = [*query.items(), *([("fieldManager", manager)] if manager else [])]
         plural = {"InferenceService": PLURAL, "ServingRuntime": "servingruntimes"}
+        plural["InferenceGraph"] = "inferencegraphs"
         metadata = manifest["metadata"]
         where = f"/apis/{manifest['apiVersion']}/namespaces/{metadata['namespace']}"
         found: Json = self.api.call_api(
@@ -1213,6 +1214,77 @@ class TestStandard:
         found = caller.get()
         assert found["status"]["canaryStatuses"][0]["ready"] is False
         assert conditions(found)["Ready"] == "True"
+
+
+def graph(router: str = "Sequence", **step: Any) -> Json:
+    steps = [{"serviceName": NAME, **step}]
+    return {
+        "apiVersion": f"{GROUP}/v1alpha1",
+        "kind": "InferenceGraph",
+        "metadata": {"name": "chain", "namespace": NAMESPACE, "annotations": {"team": "birds"}},
+        "spec": {"nodes": {"root": {"routerType": router, "steps": steps}}},
+    }
+
+
+class TestGraphs:
+    """As KServe does, which says less of a graph than it seems to."""
+
+    def test_one_of_an_endpoint_without_an_address_gets_no_word(
+        self, cluster: KubernetesDouble
+    ) -> None:
+        Caller(cluster.client()).apply(graph())
+        assert "status" not in cluster.get("inferencegraphs", "models/chain")
+
+    def test_in_standard_mode_one_is_ready_before_its_router(
+        self, standard: KubernetesDouble
+    ) -> None:
+        caller = Caller(standard.client())
+        caller.apply(service())
+        standard.behave("models/chain", Behaviour("image_pull"))
+        for number in (1, 2):
+            made = graph()
+            made["metadata"]["annotations"]["number"] = str(number)
+            caller.apply(made)
+        status = standard.get("inferencegraphs", "models/chain")["status"]
+        assert {c["type"]: c["status"] for c in status["conditions"]}["Ready"] == "True"
+        router = standard.get("deployments", "models/chain")
+        assert status["observedGeneration"] == router["metadata"]["generation"] == 2
+        assert "deploymentMode" not in status
+        assert router["status"]["conditions"][0]["status"] == "False"
+        assert router["spec"]["template"]["metadata"]["annotations"]["number"] == "2"
+
+    def test_in_knative_mode_one_says_what_its_service_says(
+        self, cluster: KubernetesDouble
+    ) -> None:
+        caller = Caller(cluster.client())
+        caller.apply(service())
+        cluster.behave("models/chain", Behaviour("crash_loop"))
+        caller.apply(graph())
+        found = cluster.get("inferencegraphs", "models/chain")["status"]
+        states = {c["type"]: c["status"] for c in found["conditions"]}
+        assert states["Ready"] == states["ConfigurationsReady"] == "False"
+        assert "url" not in found
+        cluster.behave("models/chain", Behaviour())
+        found = cluster.get("inferencegraphs", "models/chain")["status"]
+        assert found["url"] == "http://chain.models.example.com"
+        assert "observedGeneration" not in found
+
+    @pytest.mark.parametrize(
+        ("router", "step", "told"),
+        [
+            ("Splitter", {}, "missing the 'Weight'"),
+            ("Splitter", {"weight": 70}, "the sum of traffic weights"),
+            ("Sequence", {"nodeName": "root"}, "specifies more than one of nodeName"),
+            ("Sequence", {"serviceName": ""}, "does not specify an inference target"),
+        ],
+    )
+    def test_kserves_webhook_has_its_say(
+        self, cluster: KubernetesDouble, router: str, step: Json, told: str
+    ) -> None:
+        with pytest.raises(ApiException) as caught:
+            Caller(cluster.client()).apply(graph(router, **step))
+        assert caught.value.status == 403
+        assert told in caught.value.body
 
 
 class TestFailures:

@@ -137,6 +137,20 @@ class TestPods:
             assert not {"ports", "lifecycle"} & set(container)
             assert "terminationGracePeriodSeconds" not in side
 
+    def test_our_server_gives_a_prediction_what_a_request_may_take(self) -> None:
+        stock = made(replace(SERVED, runtime="sklearn"), timeout=90, transformer_image="r/t:1")
+        shared = shared_service(
+            SERVED, "models", parse_settings({**OWN, "shared": "zoo", "timeout": 90}), "Standard"
+        )
+        for container in (
+            made(timeout=90)["spec"]["predictor"]["model"],
+            stock["spec"]["transformer"]["containers"][0],
+            shared["spec"]["predictor"]["model"],
+        ):
+            assert "--predict-timeout=90" in container["args"]
+        assert "args" not in stock["spec"]["predictor"]["model"]
+        assert "--predict-timeout" not in str(made())
+
     def test_the_settings_mode_goes_before_the_clusters(self) -> None:
         found = made(mode="Knative", deployment_mode="Standard")
         assert len(found["spec"]["predictor"]["model"]["ports"]) == 2

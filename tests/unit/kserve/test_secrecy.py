@@ -8,7 +8,7 @@ import pytest
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.kserve.manifests import inference_service
-from kfp_suite.components.kserve.secrecy import check_no_secrets
+from kfp_suite.components.kserve.secrecy import check_no_secrets, is_secret
 from kfp_suite.components.kserve.settings import parse_settings
 from tests.unit.kserve.test_manifests import SERVED
 
@@ -62,6 +62,26 @@ def test_a_secret_is_named_and_never_shown(settings: dict[str, Any], field: str)
     assert HIDDEN not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "ghp_" + "a1B2" * 9,
+        "github_pat_" + "a1B2" * 9,
+        "glpat-" + "a1B2" * 5,
+        "xoxb-123456789012-" + "a1B2" * 6,
+        "hf_" + "aBcD" * 8,
+        "AIza" + "aB-_3" * 7,
+        "ASIA" + "A1B2" * 4,
+        "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=YWJj;EndpointSuffix=x",
+        "Endpoint=sb://x/;SharedAccessKeyName=n;SharedAccessKey=YWJj",
+        "Basic dXNlcjpwYXNz",
+    ],
+)
+def test_well_known_shapes_are_secrets_whatever_they_are_called(value: str) -> None:
+    assert is_secret("NOTE", value)
+    assert is_secret("PAD_TOKEN", value)
+
+
 def test_a_manifest_is_looked_at_whole() -> None:
     manifest = inference_service(SERVED, namespace="models")
     header = {"name": "Authorization", "value": f"Basic {HIDDEN}"}
@@ -79,6 +99,10 @@ def test_a_manifest_is_looked_at_whole() -> None:
         {"env": {"TOKENIZERS_PARALLELISM": "false", "MAX_TOKENS": "512", "ENABLE_AUTH": "true"}},
         {"env": {"BYPASS": "1", "COMPASS": "north", "PARTITION_KEY": "day", "AUTHOR": "me"}},
         {"env": {"DATABASE_URL": "postgres://db:5432/flights", "DB_PASSWORD": ""}},
+        {"env": {"PAD_TOKEN": "<pad>", "EOS_TOKEN": "</s>", "SPECIAL_TOKEN": "<|endoftext|>"}},
+        {"env": {"MASK_TOKEN": "[MASK]", "UNK_TOKEN": "unknown", "STOP_TOKEN": "50256"}},
+        {"env": {"OPTIONS": "token=<pad> Basic research, Basic authentication"}},
+        {"env": {"DATABASE_URL": "postgres://u:$(DB_PASS)@h/d", "HF_TOKEN": "$(TOKEN_OF_HF)"}},
         {"logger": {"url": "http://logs.example.com:8080/x"}},
         {"annotations": {"serving.kserve.io/enable-auth": "true", "team": "birds"}},
         {"annotations": {"vault.hashicorp.com/agent-inject-secret-db": "secret/data/db"}},
