@@ -175,8 +175,9 @@ async def _follow(model: VersionedModel, newer: Newer) -> None:
         await asyncio.sleep(POLL_SECONDS)
         try:
             found = await asyncio.to_thread(newer)
-        except KfpSuiteError as error:
-            log.warning("%s: still serving version %s: %s", model.name, model.version, error)
+        except Exception as error:  # a model is code: it may raise anything
+            told = error if isinstance(error, KfpSuiteError) else repr(error)
+            log.warning("%s: still serving version %s: %s", model.name, model.version, told)
             continue
         if found is not None:
             model.replace(found)
@@ -222,5 +223,4 @@ def serve(
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
     app.add_exception_handler(Unanswered, refuse_unanswered)
-    loaded = [*models, *repository.get_models().values()]
-    Server(host, http_port, grpc_port, models, repository, listener).start(loaded)
+    Server(host, http_port, grpc_port, models, repository, listener).start(list(models))
