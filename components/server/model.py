@@ -24,7 +24,7 @@ from kfp_suite.components.models.records import (
 )
 from kfp_suite.components.runtimes.asking import VERSION_HEADER
 from kfp_suite.components.server.batching import Batcher
-from kfp_suite.components.server.lateness import PREDICT_SECONDS
+from kfp_suite.components.server.limits import PREDICT_SECONDS
 from kfp_suite.components.server.metrics import EndpointMetrics
 from kfp_suite.components.server.remote import RemoteScores
 from kfp_suite.components.server.tensors import (
@@ -143,6 +143,9 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
             raise InvalidInput(str(error)) from error
         except PredictorFailed as error:
             code = error.code
+            raise
+        except asyncio.CancelledError:  # the server ends
+            code = 503
             raise
         except BaseException:
             code = 500

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -21,12 +21,18 @@ from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError
 from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.kserve.manifests import artifact_version
-from kfp_suite.components.server.lateness import PREDICT_SECONDS
+from kfp_suite.components.server.limits import PREDICT_SECONDS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
-from kfp_suite.components.server.unanswered import NotLoadable, VersionNotServed, refuse_unanswered
+from kfp_suite.components.server.unanswered import (
+    NotLoadable,
+    Receive,
+    Scope,
+    Send,
+    VersionNotServed,
+    refuse_unanswered,
+)
 from kfp_suite.components.stores.versions import check_model_name
 
-Scope = MutableMapping[str, Any]
 _VERSIONED = re.compile(r"(?P<model>/v2/models/(?P<name>[^/]+))/versions/(?P<version>[^/]+)")
 _QUERY = "model_version"
 
@@ -42,9 +48,7 @@ class VersionInPath:
     def __init__(self, app: Any, version_of: Callable[[str], str | None]) -> None:
         self._app, self._version_of = app, version_of
 
-    async def __call__(
-        self, scope: Scope, receive: Any, send: Callable[[Scope], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (
             "/versions/" in scope["path"] or _QUERY.encode() in scope["query_string"]
         ):
