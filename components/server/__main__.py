@@ -62,7 +62,7 @@ def main() -> None:
     remote = None
     if given.predictor_host:
         remote = RemoteScores(given.predictor_host, given.model_name, given.predictor_outputs)
-    served = ServedVersion.load(given.model_version, given.model_dir)
+    served = ServedVersion.load(given.model_version, given.model_dir, estimator=remote is None)
     serve(
         {VersionedModel(given.model_name, served, remote, given.predict_timeout): None},
         host=given.host,

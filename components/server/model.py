@@ -53,19 +53,23 @@ class ServedVersion:
     cheap: bool
 
     @classmethod
-    def load(cls, version: str, folder: Path, *, verify: bool = True) -> ServedVersion:
-        """Load a Model artifact, and warm it up with its own sample request.
+    def load(
+        cls, version: str, folder: Path, *, verify: bool = True, estimator: bool = True
+    ) -> ServedVersion:
+        """Load a Model artifact, and warm it up with its own sample request; without its
+        estimator for a transformer, which has that elsewhere.
 
         Raises:
             As `load_model`.
         """
-        model = load_model(folder, verify=verify)
+        model = load_model(folder, verify=verify, estimator=estimator)
+        call = model.predict if estimator else model.features
         sample = orjson.loads((folder / SAMPLE_REQUEST).read_bytes())
         row = _table_of_v1(sample, model.manifest.signature.inputs).slice(0, 1)
         seconds = []
         for _ in range(_WARM_UP_CALLS):
             started = time.monotonic()
-            model.predict(row)
+            call(row)
             seconds.append(time.monotonic() - started)
         return cls(version, model, min(seconds) < _CHEAP_SECONDS)
 

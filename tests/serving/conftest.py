@@ -15,10 +15,12 @@ from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
 
-KEEPS_MISSING: list[dict[str, Any]] = [
-    {"column": "span", "op": "scale"},
-    {"column": "weight", "op": "identity", "keep_missing": True},
-]
+KEEPS_MISSING = {
+    "features": [
+        {"column": "span", "op": "scale"},
+        {"column": "weight", "op": "identity", "keep_missing": True},
+    ]
+}
 """Features that hand a missing weight to the estimator."""
 
 
@@ -29,7 +31,7 @@ def publish(
     estimator: str,
     module: str = "",
     label: str = "flies",
-    features: list[dict[str, Any]] | None = None,
+    features: dict[str, Any] | None = None,
 ) -> None:
     """Train on 300 wings and publish; `module`: the source of a user's own training;
     `features`: else the default ones."""
@@ -45,8 +47,7 @@ def publish(
     split = {"by": "hash", "eval": 0.2, "test": 0.2}
     dataset, fitted, model = folder / "dataset", folder / "transform", folder / "model"
     ingest(IngestParameters(split=split), pinned, dataset, folder / "preview")
-    spec = {} if features is None else {"features": {"features": features}}
-    transform(TransformParameters(label=label, **spec), dataset, fitted, folder / "report")
+    transform(TransformParameters(features or {}, label=label), dataset, fitted, folder / "report")
     pinned_module = None
     if module:
         file = folder / "module.py"

@@ -162,3 +162,28 @@ def test_a_missing_number_is_sent_as_the_predictor_reads_it(
         got = np.array(tensor["data"], dtype=np.float32)
     assert tensor["shape"] == list(expected.shape)
     np.testing.assert_array_equal(got, expected.ravel())
+
+
+def test_the_estimator_is_not_loaded_a_second_time(tmp_path: Path) -> None:
+    models = ModelStore(FolderStore(tmp_path / "store"))
+    module = """
+import sys
+from sklearn.linear_model import LogisticRegression
+
+if any(one.startswith("--predictor_host") for one in sys.orig_argv):
+    raise RuntimeError("not here")
+
+class Own(LogisticRegression):
+    pass
+
+def fit(training):
+    return Own().fit(training.train.matrix, training.train.target)
+"""
+    publish(models, "wings", tmp_path / "made", "logistic_regression", module)
+    models.fetch("wings", 1, tmp_path / "model")
+    with Predictor() as predictor:
+        predictor.say(200, json.dumps(SCORES).encode())
+        host = f"--predictor_host={LOOPBACK}:{predictor.server_port}"
+        with serve(tmp_path / "model", host) as transformer:
+            assert post(transformer, 1).json()["probabilities"] == [[0.25, 0.75]]
+        predictor.shutdown()

@@ -298,6 +298,13 @@ def test_a_model_that_is_not_loaded_says_why(
     assert "+    kfp-suite.io/version: '2'" in planned["changes"]
 
 
+def test_a_shared_server_has_no_options() -> None:
+    with pytest.raises(ParameterError, match="runtime_options: a shared server has no options"):
+        DeployParameters(
+            target="cluster", settings={"shared": "zoo"}, runtime_options={"workers": 2}
+        )
+
+
 @pytest.mark.parametrize(
     "given", [{"target": "local"}, {"target": "cluster", "runtime": "mlserver"}]
 )

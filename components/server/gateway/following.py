@@ -23,12 +23,14 @@ from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.kserve.canary import split_of
 from kfp_suite.components.kserve.manifests import Served, read_manifest
 from kfp_suite.components.server.gateway.backends import Backend, Start
-from kfp_suite.components.server.gateway.gateway import REQUEST_SECONDS, Gateway
+from kfp_suite.components.server.gateway.gateway import Gateway
 from kfp_suite.components.server.gateway.graph import Graph
 from kfp_suite.components.server.gateway.routing import Route
+from kfp_suite.components.server.limits import PREDICT_SECONDS, drain_seconds
 from kfp_suite.components.server.threads import Threads
 
 LOOK_SECONDS = 0.2
+DRAIN_SECONDS = drain_seconds(PREDICT_SECONDS)
 _LONGEST_PAUSE = 30.0
 _MOST_STARTS = 64
 
@@ -237,7 +239,7 @@ def _told(route: Route) -> str:
 
 async def _drain(backend: Backend) -> None:
     """Let it finish what it works on, then end it."""
-    deadline = time.monotonic() + REQUEST_SECONDS
+    deadline = time.monotonic() + DRAIN_SECONDS
     try:
         while backend.in_flight and time.monotonic() < deadline:
             await asyncio.sleep(0.05)

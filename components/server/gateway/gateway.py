@@ -22,10 +22,10 @@ from kfp_suite.components.runtimes.asking import VERSION_CHOICE, VERSION_HEADER
 from kfp_suite.components.server.gateway.backends import Backend
 from kfp_suite.components.server.gateway.graph import Graph, GraphError, Reply
 from kfp_suite.components.server.gateway.routing import Route, model_of
-from kfp_suite.components.server.limits import MOST_BODY_BYTES, PREDICT_SECONDS
 from kfp_suite.components.server.metrics import EndpointMetrics
 
-REQUEST_SECONDS = PREDICT_SECONDS + 5.0
+MOST_BODY_BYTES = 32 * 1024 * 1024
+REQUEST_SECONDS = 65.0
 """Longer than our server gives a prediction: it says itself that it was late."""
 _MOST_COPIES = 64
 # Not passed on: they are about one connection (RFC 9110, 7.6.1), or made anew.
