@@ -130,7 +130,10 @@ class TestPods:
     def test_a_transformer_has_the_variables_and_a_size_of_its_own(self) -> None:
         stock = replace(SERVED, runtime="sklearn")
         secret = {"secret": "s", "key": "k"}
-        given = {"transformer_image": "r/t:1", "env": {"LEVEL": "debug", "TOKEN": secret}}
+        given: dict[str, Any] = {
+            "transformer_image": "r/t:1",
+            "env": {"LEVEL": "debug", "TOKEN": secret},
+        }
         spec = made(stock, **given, transformer_limits={"memory": "2Gi"})["spec"]
         (container,) = spec["transformer"]["containers"]
         assert container["env"][:-1] == [
