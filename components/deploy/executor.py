@@ -109,6 +109,13 @@ class DeployParameters:
                 got=f"target {self.target}, runtime {self.runtime}",
                 fix="here, kfp-suite serve takes several manifests at once",
             )
+        if self.runtime_options:
+            raise ParameterError(
+                "a shared server has no options",
+                where="runtime_options",
+                got=self.runtime_options,
+                fix="leave them out",
+            )
 
 
 def deploy(

@@ -34,6 +34,7 @@ from kfp_suite.components.kserve.scaling import check_scaling
 from kfp_suite.components.kserve.secrecy import check_no_secrets
 from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.kserve.storage import on_cluster
+from kfp_suite.components.runtimes import suite
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.runtime import (
     SKLEARN,
@@ -174,10 +175,13 @@ def _predictor(
         model["args"] = [f"--model_version={served.version}", *answering_in(settings)]
         model |= container_in(mode)
         ending = ending_in(mode, settings)
+        model["args"] += suite.arguments(parse_options(SUITE, options))
     elif runtime.name == TENSORFLOW_SERVING:
-        from kfp_suite.components.runtimes.tensorflow_serving import arguments
+        from kfp_suite.components.runtimes import tensorflow_serving
 
-        model["args"] = arguments(parse_options(TENSORFLOW_SERVING, options), MOUNT)
+        model["args"] = tensorflow_serving.arguments(
+            parse_options(TENSORFLOW_SERVING, options), MOUNT
+        )
     elif runtime.name == SKLEARN and served.probabilities:
         model["env"].append({"name": "PREDICT_PROBA", "value": "true"})
     if runtime.name != SUITE and image:
@@ -306,10 +310,13 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
                     *([f"--predictor_outputs={outputs}"] if outputs else []),
                     *answering_in(settings),
                 ],
-                "env": [{"name": "STORAGE_URI", "value": _read_by(served.model_uri, served, mode)}],
+                "env": [
+                    *environment(settings),
+                    {"name": "STORAGE_URI", "value": _read_by(served.model_uri, served, mode)},
+                ],
                 "resources": {
-                    "requests": {"cpu": "500m", "memory": "512Mi"},
-                    "limits": {"cpu": "1", "memory": "1Gi"},
+                    "requests": dict(settings.transformer_requests),
+                    "limits": dict(settings.transformer_limits),
                 },
                 **served_securely(),
                 **container_in(mode),

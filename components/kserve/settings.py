@@ -74,6 +74,8 @@ class EndpointSettings:
         requests: CPU, memory and GPUs (`nvidia.com/gpu`) that the scheduler sets aside, as
             Kubernetes writes quantities.
         limits: CPU, memory and GPUs at most.
+        transformer_requests: The same of a transformer, which holds no estimator.
+        transformer_limits: As much.
         min_replicas: Servers at least; 0 lets Knative scale to none.
         max_replicas: Servers at most; 0: KServe's own.
         scale_metric: `concurrency` or `rps` in Knative mode, `cpu` or `memory` in Standard mode;
@@ -107,6 +109,12 @@ class EndpointSettings:
     service_account: str = ""
     requests: dict[str, str | int] = field(default_factory=lambda: {"cpu": "1", "memory": "1Gi"})
     limits: dict[str, str | int] = field(default_factory=lambda: {"cpu": "1", "memory": "2Gi"})
+    transformer_requests: dict[str, str | int] = field(
+        default_factory=lambda: {"cpu": "500m", "memory": "512Mi"}
+    )
+    transformer_limits: dict[str, str | int] = field(
+        default_factory=lambda: {"cpu": "1", "memory": "1Gi"}
+    )
     min_replicas: int = 1
     max_replicas: int = 0
     scale_metric: str = ""

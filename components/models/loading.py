@@ -133,7 +133,7 @@ class FittedEstimator:
         return np.asarray(self._predict(matrix))
 
 
-def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
+def load_model(folder: Path, *, verify: bool = True, estimator: bool = True) -> LoadedModel:
     """Load a Model artifact.
 
     The ONNX graph predicts where it is there, which is where it was proven equal.
@@ -141,6 +141,7 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
     Args:
         folder: The artifact.
         verify: Recompute every digest first. Only a caller that has just done so says no.
+        estimator: Load it, too. Without it the model has `features` and `decided` alone.
 
     Raises:
         MissingError, ContractError: it is not a Model artifact, or not of this version.
@@ -152,6 +153,8 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
         model.verify()
     transform = load_transform(folder / TRANSFORM)
     calibration = load_calibration(folder) if CALIBRATION in manifest.files else None
+    if not estimator:
+        return LoadedModel(manifest, transform, None, calibration)
     if manifest.framework == "tensorflow":
         from kfp_suite.components.models.saved_model import SavedModelScorer
 
@@ -161,6 +164,6 @@ def load_model(folder: Path, *, verify: bool = True) -> LoadedModel:
         return LoadedModel(manifest, transform, graph, calibration)
     if MODULE in manifest.files:
         import_module(folder / MODULE, manifest.files[MODULE])
-    estimator = load_estimator(folder, manifest.notes.get("trusted_types", ()))
-    scorer = FittedEstimator(estimator, manifest.task)
+    fitted = load_estimator(folder, manifest.notes.get("trusted_types", ()))
+    scorer = FittedEstimator(fitted, manifest.task)
     return LoadedModel(manifest, transform, scorer, calibration)

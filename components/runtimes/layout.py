@@ -92,7 +92,7 @@ def _servers() -> dict[str, tuple[Any, LayOut]]:
     )
 
     return {
-        SUITE: (None, suite.lay_out),
+        SUITE: (suite.SuiteOptions, suite.lay_out),
         SKLEARN: (None, sklearn.lay_out_sklearn),
         MLSERVER: (sklearn.MlServerOptions, sklearn.lay_out_mlserver),
         TENSORFLOW_SERVING: (

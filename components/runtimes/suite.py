@@ -4,10 +4,37 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
+
+from kfp_suite.components.runtimes.checks import in_range
+
+_MOST_WORKERS = 64
 
 
-def lay_out(name: str, versions: Mapping[int, Path], options: None, folder: Path) -> None:  # noqa: ARG001
+@dataclass(frozen=True)
+class SuiteOptions:
+    """Our server's.
+
+    Attributes:
+        workers: Processes behind the port, each with the model: 1 to 64.
+    """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid"}
+
+    workers: int = 1
+
+    def __post_init__(self) -> None:
+        in_range(1, _MOST_WORKERS, workers=self.workers)
+
+
+def arguments(options: SuiteOptions) -> list[str]:
+    """What the server is started with for them."""
+    return [f"--workers={options.workers}"] if options.workers > 1 else []
+
+
+def lay_out(name: str, versions: Mapping[int, Path], options: SuiteOptions, folder: Path) -> None:  # noqa: ARG001
     """A copy of the one Model artifact."""
     (path,) = versions.values()
     shutil.copytree(path, folder, dirs_exist_ok=True)

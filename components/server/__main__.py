@@ -7,6 +7,8 @@ import socket
 import sys
 from pathlib import Path
 
+from kfp_suite.components.server.limits import PREDICT_SECONDS, drain_seconds
+
 
 def main() -> None:
     """Serve one model, or many; the names of the arguments are KServe's, which adds some of
@@ -26,7 +28,7 @@ def main() -> None:
     parser.add_argument(
         "--predict-timeout",
         type=_seconds,
-        default=None,
+        default=PREDICT_SECONDS,
         help="seconds a prediction may take; then 504, and no sign of life while it goes on: 60",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes behind the port")
@@ -39,14 +41,14 @@ def main() -> None:
     if given.workers > 1 and given.socket is None:
         from kfp_suite.components.server.workers import run_workers
 
-        sys.exit(run_workers(given.workers, sys.argv[1:], given.host, given.http_port))
+        drain = drain_seconds(given.predict_timeout)
+        where = given.host, given.http_port
+        sys.exit(run_workers(given.workers, sys.argv[1:], *where, drain=drain))
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
-    from kfp_suite.components.server.lateness import PREDICT_SECONDS
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
     from kfp_suite.components.server.remote import RemoteScores
     from kfp_suite.components.server.serving import serve
 
-    predict_seconds = given.predict_timeout or PREDICT_SECONDS
     if given.multi_model:
         serve(
             {},
@@ -54,19 +56,19 @@ def main() -> None:
             http_port=given.http_port,
             grpc_port=given.grpc_port or None,
             folder=given.model_dir,
-            predict_seconds=predict_seconds,
+            predict_seconds=given.predict_timeout,
         )
         return
     remote = None
     if given.predictor_host:
         remote = RemoteScores(given.predictor_host, given.model_name, given.predictor_outputs)
-    served = ServedVersion.load(given.model_version, given.model_dir)
+    served = ServedVersion.load(given.model_version, given.model_dir, estimator=remote is None)
     serve(
-        {VersionedModel(given.model_name, served, remote, predict_seconds): None},
+        {VersionedModel(given.model_name, served, remote, given.predict_timeout): None},
         host=given.host,
         http_port=given.http_port,
         grpc_port=given.grpc_port or None,
-        predict_seconds=predict_seconds,
+        predict_seconds=given.predict_timeout,
         listener=None if given.socket is None else socket.socket(fileno=given.socket),
     )
 

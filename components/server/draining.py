@@ -10,7 +10,23 @@ import grpc
 import uvicorn
 from kserve.protocol.rest.server import _RefreshingServer
 
-from kfp_suite.components.server.lingering import GRACE_SECONDS, linger
+from kfp_suite.components.server.lingering import linger
+from kfp_suite.components.server.unanswered import Receive, Scope, Send, refuse
+
+
+class GivenUp:
+    """ASGI middleware: 503 for a request that is not waited for any longer."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await self._app(scope, receive, send)
+        except asyncio.CancelledError:
+            if scope["type"] != "http":
+                raise
+            await refuse(send, 503, "this server ends before it could answer; ask again")
 
 
 class DrainingServer(_RefreshingServer):  # type: ignore[misc]
@@ -25,7 +41,7 @@ class DrainingServer(_RefreshingServer):  # type: ignore[misc]
         """Serve.
 
         Args:
-            config: Where, and what.
+            config: Where, and what; and how long what was begun may take.
             beside: The gRPC server that ends with it.
             listener: What to listen on; None: what the configuration says.
         """
@@ -49,4 +65,4 @@ class DrainingServer(_RefreshingServer):  # type: ignore[misc]
 
     async def _end_grpc(self) -> None:
         if self._beside is not None:
-            await self._beside.stop(GRACE_SECONDS)
+            await self._beside.stop(self.config.timeout_graceful_shutdown)

@@ -10,9 +10,6 @@ from kserve.errors import ServerNotLive
 
 from kfp_suite.components.server.reading import ReadingDataPlane
 
-PREDICT_SECONDS = 60.0
-"""How long a prediction may take, from the request that was read to its answer."""
-
 
 class ModelHangs(ServerNotLive):  # type: ignore[misc]
     """A prediction that does not come back: 503 over HTTP, UNAVAILABLE over gRPC."""

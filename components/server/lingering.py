@@ -13,8 +13,6 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 LINGER_SECONDS = 1.0
-GRACE_SECONDS = 10
-"""How long requests may take that were there when a server was asked to stop."""
 _POLL_SECONDS = 0.02
 
 

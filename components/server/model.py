@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import kserve
-import numpy as np
 import orjson
 import pyarrow as pa
 from kserve.errors import InvalidInput
@@ -25,13 +23,18 @@ from kfp_suite.components.models.records import (
     table_of_records,
 )
 from kfp_suite.components.runtimes.asking import VERSION_HEADER
-from kfp_suite.components.runtimes.exchange import V2_DATATYPES
 from kfp_suite.components.server.batching import Batcher
-from kfp_suite.components.server.lateness import PREDICT_SECONDS
+from kfp_suite.components.server.limits import PREDICT_SECONDS
 from kfp_suite.components.server.metrics import EndpointMetrics
 from kfp_suite.components.server.remote import RemoteScores
+from kfp_suite.components.server.tensors import (
+    check_outputs,
+    infer_response,
+    metadata,
+    table_of_tensors,
+)
 from kfp_suite.components.server.threads import Threads
-from kfp_suite.components.server.unanswered import PredictorFailed, PredictTimeout
+from kfp_suite.components.server.unanswered import NotExplained, PredictorFailed, PredictTimeout
 
 _METRICS = EndpointMetrics()
 # A call that costs less than this is made where the request is read: a thread costs more.
@@ -50,19 +53,23 @@ class ServedVersion:
     cheap: bool
 
     @classmethod
-    def load(cls, version: str, folder: Path, *, verify: bool = True) -> ServedVersion:
-        """Load a Model artifact, and warm it up with its own sample request.
+    def load(
+        cls, version: str, folder: Path, *, verify: bool = True, estimator: bool = True
+    ) -> ServedVersion:
+        """Load a Model artifact, and warm it up with its own sample request; without its
+        estimator for a transformer, which has that elsewhere.
 
         Raises:
             As `load_model`.
         """
-        model = load_model(folder, verify=verify)
+        model = load_model(folder, verify=verify, estimator=estimator)
+        call = model.predict if estimator else model.features
         sample = orjson.loads((folder / SAMPLE_REQUEST).read_bytes())
         row = _table_of_v1(sample, model.manifest.signature.inputs).slice(0, 1)
         seconds = []
         for _ in range(_WARM_UP_CALLS):
             started = time.monotonic()
-            model.predict(row)
+            call(row)
             seconds.append(time.monotonic() - started)
         return cls(version, model, min(seconds) < _CHEAP_SECONDS)
 
@@ -141,6 +148,9 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         except PredictorFailed as error:
             code = error.code
             raise
+        except asyncio.CancelledError:  # the server ends
+            code = 503
+            raise
         except BaseException:
             code = 500
             raise
@@ -150,11 +160,16 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         if response_headers is not None:
             response_headers[VERSION_HEADER] = current.version
         if isinstance(payload, kserve.InferRequest):
-            return _infer_response(payload, current, prediction)
+            outputs = current.model.manifest.signature.outputs
+            return infer_response(payload, outputs, prediction, current.version)
         answer = {"predictions": prediction.values.tolist(), "model_version": current.version}
         if prediction.probabilities is not None:
             answer["probabilities"] = prediction.probabilities.tolist()
         return answer
+
+    async def explain(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
+        """No answer. Raises NotExplained: HTTP 404."""
+        raise NotExplained(self.name)
 
     async def _off_the_loop(self, function: Callable[..., Any], *args: Any) -> Any:
         """On a thread: what takes long must not hold up what does not."""
@@ -168,12 +183,14 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
             examples = examples_of(payload)
             found: Prediction = await self._off_the_loop(current.model.predict_examples, examples)
             return found
-        inputs = current.model.manifest.signature.inputs
-        read = _table_of_tensors if isinstance(payload, kserve.InferRequest) else _table_of_v1
+        signature = current.model.manifest.signature
+        if tensors := isinstance(payload, kserve.InferRequest):
+            check_outputs(payload, signature.outputs)
+        read = table_of_tensors if tensors else _table_of_v1
         if _rows_of(payload) > _FEW_ROWS:
-            table = await self._off_the_loop(read, payload, inputs)
+            table = await self._off_the_loop(read, payload, signature.inputs)
         else:
-            table = read(payload, inputs)
+            table = read(payload, signature.inputs)
             if current.cheap and self._remote is None:
                 return current.model.predict(table)
         if self._remote is None:
@@ -183,15 +200,11 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """The signature's inputs, as V2 model metadata."""
-        return [_metadata(field) for field in self._current.model.manifest.signature.inputs]
+        return [metadata(field) for field in self._current.model.manifest.signature.inputs]
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The signature's outputs, as V2 model metadata."""
-        return [_metadata(field) for field in self._current.model.manifest.signature.outputs]
-
-
-def _metadata(field: Field) -> dict[str, Any]:
-    return {"name": field.name, "datatype": V2_DATATYPES[field.type], "shape": [-1, *field.shape]}
+        return [metadata(field) for field in self._current.model.manifest.signature.outputs]
 
 
 def _rows_of(payload: Any) -> int:
@@ -220,75 +233,4 @@ def _table_of_v1(payload: object, inputs: tuple[Field, ...]) -> pa.Table:
         "no records in the request",
         got=", ".join(payload) if isinstance(payload, dict) else type(payload).__name__,
         expected='{"instances": [{...}]} or {"inputs": {"field": [...]}}',
-    )
-
-
-def _table_of_tensors(request: kserve.InferRequest, inputs: tuple[Field, ...]) -> pa.Table:
-    """V2: a tensor a field, of shape (rows,) or (rows, 1)."""
-    expected = {field.name: V2_DATATYPES[field.type] for field in inputs}
-    columns: dict[str, list[Any]] = {}
-    for tensor in request.inputs:
-        given, wanted = tensor.datatype, expected.get(tensor.name, tensor.datatype)
-        if given != wanted and not (wanted == "FP64" and given[:2] in ("FP", "IN", "UI")):
-            raise DataError(
-                "another datatype", where=f"inputs.{tensor.name}", got=given, expected=wanted
-            )
-        if tensor.name in columns:
-            raise DataError("the input is there twice", where=f"inputs.{tensor.name}")
-        columns[tensor.name] = _values(tensor)
-    return table_of_columns(columns, inputs)
-
-
-def _values(tensor: kserve.InferInput) -> list[Any]:
-    shape = list(tensor.shape)
-    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
-        raise DataError(
-            "another shape",
-            where=f"inputs.{tensor.name}",
-            got=shape,
-            expected="[rows] or [rows, 1]",
-        )
-    values = tensor.data
-    if not isinstance(values, list):
-        try:
-            values = tensor.as_numpy().ravel().tolist()
-        except Exception as error:  # whatever numpy says of such bytes
-            raise DataError(
-                "the data is not of its datatype and shape",
-                where=f"inputs.{tensor.name}",
-                got=str(error),
-                expected=f"{tensor.datatype} of shape {shape}",
-            ) from error
-    elif values and isinstance(values[0], list):
-        values = [value for row in values for value in row]
-    if len(values) != shape[0]:
-        raise DataError(
-            "the data is not of its shape",
-            where=f"inputs.{tensor.name}",
-            got=f"{len(values)} values",
-            expected=f"{shape[0]}",
-        )
-    try:
-        return [value.decode() if isinstance(value, bytes) else value for value in values]
-    except UnicodeDecodeError as error:
-        raise DataError(
-            "not text", where=f"inputs.{tensor.name}", got=error.object, expected="UTF-8"
-        ) from error
-
-
-def _infer_response(
-    request: kserve.InferRequest, current: ServedVersion, prediction: Prediction
-) -> kserve.InferResponse:
-    outputs = []
-    arrays = (prediction.values, prediction.probabilities)
-    for field, array in zip(current.model.manifest.signature.outputs, arrays, strict=False):
-        output = kserve.InferOutput(field.name, list(array.shape), V2_DATATYPES[field.type])
-        kind = {"string": object, "bool": np.bool_, "int64": np.int64}.get(field.type, np.float64)
-        output.set_data_from_numpy(array.astype(kind), binary_data=request.use_binary_outputs)
-        outputs.append(output)
-    return kserve.InferResponse(
-        response_id=request.id or uuid.uuid4().hex,
-        model_name=request.model_name,
-        model_version=current.version,
-        infer_outputs=outputs,
     )

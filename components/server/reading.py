@@ -14,7 +14,10 @@ from fastapi.responses import Response
 from kserve import InferRequest
 from kserve.errors import InvalidInput
 from kserve.protocol.dataplane import DataPlane
+from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 from kserve.protocol.grpc.servicer import InferenceServicer
+
+from kfp_suite.components.server.unanswered import VersionNotServed
 
 _MOST = 5
 _LONGEST = 60
@@ -39,7 +42,39 @@ class ReadingDataPlane(DataPlane):  # type: ignore[misc]
 
 
 class ReadingServicer(InferenceServicer):  # type: ignore[misc]
-    """KServe's gRPC service, which also counts raw tensors."""
+    """KServe's gRPC service, which also counts raw tensors and reads versions."""
+
+    async def ModelReady(self, request: Any, context: Any) -> Any:
+        """Whether a model answers. Raises VersionNotServed."""
+        self._check_version(request.name, request.version)
+        return await super().ModelReady(request, context)
+
+    async def ModelMetadata(self, request: Any, context: Any) -> Any:
+        """The signature. Raises VersionNotServed."""
+        self._check_version(request.name, request.version)
+        return await super().ModelMetadata(request, context)
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        """An answer. Raises VersionNotServed."""
+        self._check_version(request.model_name, request.model_version)
+        return await super().ModelInfer(request, context)
+
+    async def RepositoryModelLoad(self, request: Any, _: Any) -> Any:
+        """KServe's own reads an answer that there is not. Raises as `RepositoryExtension.load`."""
+        name = request.model_name
+        await self._mode_repository_extension.load(name)
+        return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
+
+    async def RepositoryModelUnload(self, request: Any, _: Any) -> Any:
+        """As above, of `RepositoryExtension.unload`."""
+        name = request.model_name
+        await self._mode_repository_extension.unload(name)
+        return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
+
+    def _check_version(self, name: str, version: str) -> None:
+        served = self._data_plane.model_registry.version(name)
+        if version and served is not None and version != served:
+            raise VersionNotServed(name, version, served)
 
     def validate_grpc_request(self, request: Any) -> None:
         """Raises InvalidInput."""
@@ -55,6 +90,8 @@ def _check(request: InferRequest) -> None:
         raise _wrong("id", request.id, "text")
     _check_parameters("parameters", request.parameters)
     for position, output in enumerate(request.request_outputs or ()):
+        if not _is_text(output.name):
+            raise _wrong(f"outputs[{position}].name", output.name, "text")
         _check_parameters(f"outputs[{position}].parameters", output.parameters)
     for position, tensor in enumerate(request.inputs):
         where = f"inputs[{position}]"

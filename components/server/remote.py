@@ -14,6 +14,9 @@ import orjson
 
 from kfp_suite.components.server.unanswered import PredictorFailed
 
+_BINARY = "binary_tensor_data"
+"""What a server calls the extension by which a tensor follows its header as bytes."""
+
 
 class RemoteScores:
     """Scores from a server that speaks the Open Inference Protocol (V2) over HTTP."""
@@ -21,35 +24,24 @@ class RemoteScores:
     def __init__(self, host: str, name: str, outputs: str = "") -> None:
         """Of `http://host`, for the model `name`; `outputs`: the tensor to ask for, empty:
         all there are."""
-        self._url = f"http://{host}/v2/models/{name}/infer"
+        self._server = f"http://{host}/v2"
+        self._url = f"{self._server}/models/{name}/infer"
         self._outputs = [{"name": outputs}] if outputs else []
         self._client = httpx.AsyncClient(timeout=None)  # noqa: S113 - a prediction has one
+        self._binary: bool | None = None
 
     async def scores(self, matrix: Any) -> Any:
         """Probabilities, shape (rows, classes), or numbers, shape (rows,).
 
         Args:
-            matrix: float32, shape (rows, features).
+            matrix: float32, shape (rows, features); NaN: missing.
 
         Raises:
             PredictorFailed: the predictor does not answer, or not with scores.
         """
-        body: dict[str, Any] = {
-            "inputs": [
-                {
-                    "name": "features",
-                    "shape": list(matrix.shape),
-                    "datatype": "FP32",
-                    "data": matrix.ravel().tolist(),
-                }
-            ]
-        }
-        if self._outputs:
-            body["outputs"] = self._outputs
         try:
-            response = await self._client.post(
-                self._url, content=orjson.dumps(body), headers={"content-type": "application/json"}
-            )
+            content, headers = self._request(matrix, binary=await self._takes_binary())
+            response = await self._client.post(self._url, content=content, headers=headers)
         except httpx.HTTPError as error:
             said = str(error) or type(error).__name__
             raise PredictorFailed("the predictor does not answer", self._url, said) from error
@@ -62,6 +54,37 @@ class RemoteScores:
             raise PredictorFailed(
                 "the predictor gives no scores", self._url, response.text
             ) from error
+
+    async def _takes_binary(self) -> bool:
+        """Whether it says that it reads tensors as bytes: Triton does, and no missing number
+        otherwise. MLServer and KServe's own do not, and read JSON's null as one."""
+        if self._binary is None:
+            response = await self._client.get(self._server)
+            if response.status_code != 200:
+                return False  # it may say so later
+            self._binary = _BINARY.encode() in response.content
+        return self._binary
+
+    def _request(self, matrix: Any, *, binary: bool) -> tuple[bytes, dict[str, str]]:
+        """Body and headers."""
+        tensor: dict[str, Any] = {
+            "name": "features",
+            "shape": list(matrix.shape),
+            "datatype": "FP32",
+        }
+        body: dict[str, Any] = {"inputs": [tensor]}
+        if self._outputs:
+            body["outputs"] = self._outputs
+        if not binary:
+            tensor["data"] = matrix.ravel().tolist()
+            return orjson.dumps(body), {"content-type": "application/json"}
+        raw = matrix.astype("<f4").tobytes()
+        tensor["parameters"] = {"binary_data_size": len(raw)}
+        head = orjson.dumps(body)
+        return head + raw, {
+            "content-type": "application/octet-stream",
+            "inference-header-content-length": str(len(head)),
+        }
 
 
 def _scores(answer: Any, rows: int) -> Any:

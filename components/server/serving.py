@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import grpc
 import kserve
@@ -20,78 +18,25 @@ from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.runtimes.local import check_port
-from kfp_suite.components.server.draining import DrainingServer
-from kfp_suite.components.server.lateness import PREDICT_SECONDS, LivingDataPlane
-from kfp_suite.components.server.lingering import GRACE_SECONDS
+from kfp_suite.components.server.bodies import BodyLimit
+from kfp_suite.components.server.draining import DrainingServer, GivenUp
+from kfp_suite.components.server.heads import BoundedProtocol
+from kfp_suite.components.server.lateness import LivingDataPlane
+from kfp_suite.components.server.limits import (
+    BODY_SECONDS,
+    MOST_BODY_BYTES,
+    PREDICT_SECONDS,
+    drain_seconds,
+)
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
 from kfp_suite.components.server.reading import ReadingServicer, refuse_invalid
 from kfp_suite.components.server.unanswered import Unanswered, refuse_unanswered
 from kfp_suite.components.server.versions import Repository, RepositoryExtension, VersionInPath
 from kfp_suite.components.server.workers import summed_metrics
 
-MOST_BODY_BYTES = 32 * 1024 * 1024
-MOST_BODY_SECONDS = 30.0
 POLL_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Scope]]
-Send = Callable[[Scope], Awaitable[None]]
-
-
-class BodyLimit:
-    """ASGI middleware: 413 for a body over a limit, before it is read whole; 408 for one that
-    does not come in time."""
-
-    def __init__(self, app: Any, limit: int, seconds: float) -> None:
-        """Of `limit` bytes and `seconds`."""
-        self._app, self._limit, self._seconds = app, limit, seconds
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if length.isdigit() and int(length) > self._limit:
-            await self._too_large(send)
-            return
-        try:
-            async with asyncio.timeout(self._seconds):
-                chunks = await self._read(receive)
-        except TimeoutError:
-            await _refuse(send, 408, f"the body did not come within {self._seconds:g} s")
-            return
-        if chunks is None:
-            await self._too_large(send)
-            return
-        waiting = iter(chunks)
-
-        async def replay() -> Scope:
-            return next(waiting, None) or await receive()
-
-        await self._app(scope, replay, send)
-
-    async def _read(self, receive: Receive) -> list[Scope] | None:
-        """The messages of a body, None where it is too large."""
-        chunks, size = [], 0
-        while True:
-            message = await receive()
-            chunks.append(message)
-            size += len(message.get("body", b""))
-            if size > self._limit:
-                return None
-            if message["type"] != "http.request" or not message.get("more_body"):
-                return chunks
-
-    async def _too_large(self, send: Send) -> None:
-        text = f"the body is over {self._limit:,} bytes; send fewer records at once"
-        await _refuse(send, 413, text)
-
-
-async def _refuse(send: Send, status: int, text: str) -> None:
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"error": text}).encode()})
 
 
 Newer = Callable[[], ServedVersion | None]
@@ -108,12 +53,14 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         models: Mapping[VersionedModel, Newer | None],
         repository: Repository,
         listener: socket.socket | None = None,
+        *,
+        drain: float,
     ) -> None:
         # Its own gRPC server listens on every address.
         super().__init__(
             http_port=http_port,
             enable_grpc=False,
-            grace_period=GRACE_SECONDS,
+            grace_period=drain,
             registered_models=repository,
         )
         self.dataplane = LivingDataPlane(model_registry=self.registered_models)
@@ -124,6 +71,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
     async def _serve(self) -> None:
         assert self._rest_server is not None
         self._rest_server.config.host = self._host
+        self._rest_server.config.http = BoundedProtocol
         grpc_server = None if self._grpc_bound is None else await self._start_grpc()
         self._rest_server._server = DrainingServer(
             self._rest_server.config, grpc_server, self._listener
@@ -175,8 +123,9 @@ async def _follow(model: VersionedModel, newer: Newer) -> None:
         await asyncio.sleep(POLL_SECONDS)
         try:
             found = await asyncio.to_thread(newer)
-        except KfpSuiteError as error:
-            log.warning("%s: still serving version %s: %s", model.name, model.version, error)
+        except Exception as error:  # a model is code: it may raise anything
+            told = error if isinstance(error, KfpSuiteError) else repr(error)
+            log.warning("%s: still serving version %s: %s", model.name, model.version, told)
             continue
         if found is not None:
             model.replace(found)
@@ -203,7 +152,8 @@ def serve(
         grpc_port: The port of V2 over gRPC; None: no gRPC.
         folder: Models below it, each by its name, are served, too; those that come later,
             when somebody asks for them to be loaded.
-        predict_seconds: How long a prediction of these may take.
+        predict_seconds: How long a prediction may take; and what was begun, when the server is
+            asked to stop.
         listener: Of HTTP, where this is one of several workers: who shares it with them.
 
     Raises:
@@ -219,8 +169,10 @@ def serve(
     repository = Repository(folder, predict_seconds)
     repository.read_all()
     app.add_middleware(VersionInPath, version_of=repository.version)
-    app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=MOST_BODY_SECONDS)
+    app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=BODY_SECONDS)
+    app.add_middleware(GivenUp)
     app.add_exception_handler(RequestValidationError, refuse_invalid)
     app.add_exception_handler(Unanswered, refuse_unanswered)
-    loaded = [*models, *repository.get_models().values()]
-    Server(host, http_port, grpc_port, models, repository, listener).start(loaded)
+    drain = drain_seconds(predict_seconds)
+    server = Server(host, http_port, grpc_port, models, repository, listener, drain=drain)
+    server.start(list(models))

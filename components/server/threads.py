@@ -10,11 +10,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from typing import Any
 
-_Call = tuple["Future[Any]", Callable[[], Any]]
+_Call = tuple["Future[Any]", Callable[[], Any]] | None  # None: the end
 
 
 class Threads(Executor):
@@ -26,6 +27,8 @@ class Threads(Executor):
         self._started = 0
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._since: dict[int, float] = {}
+        # They know nothing of this object: when nobody does any more, they end.
+        weakref.finalize(self, self._calls.put, None)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
         """Call `function` on a thread; from one thread alone, the event loop's."""
@@ -33,7 +36,8 @@ class Threads(Executor):
         self._calls.put((future, lambda: function(*args, **kwargs)))
         if self._started < self._most:
             self._started += 1
-            threading.Thread(target=self._work, name=self._name, daemon=True).start()
+            given = (self._calls, self._since, self._prepare)
+            threading.Thread(target=_work, args=given, name=self._name, daemon=True).start()
         return future
 
     def longest(self) -> float:
@@ -41,23 +45,27 @@ class Threads(Executor):
         began = min(list(self._since.values()), default=None)
         return 0.0 if began is None else time.monotonic() - began
 
-    def _work(self) -> None:
-        if self._prepare is not None:
-            self._prepare()
-        me = threading.get_ident()
-        while True:
-            future, call = self._calls.get()
-            if not future.set_running_or_notify_cancel():
-                continue
-            self._since[me] = time.monotonic()
-            error = found = None
-            try:
-                found = call()
-            except BaseException as raised:  # whoever waits for it is told
-                error = raised
-            del self._since[me]
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(found)
-            del future, call, found, error  # not held while it waits for the next
+
+def _work(
+    calls: queue.SimpleQueue[_Call], since: dict[int, float], prepare: Callable[[], object] | None
+) -> None:
+    if prepare is not None:
+        prepare()
+    me = threading.get_ident()
+    while (waiting := calls.get()) is not None:
+        future, call = waiting
+        if not future.set_running_or_notify_cancel():
+            continue
+        since[me] = time.monotonic()
+        error = found = None
+        try:
+            found = call()
+        except BaseException as raised:  # whoever waits for it is told
+            error = raised
+        del since[me]
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(found)
+        del waiting, future, call, found, error  # not held while it waits for the next
+    calls.put(None)  # for the next one of them

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from fastapi.responses import Response
 from grpc import StatusCode
 from grpc_interceptor.exceptions import GrpcException
 
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Scope]]
+Send = Callable[[Scope], Awaitable[None]]
 _LONGEST = 500
 # What a client may do something about: come again, later, or with less.
 _PASSED_ON = {
@@ -47,8 +51,39 @@ class PredictorFailed(Unanswered):
         super().__init__(details, code, _PASSED_ON.get(answered, StatusCode.UNAVAILABLE))
 
 
+class VersionNotServed(Unanswered):
+    """Another version than the one that serves: 404 over HTTP, NOT_FOUND over gRPC."""
+
+    def __init__(self, name: str, version: str, served: str) -> None:
+        details = f"model '{name}' serves version {served}, not {version!r}"
+        super().__init__(details, 404, StatusCode.NOT_FOUND)
+
+
+class NotExplained(Unanswered):
+    """An explanation, which no model of ours has: 404."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"model '{name}' has no explainer", 404, StatusCode.UNIMPLEMENTED)
+
+
+class NotLoadable(Unanswered):
+    """Loading or unloading where models do not come and go: whoever can ask for a prediction
+    could end it for all. 403 over HTTP, PERMISSION_DENIED over gRPC."""
+
+    def __init__(self, name: str) -> None:
+        details = f"model '{name}' is served for good: only --multi_model loads and unloads"
+        super().__init__(details, 403, StatusCode.PERMISSION_DENIED)
+
+
 async def refuse_unanswered(_: Any, error: Exception) -> Response:
     """The answer of HTTP."""
     assert isinstance(error, Unanswered)
     content = json.dumps({"error": error.details})
     return Response(content, status_code=error.code, media_type="application/json")
+
+
+async def refuse(send: Send, status: int, text: str) -> None:
+    """The answer, as the last one of its connection, where no application was asked."""
+    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": json.dumps({"error": text}).encode()})

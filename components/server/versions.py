@@ -1,15 +1,14 @@
 """Versions and repository of V2 (Open Inference Protocol), where KServe answers 501 and 503.
 
 `/v2/models/{name}/versions/{version}…` and `?model_version=` name the version that serves, or
-nothing; a model that was unloaded can be loaded again.
+nothing; models are loaded and unloaded by request in a server of many alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode
@@ -22,11 +21,18 @@ from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError
 from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.kserve.manifests import artifact_version
-from kfp_suite.components.server.lateness import PREDICT_SECONDS
+from kfp_suite.components.server.limits import PREDICT_SECONDS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
+from kfp_suite.components.server.unanswered import (
+    NotLoadable,
+    Receive,
+    Scope,
+    Send,
+    VersionNotServed,
+    refuse_unanswered,
+)
 from kfp_suite.components.stores.versions import check_model_name
 
-Scope = MutableMapping[str, Any]
 _VERSIONED = re.compile(r"(?P<model>/v2/models/(?P<name>[^/]+))/versions/(?P<version>[^/]+)")
 _QUERY = "model_version"
 
@@ -42,9 +48,7 @@ class VersionInPath:
     def __init__(self, app: Any, version_of: Callable[[str], str | None]) -> None:
         self._app, self._version_of = app, version_of
 
-    async def __call__(
-        self, scope: Scope, receive: Any, send: Callable[[Scope], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and (
             "/versions/" in scope["path"] or _QUERY.encode() in scope["query_string"]
         ):
@@ -53,7 +57,8 @@ class VersionInPath:
                 name, version = wanted
                 served = self._version_of(name)
                 if served is not None and version != served:
-                    await _not_found(send, name, version, served)
+                    error = VersionNotServed(name, version, served)
+                    await (await refuse_unanswered(None, error))(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
@@ -73,29 +78,16 @@ class VersionInPath:
         return (unquote(model[1]), version) if model and version else None
 
 
-async def _not_found(send: Any, name: str, version: str, served: str) -> None:
-    told = json.dumps({"error": f"model '{name}' serves version {served}, not {version!r}"})
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 404, "headers": headers})
-    await send({"type": "http.response.body", "body": told.encode()})
-
-
 class Repository(kserve.ModelRepository):  # type: ignore[misc]
-    """The models of a server: one that was unloaded is loaded again as it was; with a
-    folder, what lies below it by a model's name is loaded, as KServe's agent leaves it."""
+    """The models of a server; with a folder, what lies below it by a model's name is loaded and
+    unloaded by request, as KServe's agent leaves it."""
 
     def __init__(
         self, folder: Path | None = None, predict_seconds: float = PREDICT_SECONDS
     ) -> None:
         super().__init__()
         self._predict_seconds = predict_seconds
-        self._known: dict[str, Any] = {}
         self._folder = folder
-
-    def update(self, model: Any, name: str | None = None) -> None:
-        """Add a model."""
-        super().update(model, name)
-        self._known[name or model.name] = model
 
     @property
     def shared(self) -> bool:
@@ -107,12 +99,9 @@ class Repository(kserve.ModelRepository):  # type: ignore[misc]
         model = self.get_model(name)
         return model.version if model is not None else None
 
-    def knows(self, name: str) -> bool:
-        """Whether a model is, or was, served under this name."""
-        return name in self._known
-
-    def read(self, name: str) -> None:
-        """Read a model from the folder, or anew. Raises ModelNotFound, and as `load_model`."""
+    def read(self, name: str) -> ServedVersion:
+        """A model of the folder, as it is now. Raises ModelNotFound, and as
+        `ServedVersion.load`."""
         try:
             place = self._folder / check_model_name(name) if self._folder is not None else None
         except ParameterError as error:
@@ -120,44 +109,53 @@ class Repository(kserve.ModelRepository):  # type: ignore[misc]
         if place is None or not (place / MODEL_MANIFEST).is_file():
             raise ModelNotFound(name)
         digest = read_model(place).manifest.digest
-        found = ServedVersion.load(artifact_version(digest), place)
-        if name in self._known:
-            self._known[name].replace(found)
+        return ServedVersion.load(artifact_version(digest), place)
+
+    def put(self, name: str, found: ServedVersion) -> None:
+        """Serve it."""
+        served = self.get_model(name)
+        if served is None:
+            self.update(VersionedModel(name, found, predict_seconds=self._predict_seconds))
         else:
-            self._known[name] = VersionedModel(name, found, predict_seconds=self._predict_seconds)
+            served.replace(found)
 
     def read_all(self) -> None:
         """Serve what lies below the folder already."""
         for place in sorted(self._folder.iterdir()) if self._folder is not None else ():
             if (place / MODEL_MANIFEST).is_file():
-                self.read(place.name)
-                self.load(place.name)
-
-    def load(self, name: str) -> bool:
-        """Serve a model again; whether there is one."""
-        if name not in self._known:
-            return False
-        model = self._known[name]
-        model.ready = True  # unloading has stopped it
-        super().update(model, name)
-        return True
+                self.put(place.name, self.read(place.name))
 
 
 class RepositoryExtension(ModelRepositoryExtension):  # type: ignore[misc]
-    """KServe's, which answers 503 for a model that it does not know."""
+    """KServe's, for models that come and go; all others stay."""
 
     async def load(self, model_name: str) -> None:
         """Serve a model, of its folder as it is now.
 
         Raises:
+            NotLoadable: models do not come and go here.
             ModelNotFound: there is none.
-            InvalidInput: it is not as it was published; what was served goes on.
+            InvalidInput: it is not as it was published, or does not predict its own sample;
+                what was served goes on.
         """
-        if self._model_registry.shared:
-            try:
-                await asyncio.to_thread(self._model_registry.read, model_name)
-            except KfpSuiteError as error:
-                raise InvalidInput(str(error)) from error
-        elif not self._model_registry.knows(model_name):
-            raise ModelNotFound(model_name)
-        await super().load(model_name)
+        if not self._model_registry.shared:
+            raise NotLoadable(model_name)
+        try:
+            found = await asyncio.to_thread(self._model_registry.read, model_name)
+        except ModelNotFound:
+            raise
+        except Exception as error:  # a model is code: it may raise anything
+            told = error if isinstance(error, KfpSuiteError) else f"{type(error).__name__}: {error}"
+            raise InvalidInput(f"model '{model_name}' cannot be loaded: {told}") from error
+        self._model_registry.put(model_name, found)
+
+    async def unload(self, model_name: str) -> None:
+        """Serve a model no longer.
+
+        Raises:
+            NotLoadable: models do not come and go here.
+            ModelNotFound: there is none.
+        """
+        if not self._model_registry.shared:
+            raise NotLoadable(model_name)
+        await super().unload(model_name)

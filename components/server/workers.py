@@ -26,18 +26,19 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from kfp_suite.components.runtimes.local import check_port, ending_with_us
-from kfp_suite.components.server.lingering import GRACE_SECONDS
+from kfp_suite.components.server.lingering import LINGER_SECONDS
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client learns that it is one of several."""
 _MEMORY = Path("/dev/shm")  # noqa: S108 - a pod has it, whatever else is read-only
 _BACKLOG = 2048
 _POLL_SECONDS = 0.2
+_EXIT_SECONDS = 2.0
 
 log = logging.getLogger(__name__)
 
 
-def run_workers(count: int, arguments: Sequence[str], host: str, port: int) -> int:
+def run_workers(count: int, arguments: Sequence[str], host: str, port: int, *, drain: float) -> int:
     """Serve until a signal; a worker that was killed, or ended itself, is started again.
 
     One that fails of its own ends all: it could not load the model, and never will.
@@ -47,6 +48,7 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int) -> i
         arguments: Of the command; each worker is also given `--socket`.
         host: The address to bind to.
         port: Of HTTP.
+        drain: Seconds that a worker may take to finish what it has.
 
     Returns:
         The exit code: that of a worker which failed.
@@ -85,15 +87,15 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int) -> i
                 log.warning("worker %d ended (%d): started again", worker.pid, worker.returncode)
                 workers[i] = start()
         listener.close()
-        _end(workers)
+        _end(workers, LINGER_SECONDS + drain + _EXIT_SECONDS)
         return code
 
 
-def _end(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+def _end(workers: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
     """Let them finish what they work on, then end them."""
     for worker in workers:
         worker.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS + 2
+    deadline = time.monotonic() + seconds
     for worker in workers:
         with suppress(subprocess.TimeoutExpired):
             worker.wait(max(0.0, deadline - time.monotonic()))

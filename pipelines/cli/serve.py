@@ -70,23 +70,26 @@ def serve(
             raise ParameterError(f"model '{name}' is there twice", where="kfp-suite serve")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.components.runtimes.local import check_port
-    from kfp_suite.components.server.lateness import PREDICT_SECONDS
+    from kfp_suite.components.server.limits import PREDICT_SECONDS
     from kfp_suite.components.server.model import VersionedModel
     from kfp_suite.components.server.serving import serve as serve_models
 
     check_port(host, port)
+    seconds = predict_timeout or PREDICT_SECONDS
     with tempfile.TemporaryDirectory(prefix="kfp-suite-serve-") as scratch:
         models = {}
         for target in found:
             model = VersionedModel(
                 target.name,
                 target.load(target.version, Path(scratch)),
-                predict_seconds=predict_timeout or PREDICT_SECONDS,
+                predict_seconds=seconds,
             )
             models[model] = _newer(target, model, Path(scratch)) if target.follows else None
             url = f"http://{host}:{port}/v1/models/{target.name}:predict"
             click.echo(f"{target.name} version {target.version}: {url}")
-        serve_models(models, host=host, http_port=port, grpc_port=grpc_port)
+        serve_models(
+            models, host=host, http_port=port, grpc_port=grpc_port, predict_seconds=seconds
+        )
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 Both serve flights with the same features and the same gradient boosting, each in a process
 of its own on the same machine, asked by `wrk`. The plain one is what one writes without a
-suite: a scikit-learn pipeline on a pandas frame of the request's instances.
+suite: a scikit-learn pipeline on a pandas frame of the request's instances or tensors.
 """
 
 from __future__ import annotations
@@ -35,14 +35,9 @@ from tests.benchmarks.table import Row
 
 MODEL = "flights"
 SECONDS = 10
-# (what is asked for, connections); ours answers each, the plain one records.
-LOADS = (
-    ("1 record", 1),
-    ("1 record", 8),
-    ("1 record", 64),
-    ("1 row as V2 tensors", 8),
-    ("100 records", 8),
-)
+RECORD, TENSORS, MANY = "1 record", "1 row as V2 tensors", "100 records"
+# (what is asked for, connections)
+LOADS = (*((what, at_once) for what in (RECORD, TENSORS) for at_once in (1, 8, 64)), (MANY, 8))
 ROUNDS = 3
 _STARTS = 3
 _BOOSTING = {"learning_rate": 0.1, "max_iter": 100}
@@ -56,7 +51,7 @@ wrk.body = io.open({body!r}):read("*a")
 
 @dataclass(frozen=True)
 class Load:
-    """What `wrk` saw: requests a second, latencies in milliseconds ."""
+    """What `wrk` saw: requests a second, latencies in milliseconds."""
 
     rate: float
     p50: float
@@ -80,16 +75,15 @@ def run() -> list[Row]:
             pass  # it fits its model once
         rows.append(_starts(reference, dataset, folder))
         with local_endpoint(reference, MODEL) as ours, _plain(dataset, folder) as theirs_too:
-            plain = theirs_too.url
             for what, connections in LOADS:
-                records = what.replace("row as V2 tensors", "record")
-                v2 = "V2" in what
-                urls = (f"{ours.base}/v2/models/{MODEL}/infer" if v2 else ours.url, plain)
-                asked = dict(zip(urls, (bodies[what], bodies[records]), strict=True))
+                urls = [
+                    f"{one.base}/v2/models/{one.name}/infer" if what == TENSORS else one.url
+                    for one in (ours, theirs_too)
+                ]
                 best: dict[str, Load] = {}
                 for _ in range(ROUNDS):
                     for url in urls:
-                        found = _load(url, asked[url], connections)
+                        found = _load(url, bodies[what], connections)
                         if url not in best or found.rate > best[url].rate:
                             best[url] = found
                 mine, theirs = (best[url] for url in urls)
@@ -112,7 +106,7 @@ def run() -> list[Row]:
             ]
         mib, theirs_mib = (f"{size:,.0f} MiB" for size in held)
         rows.append(Row("endpoint, memory after that", mib, theirs_mib, held[0] / held[1], ""))
-        rows += _two_workers(bodies["1 record"], dataset, folder)
+        rows += _two_workers(bodies[RECORD], dataset, folder)
     return rows
 
 
@@ -183,12 +177,12 @@ def _publish(dataset: Path, folder: Path) -> str:
 def _bodies(dataset: Path, folder: Path) -> dict[str, Path]:
     test = read_dataset(dataset).table("test").drop_columns(["late"])
     bodies = {}
-    for what, count in (("1 record", 1), ("100 records", 100), ("1 row as V2 tensors", 1)):
+    for what, count in ((RECORD, 1), (MANY, 100), (TENSORS, 1)):
         bodies[what] = folder / f"{what}.json"
         instances = test.slice(0, count).to_pylist()
         for instance in instances:
             instance["scheduled_departure"] = instance["scheduled_departure"].isoformat()
-        body = {"inputs": _tensors(instances[0])} if "V2" in what else {"instances": instances}
+        body = {"inputs": _tensors(instances[0])} if what == TENSORS else {"instances": instances}
         bodies[what].write_text(json.dumps(body))
     return bodies
 

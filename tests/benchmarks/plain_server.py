@@ -10,6 +10,7 @@ from typing import Any
 import joblib
 import kserve
 import pandas as pd
+from kserve.utils.utils import get_predict_response
 from sklearn.compose import ColumnTransformer
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
@@ -55,7 +56,7 @@ def pipeline(frame: pd.DataFrame) -> Pipeline:
 
 
 class Plain(kserve.Model):  # type: ignore[misc]
-    """Predict probabilities of a list of records."""
+    """Predict probabilities of a list of records, or of a tensor a column."""
 
     def __init__(self, fitted: Pipeline) -> None:
         super().__init__("plain")
@@ -64,8 +65,11 @@ class Plain(kserve.Model):  # type: ignore[misc]
 
     def predict(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
         """One frame a request, as KServe's scikit-learn server does."""
-        frame = pd.DataFrame(payload["instances"])
-        return {"predictions": self._fitted.predict_proba(frame).tolist()}
+        if isinstance(payload, kserve.InferRequest):  # where nothing is missing, or it is left out
+            frame = payload.as_dataframe().reindex(columns=self._fitted.feature_names_in_)
+        else:
+            frame = pd.DataFrame(payload["instances"])
+        return get_predict_response(payload, self._fitted.predict_proba(frame), self.name)
 
 
 def main() -> None:

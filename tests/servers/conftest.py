@@ -16,7 +16,7 @@ import pytest
 
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
-from tests.serving.conftest import publish
+from tests.serving.conftest import KEEPS_MISSING, publish
 
 _HERE = Path(__file__).parent
 _PROGRAMS = {"mlserver": "mlserver", "triton": "python", "torchserve": "torchserve"}
@@ -61,9 +61,11 @@ def use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
-    """Two versions that every server can serve: the same inputs, other answers."""
+    """Versions that every server can serve: two with the same inputs and other answers, and one
+    whose estimator takes missing numbers."""
     folder = tmp_path_factory.mktemp("servers")
     found = ModelStore(FolderStore(folder / "store"))
     publish(found, "wings", folder / "1", "logistic_regression")
     publish(found, "wings", folder / "2", "random_forest")
+    publish(found, "wings", folder / "3", "hist_gradient_boosting", features=KEEPS_MISSING)
     return found

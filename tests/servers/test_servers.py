@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
@@ -28,6 +29,8 @@ from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service
 from kfp_suite.components.kserve.settings import EndpointSettings
+from kfp_suite.components.models.loading import load_model
+from kfp_suite.components.models.records import table_of_records
 from kfp_suite.components.runtimes.asking import ask
 from kfp_suite.components.runtimes.exchange import Question, difference
 from kfp_suite.components.runtimes.launching import Loaded, start
@@ -37,20 +40,21 @@ from tests.servers.conftest import use
 
 START_SECONDS = 120
 TOLERANCE = 1e-5
+MISSING_KEPT = 3
 
 
 @contextmanager
 def served(
-    models: ModelStore, folder: Path, runtime: str, **more: Any
+    models: ModelStore, folder: Path, runtime: str, version: int = 1, **more: Any
 ) -> Iterator[tuple[LocalServer, Deployable]]:
-    """Version 1 on `runtime`, started on what its storage URI holds."""
-    found = Deployable.find(models, "wings", 1, runtime=runtime, **more)
+    """A version on `runtime`, started on what its storage URI holds."""
+    found = Deployable.find(models, "wings", version, runtime=runtime, **more)
     layout = folder / "layout"
     if runtime == "kfp-suite":
-        models.fetch("wings", 1, layout)
+        models.fetch("wings", version, layout)
     else:
         models.fetch_layout("wings", found.served.storage_uri, layout)
-    with start(runtime, Loaded("wings", 1, layout)) as server:
+    with start(runtime, Loaded("wings", version, layout)) as server:
         server.wait(START_SECONDS)
         yield server, found
 
@@ -104,9 +108,11 @@ def test_mlserver(models: ModelStore, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @contextmanager
-def sklearn_served(models: ModelStore, folder: Path) -> Iterator[tuple[LocalServer, Deployable]]:
-    """Version 1 on KServe's scikit-learn server, as the manifest of deploy has it."""
-    found = Deployable.find(models, "wings", 1, runtime="sklearn")
+def sklearn_served(
+    models: ModelStore, folder: Path, version: int = 1
+) -> Iterator[tuple[LocalServer, Deployable]]:
+    """A version on KServe's scikit-learn server, as the manifest of deploy has it."""
+    found = Deployable.find(models, "wings", version, runtime="sklearn")
     manifest = inference_service(found.served, namespace="models")
     model = manifest["spec"]["predictor"]["model"]
     layout = folder / "layout"
@@ -143,20 +149,27 @@ def test_sklearn(models: ModelStore, tmp_path: Path) -> None:
 def behind_our_transformer(
     models: ModelStore, folder: Path, predictor: LocalServer, deployable: Deployable
 ) -> None:
-    """Raw records to our transformer before the predictor give what the model gives."""
-    models.fetch("wings", 1, folder / "artifact")
+    """Raw records to our transformer before the predictor give what the model gives; where
+    some of them lack a number, too."""
+    models.fetch("wings", MISSING_KEPT, folder / "artifact")
     manifest = inference_service(deployable.served, namespace="models")
     arguments = manifest["spec"]["transformer"]["containers"][0]["args"]
     wanted = [a.partition("=")[2] for a in arguments if a.startswith("--predictor_outputs=")]
     host = "/".join([predictor.base.removeprefix("http://"), *wanted])
-    loaded = Loaded("wings", 1, folder / "artifact")
+    loaded = Loaded("wings", MISSING_KEPT, folder / "artifact")
     with start("kfp-suite", loaded, predictor=host) as transformer:
         transformer.wait(START_SECONDS)
         question = Question("/v1/models/wings:predict", deployable.sample.request)
         answer = transformer.ask(question)
         assert difference(deployable.sample, answer.body) <= TOLERANCE
         assert isinstance(answer.body["predictions"][0], bool)
-        assert answer.version == "1"
+        assert answer.version == str(MISSING_KEPT)
+        gaps = [{**record, "weight": None} for record in deployable.sample.records]
+        model = load_model(folder / "artifact")
+        expected = model.predict(table_of_records(gaps, model.manifest.signature.inputs))
+        got = transformer.ask(Question(question.path, {"instances": gaps})).body
+        assert np.allclose(got["probabilities"], expected.probabilities, atol=TOLERANCE)
+        assert not np.allclose(got["probabilities"], answer.body["probabilities"], atol=TOLERANCE)
         # The answer is the predictor's: without it there is none.
         predictor.stop()
         with pytest.raises(EndpointError, match="the predictor does not answer"):
@@ -164,7 +177,7 @@ def behind_our_transformer(
 
 
 def test_sklearn_behind_our_transformer(models: ModelStore, tmp_path: Path) -> None:
-    with sklearn_served(models, tmp_path) as (server, deployable):
+    with sklearn_served(models, tmp_path, MISSING_KEPT) as (server, deployable):
         behind_our_transformer(models, tmp_path, server, deployable)
 
 
@@ -172,7 +185,7 @@ def test_mlserver_behind_our_transformer(
     models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use("mlserver", monkeypatch)
-    with served(models, tmp_path, "mlserver") as (server, deployable):
+    with served(models, tmp_path, "mlserver", MISSING_KEPT) as (server, deployable):
         behind_our_transformer(models, tmp_path, server, deployable)
 
 
@@ -181,7 +194,10 @@ def test_triton_behind_our_transformer(
 ) -> None:
     use("triton", monkeypatch)
     options = {"backend": "python"}
-    with served(models, tmp_path, "triton", options=options) as (server, deployable):
+    with served(models, tmp_path, "triton", MISSING_KEPT, options=options) as (
+        server,
+        deployable,
+    ):
         behind_our_transformer(models, tmp_path, server, deployable)
 
 

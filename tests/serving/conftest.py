@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,14 @@ from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
 
+KEEPS_MISSING = {
+    "features": [
+        {"column": "span", "op": "scale"},
+        {"column": "weight", "op": "identity", "keep_missing": True},
+    ]
+}
+"""Features that hand a missing weight to the estimator."""
+
 
 def publish(
     models: ModelStore,
@@ -22,8 +31,10 @@ def publish(
     estimator: str,
     module: str = "",
     label: str = "flies",
+    features: dict[str, Any] | None = None,
 ) -> None:
-    """Train on 300 wings and publish; `module`: the source of a user's own training."""
+    """Train on 300 wings and publish; `module`: the source of a user's own training;
+    `features`: else the default ones."""
     source = folder / "wings.csv"
     source.parent.mkdir(parents=True)
     rows = [
@@ -36,7 +47,7 @@ def publish(
     split = {"by": "hash", "eval": 0.2, "test": 0.2}
     dataset, fitted, model = folder / "dataset", folder / "transform", folder / "model"
     ingest(IngestParameters(split=split), pinned, dataset, folder / "preview")
-    transform(TransformParameters(label=label), dataset, fitted, folder / "report")
+    transform(TransformParameters(features or {}, label=label), dataset, fitted, folder / "report")
     pinned_module = None
     if module:
         file = folder / "module.py"

@@ -5,17 +5,25 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
+from kfp_suite.components.contracts.model import read_model
+from kfp_suite.components.models.loading import load_model
+from kfp_suite.components.models.records import table_of_records
 from kfp_suite.components.runtimes.local import LOOPBACK, LocalServer
-from tests.serving.test_process import infer, model, post, serve
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
+from tests.serving.conftest import KEEPS_MISSING, publish
+from tests.serving.test_process import V1, infer, model, post, serve
 
 __all__ = ["model"]
 SCORES = {"outputs": [{"name": "probabilities", "data": [0.25, 0.75]}]}
@@ -25,6 +33,8 @@ class Predictor(ThreadingHTTPServer):
     """It answers as it is told to."""
 
     status, content = 200, b""
+    extensions: Sequence[str] = ()
+    asked: tuple[Message, bytes] = Message(), b""
 
     def __init__(self) -> None:
         super().__init__((LOOPBACK, 0), _Handler)
@@ -37,12 +47,19 @@ class Predictor(ThreadingHTTPServer):
 class _Handler(BaseHTTPRequestHandler):
     server: Predictor
 
+    def do_GET(self) -> None:
+        self._answer(200, json.dumps({"extensions": self.server.extensions}).encode())
+
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        self.send_response(self.server.status)
-        self.send_header("content-length", str(len(self.server.content)))
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked = self.headers, body
+        self._answer(self.server.status, self.server.content)
+
+    def _answer(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        self.send_header("content-length", str(len(content)))
         self.end_headers()
-        self.wfile.write(self.server.content)
+        self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
         """Quietly."""
@@ -113,3 +130,60 @@ def test_grpc_says_so_too_and_one_that_is_gone_is_unavailable(model: Path) -> No
             infer(GRPCInferenceServiceStub(channel), 1)
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         assert "the predictor does not answer" in caught.value.details()
+
+
+@pytest.mark.parametrize("extensions", [(), ("sequence", "binary_tensor_data")])
+def test_a_missing_number_is_sent_as_the_predictor_reads_it(
+    extensions: Sequence[str], tmp_path: Path
+) -> None:
+    models = ModelStore(FolderStore(tmp_path / "store"))
+    publish(models, "wings", tmp_path / "made", "hist_gradient_boosting", features=KEEPS_MISSING)
+    folder = tmp_path / "model"
+    models.fetch("wings", 1, folder)
+    record = {"span": 7, "weight": None}
+    table = table_of_records([record], read_model(folder).manifest.signature.inputs)
+    expected = np.asarray(load_model(folder).features(table))
+    assert np.isnan(expected).any()
+    with Predictor() as predictor:
+        predictor.extensions = extensions
+        predictor.say(200, json.dumps(SCORES).encode())
+        with serve(folder, f"--predictor_host={LOOPBACK}:{predictor.server_port}") as server:
+            answer = httpx.post(server.base + V1, json={"instances": [record]}, timeout=40)
+        headers, body = predictor.asked
+        predictor.shutdown()
+    assert answer.status_code == 200, answer.text
+    if extensions:
+        length = int(headers["inference-header-content-length"])
+        (tensor,) = json.loads(body[:length])["inputs"]
+        assert tensor["parameters"] == {"binary_data_size": len(body) - length}
+        got = np.frombuffer(body[length:], "<f4")
+    else:
+        (tensor,) = json.loads(body)["inputs"]
+        got = np.array(tensor["data"], dtype=np.float32)
+    assert tensor["shape"] == list(expected.shape)
+    np.testing.assert_array_equal(got, expected.ravel())
+
+
+def test_the_estimator_is_not_loaded_a_second_time(tmp_path: Path) -> None:
+    models = ModelStore(FolderStore(tmp_path / "store"))
+    module = """
+import sys
+from sklearn.linear_model import LogisticRegression
+
+if any(one.startswith("--predictor_host") for one in sys.orig_argv):
+    raise RuntimeError("not here")
+
+class Own(LogisticRegression):
+    pass
+
+def fit(training):
+    return Own().fit(training.train.matrix, training.train.target)
+"""
+    publish(models, "wings", tmp_path / "made", "logistic_regression", module)
+    models.fetch("wings", 1, tmp_path / "model")
+    with Predictor() as predictor:
+        predictor.say(200, json.dumps(SCORES).encode())
+        host = f"--predictor_host={LOOPBACK}:{predictor.server_port}"
+        with serve(tmp_path / "model", host) as transformer:
+            assert post(transformer, 1).json()["probabilities"] == [[0.25, 0.75]]
+        predictor.shutdown()

@@ -3,22 +3,47 @@
 from __future__ import annotations
 
 import json
+import struct
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import grpc
 import httpx
 import pytest
-from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import (
+    ModelInferRequest,
+    ModelMetadataRequest,
+    ModelReadyRequest,
+    RepositoryModelLoadRequest,
+    RepositoryModelUnloadRequest,
+)
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.components.server.serving import POLL_SECONDS
+from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from tests.serving.conftest import publish
 
+# It predicts where it is trained, and never where it is served.
+BROKEN_WHEN_SERVED = """
+import sys
+from sklearn.linear_model import LogisticRegression
+
+class Broken(LogisticRegression):
+    def predict_proba(self, X):
+        if {"serve", "--multi_model"} & set(sys.orig_argv):
+            raise RuntimeError("out of order")
+        return super().predict_proba(X)
+
+def fit(training):
+    return Broken().fit(training.train.matrix, training.train.target)
+"""
 RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
 
 
@@ -62,12 +87,7 @@ def test_v1_takes_records(endpoint: Endpoint) -> None:
 def test_columns_records_and_v2_say_the_same(endpoint: Endpoint) -> None:
     records = v1(endpoint, {"instances": [RECORD]}).json()
     columns = v1(endpoint, {"inputs": {name: [value] for name, value in RECORD.items()}}).json()
-    datatypes = {"span": "INT64", "weight": "FP64", "kind": "BYTES", "seen": "BYTES"}
-    tensors = [
-        {"name": name, "shape": [1], "datatype": datatypes[name], "data": [value]}
-        for name, value in RECORD.items()
-    ]
-    response = post(endpoint, "/v2/models/wings/infer", {"inputs": tensors})
+    response = post(endpoint, "/v2/models/wings/infer", {"inputs": tensors()})
     assert response.status_code == 200, response.text
     v2 = response.json()
     assert columns == records
@@ -244,26 +264,102 @@ def test_a_version_may_be_named(endpoint: Endpoint, path: str, status: int) -> N
 
 
 def test_v2_infers_by_version(endpoint: Endpoint) -> None:
-    datatypes = {"span": "INT64", "weight": "FP64", "kind": "BYTES", "seen": "BYTES"}
-    tensors = [
-        {"name": name, "shape": [1], "datatype": datatypes[name], "data": [value]}
-        for name, value in RECORD.items()
-    ]
-    right = post(endpoint, "/v2/models/wings/versions/1/infer", {"inputs": tensors})
+    right = post(endpoint, "/v2/models/wings/versions/1/infer", {"inputs": tensors()})
     assert right.json()["model_version"] == "1"
-    wrong = post(endpoint, "/v2/models/wings/versions/7/infer", {"inputs": tensors})
+    wrong = post(endpoint, "/v2/models/wings/versions/7/infer", {"inputs": tensors()})
     assert wrong.status_code == 404
     assert wrong.json()["error"] == "model 'wings' serves version 1, not '7'"
 
 
-def test_a_model_is_unloaded_and_loaded_again(endpoint: Endpoint) -> None:
-    repository = "/v2/repository/models/feet"
-    path = "/v1/models/feet:predict"
-    assert post(endpoint, f"{repository}/unload", {}).status_code == 200
-    assert post(endpoint, path, {"instances": [RECORD]}).status_code == 404
-    assert post(endpoint, f"{repository}/load", {}).status_code == 200
-    assert post(endpoint, path, {"instances": [RECORD]}).status_code == 200
-    assert post(endpoint, "/v2/repository/models/nobody/load", {}).status_code == 404
+def test_nobody_who_may_ask_may_end_it_for_all(endpoint: Endpoint, grpc_port: int) -> None:
+    told = "model 'feet' is served for good: only --multi_model loads and unloads"
+    for act in ("load", "unload"):
+        answer = post(endpoint, f"/v2/repository/models/feet/{act}", {})
+        assert (answer.status_code, answer.json()) == (403, {"error": told})
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        service = GRPCInferenceServiceStub(channel)
+        for call, request in (
+            (service.RepositoryModelLoad, RepositoryModelLoadRequest(model_name="feet")),
+            (service.RepositoryModelUnload, RepositoryModelUnloadRequest(model_name="feet")),
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(request)
+            assert refused.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert refused.value.details() == told
+    assert post(endpoint, "/v1/models/feet:predict", {"instances": [RECORD]}).status_code == 200
+
+
+def tensors() -> list[dict[str, Any]]:
+    datatypes = {"span": "INT64", "weight": "FP64", "kind": "BYTES", "seen": "BYTES"}
+    return [
+        {"name": name, "shape": [1], "datatype": datatypes[name], "data": [value]}
+        for name, value in RECORD.items()
+    ]
+
+
+def test_the_outputs_that_are_asked_for_are_answered(endpoint: Endpoint) -> None:
+    path = "/v2/models/wings/infer"
+    whole = post(endpoint, path, {"inputs": tensors()}).json()["outputs"]
+    assert [output["name"] for output in whole] == ["prediction", "probabilities"]
+    for names in (["probabilities"], ["probabilities", "prediction"]):
+        asked = {"inputs": tensors(), "outputs": [{"name": name} for name in names]}
+        found = post(endpoint, path, asked).json()["outputs"]
+        assert found == [one for name in names for one in whole if one["name"] == name]
+    unknown = {"inputs": tensors(), "outputs": [{"name": "prediction"}, {"name": "odds"}]}
+    refused = post(endpoint, path, unknown)
+    assert refused.status_code == 400
+    assert refused.json()["error"] == (
+        "outputs[1].name: no such output; got odds; expected prediction or probabilities"
+    )
+
+
+def test_an_output_may_be_asked_for_in_binary(endpoint: Endpoint) -> None:
+    path, inputs = "/v2/models/wings/infer", tensors()
+    whole = post(endpoint, path, {"inputs": inputs}).json()["outputs"][1]["data"]
+    one = {"outputs": [{"name": "probabilities", "parameters": {"binary_data": True}}]}
+    for asked in (one, {"parameters": {"binary_data_output": True}}):
+        answer = post(endpoint, path, {"inputs": inputs, **asked})
+        length = int(answer.headers["inference-header-content-length"])
+        outputs = json.loads(answer.content[:length])["outputs"]
+        assert outputs[-1]["parameters"] == {"binary_data_size": 16}
+        assert struct.unpack("<2d", answer.content[-16:]) == tuple(whole)
+
+
+def test_grpc_answers_the_outputs_and_the_version_that_are_asked_for(
+    endpoint: Endpoint, grpc_port: int
+) -> None:
+    request = grpc_request(RECORD)
+    request.outputs.add(name="probabilities")
+    request.model_version = "1"
+    expected = v1(endpoint, {"instances": [RECORD]}).json()["probabilities"][0]
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        service = GRPCInferenceServiceStub(channel)
+        (output,) = service.ModelInfer(request).outputs
+        assert output.name == "probabilities"
+        assert list(output.contents.fp64_contents) == expected
+        assert service.ModelReady(ModelReadyRequest(name="wings", version="1")).ready
+        assert service.ModelMetadata(ModelMetadataRequest(name="wings", version="1")).inputs
+        request.model_version = "7"
+        for call, asked in (
+            (service.ModelInfer, request),
+            (service.ModelReady, ModelReadyRequest(name="wings", version="7")),
+            (service.ModelMetadata, ModelMetadataRequest(name="wings", version="7")),
+        ):
+            with pytest.raises(grpc.RpcError) as refused:
+                call(asked)
+            assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+            assert refused.value.details() == "model 'wings' serves version 1, not '7'"
+        request.model_version = ""
+        request.outputs.add(name="odds")
+        with pytest.raises(grpc.RpcError) as refused:
+            service.ModelInfer(request)
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+def test_no_model_explains(endpoint: Endpoint) -> None:
+    answer = post(endpoint, "/v1/models/wings:explain", {"instances": [RECORD]})
+    assert answer.status_code == 404
+    assert answer.json() == {"error": "model 'wings' has no explainer"}
 
 
 def test_metadata_is_the_signature(endpoint: Endpoint) -> None:
@@ -297,3 +393,19 @@ def test_a_new_champion_takes_over_without_a_dropped_request(models: ModelStore)
     assert seen[0] == "1"
     assert seen[-1] == "2"
     assert seen == sorted(seen)
+
+
+def test_a_champion_that_cannot_predict_does_not_end_the_following(tmp_path: Path) -> None:
+    models = ModelStore(FolderStore(tmp_path / "store"))
+    for number, module in enumerate(["", BROKEN_WHEN_SERVED, ""]):
+        estimator = "random_forest" if number else "logistic_regression"
+        publish(models, "wings", tmp_path / str(number), estimator, module)
+    models.set_alias("wings", CHAMPION, 1, "test")
+    with local_endpoint(f"{models.store.uri}/wings", "wings", free_port()) as served:
+        models.set_alias("wings", CHAMPION, 2, "test")
+        time.sleep(3 * POLL_SECONDS)
+        assert served.ask({"instances": [RECORD]}).version == "1"
+        models.set_alias("wings", CHAMPION, 3, "test")
+        deadline = time.monotonic() + 30
+        while served.ask({"instances": [RECORD]}).version != "3":
+            assert time.monotonic() < deadline, "it is followed no longer"

@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,20 @@ class Slow(LogisticRegression):
 def fit(training):
     return Slow().fit(training.train.matrix, training.train.target)
 """
-BROKEN, NEVER_READY, SLOW = 4, 5, 6
+# Many rows take it long.
+_LONG = """
+import time
+from sklearn.linear_model import LogisticRegression
+
+class Long(LogisticRegression):
+    def predict_proba(self, X):
+        time.sleep(18 if len(X) >= 500 else 0)
+        return super().predict_proba(X)
+
+def fit(training):
+    return Long().fit(training.train.matrix, training.train.target)
+"""
+BROKEN, NEVER_READY, SLOW, LONG = 4, 5, 6, 7
 RECORD = {"span": 7, "weight": 3.5, "kind": "a", "seen": "2024-01-05T08:00:00"}
 
 
@@ -90,6 +104,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
             ("wings", "logistic_regression", _BROKEN),
             ("wings", "logistic_regression", _NEVER_READY),
             ("wings", "logistic_regression", _SLOW),
+            ("wings", "logistic_regression", _LONG),
             ("feet", "logistic_regression", ""),
         ]
     ):
@@ -372,3 +387,17 @@ def test_sigterm_lets_requests_finish(store: ModelStore, tmp_path: Path) -> None
     # What was refused was refused at the door: no answer was begun and broken off.
     assert load.failed
     assert [one for one in load.failed if "ConnectError" not in one] == []
+
+
+def test_sigterm_gives_a_long_prediction_its_time(store: ModelStore, tmp_path: Path) -> None:
+    file = tmp_path / "wings.yaml"
+    write_file(file, to_yaml(manifest(store, "wings", LONG)).encode())
+    with local_endpoint(str(file), "wings") as endpoint, ThreadPoolExecutor(1) as pool:
+        many = {"instances": [RECORD] * 500}
+        asked = pool.submit(httpx.post, endpoint.url, json=many, timeout=40)
+        time.sleep(1)
+        endpoint.process.terminate()
+        answer = asked.result(40)
+        assert endpoint.process.wait(15) == 0
+    assert answer.status_code == 200
+    assert len(answer.json()["predictions"]) == 500

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 import os
 import shutil
@@ -9,14 +11,21 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 import yaml
+from kserve.protocol.grpc.grpc_predict_v2_pb2 import (
+    RepositoryModelLoadRequest,
+    RepositoryModelUnloadRequest,
+)
+from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
 from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
@@ -27,10 +36,13 @@ from kfp_suite.components.kserve.manifests import artifact_version
 from kfp_suite.components.kserve.pods import served_securely
 from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.components.server.versions import Repository, RepositoryExtension
+from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.cluster.conftest import CRDS
-from tests.serving.test_endpoint import RECORD
+from tests.serving.conftest import publish
+from tests.serving.test_endpoint import BROKEN_WHEN_SERVED, RECORD
 
 _CLAIM = "pvc://claim/store"
 
@@ -43,11 +55,16 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def base(folder: Path) -> Iterator[str]:
+def grpc_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def base(folder: Path, grpc_port: int) -> Iterator[str]:
     """The address of a server that begins without a model."""
     port = free_port()
     arguments = ["--multi_model", f"--model_dir={folder}", "--host=127.0.0.1"]
-    ports = [f"--http_port={port}", "--grpc_port=0"]
+    ports = [f"--http_port={port}", f"--grpc_port={grpc_port}"]
     process = subprocess.Popen(
         [sys.executable, "-m", "kfp_suite.components.server", *arguments, *ports],
         stdout=subprocess.DEVNULL,
@@ -117,6 +134,56 @@ def test_what_is_no_model_is_refused_and_the_others_go_on(
     payload.write_bytes(payload.read_bytes()[:-1] + b"x")
     assert load(base, "wings") == 400
     assert asked(base, "wings").headers["x-model-version"] == first
+
+
+def test_they_come_and_go_over_grpc_too(
+    models: ModelStore, base: str, grpc_port: int, folder: Path
+) -> None:
+    copied(models, "wings", 1, folder)
+    with grpc.insecure_channel(f"127.0.0.1:{grpc_port}") as channel:
+        service = GRPCInferenceServiceStub(channel)
+        assert service.RepositoryModelLoad(RepositoryModelLoadRequest(model_name="wings")).isLoaded
+        assert asked(base, "wings").status_code == 200
+        gone = RepositoryModelUnloadRequest(model_name="wings")
+        assert service.RepositoryModelUnload(gone).isUnloaded
+        assert asked(base, "wings").status_code == 404
+        with pytest.raises(grpc.RpcError) as refused:
+            service.RepositoryModelUnload(gone)
+    assert refused.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_one_that_cannot_predict_is_refused_and_says_why(
+    models: ModelStore, base: str, folder: Path, tmp_path: Path
+) -> None:
+    copied(models, "feet", 1, folder)
+    assert load(base, "feet") == 200
+    broken = ModelStore(FolderStore(tmp_path / "store"))
+    publish(broken, "wings", tmp_path / "made", "logistic_regression", BROKEN_WHEN_SERVED)
+    copied(broken, "wings", 1, folder)
+    answer = httpx.post(f"{base}/v2/repository/models/wings/load", timeout=60)
+    assert answer.status_code == 400
+    assert answer.json() == {"error": "model 'wings' cannot be loaded: RuntimeError: out of order"}
+    assert asked(base, "feet").status_code == 200
+
+
+def test_one_that_went_holds_no_memory_and_no_thread(models: ModelStore, folder: Path) -> None:
+    copied(models, "wings", 1, folder)
+    repository = Repository(folder)
+    repository.read_all()
+    before = threading.active_count()
+    served = repository.get_model("wings")
+    many = {"instances": [RECORD] * 2000}
+    assert len(asyncio.run(served.predict(many))["predictions"]) == 2000
+    assert threading.active_count() > before
+    held = [weakref.ref(one) for one in (served, served._current, served._current.model)]
+    del served
+    asyncio.run(RepositoryExtension(repository).unload("wings"))
+    gc.collect()
+    assert [one() for one in held] == [None] * 3
+    deadline = time.monotonic() + 10
+    while threading.active_count() > before:
+        assert time.monotonic() < deadline, threading.enumerate()
+        time.sleep(0.05)
 
 
 @pytest.fixture(autouse=True)
@@ -229,6 +296,13 @@ def test_a_model_that_is_not_loaded_says_why(
     assert "TrainedModel models/wings of zoo" in str(refused.value)
     planned = deployed(models, double, tmp_path / "b", "wings", 2, dry_run=True)
     assert "+    kfp-suite.io/version: '2'" in planned["changes"]
+
+
+def test_a_shared_server_has_no_options() -> None:
+    with pytest.raises(ParameterError, match="runtime_options: a shared server has no options"):
+        DeployParameters(
+            target="cluster", settings={"shared": "zoo"}, runtime_options={"workers": 2}
+        )
 
 
 @pytest.mark.parametrize(

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import httpx
+import psutil
 import pytest
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import (
     ModelInferRequest,
@@ -29,14 +33,16 @@ from tests.serving.load import Load
 from tests.serving.test_endpoint import RECORD
 
 # How long it takes depends on the rows of a request: few are fast.
-SLOW, HANGS = 500, 2000
+SLOW, LONG, HANGS = 500, 1000, 2000
+SECONDS = ((HANGS, 600), (LONG, 12), (SLOW, 3))
 _MODULE = f"""
 import time
 from sklearn.linear_model import LogisticRegression
 
 class Sleepy(LogisticRegression):
     def predict_proba(self, X):
-        time.sleep(600 if len(X) >= {HANGS} else 3 if len(X) >= {SLOW} else 0.001)
+        seconds = [s for rows, s in {SECONDS} if len(X) >= rows]
+        time.sleep(seconds[0] if seconds else 0.001)
         return super().predict_proba(X)
 
 def fit(training):
@@ -143,6 +149,46 @@ def test_sigterm_lets_requests_finish_over_http_and_grpc(server: LocalServer) ->
     assert load.failed
     assert [one for one in load.failed if "ConnectError" not in one] == []
     assert {(after, code) for after, code, _ in refused} == {(True, grpc.StatusCode.UNAVAILABLE)}
+
+
+def test_what_was_begun_may_take_as_long_as_any_prediction(server: LocalServer) -> None:
+    with (
+        grpc.insecure_channel(f"{LOOPBACK}:{server.grpc_port}") as channel,
+        ThreadPoolExecutor(2) as pool,
+    ):
+        long = pool.submit(post, server, LONG)
+        long_grpc = pool.submit(infer, GRPCInferenceServiceStub(channel), LONG)
+        time.sleep(1)
+        server.process.terminate()
+        assert long.result(40).status_code == 200
+        assert list(long_grpc.result(40).outputs[0].shape) == [LONG]
+    assert server.process.wait(20) == 0
+
+
+def test_what_is_given_up_is_said_to_be(impatient: LocalServer) -> None:
+    with socket.create_connection((LOOPBACK, urlsplit(impatient.base).port)) as client:
+        client.sendall(f"POST {V1} HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{{".encode())
+        time.sleep(0.5)
+        impatient.process.terminate()
+        client.settimeout(20)
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert b"this server ends before it could answer; ask again" in answer
+    assert impatient.process.wait(10) == 0
+
+
+def test_headers_without_an_end_are_refused_and_cost_nothing(server: LocalServer) -> None:
+    before = psutil.Process(server.process.pid).memory_info().rss
+    with socket.create_connection((LOOPBACK, urlsplit(server.base).port)) as client:
+        client.settimeout(20)
+        client.sendall(b"GET / HTTP/1.1\r\nx-long: ")
+        with suppress(ConnectionError):
+            for _ in range(1000):
+                client.sendall(b"a" * 100_000)
+        with suppress(ConnectionError):
+            assert client.recv(100).startswith(b"HTTP/1.1 431 ")
+    assert post(server, 1).status_code == 200
+    assert psutil.Process(server.process.pid).memory_info().rss - before < 32 * 1024 * 1024
 
 
 def test_a_prediction_that_is_late_is_told_so_and_the_next_is_answered(

@@ -27,10 +27,11 @@ from kfp_suite.components.server.gateway.backends import Backend, Side, Start
 from kfp_suite.components.server.gateway.gateway import Gateway
 from kfp_suite.components.server.gateway.graph import Graph
 from kfp_suite.components.server.gateway.routing import Route
+from kfp_suite.components.server.limits import PREDICT_SECONDS, drain_seconds
 from kfp_suite.components.server.threads import Threads
 
 LOOK_SECONDS = 0.2
-DRAIN_SECONDS = 30.0
+DRAIN_SECONDS = drain_seconds(PREDICT_SECONDS)
 _LONGEST_PAUSE = 30.0
 _MOST_STARTS = 64
 _GRAPH = "InferenceGraph"

@@ -10,11 +10,9 @@ from pathlib import Path
 
 from aiohttp import web
 
-from kfp_suite.components.server.gateway.following import Follower
+from kfp_suite.components.server.gateway.following import DRAIN_SECONDS, Follower
 from kfp_suite.components.server.gateway.gateway import Gateway
 from kfp_suite.components.server.lingering import linger
-
-_SHUTDOWN_SECONDS = 15.0
 
 
 def serve_manifests(manifests: Sequence[Path], *, host: str, port: int) -> None:
@@ -38,7 +36,7 @@ async def _serve(manifests: list[Path], host: str, port: int) -> None:
     gateway = Gateway()
     with tempfile.TemporaryDirectory(prefix="kfp-suite-serve-") as scratch:
         follower = Follower(gateway, manifests, Path(scratch), f"http://{host}:{port}")
-        runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=_SHUTDOWN_SECONDS)
+        runner = web.AppRunner(gateway.app(), access_log=None, shutdown_timeout=DRAIN_SECONDS)
         following = None
         try:
             first = asyncio.create_task(follower.first())

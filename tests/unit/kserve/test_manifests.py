@@ -113,6 +113,39 @@ class TestPods:
             start = one["startupProbe"]
             assert start["periodSeconds"] * start["failureThreshold"] == 600
 
+    def test_workers_are_an_argument_of_our_own_server(self) -> None:
+        def arguments(options: dict[str, Any]) -> list[str]:
+            settings = parse_settings(OWN)
+            found = inference_service(
+                SERVED, namespace="models", settings=settings, options=options, mode="Standard"
+            )
+            return list(found["spec"]["predictor"]["model"]["args"])
+
+        assert arguments({"workers": 2.0}) == ["--model_version=3", "--workers=2"]
+        assert arguments({}) == arguments({"workers": 1}) == ["--model_version=3"]
+        for refused in ({"workers": 0}, {"workers": 65}, {"worker": 2}):
+            with pytest.raises(ParameterError, match="runtime_options"):
+                arguments(refused)
+
+    def test_a_transformer_has_the_variables_and_a_size_of_its_own(self) -> None:
+        stock = replace(SERVED, runtime="sklearn")
+        secret = {"secret": "s", "key": "k"}
+        given: dict[str, Any] = {
+            "transformer_image": "r/t:1",
+            "env": {"LEVEL": "debug", "TOKEN": secret},
+        }
+        spec = made(stock, **given, transformer_limits={"memory": "2Gi"})["spec"]
+        (container,) = spec["transformer"]["containers"]
+        assert container["env"][:-1] == [
+            {"name": "LEVEL", "value": "debug"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ]
+        assert container["env"][-1]["name"] == "STORAGE_URI"
+        assert container["resources"] == {
+            "requests": {"cpu": "500m", "memory": "512Mi"},
+            "limits": {"memory": "2Gi"},
+        }
+
     def test_standard_mode_has_both_protocols_and_waits_before_it_ends(self) -> None:
         predictor = made()["spec"]["predictor"]
         model = predictor["model"]

@@ -1,0 +1,92 @@
+"""A request's head (its first line and its headers) that is too large, or does not come.
+
+No application is asked before the head is there: whoever sends one without an end would be
+listened to for ever, and all of it kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from asyncio import TimerHandle
+
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from kfp_suite.components.server.limits import HEAD_SECONDS, MOST_HEAD_BYTES
+from kfp_suite.components.server.unanswered import Receive, Scope, Send, refuse
+
+_TOO_LARGE = f"the request's headers are over {MOST_HEAD_BYTES:,} bytes"
+_TOO_LATE = f"the request's headers did not come within {HEAD_SECONDS:g} s"
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP: 431 for a head over `MOST_HEAD_BYTES`, 408 for one that is not there within
+    `HEAD_SECONDS`; so with what may follow a body."""
+
+    _told = False  # whether what came was enough to tell the application something
+    _untold = 0
+    _late: TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Whoever says nothing at first is as one that is silent between requests."""
+        super().connection_made(transport)
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing is waited for any more."""
+        self._unset_keepalive_if_required()
+        self._in_time()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Of most requests the head is in the first bytes: then this costs nothing."""
+        self._told = False
+        super().data_received(data)
+        if self._told:
+            self._untold = 0
+            self._in_time()
+            return
+        self._untold += len(data)
+        if self._untold > MOST_HEAD_BYTES:
+            self._refuse(431, _TOO_LARGE)
+        elif self._late is None:
+            self._late = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, _TOO_LATE)
+
+    def on_headers_complete(self) -> None:
+        """The head is there."""
+        self._told = True
+        if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > (
+            MOST_HEAD_BYTES
+        ):
+            self.app = _too_large
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body."""
+        self._told = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """All of it."""
+        self._told = True
+        super().on_message_complete()
+
+    def _in_time(self) -> None:
+        if self._late is not None:
+            self._late.cancel()
+            self._late = None
+
+    def _refuse(self, status: int, text: str) -> None:
+        self._in_time()
+        if self.transport.is_closing():
+            return
+        body = json.dumps({"error": text}).encode()
+        head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+        self.transport.write(STATUS_LINE[status] + head % len(body) + body)
+        self.transport.close()
+
+
+async def _too_large(_: Scope, __: Receive, send: Send) -> None:
+    await refuse(send, 431, _TOO_LARGE)

@@ -1,0 +1,113 @@
+"""A head that has no end, or never comes, is refused before an application is asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+import uvicorn
+from uvicorn.server import ServerState
+
+from kfp_suite.components.server import heads
+from kfp_suite.components.server.limits import MOST_HEAD_BYTES
+
+LINE = b"POST / HTTP/1.1\r\n"
+
+
+async def sized(scope: Any, receive: Any, send: Any) -> None:
+    """An application that answers how many headers and bytes it got."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    said = f"{len(scope['headers'])} {size}".encode()
+    await send({"type": "http.response.body", "body": said})
+
+
+def answered(chunks: list[bytes], pause: float = 0.02) -> tuple[int, str]:
+    """The status and the body that a client gets who sends this bit by bit."""
+
+    async def run() -> bytes:
+        config = uvicorn.Config(sized, log_config=None, ws="none")
+        state = ServerState()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: heads.BoundedProtocol(config, state, {}), "127.0.0.1", 0
+        )
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        answer = asyncio.create_task(reader.read())
+        try:
+            for chunk in chunks:
+                writer.write(chunk)
+                await writer.drain()
+                await asyncio.sleep(pause)
+        except ConnectionError:
+            pass  # it has closed already
+        found = await asyncio.wait_for(answer, 10)
+        writer.close()
+        server.close()
+        return found
+
+    head, _, body = asyncio.run(run()).partition(b"\r\n\r\n")
+    return int(head.split()[1]), body.decode()
+
+
+def header(size: int) -> bytes:
+    return b"x-long: " + b"a" * size + b"\r\n"
+
+
+LAST = b"connection: close\r\n"
+WHOLE = LINE + LAST + b"content-length: 5\r\n"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [WHOLE + b"\r\n12345"],
+        [WHOLE, b"\r\n", b"123", b"45"],
+        [bytes([one]) for one in WHOLE + b"\r\n12345"],
+        [WHOLE + header(MOST_HEAD_BYTES - 200) + b"\r\n12345"],
+    ],
+)
+def test_a_head_within_the_limits_is_read_however_it_comes(chunks: list[bytes]) -> None:
+    status, body = answered(chunks, pause=0.001)
+    assert (status, body.split("\r\n")[1][-1]) == (200, "5")
+
+
+CHUNKED = LINE + b"transfer-encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n"
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [WHOLE + header(MOST_HEAD_BYTES) + b"\r\n12345"],
+        [WHOLE + header(100) * (MOST_HEAD_BYTES // 100) + b"\r\n12345"],
+        [LINE, *[header(1000)] * 200],
+        [LINE + b"x-long: ", *[b"a" * 10_000] * 20],
+        [b"GET /", *[b"a" * 10_000] * 20],
+        [CHUNKED, b"x-long: ", *[b"a" * 10_000] * 20],
+        [CHUNKED, *[header(1000)] * 200],
+    ],
+)
+def test_one_that_is_too_large_is_431(chunks: list[bytes]) -> None:
+    status, body = answered(chunks)
+    assert status == 431
+    assert "the request's headers are over 65,536 bytes" in body
+
+
+@pytest.mark.parametrize("first", [LINE, b"P"])
+def test_one_that_drips_is_408(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "HEAD_SECONDS", 0.3)
+    status, body = answered([first, *[b"x: y\r\n"] * 20] if first == LINE else [first], 0.05)
+    assert status == 408
+    assert json.loads(body)["error"].startswith("the request's headers did not come within")
+
+
+def test_a_slow_body_after_a_slow_head_is_not_the_head_s_fault(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(heads, "HEAD_SECONDS", 0.3)
+    status, _ = answered([WHOLE, b"\r\n", *[b"1"] * 5], pause=0.15)
+    assert status == 200
