@@ -23,6 +23,7 @@ from kfp_suite.components.kserve.canary import (
     version_before,
     with_candidate,
 )
+from kfp_suite.components.kserve.candidates import check_nothing_dropped, check_nothing_inherited
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service, server_image, serving_runtime
 from kfp_suite.components.kserve.settings import EndpointSettings
@@ -156,7 +157,11 @@ class Rolling:
                 got=f"version {split.stable.version} alone",
                 expected=f"version {self._version} beside version {before}",
             )
-        side = self._manifest()["spec"]["predictor"]
+        wanted = self._manifest()
+        side = wanted["spec"]["predictor"]
+        check_nothing_dropped(live, wanted, self._target.mode)
+        if self._merges:
+            check_nothing_inherited(live["spec"]["predictor"], side)
         if self._parameters.shadow and not percent:
             side["annotations"][SHADOW] = str(self._parameters.shadow)
         self._target.apply(with_candidate(live, side, percent, self._target.mode))
@@ -260,6 +265,11 @@ class Rolling:
         store, attempt = self._deployable.models.store, self._parameters.attempt
         model, place = self._deployable.served.model, self._target.place()
         return Decision(store, model, place, self._version, attempt)
+
+    @property
+    def _merges(self) -> bool:
+        """Whether a canary inherits: the gateway of `serve` starts what the candidate says."""
+        return self._parameters.target == "cluster" and self._target.mode == "Standard"
 
     def _manifest(self) -> dict[str, Any]:
         """The endpoint with the candidate alone."""

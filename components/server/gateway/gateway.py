@@ -165,7 +165,9 @@ class Gateway:
         """Ask a shadow, too; nobody waits for it, and one that lags behind is asked less."""
         if len(self._copies) >= _MOST_COPIES:
             return
-        copy = asyncio.create_task(self._asked(name, side, "POST", path, body, headers, counted=True))
+        copy = asyncio.create_task(
+            self._asked(name, side, "POST", path, body, headers, counted=True)
+        )
         self._copies.add(copy)
         copy.add_done_callback(self._copies.discard)
 

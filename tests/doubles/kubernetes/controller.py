@@ -162,7 +162,9 @@ class Controller:
                 stored, service, now
             ):
                 # What it has written of a service is an event of that service.
-                self._reconcile(self._store.get(INFERENCE_SERVICE, *stored.key) or stored, service, now)
+                self._reconcile(
+                    self._store.get(INFERENCE_SERVICE, *stored.key) or stored, service, now
+                )
             due = min(due, service.due)
         for stored in self._store.all(INFERENCE_GRAPH):
             self._graph(stored)

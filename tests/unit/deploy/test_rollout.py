@@ -328,3 +328,38 @@ def test_bad_parameters_are_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ParameterError) as caught:
         RolloutParameters(store="gs://b/s", model_name="wings", **given)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{}, {"node_selector": {"disk": "ssd"}}])
+def test_in_standard_mode_a_candidate_inherits_nothing(
+    double: KubernetesDouble,
+    models: ModelStore,
+    served: Fleet,
+    tmp_path: Path,
+    settings: dict[str, Any],
+) -> None:
+    """KServe merges a canary over the stable predictor; a Knative revision is its own."""
+    first = manifest(models, 1)
+    first["spec"]["predictor"]["nodeSelector"] = {"disk": "hdd"}
+    cluster = on(double)
+    wait_until_serving(cluster, cluster.apply(first), 5)
+    before = live(double)
+    if settings or cluster.mode(cluster.get("wings", "models")) == "Knative":
+        assert roll(models, double, tmp_path, settings=settings).promoted
+        pods = double.objects("pods", "models")
+        assert [one["spec"].get("nodeSelector", {}) for one in pods] == [
+            settings.get("node_selector", {})
+        ]
+        return
+    with pytest.raises(ParameterError, match="without nodeSelector, which the version that serves"):
+        roll(models, double, tmp_path, settings=settings)
+    assert live(double) == before
+
+
+def test_what_a_rollout_would_drop_is_refused(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    settings = {"labels": {"team": "birds"}}
+    with pytest.raises(ParameterError, match=r"metadata\.labels\.team, which the endpoint does"):
+        roll(models, double, tmp_path, settings=settings)
+    assert served.shares == [{"1": 100}]

@@ -49,9 +49,7 @@ def watcher(endpoint: Endpoint, limits: Mapping[str, float] | None = None) -> Wa
     )
     found = Limits(**(limits or {}))  # type: ignore[arg-type]
     target = cast(Target, endpoint)
-    return Watcher(
-        parameters, found, target, "wings", (1, 2), lambda: endpoint.now, endpoint.sleep
-    )
+    return Watcher(parameters, found, target, "wings", (1, 2), lambda: endpoint.now, endpoint.sleep)
 
 
 @pytest.mark.parametrize("seed", range(5))
