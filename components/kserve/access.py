@@ -21,6 +21,7 @@ _BY_HEADER = (
     ("httproutes",),
     ("get", "create", "patch", "delete"),
 )
+_GRAPHS = ("serving.kserve.io", ("inferencegraphs",), ("list",))
 _DELETE = (
     "serving.kserve.io",
     ("inferenceservices", "trainedmodels", "inferencegraphs"),
@@ -34,6 +35,7 @@ def access(
     *,
     metrics: bool = False,
     by_header: bool = False,
+    graphs: bool = False,
     delete: bool = False,
 ) -> list[dict[str, Any]]:
     """A ServiceAccount, a Role and their RoleBinding, in one namespace.
@@ -43,9 +45,15 @@ def access(
         service_account: What the pipeline's deploy and rollout steps run as.
         metrics: A rollout that reads the servers' own metrics, without a Prometheus.
         by_header: A rollout that lets requests choose a version by header.
+        graphs: A rollout that lets graphs know where a promoted version is asked.
         delete: `kfp-suite endpoints delete`, and infra_validate on a cluster, too.
     """
-    wanted = ((metrics, _METRICS), (by_header, _BY_HEADER), (delete, _DELETE))
+    wanted = (
+        (metrics, _METRICS),
+        (by_header, _BY_HEADER),
+        (graphs, _GRAPHS),
+        (delete, _DELETE),
+    )
     rules = [*_RULES, *(rule for given, rule in wanted if given)]
     metadata = {"name": service_account, "namespace": namespace, "labels": dict(OWNER)}
     group = "rbac.authorization.k8s.io"

@@ -157,6 +157,33 @@ class Cluster:
             ),
         )
 
+    def annotate(
+        self,
+        name: str,
+        namespace: str,
+        annotations: Mapping[str, str],
+        kind: tuple[str, str, str] = SERVICES,
+    ) -> None:
+        """Annotate an object and change nothing else of it. Raises MissingError."""
+        group, version, plural = kind
+        self._call(
+            f"{plural} {namespace}/{name}",
+            lambda: self._api.call_api(
+                f"/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}",
+                "PATCH",
+                query_params=[("fieldManager", FIELD_MANAGER)],
+                header_params={
+                    "Content-Type": "application/merge-patch+json",
+                    "Accept": "application/json",
+                },
+                body={"metadata": {"annotations": dict(annotations)}},
+                response_type="object",
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+
     def mode(self, service: Mapping[str, Any] | None, namespace: str = "") -> Mode:
         """How KServe runs a service, or would run a new one of a namespace: by the service's own
         word, or what KServe writes into a new one; else Knative where the cluster has it."""

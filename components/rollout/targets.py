@@ -19,6 +19,7 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.kserve.canary import Mode, candidate_side, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.graph_addresses import tell_graphs
 from kfp_suite.components.kserve.health import Health, is_ready
 from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
 from kfp_suite.components.kserve.ownership import applied_part
@@ -203,6 +204,8 @@ class ClusterTarget:
         if self.mode == "Standard" and not two:
             self._patiently(lambda: end_choice(self._cluster, self._name, self._namespace))
         applied = self._patiently(lambda: self._cluster.apply(wanted, force=self._force))
+        if self.mode == "Standard" and not two:
+            tell_graphs(self._cluster, applied, self._timeout, self._clock)
         service = wait_until_serving(self._cluster, applied, self._timeout, self._clock)
         if self._by_header and two:
             offer_choice(self._cluster, service, self._timeout, self._clock)
@@ -210,6 +213,8 @@ class ClusterTarget:
     def wait(self) -> None:
         """As after an apply."""
         found = self._patiently(lambda: self._cluster.get(self._name, self._namespace))
+        if self.mode == "Standard" and "canary" not in found["spec"]:
+            tell_graphs(self._cluster, found, self._timeout, self._clock)
         wait_until_serving(self._cluster, found, self._timeout, self._clock)
 
     def _patiently(self, call: Callable[[], T]) -> T:

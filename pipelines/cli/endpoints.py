@@ -134,14 +134,25 @@ def delete(name: str, namespace: str, kind: str | None) -> None:
 @click.option("--service-account", default="kfp-suite-deployer", show_default=True)
 @click.option("--metrics", is_flag=True, help="Rollouts read the servers' own metrics.")
 @click.option("--by-header", is_flag=True, help="Rollouts let requests choose a version.")
+@click.option("--graphs", is_flag=True, help="Rollouts let graphs know of promoted versions.")
 @click.option("--delete", "may_delete", is_flag=True, help="Endpoints may be deleted.")
 def access_(
-    namespace: str, service_account: str, metrics: bool, by_header: bool, may_delete: bool
+    namespace: str,
+    service_account: str,
+    metrics: bool,
+    by_header: bool,
+    graphs: bool,
+    may_delete: bool,
 ) -> None:
     """Print the ServiceAccount, Role and RoleBinding that deploy and rollout need."""
     from kfp_suite.components.kserve.access import access
 
     objects = access(
-        namespace, service_account, metrics=metrics, by_header=by_header, delete=may_delete
+        namespace,
+        service_account,
+        metrics=metrics,
+        by_header=by_header,
+        graphs=graphs,
+        delete=may_delete,
     )
     click.echo(yaml.safe_dump_all(objects, sort_keys=False), nl=False)
