@@ -36,11 +36,11 @@ def rollout(
 ) -> bool:
     """Roll a published version out: a share of the requests at a time, judged at each.
 
-    Errors, refused requests, latency and, where labels or a metric endpoint say, quality are compared
-    with the version that serves, by a sequential test that may be looked at at any time and
-    says how sure it is. A candidate that is worse is rolled back at once, and the champion
-    is the version before; one that is not becomes the champion. A step that is killed is
-    picked up by the next. The first version of an endpoint is deployed as it is.
+    Errors, refused requests, latency and, where labels or a metric endpoint say, quality are
+    compared with the version that serves, by a sequential test that may be looked at at any
+    time and says how sure it is. A candidate that is worse is rolled back at once; one that is
+    not becomes the champion. A step that is killed is picked up by the next. The first version
+    of an endpoint is deployed as it is.
 
     Args:
         store: Where versions are: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.

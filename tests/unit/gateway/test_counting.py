@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import cast
 
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
@@ -67,8 +67,10 @@ async def ask(
     return codes, Growth(lambda: {"gateway": parse_metrics(next(counted), "wings")})
 
 
-def asked(*conducts: Any, percent: int = 10, requests: int = 700) -> tuple[Counter[int], Growth]:
-    return asyncio.run(ask(*conducts, percent, requests))
+def asked(
+    stable: Conduct, candidate: Conduct, percent: int = 10, requests: int = 700
+) -> tuple[Counter[int], Growth]:
+    return asyncio.run(ask(stable, candidate, percent, requests))
 
 
 def test_an_identical_candidate_is_not_blamed_for_what_the_other_one_fails() -> None:
