@@ -59,7 +59,8 @@ def rollout(
         undecided: What a step without a verdict in its time is: `rollback` or `go_on`.
         limits: `confidence` (default 0.95), `error_margin` (0.01), `latency_seconds` (what is
             slow; 0: slower than 99 % of the stable version's answers), `latency_margin`
-            (0.05), `refusal_margin` (0.01), `quality_margin` (0.02), `min_requests` (50).
+            (0.05), `refusal_margin` (0: `error_margin`), `quality_margin` (0.02),
+            `min_requests` (50).
         prometheus: Address of a Prometheus that scrapes the endpoint; empty: its servers' own
             `/metrics`.
         quality_url: A `/metrics` with `kfp_suite_predictions_total{model_version, outcome}`,

@@ -28,7 +28,8 @@ class Limits:
     Attributes:
         confidence: Of a verdict, over the whole rollout: 0.95 is wrong once in twenty.
         error_margin: How much more of its answers may be errors (500 and above).
-        refusal_margin: How much more of the requests it may refuse (400 to 499).
+        refusal_margin: How much more of the requests it may refuse (400 to 499); 0: as many
+            as may be errors.
         latency_seconds: What is slow; 0: slower than 99 % of the stable version's answers.
         latency_margin: How much more of its answers may be slow.
         quality_margin: How much more of its predictions may be wrong.
@@ -39,7 +40,7 @@ class Limits:
 
     confidence: float = 0.95
     error_margin: float = 0.01
-    refusal_margin: float = 0.01
+    refusal_margin: float = 0.0
     latency_seconds: float = 0.0
     latency_margin: float = 0.05
     quality_margin: float = 0.02
@@ -53,7 +54,7 @@ class Limits:
                 got=self.confidence,
                 expected="0.5 to 0.9999",
             )
-        for name in ("error_margin", "refusal_margin", "latency_margin", "quality_margin"):
+        for name in ("error_margin", "latency_margin", "quality_margin"):
             if not 0 < getattr(self, name) < 1:
                 raise ParameterError(
                     "out of range",
@@ -61,12 +62,13 @@ class Limits:
                     got=getattr(self, name),
                     expected="above 0 and below 1",
                 )
-        if self.latency_seconds < 0 or self.min_requests < 1:
+        refusals = 0 <= self.refusal_margin < 1
+        if self.latency_seconds < 0 or self.min_requests < 1 or not refusals:
             raise ParameterError(
                 "out of range",
                 where="limits",
                 got=asdict(self),
-                expected="latency_seconds 0 or more, min_requests 1 or more",
+                expected="latency_seconds and refusal_margin 0 or more, min_requests 1 or more",
             )
 
 
@@ -139,9 +141,10 @@ def judge(
             stable.slower_than(latency_seconds),
             candidate.slower_than(latency_seconds),
         )
+    refusals = limits.refusal_margin or limits.error_margin
     pairs = [
         ("errors", stable.errors, candidate.errors, limits.error_margin),
-        ("refused requests", stable.refused, candidate.refused, limits.refusal_margin),
+        ("refused requests", stable.refused, candidate.refused, refusals),
         (*slow, limits.latency_margin),
     ]
     if candidate.wrong.total and stable.wrong.total:

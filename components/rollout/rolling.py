@@ -248,8 +248,8 @@ class Rolling:
             self._deployable.models.set_alias(
                 model, CHAMPION, stable, reason, expected=self._version
             )
-        except AlreadyExistsError as error:
-            log.info("the champion stays: %s", error)
+        except AlreadyExistsError:
+            log.info("version %s is not the champion, which stays as it is", self._version)
 
     def _superseded(self, error: SupersededError) -> Outcome:
         """Somebody else's change stands."""

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.rollout.judging import Limits, judge, slow_from
 from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import (
@@ -105,7 +106,14 @@ def test_the_more_is_compared_the_surer_an_alarm_must_be() -> None:
 
 @pytest.mark.parametrize(
     ("rate", "margin", "needed"),
-    [(0, 0.01, 452), (0, 0.02, 218), (0, 0.05, 82), (0.005, 0.01, 2256), (0.1, 0.05, 1184)],
+    [
+        (0, 0.01, 452),
+        (0, 0.02, 218),
+        (0, 0.05, 82),
+        (0.005, 0.01, 2256),
+        (0.05, 0.05, 684),
+        (0.1, 0.05, 1184),
+    ],
 )
 def test_a_verdict_takes_as_many_answers_as_the_documentation_says(
     rate: float, margin: float, needed: int
@@ -128,6 +136,17 @@ def test_a_candidate_that_refuses_what_the_other_takes_is_worse() -> None:
     # Bad requests come to both.
     same = Observed(fine, Counts(200, 400), {0.1: fine})
     assert judge(same, same, Limits(), 0.1).verdict == "unknown"
+
+
+def test_as_much_more_may_be_refused_as_may_fail_unless_it_is_said() -> None:
+    fine = Counts(0, 100)
+    seen = Observed(fine, fine, {0.1: fine})
+    assert judge(seen, seen, Limits(), 0.1).verdict == "unknown"
+    assert judge(seen, seen, Limits(error_margin=0.05), 0.1).verdict == "good"
+    narrow = judge(seen, seen, Limits(error_margin=0.05, refusal_margin=0.01), 0.1)
+    assert narrow.why.startswith("not decided: refused requests")
+    with pytest.raises(ParameterError, match="refusal_margin 0 or more"):
+        Limits(refusal_margin=1.5)
 
 
 def test_none_is_good_before_it_is_known_what_is_slow() -> None:
