@@ -158,13 +158,12 @@ class Controller:
         due = math.inf
         for stored in stored_services:
             service = self._services.setdefault(stored.content["metadata"]["uid"], _Service())
-            if self._behaviour(stored, "").outcome != "silent" and self._reconcile(
-                stored, service, now
-            ):
-                # What it has written of a service is an event of that service.
-                self._reconcile(
-                    self._store.get(INFERENCE_SERVICE, *stored.key) or stored, service, now
-                )
+            if self._behaviour(stored, "").outcome != "silent":
+                self._reconcile(stored, service, now)
+                written = self._store.get(INFERENCE_SERVICE, *stored.key)
+                if written is not None and written is not stored:
+                    # What it writes of a service is an event of that service.
+                    self._reconcile(written, service, now)
             due = min(due, service.due)
         for stored in self._store.all(INFERENCE_GRAPH):
             self._graph(stored)
@@ -180,13 +179,12 @@ class Controller:
             keys.insert(0, f"{namespace}/{name}/{middle}")
         return next((self._behaviours[key] for key in keys if key in self._behaviours), Behaviour())
 
-    def _reconcile(self, stored: Stored, service: _Service, now: float) -> bool:
-        """Bring a service to what it says; whether its status has changed."""
+    def _reconcile(self, stored: Stored, service: _Service, now: float) -> None:
         content = stored.content
         metadata, before = content["metadata"], content.get("status", {})
         service.due = math.inf
         if self._looks_away(service, stored, now):
-            return False
+            return
         said = before.get("deploymentMode") or metadata.get("annotations", {}).get(MODE, "")
         mode: Mode = "Knative" if mode_named(said or self.mode) == "Knative" else "Standard"
         status: Json = clone(before)
@@ -226,7 +224,6 @@ class Controller:
         status["conditions"] = conditions.listed()
         service.seen = str(metadata["generation"])
         self._write_status(stored, status)
-        return bool(status != before)
 
     def _looks_away(self, service: _Service, stored: Stored, now: float) -> bool:
         """Whether a new generation has not been seen yet (kserve#1739)."""
