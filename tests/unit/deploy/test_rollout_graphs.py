@@ -14,7 +14,7 @@ from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
 from tests.unit.deploy.conftest import on
 from tests.unit.deploy.fleet import Fleet
-from tests.unit.deploy.rolling import alone, roll
+from tests.unit.deploy.rolling import live, roll
 from tests.unit.deploy.test_rollout_faults import Killed, killed_when, serves
 
 _TOKEN = "roller"
@@ -74,7 +74,7 @@ def test_who_may_not_says_what_to_do(
 ) -> None:
     let(double)
     assert roll(models, double, tmp_path, token=_TOKEN).promoted
-    assert alone(double, models, 2)
+    assert live(double).stable.version == 2
     assert told(double, "asks") == ""
     assert "graphs that ask wings may ask an address that is gone" in caplog.text
     assert "kfp-suite endpoints access --graphs" in caplog.text
