@@ -20,6 +20,7 @@ _BY_HEADER = (
     ("httproutes",),
     ("get", "create", "patch", "delete"),
 )
+_GRAPHS = ("serving.kserve.io", ("inferencegraphs",), ("list",))
 _DELETE = ("serving.kserve.io", _NAMED, ("delete",))
 _LIST = ("serving.kserve.io", _NAMED, ("list",))
 
@@ -30,6 +31,7 @@ def access(
     *,
     metrics: bool = False,
     by_header: bool = False,
+    graphs: bool = False,
     delete: bool = False,
     listing: bool = False,
 ) -> list[dict[str, Any]]:
@@ -40,12 +42,14 @@ def access(
         service_account: What the pipeline's deploy and rollout steps run as.
         metrics: A rollout that reads the servers' own metrics, without a Prometheus.
         by_header: A rollout that lets requests choose a version by header.
+        graphs: A rollout that lets graphs know where a promoted version is asked.
         delete: `kfp-suite endpoints delete`, and infra_validate on a cluster, too.
         listing: `kfp-suite endpoints list`, too.
     """
     wanted = (
         (metrics, _METRICS),
         (by_header, _BY_HEADER),
+        (graphs, _GRAPHS),
         (delete, _DELETE),
         (listing, _LIST),
     )

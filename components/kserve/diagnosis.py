@@ -82,7 +82,7 @@ def _restarts(pod: Any) -> int:
     )
 
 
-def is_ready(pod: Any) -> bool:
+def pod_is_ready(pod: Any) -> bool:
     """Whether a pod says that it is ready."""
     conditions = (pod.status and pod.status.conditions) or ()
     return any(one.type == "Ready" and one.status == "True" for one in conditions)
@@ -97,7 +97,7 @@ def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
         found.append(f"pod {name}, {container}: {said}")
         if "Pull" not in said:
             found += _last_lines(cluster, name, namespace, container)
-    if found or not is_ready(pod):
+    if found or not pod_is_ready(pod):
         found += [f"pod {name}: {said}" for said in warnings(cluster, "Pod", name, namespace)]
     return found
 
@@ -114,7 +114,7 @@ def _told(pod: Any) -> list[tuple[str, str]]:
     before, servers = pod.status.init_container_statuses, pod.status.container_statuses
     containers = [*(before or ()), *(servers or ())]
     failed = [(one.name, said) for one in containers if (said := _container(one))]
-    if failed or is_ready(pod):
+    if failed or pod_is_ready(pod):
         return failed
     for one in before or ():
         if _runs(one) and not one.ready:

@@ -7,7 +7,7 @@ from typing import Any
 
 from kfp_suite.components.kserve.canary import Mode
 from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.diagnosis import given_up, is_ready, of_pod
+from kfp_suite.components.kserve.diagnosis import given_up, of_pod, pod_is_ready
 from kfp_suite.components.kserve.manifests import SPEC_DIGEST
 
 # A probe may miss once or twice.
@@ -40,7 +40,7 @@ class Health:
         ]
         fallen = [pod for pod in pods if self._started_again(pod)]
         # In Knative mode no server may be what no request needs.
-        there = any(map(is_ready, pods)) or (self._mode == "Knative" and not pods)
+        there = any(map(pod_is_ready, pods)) or (self._mode == "Knative" and not pods)
         self._without = 0 if there else self._without + 1
         if fallen or given_up(self._cluster, service, (digest,), trusted=False):
             what = "a server ended and was started again"

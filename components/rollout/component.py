@@ -36,11 +36,11 @@ def rollout(
 ) -> bool:
     """Roll a published version out: a share of the requests at a time, judged at each.
 
-    Error rate, latency and, where labels or a metric endpoint say, quality are compared
-    with the version that serves, by a sequential test that may be looked at at any time and
-    says how sure it is. A candidate that is worse is rolled back at once, and the champion
-    is the version before; one that is not becomes the champion. A step that is killed is
-    picked up by the next. The first version of an endpoint is deployed as it is.
+    Errors, refused requests, latency and, where labels or a metric endpoint say, quality are
+    compared with the version that serves, by a sequential test that may be looked at at any
+    time and says how sure it is. A candidate that is worse is rolled back at once; one that is
+    not becomes the champion. A step that is killed is picked up by the next. The first version
+    of an endpoint is deployed as it is.
 
     Args:
         store: Where versions are: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.
@@ -59,7 +59,8 @@ def rollout(
         undecided: What a step without a verdict in its time is: `rollback` or `go_on`.
         limits: `confidence` (default 0.95), `error_margin` (0.01), `latency_seconds` (what is
             slow; 0: slower than 99 % of the stable version's answers), `latency_margin`
-            (0.05), `quality_margin` (0.02), `min_requests` (50).
+            (0.05), `refusal_margin` (0: `error_margin`), `quality_margin` (0.02),
+            `min_requests` (50).
         prometheus: Address of a Prometheus that scrapes the endpoint; empty: its servers' own
             `/metrics`.
         quality_url: A `/metrics` with `kfp_suite_predictions_total{model_version, outcome}`,

@@ -17,6 +17,8 @@ from kfp_suite.components.rollout.sequential import (
 
 Verdict = Literal["worse", "good", "unknown"]
 _P99 = 0.99
+# What 99 % of an endpoint's answers keep, a handful of them does not tell.
+_ANSWERS_FOR_P99 = 200
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,8 @@ class Limits:
     Attributes:
         confidence: Of a verdict, over the whole rollout: 0.95 is wrong once in twenty.
         error_margin: How much more of its answers may be errors (500 and above).
+        refusal_margin: How much more of the requests it may refuse (400 to 499); 0: as many
+            as may be errors.
         latency_seconds: What is slow; 0: slower than 99 % of the stable version's answers.
         latency_margin: How much more of its answers may be slow.
         quality_margin: How much more of its predictions may be wrong.
@@ -36,6 +40,7 @@ class Limits:
 
     confidence: float = 0.95
     error_margin: float = 0.01
+    refusal_margin: float = 0.0
     latency_seconds: float = 0.0
     latency_margin: float = 0.05
     quality_margin: float = 0.02
@@ -57,12 +62,13 @@ class Limits:
                     got=getattr(self, name),
                     expected="above 0 and below 1",
                 )
-        if self.latency_seconds < 0 or self.min_requests < 1:
+        refusals = 0 <= self.refusal_margin < 1
+        if self.latency_seconds < 0 or self.min_requests < 1 or not refusals:
             raise ParameterError(
                 "out of range",
                 where="limits",
                 got=asdict(self),
-                expected="latency_seconds 0 or more, min_requests 1 or more",
+                expected="latency_seconds and refusal_margin 0 or more, min_requests 1 or more",
             )
 
 
@@ -124,19 +130,23 @@ def judge(
         stable: What the stable version did.
         candidate: What the candidate did.
         limits: What is allowed.
-        latency_seconds: What is slow; 0: nothing is.
+        latency_seconds: What is slow; 0: nobody knows yet, so no candidate is good.
     """
-    pairs = [("errors", stable.errors, candidate.errors, limits.error_margin)]
+    unknown = f"slow answers (fewer than {_ANSWERS_FOR_P99} of the version before to tell)"
+    slow = (unknown, Counts(), Counts())
     if latency_seconds:
         told_apart = min(latency_seconds, stable.bound_from(latency_seconds))
-        pairs.append(
-            (
-                f"slower than {told_apart * 1000:g} ms",
-                stable.slower_than(latency_seconds),
-                candidate.slower_than(latency_seconds),
-                limits.latency_margin,
-            )
+        slow = (
+            f"slower than {told_apart * 1000:g} ms",
+            stable.slower_than(latency_seconds),
+            candidate.slower_than(latency_seconds),
         )
+    refusals = limits.refusal_margin or limits.error_margin
+    pairs = [
+        ("errors", stable.errors, candidate.errors, limits.error_margin),
+        ("refused requests", stable.refused, candidate.refused, refusals),
+        (*slow, limits.latency_margin),
+    ]
     if candidate.wrong.total and stable.wrong.total:
         pairs.append(("wrong predictions", stable.wrong, candidate.wrong, limits.quality_margin))
     criteria = tuple(
@@ -161,10 +171,10 @@ def judge(
 
 def slow_from(stable: Observed, limits: Limits) -> float:
     """What is slow: the limit that was given, else the smallest bound that 99 % of the
-    stable version's answers keep, or the largest bound; 0 where it has not answered."""
+    stable version's answers keep, or the largest bound; 0 where there are too few to tell."""
     if limits.latency_seconds:
         return limits.latency_seconds
-    answered = [bound for bound in stable.bounds if stable.slow[bound].total]
+    answered = [b for b in stable.bounds if stable.slow[b].total >= _ANSWERS_FOR_P99]
     kept = (bound for bound in answered if stable.slow[bound].rate <= 1 - _P99)
     return next(kept, answered[-1] if answered else 0.0)
 

@@ -7,9 +7,9 @@ fell was started again at 0, and counts from there.
 
 from __future__ import annotations
 
+import http.client
 import json
 import math
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections import defaultdict
@@ -38,11 +38,12 @@ Scrape = dict[str, Counters]
 class Observed:
     """What one version did since the rollout began.
 
-    `errors`: answers of 500 or more; `slow`: by upper bound in seconds, the answers that
-    took longer; `wrong`: predictions that were not the label.
+    `errors`: answers of 500 or more; `refused`: of 400 to 499; `slow`: by upper bound in
+    seconds, the answers that took longer; `wrong`: predictions that were not the label.
     """
 
     errors: Counts = field(default_factory=Counts)
+    refused: Counts = field(default_factory=Counts)
     slow: Mapping[float, Counts] = field(default_factory=dict)
     wrong: Counts = field(default_factory=Counts)
 
@@ -88,7 +89,8 @@ class Growth:
 
 
 def _by_version(grown: Mapping[Series, float]) -> dict[str, Observed]:
-    bad: defaultdict[str, int] = defaultdict(int)
+    failed: defaultdict[str, int] = defaultdict(int)
+    refused: defaultdict[str, int] = defaultdict(int)
     total: defaultdict[str, int] = defaultdict(int)
     wrong: defaultdict[str, Counts] = defaultdict(Counts)
     within: defaultdict[str, defaultdict[float, int]] = defaultdict(lambda: defaultdict(int))
@@ -97,7 +99,9 @@ def _by_version(grown: Mapping[Series, float]) -> dict[str, Observed]:
         version = said[_VERSION]
         if name == REQUESTS:
             total[version] += count
-            bad[version] += count if int(said["code"]) >= 500 else 0
+            code = int(said["code"])
+            failed[version] += count if code >= 500 else 0
+            refused[version] += count if 400 <= code < 500 else 0
         elif name == SECONDS:
             within[version][float(said["le"])] += count
         elif name == QUALITY:
@@ -109,7 +113,12 @@ def _by_version(grown: Mapping[Series, float]) -> dict[str, Observed]:
         slow = {
             bound: Counts(max(0, most - count), most) for bound, count in within[version].items()
         }
-        found[version] = Observed(Counts(bad[version], total[version]), slow, wrong[version])
+        found[version] = Observed(
+            Counts(failed[version], total[version]),
+            Counts(refused[version], total[version]),
+            slow,
+            wrong[version],
+        )
     return found
 
 
@@ -197,6 +206,6 @@ def _get(url: str) -> str:
     try:
         with urllib.request.urlopen(url, timeout=_SECONDS_A_CALL) as response:  # noqa: S310
             content: bytes = response.read()
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         raise EndpointError("the metrics do not answer", where=url, got=str(error)) from error
     return content.decode(errors="replace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from kfp_suite.components.contracts.errors import DataError, EndpointError
@@ -80,7 +81,7 @@ class Labelled:
         found = dict(observed)
         for version, counts in self.wrong.items():
             seen = found.get(version, Observed())
-            found[version] = Observed(seen.errors, seen.slow, seen.wrong + counts)
+            found[version] = replace(seen, wrong=seen.wrong + counts)
         return found
 
     def _missed(self, body: Any, records: Sequence[Mapping[str, Any]]) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any
 
 from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
     EndpointError,
     KfpSuiteError,
     ParameterError,
@@ -21,6 +23,7 @@ from kfp_suite.components.kserve.canary import (
     version_before,
     with_candidate,
 )
+from kfp_suite.components.kserve.candidates import check_nothing_dropped, check_nothing_inherited
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import inference_service, server_image, serving_runtime
 from kfp_suite.components.kserve.settings import EndpointSettings
@@ -82,13 +85,29 @@ class Rolling:
                 got=f"version {split.stable.version}, which serves",
                 fix=f"deploy a version on runtime '{SUITE}' first",
             )
-        if why := self._decision().read():
+        if why := self._decision.read():
             return self._roll_back(why)
-        return self._from(split.stable.version, split.percent if split.candidate else -1)
+        waiting = self._waiting(split.percent if split.candidate else -1)
+        return self._through(waiting, split.stable.version)
 
-    def _from(self, before: int, done: int) -> Outcome:
-        """The steps that are left after `done` percent."""
-        waiting = [percent for percent in self._parameters.steps if percent >= done]
+    def _waiting(self, done: int) -> list[int]:
+        """The steps that are left where the candidate has `done` percent. Where it has them all,
+        the stable version has nothing left to be compared by: the step before is done again."""
+        steps = self._parameters.steps
+        if done > steps[-1]:
+            raise ParameterError(
+                "the rollout is further than that",
+                where="steps",
+                got=list(steps),
+                expected=f"up to {done} or more: version {self._version} is at {done} %",
+                fix="or roll it back first: kfp-suite endpoints rollback",
+            )
+        if done == 100:
+            return [*([percent for percent in steps if percent < 100] or [0])[-1:], 100]
+        return [percent for percent in steps if percent >= done]
+
+    def _through(self, waiting: list[int], before: int) -> Outcome:
+        """The steps that are left, and what they come to."""
         try:
             why = self._climb(waiting, before)
         except SupersededError as error:
@@ -113,7 +132,7 @@ class Rolling:
             self._parameters, self._limits, self._target, name, versions, self._clock, self._sleep
         )
         for percent in waiting:
-            watcher.before()
+            watcher.before(percent)
             self._share(percent, before)
             step = watcher.step(percent)
             self._steps.append(step)
@@ -138,7 +157,11 @@ class Rolling:
                 got=f"version {split.stable.version} alone",
                 expected=f"version {self._version} beside version {before}",
             )
-        side = self._manifest()["spec"]["predictor"]
+        wanted = self._manifest()
+        side = wanted["spec"]["predictor"]
+        check_nothing_dropped(live, wanted, self._target.mode)
+        if self._merges:
+            check_nothing_inherited(live["spec"]["predictor"], side)
         if self._parameters.shadow and not percent:
             side["annotations"][SHADOW] = str(self._parameters.shadow)
         self._target.apply(with_candidate(live, side, percent, self._target.mode))
@@ -165,7 +188,7 @@ class Rolling:
             except SupersededError as error:
                 return self._superseded(error)
             return self._outcome(self._version, True, f"version {self._version} serves already")
-        if why := self._decision().read():
+        if why := self._decision.read():
             return self._roll_back(why)
         why = f"version {self._version} promoted: picked up after the last step"
         return self._checked(split_of(replaced).stable.version, why)
@@ -196,8 +219,8 @@ class Rolling:
     def _roll_back(self, why: str) -> Outcome:
         """The stable version gets every request at once; then the candidate goes. Or the
         version before a promoted one serves again."""
-        self._decision().record(why)
         try:
+            self._decision.record(why)
             live = self._live()
             replaced = (
                 version_before(live) if split_of(live).stable.version == self._version else None
@@ -213,13 +236,20 @@ class Rolling:
                 where=self._deployable.served.name,
                 fix="run the rollout again, which goes on taking it back",
             ) from error
-        self._deployable.models.set_alias(
-            self._parameters.model_name,
-            CHAMPION,
-            stable,
-            f"version {self._version} was rolled back",
-        )
+        self._give_up_champion(stable)
         return self._outcome(stable, False, f"version {self._version} rolled back: {why}")
+
+    def _give_up_champion(self, stable: int) -> None:
+        """The alias goes back with the version it names. What else it names is another
+        endpoint's word: two of one model share it."""
+        reason = f"version {self._version} was rolled back"
+        model = self._deployable.served.model
+        try:
+            self._deployable.models.set_alias(
+                model, CHAMPION, stable, reason, expected=self._version
+            )
+        except AlreadyExistsError:
+            log.info("version %s is not the champion, which stays as it is", self._version)
 
     def _superseded(self, error: SupersededError) -> Outcome:
         """Somebody else's change stands."""
@@ -230,10 +260,16 @@ class Rolling:
         why = f"version {self._version} was not rolled out: {error}"
         return self._outcome(split.stable.version, False, why)
 
+    @cached_property
     def _decision(self) -> Decision:
         store, attempt = self._deployable.models.store, self._parameters.attempt
         model, place = self._deployable.served.model, self._target.place()
         return Decision(store, model, place, self._version, attempt)
+
+    @property
+    def _merges(self) -> bool:
+        """Whether a canary inherits: the gateway of `serve` starts what the candidate says."""
+        return self._parameters.target == "cluster" and self._target.mode == "Standard"
 
     def _manifest(self) -> dict[str, Any]:
         """The endpoint with the candidate alone."""

@@ -19,7 +19,8 @@ from kfp_suite.components.contracts.errors import (
 )
 from kfp_suite.components.kserve.canary import Mode, candidate_side, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.diagnosis import is_ready
+from kfp_suite.components.kserve.diagnosis import pod_is_ready
+from kfp_suite.components.kserve.graph_addresses import tell_graphs
 from kfp_suite.components.kserve.health import Health
 from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
 from kfp_suite.components.kserve.ownership import applied_part
@@ -205,6 +206,8 @@ class ClusterTarget:
         if self.mode == "Standard" and not two:
             self._patiently(lambda: end_choice(self._cluster, self._name, self._namespace))
         applied = self._patiently(lambda: self._cluster.apply(wanted, force=self._force))
+        if self.mode == "Standard" and not two:
+            tell_graphs(self._cluster, applied, self._timeout, self._clock)
         service = wait_until_serving(self._cluster, applied, self._timeout, self._clock)
         if self._by_header and two:
             offer_choice(self._cluster, service, self._timeout, self._clock)
@@ -212,6 +215,8 @@ class ClusterTarget:
     def wait(self) -> None:
         """As after an apply."""
         found = self._patiently(lambda: self._cluster.get(self._name, self._namespace))
+        if self.mode == "Standard" and "canary" not in found["spec"]:
+            tell_graphs(self._cluster, found, self._timeout, self._clock)
         wait_until_serving(self._cluster, found, self._timeout, self._clock)
 
     def _patiently(self, call: Callable[[], T]) -> T:
@@ -233,7 +238,7 @@ class ClusterTarget:
         if self._prometheus:
             return scrape_prometheus(self._prometheus, self._name, self._namespace)
         found: Scrape = {}
-        for pod in filter(is_ready, self._cluster.pods(self._name, self._namespace)):
+        for pod in filter(pod_is_ready, self._cluster.pods(self._name, self._namespace)):
             name = pod.metadata.name
             try:
                 text = self._cluster.proxied(name, self._namespace, _METRICS_PORT, "metrics")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from kfp_suite.components.contracts.errors import EndpointError, TransientError
 from kfp_suite.components.rollout.judging import Judgement, Limits, judge, slow_from, told
-from kfp_suite.components.rollout.measuring import Growth, Scrape, scrape_url
+from kfp_suite.components.rollout.measuring import Growth, Observed, Scrape, scrape_url
 from kfp_suite.components.rollout.outcome import Step
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.quality import Labelled
@@ -52,10 +52,21 @@ class Watcher:
         self._growth = Growth(self._scrape)
         self._patience = parameters.timeout_seconds
 
-    def before(self) -> None:
-        """A last look at the stable version alone: what is slow is what it says."""
-        stable = told(self._growth.look(), self._before)
-        self._latency = self._latency or slow_from(stable, self._limits)
+    def before(self, percent: int) -> None:
+        """Look at what is slow while the stable version still says it. Before it gets no request
+        any more, that is waited for, for as long as a step may take.
+
+        Raises:
+            EndpointError, TransientError: the metrics have not answered for as long as a
+                change may take.
+        """
+        started = self._clock()
+        while True:
+            self._learn(told(self._growth.look(), self._before))
+            waited = self._clock() - started >= self._parameters.step_seconds
+            if self._latency or percent < 100 or waited:
+                return
+            self._sleep(self._parameters.look_seconds)
 
     def step(self, percent: int) -> Step:
         """Look until there is a verdict, or the step's time is over.
@@ -89,11 +100,15 @@ class Watcher:
         if self._labelled is not None:
             observed = self._labelled.add_to(observed)
         stable, candidate = told(observed, self._before), told(observed, self._version)
-        self._latency = self._latency or slow_from(stable, self._limits)
+        self._learn(stable)
         judgement = judge(stable, candidate, self._limits, self._latency)
         if ailing := self._target.ailing():
             judgement = Judgement("worse", judgement.criteria, ailing)
         return judgement, candidate.errors.total
+
+    def _learn(self, stable: Observed) -> None:
+        """What is slow, once: a limit that moved with the answers would be no limit."""
+        self._latency = self._latency or slow_from(stable, self._limits)
 
     def _decided(self, judgement: Judgement, percent: int, *, enough: bool) -> bool:
         if percent == 0 and not self._parameters.shadow:

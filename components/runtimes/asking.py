@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -62,7 +63,7 @@ def ask(
         raise EndpointError(
             f"answered {error.code}", where=url, got=error.read().decode(errors="replace")
         ) from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise EndpointError("did not answer", where=url, got=str(error)) from error
     try:
         body = json.loads(content)

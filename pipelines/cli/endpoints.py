@@ -129,6 +129,7 @@ def delete(name: str, namespace: str, kind: str | None) -> None:
 @click.option("--service-account", default="kfp-suite-deployer", show_default=True)
 @click.option("--metrics", is_flag=True, help="Rollouts read the servers' own metrics.")
 @click.option("--by-header", is_flag=True, help="Rollouts let requests choose a version.")
+@click.option("--graphs", is_flag=True, help="Rollouts let graphs know of promoted versions.")
 @click.option("--delete", "may_delete", is_flag=True, help="Endpoints may be deleted.")
 @click.option("--list", "may_list", is_flag=True, help="Endpoints may be listed.")
 def access_(
@@ -136,6 +137,7 @@ def access_(
     service_account: str,
     metrics: bool,
     by_header: bool,
+    graphs: bool,
     may_delete: bool,
     may_list: bool,
 ) -> None:
@@ -147,6 +149,7 @@ def access_(
         service_account,
         metrics=metrics,
         by_header=by_header,
+        graphs=graphs,
         delete=may_delete,
         listing=may_list,
     )

@@ -1,7 +1,8 @@
 """One address before several servers: V1 and V2 over HTTP, passed on as they are.
 
-A request that a candidate fails, or that a server which has just gone cannot take, is
-answered by the next one, and counted against the one that failed: no client sees it. A
+A request that a candidate fails or refuses, or that a server which has just gone cannot take,
+is answered by the next one: no client sees it. It counts for the one that was asked first, so
+that what is counted of each version is its fair share, and not what another one failed. A
 request that names its version gets that one's answer, whatever it is.
 """
 
@@ -115,8 +116,10 @@ class Gateway:
             return _error(404, f"endpoint '{name}' serves version {served}, not {wanted!r}")
         response = _error(503, "no server answers")
         for position, side in enumerate(sides):
-            response = await self._asked(name, side, method, path, body, passed)
-            if response.status < 500 or position == len(sides) - 1:
+            counted = method == "POST" and not position
+            response = await self._asked(name, side, method, path, body, passed, counted=counted)
+            # What the stable version takes is the endpoint's contract, and not the candidate's.
+            if response.status < (400 if side is route.candidate else 500):
                 break
         return response
 
@@ -128,8 +131,10 @@ class Gateway:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
+        *,
+        counted: bool,
     ) -> web.Response:
-        """What one side answers, counted; 502 where it does not."""
+        """What one side answers; 502 where it does not."""
         started = time.monotonic()
         side.in_flight += 1
         try:
@@ -147,7 +152,7 @@ class Gateway:
             response.headers[VERSION_HEADER] = str(side.served.version)
         finally:
             side.in_flight -= 1
-        if method == "POST":
+        if counted:
             seconds, version = time.monotonic() - started, str(side.served.version)
             self._metrics.observe(name, version, response.status, seconds)
         return response
@@ -158,7 +163,9 @@ class Gateway:
         """Ask a shadow, too; nobody waits for it, and one that lags behind is asked less."""
         if len(self._copies) >= _MOST_COPIES:
             return
-        copy = asyncio.create_task(self._asked(name, side, "POST", path, body, headers))
+        copy = asyncio.create_task(
+            self._asked(name, side, "POST", path, body, headers, counted=True)
+        )
         self._copies.add(copy)
         copy.add_done_callback(self._copies.discard)
 

@@ -104,6 +104,10 @@ class Controller:
             service = self._services.setdefault(stored.content["metadata"]["uid"], _Service())
             if self._behaviour(stored, "").outcome != "silent":
                 self._reconcile(stored, service, now)
+                written = self._store.get(INFERENCE_SERVICE, *stored.key)
+                if written is not None and written is not stored:
+                    # What it writes of a service is an event of that service.
+                    self._reconcile(written, service, now)
             due = min(due, service.due)
         due = min(due, self._graphs.tick(now))
         for stored in self._store.all(TRAINED_MODEL):

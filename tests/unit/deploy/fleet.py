@@ -27,9 +27,10 @@ _REQUESTS_A_SCRAPE = 400
 
 @dataclass
 class Conduct:
-    """How a version answers: the share of 500s, and how long an answer takes."""
+    """How a version answers: the share of errors, their code, and how long an answer takes."""
 
     errors: float = 0.0
+    code: int = 500
     seconds: float = 0.004
 
 
@@ -130,7 +131,7 @@ class Fleet:
                 one.asked += 1
                 # Spread evenly: the n-th is an error where the share's sum passes a whole.
                 bad = int(one.asked * conduct.errors) > int((one.asked - 1) * conduct.errors)
-                one.metrics.observe("wings", version, 500 if bad else 200, conduct.seconds)
+                one.metrics.observe("wings", version, conduct.code if bad else 200, conduct.seconds)
             return generate_latest(one.registry)
 
     def targets(self) -> list[dict[str, Any]]:

@@ -53,7 +53,11 @@ def test_a_good_challenger_is_promoted(
 
 @pytest.mark.parametrize(
     ("conduct", "why"),
-    [(Conduct(errors=0.2), "worse by errors"), (Conduct(seconds=0.6), "worse by slower than")],
+    [
+        (Conduct(errors=0.2), "worse by errors"),
+        (Conduct(errors=1, code=400), "worse by refused requests"),
+        (Conduct(seconds=0.6), "worse by slower than"),
+    ],
 )
 def test_a_worse_one_is_rolled_back(
     double: KubernetesDouble,
@@ -103,19 +107,33 @@ def test_metrics_that_stop_end_in_a_rollback(
     assert alone(double, models, 1)
 
 
-def test_what_was_killed_is_picked_up(
-    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
-) -> None:
+def left_at(double: KubernetesDouble, models: ModelStore, percent: int) -> None:
+    """What a rollout of version 2 that was killed leaves behind."""
     cluster = on(double)
     found = cluster.get("wings", "models")
     mode, side = cluster.mode(found), manifest(models, 2)["spec"]["predictor"]
-    half = with_candidate(with_mode(own_part(found), mode), side, 50, mode)
-    wait_until_serving(cluster, cluster.apply(half), 5)
+    part = with_candidate(with_mode(own_part(found), mode), side, percent, mode)
+    wait_until_serving(cluster, cluster.apply(part), 5)
+
+
+def test_what_was_killed_is_picked_up(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    left_at(double, models, 50)
     outcome = roll(models, double, tmp_path)
     assert outcome.promoted
     assert [step.percent for step in outcome.steps] == [50, 100]
     assert alone(double, models, 2)
     assert all("nobody" not in shares for shares in served.shares)
+
+
+def test_what_is_further_than_the_steps_is_left_alone(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    left_at(double, models, 50)
+    with pytest.raises(ParameterError, match=r"steps: the rollout is further.*at 50 %"):
+        roll(models, double, tmp_path, steps=(10,))
+    assert served.split() == {"1": 50, "2": 50}
 
 
 def test_another_rollout_is_left_alone(
@@ -310,3 +328,38 @@ def test_bad_parameters_are_refused(given: dict[str, Any], told: str) -> None:
     with pytest.raises(ParameterError) as caught:
         RolloutParameters(store="gs://b/s", model_name="wings", **given)
     assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("settings", [{}, {"node_selector": {"disk": "ssd"}}])
+def test_in_standard_mode_a_candidate_inherits_nothing(
+    double: KubernetesDouble,
+    models: ModelStore,
+    served: Fleet,
+    tmp_path: Path,
+    settings: dict[str, Any],
+) -> None:
+    """KServe merges a canary over the stable predictor; a Knative revision is its own."""
+    first = manifest(models, 1)
+    first["spec"]["predictor"]["nodeSelector"] = {"disk": "hdd"}
+    cluster = on(double)
+    wait_until_serving(cluster, cluster.apply(first), 5)
+    before = live(double)
+    if settings or cluster.mode(cluster.get("wings", "models")) == "Knative":
+        assert roll(models, double, tmp_path, settings=settings).promoted
+        pods = double.objects("pods", "models")
+        assert [one["spec"].get("nodeSelector", {}) for one in pods] == [
+            settings.get("node_selector", {})
+        ]
+        return
+    with pytest.raises(ParameterError, match="without nodeSelector, which the version that serves"):
+        roll(models, double, tmp_path, settings=settings)
+    assert live(double) == before
+
+
+def test_what_a_rollout_would_drop_is_refused(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+) -> None:
+    settings = {"labels": {"team": "birds"}}
+    with pytest.raises(ParameterError, match=r"metadata\.labels\.team, which the endpoint does"):
+        roll(models, double, tmp_path, settings=settings)
+    assert served.shares == [{"1": 100}]

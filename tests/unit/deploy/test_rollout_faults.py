@@ -14,11 +14,13 @@ from kfp_suite.components.contracts.errors import (
     EndpointError,
     ParameterError,
     StoreError,
+    TransientError,
 )
 from kfp_suite.components.kserve.access import access
 from kfp_suite.components.kserve.canary import replacing, with_mode
 from kfp_suite.components.kserve.manifests import own_part
 from kfp_suite.components.kserve.waiting import roll_back
+from kfp_suite.components.rollout.targets import ClusterTarget
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from kfp_suite.testing.kubernetes.workloads import pod_status
@@ -56,6 +58,26 @@ def silences(applied: dict[str, Any]) -> bool:
     """Whether a manifest takes a candidate's requests away."""
     percent = applied["spec"]["predictor"].get("canaryTrafficPercent")
     return percent == 0 or share_of(applied) == 0
+
+
+@pytest.mark.parametrize(("steps", "done"), [((10, 50, 100), [50, 100]), ((100,), [0, 100])])
+def test_what_was_killed_at_the_last_step_is_compared_again(
+    double: KubernetesDouble,
+    models: ModelStore,
+    served: Fleet,
+    tmp_path: Path,
+    steps: tuple[int, ...],
+    done: list[int],
+) -> None:
+    """With no request the stable version says nothing that it could be compared by."""
+    with pytest.raises(Killed):
+        roll(models, double, tmp_path, steps=steps, after=killed_when(lambda m: share_of(m) == 100))
+    outcome = roll(models, double, tmp_path, steps=steps)
+    assert outcome.promoted, outcome.why
+    assert [step.percent for step in outcome.steps] == done
+    assert outcome.steps[-1].judgement["criteria"][0]["stable"]["total"] > 0
+    assert alone(double, models, 2)
+    assert all("nobody" not in shares for shares in served.shares)
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -149,6 +171,31 @@ def test_a_rollback_that_fails_keeps_its_reason_and_is_not_called_done(
     assert outcome.why.startswith("version 2 rolled back: worse by errors")
     assert alone(double, models, 1)
     assert "canaryTrafficPercent" not in _predictor(double)
+
+
+def test_an_api_that_fails_when_it_is_decided_loses_no_reason(
+    double: KubernetesDouble,
+    models: ModelStore,
+    served: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where the decision is to be written is known before there is one."""
+    served.conduct["2"] = Conduct(errors=0.3)
+    place, asked = ClusterTarget.place, []
+
+    def once(target: ClusterTarget) -> str:
+        asked.append(target)
+        if len(asked) > 1:
+            raise TransientError("the API does not answer")
+        return place(target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClusterTarget, "place", once)
+        outcome = roll(models, double, tmp_path)
+    assert outcome.why.startswith("version 2 rolled back: worse by errors")
+    served.conduct["2"] = Conduct()
+    assert roll(models, double, tmp_path / "again").why == outcome.why
 
 
 def test_an_api_that_does_not_answer_for_a_while_ends_no_rollout(

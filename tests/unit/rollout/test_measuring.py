@@ -16,6 +16,7 @@ from kfp_suite.components.rollout.measuring import (
     Scrape,
     parse_metrics,
     scrape_prometheus,
+    scrape_url,
 )
 from kfp_suite.components.rollout.sequential import Counts
 from tests.unit.rollout.answering import answering
@@ -138,6 +139,27 @@ def test_a_prometheus_is_asked_for_each_server() -> None:
         growth = Growth(lambda: scrape_prometheus(address, "wings", "models"))
         now[0] = {"a": 1_000_050, "b": 1_010_050, "d": 700_000}
         assert growth.look()["1"].errors == Counts(0, 100)
+
+
+def test_what_is_refused_is_told_from_what_fails() -> None:
+    labels = 'model_name="wings",model_version="1"'
+    codes = {200: 10, 302: 1, 400: 3, 429: 2, 499: 1, 500: 4, 503: 1}
+    text = "".join(
+        f'kfp_suite_requests_total{{{labels},code="{code}"}} {count}\n'
+        for code, count in codes.items()
+    )
+    pages = iter(["", text])
+    found = Growth(lambda: {"a": parse_metrics(next(pages), "wings")}).look()["1"]
+    assert (found.errors, found.refused) == (Counts(5, 22), Counts(6, 22))
+
+
+def test_metrics_that_break_off_do_not_answer() -> None:
+    """To be asked for again, like those that do not answer at all."""
+    with (
+        answering(lambda _: (200, b"#"), {"content-length": "1000"}) as address,
+        pytest.raises(EndpointError, match="the metrics do not answer; got IncompleteRead"),
+    ):
+        scrape_url(f"{address}/metrics", "wings")
 
 
 def test_a_prometheus_that_answers_something_else_is_an_error() -> None:

@@ -27,6 +27,14 @@ def test_an_answer_of_500_ends_no_rollout() -> None:
     assert sent.wrong == {"1": Counts(0, 2 * ROWS_A_REQUEST)}
 
 
+def test_an_answer_that_breaks_off_ends_no_rollout() -> None:
+    sent = labelled()
+    said = {"x-model-version": "1", "content-length": "1000"}
+    with answering(lambda _: (200, b"{"), said) as address:
+        sent.send(address, "wings", {}, 1)
+    assert sent.wrong == {}
+
+
 def test_nobody_there_ends_no_rollout() -> None:
     sent = labelled()
     sent.send("http://127.0.0.1:9", "wings", {}, 1)

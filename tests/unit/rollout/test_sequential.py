@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 
+from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.rollout.judging import Limits, judge, slow_from
 from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import (
@@ -84,12 +85,12 @@ def test_nothing_seen_says_nothing() -> None:
 
 
 def test_the_more_is_compared_the_surer_an_alarm_must_be() -> None:
-    """Three criteria share one chance of a false alarm."""
+    """All criteria share one chance of a false alarm."""
     fine = Counts(0, 400)
     slow = {0.1: fine}
     found = judge(
-        Observed(fine, slow, fine),
-        Observed(Counts(400, 400), slow, fine),
+        Observed(fine, fine, slow, fine),
+        Observed(Counts(400, 400), fine, slow, fine),
         Limits(confidence=0.97),
         0.1,
     )
@@ -97,6 +98,7 @@ def test_the_more_is_compared_the_surer_an_alarm_must_be() -> None:
     assert found.why.startswith("worse by errors: 100.00% of 400 against 0.00% of 400")
     assert [c.name for c in found.criteria] == [
         "errors",
+        "refused requests",
         "slower than 100 ms",
         "wrong predictions",
     ]
@@ -104,7 +106,14 @@ def test_the_more_is_compared_the_surer_an_alarm_must_be() -> None:
 
 @pytest.mark.parametrize(
     ("rate", "margin", "needed"),
-    [(0, 0.01, 452), (0, 0.02, 218), (0, 0.05, 82), (0.005, 0.01, 2256), (0.1, 0.05, 1184)],
+    [
+        (0, 0.01, 452),
+        (0, 0.02, 218),
+        (0, 0.05, 82),
+        (0.005, 0.01, 2256),
+        (0.05, 0.05, 684),
+        (0.1, 0.05, 1184),
+    ],
 )
 def test_a_verdict_takes_as_many_answers_as_the_documentation_says(
     rate: float, margin: float, needed: int
@@ -118,11 +127,46 @@ def test_a_verdict_takes_as_many_answers_as_the_documentation_says(
     assert next(n for n in range(1, 3000) if good(n)) == needed
 
 
+def test_a_candidate_that_refuses_what_the_other_takes_is_worse() -> None:
+    fine, all_of_them = Counts(0, 400), Counts(60, 60)
+    before = Observed(fine, fine, {0.1: fine})
+    after = Observed(Counts(0, 60), all_of_them, {0.1: Counts(0, 60)})
+    found = judge(before, after, Limits(), 0.1)
+    assert found.why.startswith("worse by refused requests: 100.00% of 60 against 0.00% of 400")
+    # Bad requests come to both.
+    same = Observed(fine, Counts(200, 400), {0.1: fine})
+    assert judge(same, same, Limits(), 0.1).verdict == "unknown"
+
+
+def test_as_much_more_may_be_refused_as_may_fail_unless_it_is_said() -> None:
+    fine = Counts(0, 100)
+    seen = Observed(fine, fine, {0.1: fine})
+    assert judge(seen, seen, Limits(), 0.1).verdict == "unknown"
+    assert judge(seen, seen, Limits(error_margin=0.05), 0.1).verdict == "good"
+    narrow = judge(seen, seen, Limits(error_margin=0.05, refusal_margin=0.01), 0.1)
+    assert narrow.why.startswith("not decided: refused requests")
+    with pytest.raises(ParameterError, match="refusal_margin 0 or more"):
+        Limits(refusal_margin=1.5)
+
+
+def test_none_is_good_before_it_is_known_what_is_slow() -> None:
+    fine = Counts(0, 5000)
+    early = Observed(fine, fine, {0.1: Counts(0, 199), math.inf: Counts(0, 199)})
+    assert slow_from(early, Limits()) == 0.0
+    assert slow_from(early, Limits(latency_seconds=0.2)) == 0.2
+    found = judge(early, Observed(fine, fine), Limits(), 0.0)
+    assert found.verdict == "unknown"
+    assert "slow answers (fewer than 200 of the version before to tell)" in found.why
+    late = Observed(fine, fine, {0.1: Counts(0, 200), math.inf: Counts(0, 200)})
+    assert slow_from(late, Limits()) == 0.1
+
+
 def test_answers_beyond_the_largest_bucket_are_still_compared() -> None:
     """More than 1 % of the stable version's answers take longer than any bucket."""
 
     def seen(slow: int) -> Observed:
         return Observed(
+            Counts(0, 1000),
             Counts(0, 1000),
             {5.0: Counts(slow + 9, 1000), 10.0: Counts(slow, 1000), math.inf: Counts(0, 1000)},
         )
