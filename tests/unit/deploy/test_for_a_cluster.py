@@ -71,6 +71,38 @@ def test_what_it_could_not_start_changes_nothing(
     assert deploy(DeployParameters(), version, tmp_path / "d")["target"] == "local"
 
 
+def test_a_first_rollout_runs_in_the_mode_that_is_asked_for(
+    double: KubernetesDouble,
+    fleet: Fleet,
+    mode: Mode,
+    models: ModelStore,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = str(double.kubeconfig(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
+    other = "Knative" if mode == "Standard" else "Standard"
+
+    def rolls(wanted: str) -> None:
+        given = RolloutParameters(
+            store=models.store.uri,
+            model_name="wings",
+            version="1",
+            target="cluster",
+            namespace="models",
+            settings={"deployment_mode": wanted},
+            timeout_seconds=20,
+        )
+        rollout(given, tmp_path / wanted)
+
+    rolls(other)
+    live = double.get("inferenceservices", "models/wings")
+    assert live["status"]["deploymentMode"] == other
+    with pytest.raises(ParameterError, match="which KServe does not change"):
+        rolls(mode)
+    assert double.get("inferenceservices", "models/wings") == live
+
+
 def test_how_it_could_not_scale_changes_nothing(
     double: KubernetesDouble, mode: Mode, models: ModelStore, tmp_path: Path
 ) -> None:
