@@ -462,7 +462,7 @@ def test_the_role_is_enough_and_less_is_said(
         ),
         ({"settings": {"name": "Late_Flights"}}, "use 'late-flights'"),
         ({"settings": {"min_replicas": 3, "max_replicas": 2}}, "below min_replicas"),
-        ({"runtime_options": {"a": 1}}, "runtime 'kfp-suite' has no options"),
+        ({"runtime_options": {"a": 1}}, "runtime_options: unknown key 'a'; known: workers"),
         ({"runtime": "torchserve", "target": "cluster"}, "asks the server without a token"),
     ],
 )
