@@ -28,7 +28,7 @@ from kfp_suite.components.reports.markdown import plain
 from kfp_suite.components.runtimes.exchange import OTHER, difference, finite, question_for
 from kfp_suite.components.runtimes.launching import check_startable
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
-from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.runtimes.runtime import SUITE, find_runtime
 from kfp_suite.components.stores.versions import check_model_name
 
 SUMMARY = "infra_validation.md"
@@ -176,16 +176,18 @@ def _candidate(
     parameters: InfraParameters, artifact: Model, model: Path, uri: str, folder: Path
 ) -> Candidate:
     """The candidate, laid out for its server in `folder`."""
-    name = parameters.name
+    name = service = parameters.name
     if parameters.place == "cluster":
-        name = trial_name(name, artifact.manifest.digest, parameters.run_id)
+        service = trial_name(name, artifact.manifest.digest, parameters.run_id)
+        if not find_runtime(parameters.runtime).names_model:
+            name = service
     folder.mkdir()
     lay_out(
         LayoutRequest(parameters.runtime, name, parameters.runtime_options),
         {CANDIDATE: model},
         folder,
     )
-    return Candidate(name, artifact, model, folder, uri)
+    return Candidate(name, service, artifact, model, folder, uri)
 
 
 def _chosen(parameters: InfraParameters) -> tuple[InfraParameters, str]:
