@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import subprocess
@@ -164,7 +165,7 @@ def _available(url: str) -> Callable[[], bool]:
         try:
             with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310
                 states = json.load(response)["model_version_status"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
             return False
         return bool(states) and all(one["state"] == "AVAILABLE" for one in states)
 

@@ -60,7 +60,7 @@ def test_of_one_that_hangs_no_container_is_left(client: Any, image: Image, tmp_p
         parameters, hanging, None, tmp_path / "out", requests=requests(hanging, tmp_path)
     )
     assert not found.blessed
-    assert "within 10 s" in found.reasons[0]
+    assert "the model server does not answer in time" in found.reasons[0]
     assert client.containers.list(all=True, filters={"ancestor": name}) == []
 
 
