@@ -5,8 +5,7 @@
 
 The handler imports `kfp_suite`, so the image has it. Requests need TorchServe's own tokens
 unless they are turned off; it writes them to `key_file.json`, where it runs, when it starts.
-KServe's own wrapper around TorchServe sends none (pytorch/serve#3301): behind it, turn them
-off.
+On a cluster nobody who asks has them: there they are off.
 """
 
 from __future__ import annotations
