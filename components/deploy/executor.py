@@ -25,7 +25,7 @@ from kfp_suite.components.kserve.manifests import (
 from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
 from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes.layout import parse_options
-from kfp_suite.components.runtimes.runtime import SUITE, TORCHSERVE
+from kfp_suite.components.runtimes.runtime import SUITE
 from kfp_suite.components.stores.champions import parse_champion
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
@@ -87,17 +87,7 @@ class DeployParameters:
                 expected=f"{ROLLBACK} or {KEEP}",
             )
         self._check_shared()
-        options = parse_options(self.runtime, self.runtime_options)
-        settings = parse_settings(self.settings)
-        tokens = self.runtime == TORCHSERVE and options.token_authentication
-        if self.target == "cluster" and tokens and not settings.image:
-            raise ParameterError(
-                "KServe's own TorchServe image asks the server without a token",
-                where="runtime_options.token_authentication",
-                got=True,
-                expected="false, or settings.image with one that sends it (pytorch/serve#3301)",
-                fix="let the ingress or the mesh ask who is there: docs/runtimes.md",
-            )
+        parse_options(self.runtime, self.runtime_options)
 
     def _check_shared(self) -> None:
         if not parse_settings(self.settings).shared:

@@ -56,7 +56,8 @@ def infra_validate(
         limits: `start_seconds` (default 120, after which a server that hangs is given up),
             `p50_ms`, `p99_ms`, `memory_mb` (each 0: not limited; memory that cannot be measured
             is not within a limit), `difference` (1e-4, of a probability, or of a predicted
-            number relative to it), `request_seconds` (30).
+            number relative to it), `request_seconds` (30), `expected_seconds` (300, that the
+            model itself may take to say what is right).
         blessing: A folder with `infra_blessing.json`: verdict, reasons, figures and limits.
         summary: The same in words.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import shutil
 import subprocess
@@ -32,29 +33,37 @@ class Container(LocalServer):
     """A server in a container; its process is the `docker run` that is attached to it."""
 
     def __init__(
-        self, launch: Launch, port: int, scratch: tempfile.TemporaryDirectory[str], identity: Path
+        self, launch: Launch, port: int, scratch: tempfile.TemporaryDirectory[str], name: str
     ) -> None:
         super().__init__(launch, port, scratch)
-        self._identity = identity
+        self._name = name
 
     def peak_memory(self) -> int:
         """Bytes that its processes hold at most, 0 where that cannot be told."""
-        try:
-            done = subprocess.run(  # noqa: S603
-                [
-                    *("docker", "exec", self._identity.read_text().strip()),
-                    *("sh", "-c", "cat /proc/[0-9]*/status"),
-                ],
-                capture_output=True,
-                text=True,
-                timeout=_SECONDS_A_COMMAND,
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired):
-            return 0
         # A process that has just gone makes cat fail, and changes nothing.
-        lines = [line.split() for line in done.stdout.splitlines() if line.startswith("VmHWM:")]
+        said = _docker("exec", self._name, "sh", "-c", "cat /proc/[0-9]*/status")
+        lines = [line.split() for line in said.splitlines() if line.startswith("VmHWM:")]
         return sum(int(line[1]) * 1024 for line in lines)
+
+    def kill(self) -> None:
+        """Remove the container: the daemon's, it outlives the `docker run` that is killed."""
+        super().kill()
+        _docker("rm", "--force", self._name)
+
+
+def _docker(*arguments: str) -> str:
+    """What a command of Docker says; nothing where it does not answer."""
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["docker", *arguments],  # noqa: S607
+            capture_output=True,
+            text=True,
+            timeout=_SECONDS_A_COMMAND,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
 
 
 def start_container(parameters: Any, artifact: Model, layout: Path) -> Container:
@@ -73,11 +82,12 @@ def start_container(parameters: Any, artifact: Model, layout: Path) -> Container
     port, name = free_port(), parameters.name
     command = _command(parameters, artifact)
     scratch = tempfile.TemporaryDirectory(prefix="kfp-suite-container-")
-    identity = Path(scratch.name) / "container"
+    identity = Path(scratch.name).name  # as free as the folder's name is
     arguments = (
         *("docker", "run", "--rm", "--read-only", "--cap-drop", "ALL", "--tmpfs", "/tmp"),  # noqa: S108
         *("--security-opt", "no-new-privileges", "--user", "65532:65532"),
-        *("--cidfile", str(identity)),
+        # A process of its own before the server passes on what ends it: see signal(7) on init.
+        *("--init", "--name", identity),
         *("--publish", f"{LOOPBACK}:{port}:8080", "--volume", f"{layout}:{MOUNT}:ro"),
         *command,
     )
@@ -155,7 +165,7 @@ def _available(url: str) -> Callable[[], bool]:
         try:
             with urllib.request.urlopen(url, timeout=2) as response:  # noqa: S310
                 states = json.load(response)["model_version_status"]
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, http.client.HTTPException):
             return False
         return bool(states) and all(one["state"] == "AVAILABLE" for one in states)
 

@@ -28,7 +28,7 @@ from kfp_suite.components.reports.markdown import plain
 from kfp_suite.components.runtimes.exchange import OTHER, difference, finite, question_for
 from kfp_suite.components.runtimes.launching import check_startable
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
-from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.runtimes.runtime import SUITE, find_runtime
 from kfp_suite.components.stores.versions import check_model_name
 
 SUMMARY = "infra_validation.md"
@@ -135,6 +135,7 @@ def infra_validate(
         EndpointError: its program is not on this machine, where that was asked for.
         StoreError: the cluster or the store refused.
         ContractError, IntegrityError: it is not a Model artifact, or not as it was written.
+        InputError: there are no rows to ask for, or they are not what the model takes.
     """
     artifact = read_model(model)
     artifact.verify()
@@ -148,7 +149,7 @@ def infra_validate(
             candidate = _candidate(tried, artifact, model, model_uri, Path(scratch) / "own")
         try:
             sample = expected_answers(
-                model, dataset, requests, parameters.split, parameters.rows, limits.start_seconds
+                model, dataset, requests, parameters.split, parameters.rows, limits.expected_seconds
             )
             with open_place(tried, candidate) as place:
                 figures = _measure(tried, candidate, sample, place, limits)
@@ -176,16 +177,18 @@ def _candidate(
     parameters: InfraParameters, artifact: Model, model: Path, uri: str, folder: Path
 ) -> Candidate:
     """The candidate, laid out for its server in `folder`."""
-    name = parameters.name
+    name = service = parameters.name
     if parameters.place == "cluster":
-        name = trial_name(name, artifact.manifest.digest, parameters.run_id)
+        service = trial_name(name, artifact.manifest.digest, parameters.run_id)
+        if not find_runtime(parameters.runtime).names_model:
+            name = service
     folder.mkdir()
     lay_out(
         LayoutRequest(parameters.runtime, name, parameters.runtime_options),
         {CANDIDATE: model},
         folder,
     )
-    return Candidate(name, artifact, model, folder, uri)
+    return Candidate(name, service, artifact, model, folder, uri)
 
 
 def _chosen(parameters: InfraParameters) -> tuple[InfraParameters, str]:
@@ -251,6 +254,7 @@ def _measure(
         p99_ms=round(percentile(latencies, 0.99), 3),
         difference=None if math.isinf(farthest) or farthest == OTHER else farthest,
         memory_mb=None if memory is None else round(memory / 1e6, 1),
+        left_out=len(sample) - len(asked),
     )
 
 
@@ -278,4 +282,7 @@ def _summary(blessing: InfraBlessing) -> str:
             limit = blessing.limits.get(name) or "none"
             shown = "not measured" if value is None else f"{value:,.6g}"
             lines.append(f"| {name} | {shown} | {limit} |")
+        if left_out := blessing.figures["left_out"]:
+            said = f"{left_out} rows with a missing number were not asked for"
+            lines += ["", f"{said}: {blessing.runtime} takes features, which have no word for one."]
     return "\n".join(lines) + "\n"

@@ -6,10 +6,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from kfp_suite.components.contracts.errors import EndpointError
+from kfp_suite.components.contracts import errors
+from kfp_suite.components.contracts.errors import DataError, EndpointError, KfpSuiteError
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.sample import Sample
 
@@ -31,7 +33,7 @@ def expected_answers(
 
     Raises:
         EndpointError: the model cannot answer: it crashes, hangs, or gives nothing usable.
-        InputError: the rows are not what the model takes.
+        InputError: there are no such rows, or they are not what the model takes.
     """
     job = {
         "model": str(model),
@@ -63,42 +65,89 @@ def expected_answers(
             where=model,
             got=lines[-1][:_LONGEST] if lines else f"exit code {done.returncode}",
         ) from error
+    if "refused" in answer:
+        raise _again(answer["refused"])
     if "error" in answer:
         raise EndpointError("the model cannot answer", where=model, got=answer["error"])
     return parse(Sample, answer, "the model's answers")
 
 
-def _main(arguments: Sequence[str] = ()) -> None:
-    del arguments
-    from kfp_suite.components.contracts.dataset import read_dataset
+def _again(told: Mapping[str, Any]) -> KfpSuiteError:
+    """The error that the child told, of its own class."""
+    kind: type[KfpSuiteError] = getattr(errors, told["type"])
+    parts = {name: told[name] for name in ("where", "got", "expected", "fix")}
+    return kind(told["what"], **parts)
+
+
+def _answers(job: Mapping[str, Any]) -> dict[str, Any]:
+    """What the child tells: the rows and the model's answers, or why there are none.
+
+    Raises:
+        Exception: of any kind, where the model cannot answer.
+    """
     from kfp_suite.components.models.loading import load_model
-    from kfp_suite.components.models.records import table_of_records
     from kfp_suite.components.models.sampling import sample_of
 
-    job = json.load(sys.stdin)
-    model = load_model(Path(job["model"]))
-    inputs = model.manifest.signature.inputs
+    try:
+        table = _rows(job)
+    except KfpSuiteError as error:
+        return {"refused": error.to_json()}
+    found = sample_of(load_model(Path(job["model"])), table)
+    return {"records": found.records, **found.answer}
+
+
+def _rows(job: Mapping[str, Any]) -> Any:
+    """The rows to ask for, as a table.
+
+    Raises:
+        InputError: there are none, or they are not what the model takes.
+    """
+    from kfp_suite.components.contracts.dataset import read_dataset
+    from kfp_suite.components.contracts.model import read_model
+    from kfp_suite.components.models.records import table_of_records
+
+    inputs = read_model(Path(job["model"])).manifest.signature.inputs
     if job["requests"]:
-        records = _records(Path(job["requests"]))[: job["rows"]]
-        table = table_of_records(records, inputs)
-    else:
-        names = [field.name for field in inputs]
-        table = read_dataset(Path(job["dataset"])).head(job["split"], job["rows"], names)
-    found = sample_of(model, table)
-    print(json.dumps({"records": found.records, **found.answer}))
+        return table_of_records(_records(Path(job["requests"]))[: job["rows"]], inputs)
+    dataset, names = read_dataset(Path(job["dataset"])), [field.name for field in inputs]
+    missing = [name for name in names if name not in dataset.schema.names]
+    if missing:
+        raise DataError(
+            f"the dataset has no column '{missing[0]}', which the model takes",
+            where=dataset.path,
+            fix="give the dataset that the model was made for",
+        )
+    table = dataset.head(job["split"], job["rows"], names)
+    if not table.num_rows:
+        raise DataError("no rows to ask for", where=f"split '{job['split']}'")
+    return table
 
 
 def _records(path: Path) -> list[object]:
+    """Recorded requests. Raises DataError, naming the line."""
     found: list[object] = []
-    for line in path.read_text().splitlines():
-        value = json.loads(line)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except UnicodeDecodeError as error:
+        raise DataError("not UTF-8", where="requests", got=str(error)) from error
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise DataError("not JSON", where=f"requests, line {number}", got=line) from error
         whole = isinstance(value, dict) and "instances" in value
-        found += value["instances"] if whole else [value]
+        records = value["instances"] if whole else [value]
+        if not isinstance(records, list):
+            raise DataError("not a list", where=f"requests, line {number}, instances", got=records)
+        found += records
     return found
 
 
 if __name__ == "__main__":
     try:
-        _main()
+        told = _answers(json.load(sys.stdin))
     except Exception as error:  # told to the parent, in one line
-        print(json.dumps({"error": f"{type(error).__name__}: {error}"}))
+        told = {"error": f"{type(error).__name__}: {error}"}
+    print(json.dumps(told))

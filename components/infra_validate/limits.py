@@ -21,6 +21,8 @@ class Limits:
         memory_mb: What the server and its children held at most, in megabytes; on a cluster,
             what our server says that it holds, and no other is measured. Where it cannot be
             measured, a limit is not kept.
+        expected_seconds: That the model itself may take to answer all the rows, in a process of
+            its own, after which it is given up.
         difference: From the model's own answers: of a probability, or of a predicted number
             relative to it.
         request_seconds: After which an answer does not count.
@@ -34,6 +36,7 @@ class Limits:
     memory_mb: float = 0.0
     difference: float = 1e-4
     request_seconds: float = 30.0
+    expected_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         for name in ("p50_ms", "p99_ms", "memory_mb", "difference"):
@@ -44,7 +47,7 @@ class Limits:
                     got=getattr(self, name),
                     expected="0 or more",
                 )
-        for name in ("start_seconds", "request_seconds"):
+        for name in ("start_seconds", "request_seconds", "expected_seconds"):
             if getattr(self, name) <= 0:
                 raise ParameterError(
                     "out of range",
@@ -57,7 +60,8 @@ class Limits:
 @dataclass(frozen=True)
 class Figures:
     """What was measured; `difference` None: an answer could not be compared at all, `memory_mb`
-    None: the memory could not be measured."""
+    None: the memory could not be measured. `left_out`: rows that were not asked for, since a
+    server that takes features has no word for a missing number."""
 
     start_seconds: float
     requests: int
@@ -65,6 +69,7 @@ class Figures:
     p99_ms: float
     difference: float | None
     memory_mb: float | None
+    left_out: int = 0
 
 
 def percentile(values: Sequence[float], share: float) -> float:

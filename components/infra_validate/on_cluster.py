@@ -26,7 +26,7 @@ from kfp_suite.components.kserve.trials import trial_labels
 from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.runtimes.asking import Answer, ask
 from kfp_suite.components.runtimes.exchange import Question
-from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.runtimes.runtime import SUITE, find_runtime
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
 
@@ -104,6 +104,7 @@ def on_cluster(parameters: Any, candidate: Candidate) -> Iterator[Service]:
         storage_uri=storage_uri,
         framework=manifest.framework,
         probabilities=len(manifest.signature.outputs) > 1,
+        sklearn=manifest.recipe.environment.libraries.get("scikit-learn", ""),
     )
     cluster, namespace = Cluster(), parameters.namespace
     service = inference_service(
@@ -113,20 +114,21 @@ def on_cluster(parameters: Any, candidate: Candidate) -> Iterator[Service]:
         options=parameters.runtime_options,
         mode=cluster.mode(None, namespace),
     )
+    service["metadata"]["name"] = candidate.service
     if parameters.runtime == SUITE:
         cluster.apply(serving_runtime(server_image(served, settings), namespace))
     try:
         yield Service(cluster, parameters, service)
     finally:
         with suppress(MissingError):  # it was refused: that is what is to be told
-            cluster.delete(candidate.name, namespace)
+            cluster.delete(candidate.service, namespace)
 
 
 def _readable(parameters: Any, candidate: Candidate) -> tuple[str, str]:
     """Where the cluster reads the Model artifact, and what the server loads.
 
     In the store, where there is one: what reads the versions reads it, too. A key says what a
-    layout is made of, so a retry finds it there.
+    layout is made of, and nothing of the run: every run that tries the candidate finds it there.
     """
     if not parameters.store:
         if parameters.runtime == SUITE and candidate.uri:
@@ -141,11 +143,12 @@ def _readable(parameters: Any, candidate: Candidate) -> tuple[str, str]:
     models = ModelStore(open_store(parameters.store))
 
     def published(runtime: str, folder: Path) -> str:
-        own = runtime != SUITE
+        found = find_runtime(runtime)
         made_of = {
+            "format": found.layout_format,
             "candidate": candidate.artifact.manifest.digest,
-            "name": candidate.name if own else "",
-            "options": dict(parameters.runtime_options) if own else {},
+            "name": candidate.name if found.names_model else "",
+            "options": dict(parameters.runtime_options) if runtime != SUITE else {},
         }
         key = f"candidate-{runtime}-{digest_value(made_of).removeprefix(PREFIX)[:16]}"
         return models.layout_uri(parameters.name, key) or models.publish_layout(

@@ -24,10 +24,11 @@ class Candidate:
     """A candidate on this machine, and where a cluster may find it.
 
     `layout` is what its server loads, `uri` where the Model artifact is; `name` is what
-    requests call it.
+    requests call it, `service` the InferenceService that it is on a cluster.
     """
 
     name: str
+    service: str
     artifact: Model
     folder: Path
     layout: Path

@@ -17,7 +17,7 @@ from kfp_suite.components.contracts.sample import Sample, read_sample
 from kfp_suite.components.kserve.manifests import Served, takes_features
 from kfp_suite.components.runtimes.exchange import Question, finite, question_for
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out
-from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.runtimes.runtime import SUITE, find_runtime
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 
 
@@ -76,10 +76,11 @@ class Deployable:
             model_uri=models.model_uri(manifest),
             runtime=runtime,
             storage_uri=_storage_uri(
-                models, model, sorted({version, *beside}), LayoutRequest(runtime, name, options)
+                models, model, version, beside, LayoutRequest(runtime, name, options)
             ),
             framework=described.framework,
             probabilities=len(described.signature.outputs) > 1,
+            sklearn=described.sklearn,
         )
         return cls(models, served, options, described.signature.inputs, read_sample(read))
 
@@ -129,24 +130,29 @@ class _Described:
 
     framework: str
     signature: Signature
+    sklearn: str
 
     @classmethod
     def read(cls, content: bytes) -> _Described:
         found = json.loads(content)
         wanted = {key: found[key] for key in ("framework", "signature")}
-        return parse(cls, wanted, MANIFEST)
+        libraries = found["recipe"]["environment"]["libraries"]
+        return parse(cls, {**wanted, "sklearn": libraries.get("scikit-learn", "")}, MANIFEST)
 
 
 def _storage_uri(
-    models: ModelStore, model: str, versions: Sequence[int], request: LayoutRequest
+    models: ModelStore, model: str, version: int, beside: Sequence[int], request: LayoutRequest
 ) -> str:
+    versions = sorted({version, *beside})
     if request.runtime == SUITE and len(versions) == 1:
-        return models.model_uri(models.manifest(model, versions[0]))
+        return models.model_uri(models.manifest(model, version))
     made_of = {
+        "format": find_runtime(request.runtime).layout_format,
         "runtime": request.runtime,
         "name": request.name,
         "options": dict(request.options),
         "versions": {str(n): models.manifest_digest(model, n) for n in versions},
+        "deployed": version,
     }
     key = f"{request.runtime}-{digest_value(made_of).removeprefix(PREFIX)[:16]}"
     found = models.layout_uri(model, key)
@@ -154,10 +160,10 @@ def _storage_uri(
         return found
     with tempfile.TemporaryDirectory(prefix="kfp-suite-layout-") as scratch:
         artifacts = {}
-        for version in versions:
-            artifacts[version] = Path(scratch) / "versions" / str(version)
-            models.fetch(model, version, artifacts[version])
+        for number in versions:
+            artifacts[number] = Path(scratch) / "versions" / str(number)
+            models.fetch(model, number, artifacts[number])
         folder = Path(scratch) / "layout"
         folder.mkdir()
-        lay_out(request, artifacts, folder)
+        lay_out(request, artifacts, folder, deployed=version)
         return models.publish_layout(model, key, folder)

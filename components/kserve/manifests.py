@@ -17,7 +17,7 @@ import yaml
 
 from kfp_suite.components.contracts.digests import digest_value
 from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
-from kfp_suite.components.kserve.images import check_pullable, default_image
+from kfp_suite.components.kserve.images import check_pullable, check_stock, default_image
 from kfp_suite.components.kserve.pods import (
     answering_in,
     container_in,
@@ -25,6 +25,7 @@ from kfp_suite.components.kserve.pods import (
     environment,
     listened_to,
     placed,
+    port,
     resources,
     scaled,
     served_securely,
@@ -37,12 +38,15 @@ from kfp_suite.components.kserve.storage import on_cluster
 from kfp_suite.components.runtimes import suite
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.runtime import (
+    MLSERVER,
     SKLEARN,
     SUITE,
     TENSORFLOW_SERVING,
+    TORCHSERVE,
     TRITON,
     find_runtime,
 )
+from kfp_suite.components.runtimes.torchserve import INFERENCE_PORT
 
 PREFIX = "kfp-suite.io"
 MODEL = f"{PREFIX}/model"
@@ -56,6 +60,8 @@ IMAGE = f"{PREFIX}/image"
 """Which image serves, where we say it: by its digest, where the pipeline has an image lock."""
 SPEC_DIGEST = f"{PREFIX}/spec-digest"
 """Of the manifest that a pod was made of: no generation in KServe's status tells it."""
+MLSERVER_METRICS = {"prometheus.kserve.io/port": "8082"}
+"""KServe's runtime says 8080, where MLServer answers requests."""
 SCALING = ("minReplicas", "maxReplicas", "scaleMetric", "scaleTarget", "scaleMetricType")
 OWNER = {"app.kubernetes.io/managed-by": "kfp-suite"}
 DEPLOYMENT_MODE = "serving.kserve.io/deploymentMode"
@@ -68,7 +74,8 @@ class Served:
     """A version, and the server that serves it.
 
     `model_uri` is the Model artifact, `storage_uri` what the server loads: the same, or the
-    version in the layout of `runtime`. `probabilities`: the model has some.
+    version in the layout of `runtime`. `probabilities`: the model has some. `sklearn`: the
+    version of scikit-learn that trained it, empty where none did.
     """
 
     name: str
@@ -82,6 +89,7 @@ class Served:
     storage_uri: str = ""
     framework: str = "sklearn"
     probabilities: bool = True
+    sklearn: str = ""
 
     @property
     def annotations(self) -> dict[str, str]:
@@ -182,6 +190,8 @@ def _predictor(
         model["args"] = tensorflow_serving.arguments(
             parse_options(TENSORFLOW_SERVING, options), MOUNT
         )
+    elif runtime.name == TORCHSERVE:
+        model["ports"] = [port("http1", INFERENCE_PORT)]  # KServe's own asks its wrapper at 8080
     elif runtime.name == SKLEARN and served.probabilities:
         model["env"].append({"name": "PREDICT_PROBA", "value": "true"})
     if runtime.name != SUITE and image:
@@ -221,9 +231,11 @@ def inference_service(
     settings, options = settings or EndpointSettings(), options or {}
     if mode is not None:
         mode = settings.deployment_mode or mode
-        _check_pullable(served, settings, options)
+        _check_images(served, settings, options)
     predictor = _predictor(served, settings, options, mode)
     annotations = {**settings.annotations, **predictor["annotations"]}
+    if served.runtime == MLSERVER:  # of its own pods alone: the transformer has another port
+        predictor["annotations"] |= MLSERVER_METRICS
     if settings.deployment_mode:
         annotations[DEPLOYMENT_MODE] = settings.deployment_mode
     spec: dict[str, Any] = {"predictor": predictor}
@@ -247,8 +259,18 @@ def inference_service(
     return _digested(found)
 
 
-def _check_pullable(served: Served, settings: EndpointSettings, options: Mapping[str, Any]) -> None:
-    """Raises ParameterError where a cluster could not pull our server's image."""
+def _check_images(served: Served, settings: EndpointSettings, options: Mapping[str, Any]) -> None:
+    """Raises ParameterError where a cluster could not pull our server's image, KServe's own could
+    not run what it loads, or nobody could ask it."""
+    check_stock(served.runtime, options, served.sklearn, settings.image)
+    if served.runtime == TORCHSERVE and parse_options(TORCHSERVE, options).token_authentication:
+        raise ParameterError(
+            "TorchServe makes its own tokens in each pod, and who asks the endpoint has none",
+            where="runtime_options.token_authentication",
+            got=True,
+            expected="false",
+            fix="let the ingress or the mesh ask who is there: docs/runtimes.md",
+        )
     if served.runtime == SUITE:
         check_pullable(served.framework, settings.image)
     elif settings.transformer and takes_features(served, options):

@@ -54,11 +54,16 @@ def container_in(mode: str | None) -> dict[str, Any]:
     pause = ["python", "-c", f"import time; time.sleep({_UNLISTED_SECONDS})"]
     return {
         "ports": [
-            {"name": "http1", "containerPort": _HTTP, "protocol": "TCP"},
-            {"name": "h2c", "containerPort": _GRPC, "protocol": "TCP"},
+            port("http1", _HTTP),
+            port("h2c", _GRPC),
         ],
         "lifecycle": {"preStop": {"exec": {"command": pause}}},
     }
+
+
+def port(name: str, number: int) -> dict[str, Any]:
+    """A container's port: KServe probes the first, and sends requests there."""
+    return {"name": name, "containerPort": number, "protocol": "TCP"}
 
 
 def ending_in(mode: str | None, settings: EndpointSettings) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from skl2onnx.common.data_types import FloatTensorType
 from kfp_suite.components.contracts.model import Task
 from kfp_suite.components.models.calibration import Calibration
 from kfp_suite.components.models.estimators import framework_of
-from kfp_suite.components.models.onnx import INPUT
+from kfp_suite.components.models.onnx import INPUT, OPSET
 from kfp_suite.components.models.proof import Proof, keep_if_equal
 
 TOLERANCE = 1e-6
@@ -37,15 +37,21 @@ def convert(estimator: Any, task: Task, features: int) -> bytes:
                 estimator,
                 initial_types=[(INPUT, FloatTensorType([None, features]))],
                 options=options,
+                target_opset=OPSET,
             )
         elif framework == "xgboost":
             graph = onnxmltools.convert_xgboost(
-                estimator, initial_types=[(INPUT, TreesFloatTensorType([None, features]))]
+                estimator,
+                initial_types=[(INPUT, TreesFloatTensorType([None, features]))],
+                target_opset=OPSET,
             )
         else:
             plain = {"zipmap": False} if probabilities else {}
             graph = onnxmltools.convert_lightgbm(
-                estimator, initial_types=[(INPUT, TreesFloatTensorType([None, features]))], **plain
+                estimator,
+                initial_types=[(INPUT, TreesFloatTensorType([None, features]))],
+                target_opset=OPSET,
+                **plain,
             )
     # Its name is a random one where the converter makes it up.
     graph.graph.name = "estimator"

@@ -8,6 +8,9 @@ import numpy as np
 import onnxruntime
 
 INPUT = "features"
+OPSET = 15
+"""What every graph is written in, and with it IR version 8: servers are older than converters.
+ONNX Runtime reads it from 1.10 on; KServe's own Triton, 23.05, has 1.15."""
 
 
 class OnnxEstimator:

@@ -17,6 +17,7 @@ from kfp_suite.components.runtimes.exchange import Question
 VERSION_HEADER = "x-model-version"
 VERSION_CHOICE = "x-kfp-suite-version"
 """A request header: the number of the version that is to answer, for A/B tests by header."""
+_PART = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,10 @@ def ask(
         base: The server's address: `http://host:port`.
         question: Path and body.
         headers: More headers: `Host` behind an ingress, `Authorization`.
-        timeout: Seconds without an answer.
+        timeout: Seconds until the answer is there, whole.
 
     Raises:
-        EndpointError: no answer, not 200, or not JSON.
+        EndpointError: no answer, half of one, not 200, or not JSON.
     """
     url = base.rstrip("/") + question.path
     if not url.startswith(("http://", "https://")):
@@ -57,18 +58,38 @@ def ask(
     )
     started = time.monotonic()
     try:
-        with urllib.request.urlopen(call, timeout=timeout) as response:  # noqa: S310
-            content, version = response.read(), response.headers.get(VERSION_HEADER, "")
-    except urllib.error.HTTPError as error:
-        raise EndpointError(
-            f"answered {error.code}", where=url, got=error.read().decode(errors="replace")
-        ) from error
+        status, content, version = _answered(call, timeout)
     except (OSError, http.client.HTTPException) as error:
-        raise EndpointError("did not answer", where=url, got=str(error)) from error
+        raise EndpointError("did not answer", where=url, got=str(error) or repr(error)) from error
+    if status != 200:
+        raise EndpointError(f"answered {status}", where=url, got=content.decode(errors="replace"))
     try:
         body = json.loads(content)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise EndpointError("did not answer JSON", where=url, got=str(error)) from error
     if not version and isinstance(body, dict):
         version = str(body.get("model_version") or "")
     return Answer(body, version, time.monotonic() - started)
+
+
+def _answered(call: urllib.request.Request, timeout: float) -> tuple[int, bytes, str]:
+    """Status, body, and the version that answered.
+
+    Raises:
+        OSError, HTTPException: no whole answer in time.
+    """
+    ends = time.monotonic() + timeout
+    try:
+        response = urllib.request.urlopen(call, timeout=timeout)  # noqa: S310
+    except urllib.error.HTTPError as error:
+        response = error
+    with response:
+        # Its time-out is of one read: what drips in would never end.
+        found = []
+        while part := response.read1(_PART):
+            found.append(part)
+            if time.monotonic() > ends:
+                raise TimeoutError("timed out in the middle of the answer")
+        if response.length:
+            raise http.client.IncompleteRead(b"".join(found), response.length)
+        return response.status, b"".join(found), response.headers.get(VERSION_HEADER, "")

@@ -60,6 +60,40 @@ def different(**options: Sequence[int]) -> None:
             )
 
 
+def served_of(versions: Iterable[int], latest: int, specific: Sequence[int]) -> list[int]:
+    """The versions that a policy serves, ascending: `specific`, or the `latest` N; 0: all.
+
+    Raises:
+        ParameterError: `specific` names one that is not there.
+    """
+    served_versions("specific", specific, versions := sorted(versions))
+    return sorted(specific) or versions[-latest:]
+
+
+def check_deployed(deployed: int, served: Sequence[int], default: int) -> None:
+    """Raises ParameterError where requests that name no version would not get the deployed one.
+
+    Args:
+        deployed: The version that the endpoint says it serves.
+        served: All that are.
+        default: What such requests get.
+    """
+    if deployed not in served:
+        raise ParameterError(
+            f"version {deployed} is deployed, and not served",
+            where=OPTIONS,
+            got=f"{', '.join(map(str, served))} served",
+            fix="name it in the version policy, too, or leave the policy out",
+        )
+    if deployed != default:
+        raise ParameterError(
+            f"requests that name no version would get version {default}",
+            where="versions",
+            expected=f"version {deployed}, which is deployed",
+            fix=f"deploy version {default}, with versions: [{deployed}]",
+        )
+
+
 def served_versions(option: str, named: Iterable[int], served: Iterable[int]) -> None:
     """Raises ParameterError for a version that an option names and nobody serves."""
     known = sorted(served)

@@ -116,7 +116,7 @@ def difference(sample: Sample, body: Any) -> float:
         it; infinity for another class, another shape or a value that is not a number.
 
     Raises:
-        EndpointError: it has no predictions.
+        EndpointError: it has no predictions, or not as the protocol has them.
     """
     answer = _read(body)
     if "scores" in answer:
@@ -136,10 +136,14 @@ def difference(sample: Sample, body: Any) -> float:
 
 
 def _read(body: Any) -> dict[str, list[Any]]:
-    """An answer as `predictions` and `probabilities`, or as `scores`; flat where V2 is."""
+    """An answer as `predictions` and `probabilities`, or as `scores`; flat where V2 is.
+
+    Raises:
+        EndpointError: it is none.
+    """
     if isinstance(body, Mapping) and isinstance(body.get("predictions"), list):
         predictions = body["predictions"]
-        if predictions and isinstance(predictions[0], Mapping):
+        if predictions and all(isinstance(row, Mapping) for row in predictions):
             names = predictions[0].keys()
             columns = {name: [row.get(name) for row in predictions] for name in names}
             found = {"predictions": columns.get("prediction", [])}
@@ -150,8 +154,7 @@ def _read(body: Any) -> dict[str, list[Any]]:
         if "probabilities" in body:
             found["probabilities"] = body["probabilities"]
         return found
-    if isinstance(body, Mapping) and isinstance(body.get("outputs"), list):
-        outputs = {output["name"]: output["data"] for output in body["outputs"]}
+    if outputs := _outputs(body):
         if "prediction" in outputs:
             found = {"predictions": _flat(outputs["prediction"])}
             if "probabilities" in outputs:
@@ -164,14 +167,42 @@ def _read(body: Any) -> dict[str, list[Any]]:
     )
 
 
+def _outputs(body: Any) -> dict[str, list[Any]]:
+    """The tensors of V2 by name; empty where the answer is not of V2."""
+    listed = body.get("outputs") if isinstance(body, Mapping) else None
+    if not isinstance(listed, list):
+        return {}
+    found = {
+        output["name"]: output["data"]
+        for output in listed
+        if isinstance(output, Mapping)
+        and isinstance(output.get("name"), str)
+        and isinstance(output.get("data"), list)
+    }
+    return found if len(found) == len(listed) else {}
+
+
 def _flat(values: Any) -> list[Any]:
-    if isinstance(values, (list, tuple)):
-        return [one for value in values for one in _flat(value)]
-    return [values]
+    """The values of nested lists, from the first to the last."""
+    found, waiting = [], [values]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (list, tuple)):
+            waiting += reversed(value)
+        else:
+            found.append(value)
+    return found
 
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    try:
+        return _is_number(value) and math.isfinite(value)
+    except OverflowError:  # JSON's integers have no end
+        return False
 
 
 def _same(got: Any, expected: Any) -> bool:
@@ -183,7 +214,7 @@ def _farthest(got: Sequence[Any], expected: Sequence[Any], *, relative: bool) ->
         return OTHER
     most = 0.0
     for one, other in zip(got, expected, strict=True):
-        if not _is_number(one) or not _is_number(other) or not math.isfinite(one):
+        if not _is_number(other) or not _is_finite(one):
             return OTHER
         scale = max(abs(other), 1.0) if relative else 1.0
         most = max(most, abs(one - other) / scale)

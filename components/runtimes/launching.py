@@ -11,6 +11,7 @@ its own keeps its libraries apart from ours.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import shutil
@@ -210,9 +211,9 @@ def _torchserve(loaded: Loaded, port: int, scratch: Path) -> Launch:
         try:
             with urllib.request.urlopen(call, timeout=2) as response:  # noqa: S310
                 versions = json.load(response)
-        except (OSError, ValueError):
+            workers = [version.get("workers") or [{}] for version in versions]
+        except (OSError, ValueError, AttributeError, http.client.HTTPException):
             return False
-        workers = [version.get("workers") or [{}] for version in versions]
         return all(worker.get("status") == "READY" for found in workers for worker in found)
 
     return Launch(arguments, ready, environment, scratch, headers, grpc)

@@ -19,8 +19,9 @@ from kfp_suite.components.runtimes.runtime import (
     TRITON,
     find_runtime,
 )
+from kfp_suite.components.runtimes.triton_config import PYTHON_BACKEND
 
-LayOut = Callable[[str, Mapping[int, Path], Any, Path], None]
+LayOut = Callable[[str, Mapping[int, Path], int, Any, Path], None]
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,21 @@ def parse_options(runtime: str, options: Mapping[str, Any]) -> Any:
     return parse(kind, whole_numbers(options), "runtime_options")
 
 
-def lay_out(request: LayoutRequest, versions: Mapping[int, Path], folder: Path) -> None:
+def imports_suite(runtime: str, options: Mapping[str, Any]) -> bool:
+    """Whether another server than ours loads code that imports `kfp_suite`."""
+    parsed = parse_options(runtime, options)
+    if runtime == TRITON:
+        return bool(parsed.ensemble or parsed.backend == PYTHON_BACKEND)
+    return runtime == TORCHSERVE
+
+
+def lay_out(
+    request: LayoutRequest,
+    versions: Mapping[int, Path],
+    folder: Path,
+    *,
+    deployed: int | None = None,
+) -> None:
     """Write what the server loads into `folder`, which is there and empty.
 
     The same versions and options give the same bytes.
@@ -62,9 +77,11 @@ def lay_out(request: LayoutRequest, versions: Mapping[int, Path], folder: Path) 
         request: The server, the name and the options.
         versions: Version to Model artifact; several where the server serves several.
         folder: What becomes the storage URI.
+        deployed: The version that requests get which name none; None: the newest.
 
     Raises:
-        ParameterError: the server cannot serve the model, or not several versions.
+        ParameterError: the server cannot serve the model, not several versions, or not
+            `deployed` by default.
         MissingError, ContractError, IntegrityError: as `read_model`.
     """
     runtime = find_runtime(request.runtime)
@@ -78,7 +95,9 @@ def lay_out(request: LayoutRequest, versions: Mapping[int, Path], folder: Path) 
     for path in versions.values():
         read_model(path).verify()
     options = parse_options(request.runtime, request.options)
-    _servers()[request.runtime][1](request.name, versions, options, folder)
+    _servers()[request.runtime][1](
+        request.name, versions, deployed or max(versions), options, folder
+    )
 
 
 def _servers() -> dict[str, tuple[Any, LayOut]]:

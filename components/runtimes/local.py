@@ -6,6 +6,7 @@ What it is started on is what it would find under its storage URI on a cluster.
 from __future__ import annotations
 
 import errno
+import http.client
 import os
 import shutil
 import signal
@@ -140,7 +141,7 @@ class LocalServer:
         try:
             with urllib.request.urlopen(self.base + tells, timeout=timeout) as response:  # noqa: S310
                 return bool(response.status == 200)
-        except (OSError, ValueError):
+        except (OSError, ValueError, http.client.HTTPException):
             return False
 
     def running(self) -> bool:

@@ -36,6 +36,10 @@ class Runtime:
             raw records need a transformer before it.
         frameworks: The models it can serve.
         many_versions: It serves several versions of a model side by side.
+        names_model: Its layout says what requests call the model; else the InferenceService's
+            name does.
+        layout_format: Of what we lay out for it; one more where that changes, so that what the
+            store has is not taken for it.
     """
 
     name: str
@@ -45,6 +49,8 @@ class Runtime:
     takes: Takes
     frameworks: tuple[Framework, ...]
     many_versions: bool = False
+    names_model: bool = False
+    layout_format: int = 1
 
 
 RUNTIMES = {
@@ -52,7 +58,15 @@ RUNTIMES = {
     for runtime in (
         Runtime(SUITE, "kfp-suite", "kfp-suite-server", "v1", "records", _ALL),
         Runtime(SKLEARN, "sklearn", "kserve-sklearnserver", "v2", "features", ("sklearn",)),
-        Runtime(MLSERVER, "sklearn", "kserve-mlserver", "v2", "features", ("sklearn",)),
+        Runtime(
+            MLSERVER,
+            "sklearn",
+            "kserve-mlserver",
+            "v2",
+            "features",
+            ("sklearn",),
+            names_model=True,
+        ),
         Runtime(
             TENSORFLOW_SERVING,
             "tensorflow",
@@ -61,12 +75,27 @@ RUNTIMES = {
             "columns",
             ("tensorflow",),
             many_versions=True,
+            names_model=True,
         ),
         Runtime(
-            TRITON, "triton", "kserve-tritonserver", "v2", "features", _ALL, many_versions=True
+            TRITON,
+            "triton",
+            "kserve-tritonserver",
+            "v2",
+            "features",
+            _ALL,
+            many_versions=True,
+            names_model=True,
         ),
         Runtime(
-            TORCHSERVE, "pytorch", "kserve-torchserve", "v1", "records", _ALL, many_versions=True
+            TORCHSERVE,
+            "pytorch",
+            "kserve-torchserve",
+            "v1",
+            "records",
+            _ALL,
+            many_versions=True,
+            names_model=True,
         ),
     )
 }

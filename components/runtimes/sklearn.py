@@ -49,28 +49,36 @@ class MlServerOptions:
         in_range(0, max_batch_time=self.max_batch_time)
 
 
-def lay_out_sklearn(name: str, versions: Mapping[int, Path], options: None, folder: Path) -> None:  # noqa: ARG001
+def lay_out_sklearn(
+    name: str,  # noqa: ARG001
+    versions: Mapping[int, Path],
+    deployed: int,
+    options: None,  # noqa: ARG001
+    folder: Path,
+) -> None:
     """`model.joblib` alone."""
-    _copy(SKLEARN, versions, folder)
+    _copy(SKLEARN, versions[deployed], folder)
 
 
 def lay_out_mlserver(
-    name: str, versions: Mapping[int, Path], options: MlServerOptions, folder: Path
+    name: str,
+    versions: Mapping[int, Path],
+    deployed: int,
+    options: MlServerOptions,
+    folder: Path,
 ) -> None:
     """`model.joblib` and `model-settings.json`."""
-    version = _copy(MLSERVER, versions, folder)
+    _copy(MLSERVER, versions[deployed], folder)
     settings = {
         "name": name,
         "implementation": IMPLEMENTATION,
-        "parameters": {"uri": f"./{MODEL_FILE}", "version": str(version)},
+        "parameters": {"uri": f"./{MODEL_FILE}", "version": str(deployed)},
         "max_batch_size": options.max_batch_size,
         "max_batch_time": options.max_batch_time,
     }
     write_json(folder / SETTINGS, settings)
 
 
-def _copy(runtime: str, versions: Mapping[int, Path], folder: Path) -> int:
-    ((version, path),) = versions.items()
+def _copy(runtime: str, path: Path, folder: Path) -> None:
     check_serves(RUNTIMES[runtime], read_model(path).manifest, ESTIMATOR_JOBLIB)
     shutil.copyfile(path / ESTIMATOR_JOBLIB, folder / MODEL_FILE)
-    return version

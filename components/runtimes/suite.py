@@ -34,7 +34,13 @@ def arguments(options: SuiteOptions) -> list[str]:
     return [f"--workers={options.workers}"] if options.workers > 1 else []
 
 
-def lay_out(name: str, versions: Mapping[int, Path], options: SuiteOptions, folder: Path) -> None:  # noqa: ARG001
+def lay_out(
+    name: str,  # noqa: ARG001
+    versions: Mapping[int, Path],
+    deployed: int,  # noqa: ARG001
+    options: SuiteOptions,  # noqa: ARG001
+    folder: Path,
+) -> None:
     """A copy of the one Model artifact."""
     (path,) = versions.values()
     shutil.copytree(path, folder, dirs_exist_ok=True)

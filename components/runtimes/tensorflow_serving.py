@@ -27,8 +27,10 @@ from kfp_suite.components.runtimes.checks import (
     INT64,
     OPTIONS,
     UINT32,
+    check_deployed,
     different,
     in_range,
+    served_of,
     served_versions,
 )
 from kfp_suite.components.runtimes.prototext import quoted
@@ -91,7 +93,7 @@ class TensorFlowServingOptions:
     """What TensorFlow Serving loads and how.
 
     Attributes:
-        latest: Serve the newest N of the versions that are there; 0: all of them.
+        latest: Serve the newest N of the versions that are laid out; 0: all of them.
         specific: Serve these versions, whatever else is there; empty: by `latest`.
         labels: Label to a version that is served, for requests to
             `/v1/models/<name>/labels/<label>:predict`: `stable`, `canary`.
@@ -101,7 +103,7 @@ class TensorFlowServingOptions:
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
-    latest: int = 1
+    latest: int = 0
     specific: tuple[int, ...] = ()
     labels: dict[str, int] = field(default_factory=dict)
     batching: Batching | None = None
@@ -121,14 +123,21 @@ class TensorFlowServingOptions:
 
 
 def lay_out(
-    name: str, versions: Mapping[int, Path], options: TensorFlowServingOptions, folder: Path
+    name: str,
+    versions: Mapping[int, Path],
+    deployed: int,
+    options: TensorFlowServingOptions,
+    folder: Path,
 ) -> None:
     """SavedModels and configuration files.
 
     Raises:
         ParameterError: a model without a SavedModel on raw columns, a version that is not
-            there, or a label on one that is not served.
+            there, a label on one that is not served, or a newer version than the deployed one:
+            requests that name none would get it.
     """
+    served = served_of(versions, options.latest, options.specific)
+    check_deployed(deployed, served, max(served))
     for version, path in versions.items():
         manifest = read_model(path).manifest
         check_serves(RUNTIMES[TENSORFLOW_SERVING], manifest, f"{SAVED_MODEL}/saved_model.pb")
@@ -141,8 +150,8 @@ def lay_out(
                 fix="use runtime 'kfp-suite'",
             )
         shutil.copytree(path / SAVED_MODEL, folder / str(version))
-    served = ServedModel(name, tuple(versions), options)
-    write_file(folder / MODELS, models_config([served]).encode())
+    model = ServedModel(name, tuple(versions), options)
+    write_file(folder / MODELS, models_config([model]).encode())
     if options.batching is not None:
         write_file(folder / BATCHING, batching_config(options.batching).encode())
     if options.monitoring:
@@ -182,15 +191,12 @@ def models_config(models: Sequence[ServedModel]) -> str:
 
 def _model_config(model: ServedModel) -> str:
     options, versions = model.options, model.versions
-    served_versions("specific", options.specific, versions)
+    served = served_of(versions, options.latest, options.specific)
     if options.specific:
-        served: Sequence[int] = options.specific
-        policy = "specific { " + " ".join(f"versions: {n}" for n in served) + " }"
+        policy = "specific { " + " ".join(f"versions: {n}" for n in options.specific) + " }"
     elif options.latest:
-        served = sorted(versions)[-options.latest :]
         policy = f"latest {{ num_versions: {options.latest} }}"
     else:
-        served = versions
         policy = "all { }"
     served_versions("labels", options.labels.values(), served)
     labels = "".join(

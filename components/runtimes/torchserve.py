@@ -5,8 +5,7 @@
 
 The handler imports `kfp_suite`, so the image has it. Requests need TorchServe's own tokens
 unless they are turned off; it writes them to `key_file.json`, where it runs, when it starts.
-KServe's own wrapper around TorchServe sends none (pytorch/serve#3301): behind it, turn them
-off.
+On a cluster nobody who asks has them: there they are off.
 """
 
 from __future__ import annotations
@@ -22,12 +21,20 @@ from kfp_suite.components.contracts.canonical import pretty_json, write_file
 from kfp_suite.components.contracts.digests import files_below
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import read_model
-from kfp_suite.components.runtimes.checks import INT32, OPTIONS, in_range, one_of, served_versions
+from kfp_suite.components.runtimes.checks import (
+    INT32,
+    OPTIONS,
+    check_deployed,
+    in_range,
+    one_of,
+    served_versions,
+)
 from kfp_suite.components.runtimes.runtime import RUNTIMES, TORCHSERVE, check_serves
 
 ARTIFACT = "artifact"
 HANDLER = "handler.py"
 STORE, CONFIG = "model-store", "config/config.properties"
+INFERENCE_PORT = 8085
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 _HANDLER = '''"""Served by TorchServe."""
 
@@ -42,7 +49,7 @@ class TorchServeOptions:
     """How TorchServe serves.
 
     Attributes:
-        default_version: What a request without a version gets; 0: the newest.
+        default_version: What a request without a version gets; 0: the deployed version.
         batch_size: Requests that are predicted together; 1 or more.
         max_batch_delay: How long a batch waits for more, in milliseconds; 0 or more.
         min_workers: Processes a version, at least.
@@ -89,15 +96,20 @@ class TorchServeOptions:
 
 
 def lay_out(
-    name: str, versions: Mapping[int, Path], options: TorchServeOptions, folder: Path
+    name: str,
+    versions: Mapping[int, Path],
+    deployed: int,
+    options: TorchServeOptions,
+    folder: Path,
 ) -> None:
     """Archives and `config.properties`.
 
     Raises:
-        ParameterError: a default version that is not there.
+        ParameterError: a default version that is not there, or another than the deployed.
     """
-    default = options.default_version or max(versions)
+    default = options.default_version or deployed
     served_versions("default_version", [default], versions)
+    check_deployed(deployed, sorted(versions), default)
     for version, path in versions.items():
         check_serves(RUNTIMES[TORCHSERVE], read_model(path).manifest)
         _write_archive(name, version, path, folder / STORE / archive_name(name, version))
@@ -117,7 +129,7 @@ def config(
     *,
     store: str = "/mnt/models/model-store",
     host: str = "0.0.0.0",  # noqa: S104 - the pod's network is the boundary
-    ports: tuple[int, int, int] = (8085, 8086, 8082),
+    ports: tuple[int, int, int] = (INFERENCE_PORT, 8086, 8082),
 ) -> str:
     """`config.properties`.
 

@@ -6,17 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import DataError, InputError
-from kfp_suite.components.models.loading import LoadedModel, load_model
+from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
 from kfp_suite.components.models.records import table_of_records
+from kfp_suite.components.models.together import predict_together
 from kfp_suite.components.runtimes.torchserve import ARTIFACT
 
 _loaded: dict[str, LoadedModel] = {}
 
 
 def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any] | None:
-    """Answer a batch of requests, each `{"instances": [...]}`.
+    """Answer a batch of requests, each `{"instances": [...]}`, from one prediction.
 
     Args:
         data: The bodies, each under `body` or `data`; None where a model is only loaded.
@@ -27,15 +29,16 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any] | None:
         _loaded[folder] = load_model(Path(folder) / ARTIFACT)
     if data is None:
         return None
-    return [
-        _answer(_loaded[folder], request, context, position)
-        for position, request in enumerate(data)
-    ]
+    model = _loaded[folder]
+    read = [_read(model, request) for request in data]
+    said = iter(predict_together(model, [one for one in read if isinstance(one, pa.Table)]))
+    found = [next(said) if isinstance(one, pa.Table) else one for one in read]
+    return [_answer(one, context, position) for position, one in enumerate(found)]
 
 
-def _answer(model: LoadedModel, request: dict[str, Any], context: Any, position: int) -> Any:
+def _read(model: LoadedModel, request: dict[str, Any]) -> pa.Table | Exception:
+    """What a request asks for, or why it asks for nothing."""
     body = request.get("body", request.get("data"))
-    version = str(context.manifest["model"]["modelVersion"]).partition(".")[0]
     try:
         if isinstance(body, (bytes, bytearray, str)):
             try:
@@ -44,11 +47,19 @@ def _answer(model: LoadedModel, request: dict[str, Any], context: Any, position:
                 raise DataError("the request is not JSON", got=str(error)) from error
         if not isinstance(body, dict):
             raise DataError("no records in the request", expected='{"instances": [{...}]}')
-        table = table_of_records(body.get("instances"), model.manifest.signature.inputs)
-        said = model.predict(table)
-    except InputError as error:
+        return table_of_records(body.get("instances"), model.manifest.signature.inputs)
+    except Exception as error:  # of this request alone
+        return error
+
+
+def _answer(said: Prediction | Exception, context: Any, position: int) -> dict[str, Any]:
+    if isinstance(said, InputError):
         context.set_response_status(code=400, phrase="Bad Request", idx=position)
-        return {"error": str(error)}
+        return {"error": str(said)}
+    if isinstance(said, Exception):
+        context.set_response_status(code=500, phrase="Internal Server Error", idx=position)
+        return {"error": f"{type(said).__name__}: {said}"}
+    version = str(context.manifest["model"]["modelVersion"]).partition(".")[0]
     answer = {"predictions": said.values.tolist(), "model_version": version}
     if said.probabilities is not None:
         answer["probabilities"] = said.probabilities.tolist()

@@ -23,7 +23,7 @@ from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, ModelManifest, read_model
 from kfp_suite.components.contracts.sample import read_sample
-from kfp_suite.components.runtimes.checks import served_versions
+from kfp_suite.components.runtimes.checks import check_deployed, served_of
 from kfp_suite.components.runtimes.runtime import RUNTIMES, TRITON, check_serves
 from kfp_suite.components.runtimes.triton_config import (
     ONNX_BACKEND,
@@ -45,14 +45,22 @@ __all__ = ["TritonPythonModel"]
 '''
 
 
-def lay_out(name: str, versions: Mapping[int, Path], options: TritonOptions, folder: Path) -> None:
+def lay_out(
+    name: str,
+    versions: Mapping[int, Path],
+    deployed: int,
+    options: TritonOptions,
+    folder: Path,
+) -> None:
     """The model repository.
 
     Raises:
         ParameterError: no ONNX graph where one is asked for, versions whose inputs are not
-            the same, or a version that is not there.
+            the same, a version that is not there, or a newer one than the deployed: requests
+            that name none would get it.
     """
-    served_versions("specific", options.specific, versions)
+    served = served_of(versions, options.latest, options.specific)
+    check_deployed(deployed, served, max(served))
     if options.ensemble and len(versions) > 1:
         # It would answer for one version with the steps of another.
         raise ParameterError(

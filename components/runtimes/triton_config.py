@@ -53,7 +53,7 @@ class TritonOptions:
     max_queue_delay_microseconds: int = 100
     instances: int = 1
     kind: str = "cpu"
-    latest: int = 1
+    latest: int = 0
     specific: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:

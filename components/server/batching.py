@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
 from kfp_suite.components.models.loading import LoadedModel, Prediction
+from kfp_suite.components.models.together import predict_together
 from kfp_suite.components.server.threads import Threads
 
 MOST_ROWS = 1024
@@ -83,26 +83,3 @@ class Batcher:
                 batch.append(following)
             self._waiting.popleft()
         return batch
-
-
-def predict_together(
-    model: LoadedModel, tables: Sequence[pa.Table]
-) -> list[Prediction | Exception]:
-    """The prediction of each table, from one call where that can be.
-
-    Where the call fails each table is asked for alone, so that one bad request does not
-    fail the others.
-    """
-    try:
-        whole = model.predict(pa.concat_tables(tables).combine_chunks())
-    except Exception as error:
-        if len(tables) == 1:
-            return [error]
-        return [found for table in tables for found in predict_together(model, [table])]
-    found, start = [], 0
-    for table in tables:
-        rows = slice(start, start + table.num_rows)
-        start += table.num_rows
-        probabilities = None if whole.probabilities is None else whole.probabilities[rows]
-        found.append(Prediction(whole.values[rows], probabilities))
-    return list(found)

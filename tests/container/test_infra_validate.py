@@ -25,6 +25,45 @@ def candidate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "model"
 
 
+# In its server alone: it starts, hears nothing, and does not end when it is asked to.
+_HANGS = """
+import signal
+import sys
+import time
+
+from sklearn.linear_model import LogisticRegression
+
+if "kfp_suite.components.server" in sys.orig_argv:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(600)
+
+
+class Wings(LogisticRegression):
+    pass
+
+
+def fit(training):
+    return Wings().fit(training.train.matrix, training.train.target)
+"""
+
+
+def test_of_one_that_hangs_no_container_is_left(client: Any, image: Image, tmp_path: Path) -> None:
+    models = ModelStore(FolderStore(tmp_path / "store"))
+    publish(models, "wings", tmp_path / "made", "logistic_regression", _HANGS)
+    hanging = tmp_path / "model"
+    models.fetch("wings", 1, hanging)
+    name = image("serving")
+    parameters = InfraParameters(
+        name="wings", place="container", image=name, limits={"start_seconds": 10}
+    )
+    found = infra_validate(
+        parameters, hanging, None, tmp_path / "out", requests=requests(hanging, tmp_path)
+    )
+    assert not found.blessed
+    assert "the model server does not answer in time" in found.reasons[0]
+    assert client.containers.list(all=True, filters={"ancestor": name}) == []
+
+
 def requests(candidate: Path, folder: Path) -> Path:
     file = folder / "requests.jsonl"
     file.write_text(json.dumps(json.loads((candidate / "sample_request.json").read_text())))

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.infra_validate.executor import InfraParameters, infra_validate
+from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
 from tests.servers.conftest import use
+from tests.serving.conftest import publish
 
 
 @pytest.mark.parametrize("runtime", ["mlserver", "triton"])
@@ -34,3 +36,26 @@ def test_a_candidate_is_tried_in_its_own_server(
     assert (found.runtime, found.place, found.note) == (runtime, "process", "")
     assert found.figures is not None
     assert found.figures["memory_mb"] > 50
+
+
+def test_rows_that_a_server_has_no_word_for_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trees take a missing number as it is, and V2's JSON has none."""
+    use("mlserver", monkeypatch)
+    models = ModelStore(FolderStore(tmp_path / "store"))
+    publish(models, "wings", tmp_path / "made", "hist_gradient_boosting")
+    models.fetch("wings", 1, tmp_path / "model")
+    (record, *_) = json.loads((tmp_path / "model" / "sample_request.json").read_text())["instances"]
+    requests = tmp_path / "requests.jsonl"
+    lines = [{**record, "weight": weight} for weight in (1.5, None, 2.5, None, None)]
+    requests.write_text("\n".join(map(json.dumps, lines)))
+    parameters = InfraParameters(name="wings", runtime="mlserver")
+    found = infra_validate(
+        parameters, tmp_path / "model", None, tmp_path / "out", requests=requests
+    )
+    assert found.blessed, found.reasons
+    assert found.figures is not None
+    assert (found.figures["requests"], found.figures["left_out"]) == (2, 3)
+    page = (tmp_path / "out" / "infra_validation.md").read_text()
+    assert "3 rows with a missing number were not asked for" in page

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -27,7 +28,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import inference_service
+from kfp_suite.components.kserve.manifests import MLSERVER_METRICS, inference_service
 from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.models.loading import load_model
 from kfp_suite.components.models.records import table_of_records
@@ -36,7 +37,7 @@ from kfp_suite.components.runtimes.exchange import Question, difference
 from kfp_suite.components.runtimes.launching import Loaded, start
 from kfp_suite.components.runtimes.local import Launch, LocalServer, free_port
 from kfp_suite.components.stores.versions import ModelStore
-from tests.servers.conftest import use
+from tests.servers.conftest import environment, use
 
 START_SECONDS = 120
 TOLERANCE = 1e-5
@@ -105,6 +106,13 @@ def test_mlserver(models: ModelStore, tmp_path: Path, monkeypatch: pytest.Monkey
         expected = [value for row in deployable.sample.scores for value in row]
         assert numbers(answer) == pytest.approx(expected, abs=TOLERANCE)
         assert answer.model_version == "1"
+
+
+def test_mlservers_metrics_are_where_the_manifest_says() -> None:
+    python = environment("mlserver") / "bin" / "python"
+    code = "from mlserver.settings import Settings as s; print(s().metrics_port, s().http_port)"
+    done = subprocess.run([str(python), "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [MLSERVER_METRICS["prometheus.kserve.io/port"], "8080"]
 
 
 @contextmanager
@@ -231,11 +239,14 @@ def test_triton_serves_two_versions(
 ) -> None:
     use("triton", monkeypatch)
     options: dict[str, Any] = {
-        **{"backend": "python", "latest": 2, "instances": 2, "max_batch_size": 16},
+        **{"backend": "python", "instances": 2, "max_batch_size": 16},
         **{"preferred_batch_sizes": [4, 8], "max_queue_delay_microseconds": 250},
     }
-    with served(models, tmp_path, "triton", options=options, beside=[2]) as (server, first):
-        second = Deployable.find(models, "wings", 2, runtime="triton", options=options, beside=[1])
+    two = served(models, tmp_path, "triton", 2, options=options, beside=[1])
+    with two as (server, second):
+        # Who names no version gets the one that is deployed.
+        assert agrees(server, second) <= TOLERANCE
+        first = Deployable.find(models, "wings", 1, runtime="triton", options=options)
         for deployable, version in ((first, 1), (second, 2)):
             manifest: Mapping[str, Any] = {"spec": {}}
             sample, question = deployable.question(manifest)
@@ -247,7 +258,7 @@ def test_triton_serves_two_versions(
         assert read["max_batch_size"] == 16
         assert read["dynamic_batching"]["preferred_batch_size"] == [4, 8]
         assert read["dynamic_batching"]["max_queue_delay_microseconds"] == 250
-        assert read["version_policy"] == {"latest": {"num_versions": 2}}
+        assert read["version_policy"] == {"all": {}}
         assert [group["count"] for group in read["instance_group"]] == [2]
 
 
@@ -256,7 +267,7 @@ def test_torchserve_serves_two_versions_to_who_has_a_token(
 ) -> None:
     use("torchserve", monkeypatch)
     # The default is not the newest, and batches do not have TorchServe's own size.
-    options = {"default_version": 1, "batch_size": 4, "max_batch_delay": 7}
+    options = {"batch_size": 4, "max_batch_delay": 7}
     options["token_expiration_minutes"] = 1000
     with served(models, tmp_path, "torchserve", options=options, beside=[2]) as (server, first):
         assert agrees(server, first) <= TOLERANCE

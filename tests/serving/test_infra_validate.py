@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from kfp_suite.components.contracts.errors import (
+    DataError,
     EndpointError,
     IntegrityError,
     MissingError,
@@ -179,12 +180,54 @@ def servers() -> list[list[str]]:
     return [line for line in lines if "kfp_suite.components.server" in line]
 
 
-def test_a_start_that_takes_too_long_is_told_with_its_limit(
-    candidate: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("limit", "told"),
+    [
+        ("start_seconds", "the model server does not answer in time"),
+        ("expected_seconds", "the model does not answer in time"),
+    ],
+)
+def test_what_takes_too_long_is_told_with_its_own_limit(
+    candidate: Path, tmp_path: Path, limit: str, told: str
 ) -> None:
-    found = validate(candidate, tmp_path, start_seconds=0.5)
+    found = validate(candidate, tmp_path, **{limit: 0.5})
     assert not found.blessed
+    assert told in found.reasons[0]
     assert "0.5 s" in found.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "told"),
+    [
+        ("", "instances: no records"),
+        ("\n{", "requests, line 2: not JSON; got {"),
+        ('{"instances": 3}', "requests, line 1, instances: not a list; got 3"),
+        ('{"spam": 3}', "instances[0]: unknown field 'spam'"),
+        ("3", "instances[0]: not a record"),
+    ],
+)
+def test_requests_that_are_none_raise_and_judge_nobody(
+    candidate: Path, tmp_path: Path, recorded: str, told: str
+) -> None:
+    file = tmp_path / "requests.jsonl"
+    file.write_text(recorded)
+    with pytest.raises(DataError) as caught:
+        infra_validate(
+            InfraParameters(name="wings"), candidate, None, tmp_path / "out", requests=file
+        )
+    assert told in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_split_or_a_dataset_that_is_not_there_raises(candidate: Path, tmp_path: Path) -> None:
+    dataset = candidate.parent / "made" / "dataset"
+    with pytest.raises(MissingError, match="no split 'tset'; did you mean 'test'"):
+        infra_validate(
+            InfraParameters(name="wings", split="tset"), candidate, dataset, tmp_path / "out"
+        )
+    with pytest.raises(MissingError, match=r"dataset\.json"):
+        infra_validate(InfraParameters(name="wings"), candidate, tmp_path, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

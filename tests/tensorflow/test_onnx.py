@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 
@@ -13,6 +14,7 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, read_model
 from kfp_suite.components.contracts.sample import Sample, read_sample
 from kfp_suite.components.models.loading import load_model
+from kfp_suite.components.models.onnx import OPSET
 from kfp_suite.components.runtimes.exchange import difference
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out
 from kfp_suite.components.stores.files import read_file
@@ -43,6 +45,9 @@ def test_the_graph_says_what_the_network_says(
     assert proof["rows"] == splits["train"].rows + splits["eval"].rows
     assert ESTIMATOR_ONNX not in manifest.payload
     assert "SavedModel and ONNX" in (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    graph = onnx.load(tmp_path / "model" / ESTIMATOR_ONNX)
+    assert graph.ir_version <= 8
+    assert [one.version for one in graph.opset_import if not one.domain] == [OPSET]
     model = load_model(tmp_path / "model")
     matrix = model.features(read_dataset(data / "dataset").table("test"))
     (got,) = graph_of(tmp_path / "model" / ESTIMATOR_ONNX).run(["scores"], {"features": matrix})

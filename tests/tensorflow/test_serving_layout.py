@@ -101,8 +101,18 @@ def test_the_layout_is_what_the_server_looks_for(versions: dict[int, Path], tmp_
     assert (parsed.prometheus_config.enable, parsed.prometheus_config.path) == (True, "/metrics")
 
 
+def test_what_is_deployed_is_what_answers(versions: dict[int, Path], tmp_path: Path) -> None:
+    request = LayoutRequest("tensorflow-serving", NAME)
+    with pytest.raises(ParameterError, match="no version would get version 3; expected version 2"):
+        lay_out(request, versions, tmp_path, deployed=2)
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_not_asked_for_is_not_written(versions: dict[int, Path], tmp_path: Path) -> None:
     laid_out(versions, tmp_path, monitoring=False)
+    parsed = parse((tmp_path / "models.config").read_text(), "ModelServerConfig")
+    (config,) = parsed.model_config_list.config
+    assert config.model_version_policy.WhichOneof("policy_choice") == "all"
     assert {path.name for path in tmp_path.iterdir()} == {"2", "3", "models.config"}
 
 
@@ -203,7 +213,10 @@ def test_every_batching_reads_back_as_it_was_meant(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"labels": {"canary": 2}}, r"labels: version 2 is not served; expected one of 3$"),
+        (
+            {"latest": 1, "labels": {"canary": 2}},
+            r"labels: version 2 is not served; expected one of 3$",
+        ),
         ({"specific": [2], "labels": {"canary": 3}}, "labels: version 3 is not served.*one of 2$"),
         ({"latest": 0, "labels": {"canary": 4}}, "labels: version 4 is not served.*one of 2, 3"),
         ({"specific": [4]}, "specific: version 4 is not served; expected one of 2, 3"),

@@ -21,7 +21,7 @@ import keras
 import onnx
 import tensorflow as tf
 
-from kfp_suite.components.models.onnx import INPUT
+from kfp_suite.components.models.onnx import INPUT, OPSET
 from kfp_suite.components.models.proof import UnconvertibleError
 from kfp_suite.components.models.saved_model import SCORES
 from kfp_suite.components.train.keras.export import scores_of
@@ -53,7 +53,9 @@ def to_onnx(network: Any, scale: Scale, target: Target, width: int) -> bytes:
     spec = [tf.TensorSpec([None, width], tf.float32, INPUT)]
     with tempfile.TemporaryDirectory(prefix="kfp-suite-onnx-") as scratch, _quiet():
         file = Path(scratch) / "estimator.onnx"
-        served.export(str(file), format="onnx", verbose=False, input_signature=spec)
+        served.export(
+            str(file), format="onnx", verbose=False, input_signature=spec, opset_version=OPSET
+        )
         model = onnx.load(file)
     _check(model)
     _name(model.graph)

@@ -183,7 +183,7 @@ def test_a_transformer_is_waited_for_too(
     manifest = models.manifest("wings", 1)
     sample = json.loads(models.store.read(f"wings/1/{manifest.path}/sample_answer.json"))
     fleet.answers["1"] = sample
-    given = parameters(runtime="sklearn", settings={"transformer": True})
+    given = parameters(runtime="sklearn", settings={"image": "r/sklearnserver:1"})
     deploy(given, version, tmp_path / "a", cluster=on(double))
     components = double.get("inferenceservices", "models/wings")["status"]["components"]
     assert set(components) == {"predictor", "transformer"}
@@ -463,7 +463,6 @@ def test_the_role_is_enough_and_less_is_said(
         ({"settings": {"name": "Late_Flights"}}, "use 'late-flights'"),
         ({"settings": {"min_replicas": 3, "max_replicas": 2}}, "below min_replicas"),
         ({"runtime_options": {"a": 1}}, "runtime_options: unknown key 'a'; known: workers"),
-        ({"runtime": "torchserve", "target": "cluster"}, "asks the server without a token"),
     ],
 )
 def test_bad_parameters_are_refused(given: dict[str, Any], message: str) -> None:

@@ -103,6 +103,48 @@ def test_a_first_rollout_runs_in_the_mode_that_is_asked_for(
     assert double.get("inferenceservices", "models/wings") == live
 
 
+@pytest.mark.parametrize(
+    ("runtime", "options", "why"),
+    [
+        ("sklearn", {}, "KServe's own image for runtime 'sklearn' has 1.5.2, which cannot load it"),
+        ("mlserver", {}, "KServe's own image for runtime 'mlserver' has 1.5.2"),
+        ("torchserve", {}, "KServe's own image for runtime 'torchserve' has no kfp_suite"),
+        ("triton", {"backend": "python"}, "runtime 'triton' has no kfp_suite"),
+        ("triton", {"ensemble": True}, "runtime 'triton' has no kfp_suite"),
+    ],
+)
+def test_what_kserves_own_image_could_not_run_needs_another(
+    double: KubernetesDouble,
+    models: ModelStore,
+    tmp_path: Path,
+    runtime: str,
+    options: dict[str, Any],
+    why: str,
+) -> None:
+    version = pushed(models, tmp_path, 1)
+    given: dict[str, Any] = {"runtime": runtime, "runtime_options": options}
+    with pytest.raises(ParameterError, match=r"^settings\.image: .*" + why):
+        deploy(parameters(**given), version, tmp_path / "a", cluster=on(double))
+    assert changed(double) == []
+    deploy(DeployParameters(**given), version, tmp_path / "here")
+    given |= {"settings": {"image": "r/server:1"}, "dry_run": True}
+    if runtime == "torchserve":
+        with pytest.raises(ParameterError, match="token_authentication: TorchServe makes its own"):
+            deploy(parameters(**given), version, tmp_path / "t", cluster=on(double))
+        given["runtime_options"] = {"token_authentication": False}
+    found = deploy(parameters(**given), version, tmp_path / "b", cluster=on(double))
+    assert found["runtime"] == runtime
+
+
+def test_kserves_own_triton_runs_a_graph(
+    double: KubernetesDouble, models: ModelStore, tmp_path: Path
+) -> None:
+    given = parameters(runtime="triton", dry_run=True)
+    deploy(given, pushed(models, tmp_path, 1), tmp_path / "a", cluster=on(double))
+    model = yaml.safe_load((tmp_path / "a" / "inferenceservice.yaml").read_text())
+    assert "image" not in model["spec"]["predictor"]["model"]
+
+
 def test_how_it_could_not_scale_changes_nothing(
     double: KubernetesDouble, mode: Mode, models: ModelStore, tmp_path: Path
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,8 @@ def test_any_server_finds_its_layout_in_the_store(
     """Raw records go to our server before it, which reads the artifact from there, too."""
     as_the_step.endpoint = server
     versions = store.versions("wings")
-    given = parameters(runtime=runtime, store=store.store.uri)
+    settings = {"image": "r/mlserver:1"} if runtime == "mlserver" else {}
+    given = parameters(runtime=runtime, settings=settings, store=store.store.uri)
 
     def mounted(uri: str) -> str:
         return uri.replace(CLAIM, store.store.uri)
@@ -226,18 +228,24 @@ def test_any_server_finds_its_layout_in_the_store(
     infra_validate(given, candidate, None, tmp_path / "out", requests=requests)
     spec = [one.body for one in as_the_step.requests if one.method == "PATCH"][-1]["spec"]
     folder = Path(mounted(spec["predictor"]["model"]["storageUri"]))
-    name = name_of(store)
     expected = {
         "kfp-suite": folder / "model.json",
         "mlserver": folder / "model-settings.json",
-        "triton": folder / name / "config.pbtxt",
+        "triton": folder / "wings" / "config.pbtxt",
     }
     assert expected[runtime].is_file()
     if runtime != "kfp-suite":
         (environment,) = spec["transformer"]["containers"][0]["env"]
+        # What it asks the server for is what the layout calls the model.
+        assert "--model_name=wings" in spec["transformer"]["containers"][0]["args"]
         assert (Path(mounted(environment["value"])) / "model.json").is_file()
     if runtime == "mlserver":
-        assert json.loads(expected[runtime].read_text())["name"] == name
+        assert json.loads(expected[runtime].read_text())["name"] == "wings"
+    # The next run that tries it finds it all there, and leaves nothing more.
+    objects = {one.name for one in store.store.list()}
+    again = replace(given, run_id="another run")
+    infra_validate(again, candidate, None, tmp_path / "again", requests=requests)
+    assert {one.name for one in store.store.list()} == objects
     assert store.versions("wings") == versions
     assert as_the_step.objects("inferenceservices") == []
 

@@ -194,6 +194,28 @@ class TestPods:
         assert not {"ports", "lifecycle"} & set(predictor["model"])
         assert "terminationGracePeriodSeconds" not in predictor
 
+    @pytest.mark.parametrize("mode", ["Standard", "Knative", None])
+    def test_torchserve_is_asked_and_probed_at_its_own_port(self, mode: str | None) -> None:
+        found = inference_service(
+            replace(SERVED, runtime="torchserve"),
+            namespace="models",
+            settings=parse_settings(OWN),
+            options={"token_authentication": False},
+            mode=mode,
+        )
+        predictor = found["spec"]["predictor"]
+        port = {"name": "http1", "containerPort": 8085, "protocol": "TCP"}
+        assert predictor["model"]["ports"] == [port]
+
+    def test_prometheus_finds_mlservers_metrics_and_the_transformers(self) -> None:
+        stock = replace(SERVED, runtime="mlserver")
+        found = made(stock, transformer_image="r/t:1")
+        at = "prometheus.kserve.io/port"
+        assert found["spec"]["predictor"]["annotations"][at] == "8082"
+        # What the endpoint says holds for every pod of it.
+        assert at not in found["metadata"]["annotations"]
+        assert at not in found["spec"]["transformer"]["annotations"]
+
     def test_a_server_for_many_models_runs_as_one_for_one(self) -> None:
         one = {**OWN, "priority_class": "high", "env": {"A": "b"}, "shared": "zoo", "timeout": 9}
         shared = shared_service(SERVED, "models", parse_settings(one), "Standard")

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
@@ -14,7 +15,7 @@ from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, Task
 from kfp_suite.components.models import conversion
 from kfp_suite.components.models.conversion import TOLERANCE, convert, save_if_equal
 from kfp_suite.components.models.estimators import make_estimator
-from kfp_suite.components.models.onnx import OnnxEstimator, decide
+from kfp_suite.components.models.onnx import OPSET, OnnxEstimator, decide
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 
@@ -48,8 +49,18 @@ def test_the_graph_predicts_as_the_estimator(name: str, task: Task, tmp_path: Pa
     expected = scores(estimator, task, matrix)
     proof = save_if_equal(estimator, task, matrix, expected, 0.5, tmp_path)
     assert (proof.equal, proof.why, proof.rows) == (True, "", len(matrix))
+    check_readable(tmp_path / ESTIMATOR_ONNX)
     got = OnnxEstimator(str(tmp_path / ESTIMATOR_ONNX)).scores(matrix)
     assert np.max(np.abs(got - expected) / np.maximum(np.abs(expected), 1)) <= TOLERANCE
+
+
+def check_readable(graph: Path) -> None:
+    """What ONNX Runtime 1.10 reads, and so the servers that are older than the converters."""
+    read = onnx.load(graph)
+    assert read.ir_version <= 8
+    opsets = {one.domain: one.version for one in read.opset_import}
+    assert opsets.get("", 1) <= OPSET == 15
+    assert opsets.get("ai.onnx.ml", 1) <= 2
 
 
 @pytest.mark.parametrize("name", ["hist_gradient_boosting", "xgboost", "lightgbm"])

@@ -76,7 +76,8 @@ def test_scikit_learns_servers_find_one_estimator(
 def test_tritons_repository_has_every_version_as_its_graph(
     versions: dict[int, Path], tmp_path: Path
 ) -> None:
-    folder = laid_out("triton", versions, tmp_path / "layout", latest=2)
+    folder = laid_out("triton", versions, tmp_path / "layout")
+    assert "version_policy { all { } }" in (folder / "wings" / "config.pbtxt").read_text()
     assert files_below(folder) == sorted(
         ["wings/config.pbtxt", "wings/3/model.onnx", "wings/10/model.onnx"]
     )
@@ -88,6 +89,28 @@ def test_tritons_repository_has_every_version_as_its_graph(
         )
         answer = {"outputs": [{"name": "probabilities", "data": scores.tolist()}]}
         assert difference(sample, answer) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("deployed", "options", "said"),
+    [
+        (3, {}, r"requests that name no version would get version 10; expected version 3"),
+        (3, {"latest": 1}, "version 3 is deployed, and not served; got 10 served"),
+        (10, {"specific": [3]}, "version 10 is deployed, and not served; got 3 served"),
+        (3, {"specific": [3]}, ""),
+        (10, {"latest": 1}, ""),
+    ],
+)
+def test_what_is_deployed_is_what_answers(
+    versions: dict[int, Path], tmp_path: Path, deployed: int, options: dict[str, Any], said: str
+) -> None:
+    request = LayoutRequest("triton", "wings", options)
+    if not said:
+        lay_out(request, versions, tmp_path, deployed=deployed)
+        return
+    with pytest.raises(ParameterError, match=said):
+        lay_out(request, versions, tmp_path, deployed=deployed)
+    assert not list(tmp_path.iterdir())
 
 
 def test_an_ensemble_has_a_model_a_step(versions: dict[int, Path], tmp_path: Path) -> None:

@@ -99,18 +99,18 @@ def test_the_configuration_asks_for_tokens_and_hides_what_manages(
     assert (found["metrics_mode"], found["enable_metrics_api"]) == ("prometheus", "true")
 
 
-@pytest.mark.parametrize(("asked", "default"), [({}, 10), ({"default_version": 3}, 3)])
-def test_every_version_is_loaded_and_one_is_the_default(
-    versions: dict[int, Path], tmp_path: Path, asked: dict[str, int], default: int
+@pytest.mark.parametrize("asked", [{}, {"default_version": 3}])
+def test_every_version_is_loaded_and_the_deployed_one_is_the_default(
+    versions: dict[int, Path], tmp_path: Path, asked: dict[str, int]
 ) -> None:
     options = {**asked, "batch_size": 16, "max_batch_delay": 5, "max_workers": 3}
-    folder = laid_out(versions, tmp_path / "layout", **options)
+    request = LayoutRequest("torchserve", "wings", options)
+    (folder := tmp_path / "layout").mkdir()
+    lay_out(request, versions, folder, deployed=3)
     snapshot = json.loads(properties(folder)["model_snapshot"])
     assert snapshot["modelCount"] == 2
     loaded = snapshot["models"]["wings"]
-    assert {name for name, version in loaded.items() if version["defaultVersion"]} == {
-        f"{default}.0"
-    }
+    assert {name for name, version in loaded.items() if version["defaultVersion"]} == {"3.0"}
     for version in versions:
         said = loaded[f"{version}.0"]
         assert (folder / "model-store" / said["marName"]).is_file()
@@ -137,6 +137,7 @@ def test_tokens_can_be_turned_off(versions: dict[int, Path], tmp_path: Path) -> 
     ("options", "said"),
     [
         ({"default_version": 4}, "default_version: version 4 is not served; expected one of 3, 10"),
+        ({"default_version": 3}, "versions: requests that name no version would get version 3"),
         ({"default_version": -1}, "default_version: out of range; got -1"),
         ({"batch_size": 0}, "batch_size: out of range; got 0; expected 1 to 2147483647"),
         ({"max_batch_delay": -1}, "max_batch_delay: out of range"),
@@ -153,7 +154,7 @@ def test_tokens_can_be_turned_off(versions: dict[int, Path], tmp_path: Path) -> 
 def test_options_that_it_does_not_take_are_refused_by_name(
     versions: dict[int, Path], tmp_path: Path, options: dict[str, Any], said: str
 ) -> None:
-    with pytest.raises(ParameterError, match=f"runtime_options.*{said}"):
+    with pytest.raises(ParameterError, match=rf"runtime_options.*{said}|^{said}"):
         parse_options("torchserve", options)
         laid_out(versions, tmp_path / "layout", **options)
     assert not list(tmp_path.rglob("*.mar"))
