@@ -44,7 +44,8 @@ def test_rows_that_a_server_has_no_word_for_are_told(
     """Trees take a missing number as it is, and V2's JSON has none."""
     use("mlserver", monkeypatch)
     models = ModelStore(FolderStore(tmp_path / "store"))
-    publish(models, "wings", tmp_path / "made", "hist_gradient_boosting")
+    features = {"features": [{"column": name, "keep_missing": True} for name in ("span", "weight")]}
+    publish(models, "wings", tmp_path / "made", "hist_gradient_boosting", features=features)
     models.fetch("wings", 1, tmp_path / "model")
     (record, *_) = json.loads((tmp_path / "model" / "sample_request.json").read_text())["instances"]
     requests = tmp_path / "requests.jsonl"
