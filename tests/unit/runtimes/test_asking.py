@@ -32,7 +32,9 @@ def saying(say: Callable[[socket.socket], None]) -> Iterator[str]:
                 while True:
                     connection, _ = listening.accept()
                     with connection, suppress(OSError):
-                        connection.recv(65536)
+                        read = connection.recv(65536)
+                        while read.startswith(b"POST") and not read.endswith(b"}]}"):
+                            read += connection.recv(65536)
                         say(connection)
 
         thread = threading.Thread(target=serve, daemon=True)
