@@ -20,7 +20,9 @@ _HTTP, _GRPC = 8080, 8081
 _START_SECONDS = 600
 # A pod that ends is still sent requests until every proxy knows.
 _UNLISTED_SECONDS = 5
-_ANSWER_SECONDS = 25
+# What our server gives a prediction where nobody says, and what it needs to end after it.
+_PREDICT_SECONDS = 60
+_END_SECONDS = 5
 
 
 def served_securely() -> dict[str, Any]:
@@ -70,7 +72,7 @@ def ending_in(mode: str | None, settings: EndpointSettings) -> dict[str, Any]:
     """How long a pod of ours may take to answer what it has, in a mode of KServe."""
     if mode != "Standard":
         return {}
-    answer = max(settings.timeout, _ANSWER_SECONDS)
+    answer = (settings.timeout or _PREDICT_SECONDS) + _END_SECONDS
     return {"terminationGracePeriodSeconds": _UNLISTED_SECONDS + answer}
 
 

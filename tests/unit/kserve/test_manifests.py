@@ -155,8 +155,8 @@ class TestPods:
         ]
         command = model["lifecycle"]["preStop"]["exec"]["command"]
         assert command == ["python", "-c", "import time; time.sleep(5)"]
-        assert predictor["terminationGracePeriodSeconds"] == 30
-        assert made(timeout=60)["spec"]["predictor"]["terminationGracePeriodSeconds"] == 65
+        assert predictor["terminationGracePeriodSeconds"] == 70
+        assert made(timeout=300)["spec"]["predictor"]["terminationGracePeriodSeconds"] == 310
 
     @pytest.mark.parametrize("mode", ["Knative", None])
     def test_knative_has_one_port_and_ends_pods_itself(self, mode: str | None) -> None:
