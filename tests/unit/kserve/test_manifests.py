@@ -22,6 +22,7 @@ from kfp_suite.components.kserve.manifests import (
 from kfp_suite.components.kserve.multi_model import shared_service, trained_model
 from kfp_suite.components.kserve.settings import parse_settings
 from kfp_suite.components.kserve.storage import STORE_VARIABLE
+from kfp_suite.components.server.limits import PREDICT_SECONDS
 
 LOCKED = "registry.example.com/team/kfp-suite-python-serving@sha256:" + "5" * 64
 OWN = {"image": "registry.example.com/server:1"}
@@ -155,7 +156,7 @@ class TestPods:
         ]
         command = model["lifecycle"]["preStop"]["exec"]["command"]
         assert command == ["python", "-c", "import time; time.sleep(5)"]
-        assert predictor["terminationGracePeriodSeconds"] == 70
+        assert predictor["terminationGracePeriodSeconds"] == 10 + PREDICT_SECONDS
         assert made(timeout=300)["spec"]["predictor"]["terminationGracePeriodSeconds"] == 310
 
     @pytest.mark.parametrize("mode", ["Knative", None])
