@@ -185,7 +185,7 @@ def test_two_manifests_of_one_name_are_refused(store: ModelStore, tmp_path: Path
     for file in files:
         write_file(file, to_yaml(manifest(store, "wings", 1)).encode())
     with (
-        pytest.raises(EndpointError, match=r"InferenceService 'wings' is there twice; got .*yaml"),
+        pytest.raises(EndpointError, match=r"InferenceService 'wings' is there twice; got "),
         local_endpoint(str(files[0]), "wings", arguments=[str(files[1])]),
     ):
         pass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from pyarrow import csv
 
 from kfp_suite.components.evaluate.executor import EvaluateParameters, evaluate
 from kfp_suite.components.infra_validate.executor import InfraBlessing, _summary
+from kfp_suite.components.infra_validate.limits import Figures
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.reports.page import MOST_ROWS, Page
 from kfp_suite.components.resolve.executor import resolve
@@ -126,7 +128,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     rolled = Outcome("rows", "rows", 2, 1, False, LONG, 0, (Step(1, 600.0, judged, LONG),) * 100)
     (folder / "rollout.md").write_text(summary(rolled))
-    figures = {"p99_milliseconds": 1.5, "memory_mb": None}
+    figures = Figures(3.8, 72, 5.4, 14.1, 0.0, None, left_out=12)
     judgement = InfraBlessing(
         blessed=False,
         reasons=(LONG,) * 4,
@@ -134,7 +136,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place="process",
         model_digest="sha256:" + "0" * 64,
         limits={"memory_mb": 100},
-        figures=figures,
+        figures=asdict(figures),
     )
     (folder / "infra.md").write_text(_summary(judgement))
     return folder
