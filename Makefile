@@ -4,9 +4,8 @@
 
 PYTHON ?= python3
 VENV ?= .venv
-# A file's tests share what it takes long to make. In the order of the folders: containers, which take
-# longest, begin first.
-PYTEST ?= -n auto --dist loadfile --no-loadscope-reorder
+# A file's tests share what it takes long to make.
+PYTEST ?= -n auto --dist loadfile
 # What images are built on: see `kfp-suite images build --help`.
 BASE ?= debian
 BIN := $(VENV)/bin
