@@ -17,6 +17,7 @@ _WARNINGS = 2
 # Containers that others put before a server. In Knative mode it is the first of them that asks
 # the server whether it is ready, and is not ready itself until then.
 _PROXIES = ("queue-proxy", "istio-proxy")
+NO_STATUS = "no status: KServe's controller does not run, or does not see the namespace"
 
 
 def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
@@ -35,13 +36,19 @@ def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
     if failure:
         found.append(f"model: {failure.get('reason', '')} {failure.get('message', '')}".strip())
     found += [
-        f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip().rstrip(":")
+        in_words(c).rstrip(":")
         for c in status.get("conditions", ())
         if c["status"] != "True" and (c.get("reason") or c.get("message"))
     ]
     if not status:
-        found.append("no status: KServe's controller does not run, or does not see the namespace")
+        found.append(NO_STATUS)
     return list(dict.fromkeys(found))
+
+
+def in_words(condition: Mapping[str, Any]) -> str:
+    """A condition of any object: its type, and what KServe says of it."""
+    said = f"{condition.get('reason', '')} {condition.get('message', '')}"
+    return f"{condition['type']}: {said}".strip()
 
 
 def given_up(

@@ -13,6 +13,7 @@ from typing import Any
 from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError
 from kfp_suite.components.contracts.sample import Sample
 from kfp_suite.components.kserve.cluster import TRAINED_MODELS, Cluster
+from kfp_suite.components.kserve.diagnosis import in_words
 from kfp_suite.components.kserve.images import check_pullable
 from kfp_suite.components.kserve.manifests import (
     DEPLOYMENT_MODE,
@@ -204,9 +205,7 @@ def reasons(cluster: Cluster, model: Mapping[str, Any]) -> list[str]:
     except KfpSuiteError as error:
         return [str(error)]
     said = [
-        f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
-        for c in found.get("status", {}).get("conditions", ())
-        if c["status"] != "True"
+        in_words(c) for c in found.get("status", {}).get("conditions", ()) if c["status"] != "True"
     ]
     if server is None or not is_ready(server):
         said.append(f"server {parent} is {'not ready' if server else 'not there'}")

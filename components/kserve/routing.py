@@ -21,7 +21,7 @@ from kfp_suite.components.kserve.cluster import (
     Cluster,
 )
 from kfp_suite.components.kserve.deployments import made_of, rolling
-from kfp_suite.components.kserve.diagnosis import of_pod, warnings
+from kfp_suite.components.kserve.diagnosis import NO_STATUS, in_words, of_pod, warnings
 from kfp_suite.components.kserve.graphs import services_of
 from kfp_suite.components.kserve.manifests import DEPLOYMENT_MODE, SPEC_DIGEST, is_ready
 from kfp_suite.components.kserve.patience import Missing, wait_for
@@ -143,10 +143,10 @@ def reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
     except KfpSuiteError as error:
         found.append(f"its endpoints and router cannot be read: {error}")
     found += [
-        f"{c['type']}: {c.get('reason', '')} {c.get('message', '')}".strip()
+        in_words(c)
         for c in graph.get("status", {}).get("conditions", ())
         if c["status"] != "True" and c["type"] != "Stopped"
     ]
     if not found and not graph.get("status"):
-        return ["no status: KServe's controller does not run, or does not see the namespace"]
+        return [NO_STATUS]
     return found
