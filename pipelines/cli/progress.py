@@ -21,15 +21,16 @@ class Progress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
+        self._task = ""
+        self._said = ""
+        self._note = ""
+        self._started = 0.0
+        # Last: it asks for the running step as soon as it is made.
         self._live = (
             Live(console=console, get_renderable=self._running, refresh_per_second=8)
             if console.is_terminal
             else None
         )
-        self._task = ""
-        self._said = ""
-        self._note = ""
-        self._started = 0.0
 
     def __enter__(self) -> Progress:
         if self._live:
