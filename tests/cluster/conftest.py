@@ -19,17 +19,17 @@ from kubernetes import config
 from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
+from tests.schemas import CRDS, MISSING
 
 NAMESPACE = "kfp-suite-test"
-CRDS = Path(__file__).resolve().parents[2].parent / "shared" / "kserve" / "crds"
 
 
 @pytest.fixture(params=["double", "real"])
 def kubeconfig(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     """Where the API server is."""
     if request.param == "double":
-        if not CRDS.is_dir():
-            pytest.skip("KServe's CRDs are not beside this checkout")
+        if CRDS is None:
+            pytest.skip(MISSING)
         with running(KubernetesDouble(crds=CRDS)) as double:
             yield double.kubeconfig(tmp_path / "kubeconfig")
         return

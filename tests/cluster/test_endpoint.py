@@ -38,7 +38,7 @@ from kfp_suite.components.runtimes.asking import ask
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
-from tests.cluster.conftest import CRDS
+from tests.schemas import CRDS
 from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import fleet_of
 
@@ -75,7 +75,7 @@ def place(
     monkeypatch.setenv(IMAGE_VARIABLES["serving"], "registry.example.com/server@sha256:1")
     monkeypatch.setenv(STORE_VARIABLE, "pvc://claim/store")
     models = filled(ModelStore(open_store(str(tmp_path / "store"))), tmp_path)
-    double = KubernetesDouble(crds=CRDS if CRDS.is_dir() else None, mode="Standard")
+    double = KubernetesDouble(crds=CRDS, mode="Standard")
     with running(double), fleet_of(models, double):
         cluster = Cluster(double.client(), sleep=lambda seconds: time.sleep(seconds / 20))
         yield Place(cluster, "models", "", models, 10)

@@ -38,10 +38,8 @@ from kfp_suite.pipelines.kubeflow.records import record_of
 from kfp_suite.pipelines.kubeflow.submitting import runs_named
 from kfp_suite.pipelines.kubeflow.uploading import find_pipeline_id, versions
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
+from tests.schemas import KFP_API, MISSING
 
-DEFINITION = (
-    Path(__file__).resolve().parents[2].parent / "shared" / "kfp" / "kfp_api_v2beta1.swagger.json"
-)
 ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
 # The image of a run that is terminated at once need not be there.
 LOCAL = ("--allow-local-images",)
@@ -54,9 +52,9 @@ Command = Callable[..., Result]
 def options(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
     """How to reach it, as `Connection` takes it."""
     if request.param == "double":
-        if not DEFINITION.exists():
-            pytest.skip("KFP's API definition is not beside this checkout")
-        double = KfpDouble(DEFINITION)
+        if KFP_API is None:
+            pytest.skip(MISSING)
+        double = KfpDouble(KFP_API)
         double.behave(Behaviour(hangs="rollout"))
         with running(double):
             yield {"host": double.url}

@@ -40,7 +40,7 @@ from kfp_suite.components.server.versions import Repository, RepositoryExtension
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
-from tests.cluster.conftest import CRDS
+from tests.schemas import CRDS
 from tests.serving.conftest import publish
 from tests.serving.test_endpoint import BROKEN_WHEN_SERVED, RECORD
 
@@ -242,8 +242,7 @@ def deployed(
 
 @pytest.fixture
 def double(base: str) -> Iterator[KubernetesDouble]:
-    crds = CRDS if CRDS.is_dir() else None
-    with running(KubernetesDouble(crds=crds, mode="Standard")) as found:
+    with running(KubernetesDouble(crds=CRDS, mode="Standard")) as found:
         found.endpoint = base
         yield found
 

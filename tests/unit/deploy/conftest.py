@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -18,12 +17,12 @@ from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
+from tests.schemas import CRDS
 from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import Fleet, fleet_of
 
 IMAGE = "registry.example.com/kfp-suite-python-serving@sha256:" + "5" * 64
 CLAIM = "pvc://claim/store"
-CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
 
 
 @pytest.fixture(autouse=True)
@@ -51,8 +50,7 @@ def models(store: ModelStore) -> ModelStore:
 
 @pytest.fixture(params=["Standard", "Knative"])
 def double(request: pytest.FixtureRequest) -> Iterator[KubernetesDouble]:
-    crds = CRDS if CRDS.is_dir() else None
-    with running(KubernetesDouble(crds=crds, mode=request.param)) as found:
+    with running(KubernetesDouble(crds=CRDS, mode=request.param)) as found:
         yield found
 
 

@@ -20,7 +20,8 @@ from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import ClusterTarget
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
-from tests.unit.deploy.conftest import CRDS, IMAGE, on
+from tests.schemas import CRDS
+from tests.unit.deploy.conftest import IMAGE, on
 from tests.unit.deploy.fleet import Fleet
 from tests.unit.deploy.test_deploy import parameters, pushed
 
@@ -195,7 +196,7 @@ def test_what_kserve_itself_refuses_is_no_question_of_rights(
 
 
 def test_the_role_deletes_models_and_watches_nothing(models: ModelStore) -> None:
-    with running(KubernetesDouble(crds=CRDS if CRDS.is_dir() else None)) as double:
+    with running(KubernetesDouble(crds=CRDS)) as double:
         _, role, _ = access("models", "deployer", delete=True)
         assert all("watch" not in rule["verbs"] for rule in role["rules"])
         double.allow_only("deployer", role["rules"], "models")

@@ -15,8 +15,8 @@ from kubernetes import client, config, watch
 from kubernetes.client.exceptions import ApiException
 
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble, running
+from tests.schemas import CRDS, MISSING
 
-CRDS = Path(__file__).resolve().parents[3].parent / "shared" / "kserve" / "crds"
 GROUP, VERSION, PLURAL = "serving.kserve.io", "v1beta1", "inferenceservices"
 NAMESPACE, NAME = "models", "iris"
 KEY = f"{NAMESPACE}/{NAME}"
@@ -25,9 +25,7 @@ SCALER = "serving.kserve.io/autoscalerClass"
 KNATIVE_SCALER = "autoscaling.knative.dev/class"
 Json = dict[str, Any]
 
-needs_crds = pytest.mark.skipif(
-    not CRDS.is_dir(), reason="KServe's CRDs are not beside the checkout"
-)
+needs_crds = pytest.mark.skipif(CRDS is None, reason=MISSING)
 
 
 def service(uri: str = "gs://bucket/1", mode: str = "", **predictor: Any) -> Json:
@@ -1441,7 +1439,7 @@ class TestDouble:
         taken = []
         for _ in range(3):
             start = time.perf_counter()
-            with running(KubernetesDouble(CRDS if CRDS.is_dir() else None)):
+            with running(KubernetesDouble(CRDS)):
                 pass
             taken.append(time.perf_counter() - start)
         assert min(taken) < 0.1

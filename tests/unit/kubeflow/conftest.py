@@ -13,17 +13,15 @@ from kfp_suite.pipelines.images.families import FAMILIES, image_name
 from kfp_suite.pipelines.images.image_lock import write_lock
 from kfp_suite.pipelines.kubeflow import connection, watching
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
+from tests.schemas import KFP_API
 
-DEFINITION = (
-    Path(__file__).resolve().parents[3].parent / "shared" / "kfp" / "kfp_api_v2beta1.swagger.json"
-)
 DIGEST = f"sha256:{'5' * 64}"
 Command = Callable[..., Result]
 
 
 @pytest.fixture
 def kfp() -> Iterator[KfpDouble]:
-    double = KfpDouble(DEFINITION if DEFINITION.exists() else None)
+    double = KfpDouble(KFP_API)
     with running(double):
         yield double
     assert double.wrong == []

@@ -22,11 +22,7 @@ from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
 from kfp_suite.pipelines.kubeflow.submitting import experiment_named
 from kfp_suite.pipelines.kubeflow.uploading import find_pipeline_id
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
-from tests.unit.kubeflow.conftest import DEFINITION
-
-
-def definition() -> Path | None:
-    return DEFINITION if DEFINITION.exists() else None
+from tests.schemas import KFP_API
 
 
 def connect(double: KfpDouble, **more: str) -> Backend:
@@ -42,7 +38,7 @@ def test_health_is_what_it_says(kfp: KfpDouble) -> None:
 def test_a_token_is_read_anew_for_each_call(tmp_path: Path) -> None:
     file = tmp_path / "token"
     file.write_text("first\n")
-    with running(KfpDouble(definition(), token="first")) as kfp:
+    with running(KfpDouble(KFP_API, token="first")) as kfp:
         backend = connect(kfp, token_file=str(file))
         assert find_pipeline_id(backend, "nobody") is None
         kfp.token = "second"
@@ -56,7 +52,7 @@ def test_a_token_is_read_anew_for_each_call(tmp_path: Path) -> None:
 def test_a_session_is_asked_for_where_a_page_to_sign_in_answers(tmp_path: Path) -> None:
     file = tmp_path / "cookie"
     file.write_text("authservice_session=abc\n")
-    with running(KfpDouble(definition(), cookie="authservice_session=abc")) as kfp:
+    with running(KfpDouble(KFP_API, cookie="authservice_session=abc")) as kfp:
         assert find_pipeline_id(connect(kfp, cookie_file=str(file)), "nobody") is None
         with pytest.raises(StoreError, match="not signed in") as refused:
             connect(kfp).health()
@@ -64,7 +60,7 @@ def test_a_session_is_asked_for_where_a_page_to_sign_in_answers(tmp_path: Path) 
 
 
 def test_another_namespace_is_not_allowed() -> None:
-    with running(KfpDouble(definition(), namespaces=("birds",))) as kfp:
+    with running(KfpDouble(KFP_API, namespaces=("birds",))) as kfp:
         assert connect(kfp, namespace="birds").health().multi_user
         assert find_pipeline_id(connect(kfp, namespace="birds"), "nobody") is None
         with pytest.raises(StoreError, match="not allowed") as refused:
@@ -76,7 +72,7 @@ def test_another_namespace_is_not_allowed() -> None:
 @pytest.mark.parametrize("version", [0, 1])
 def test_what_is_no_kubeflow_2_is_said_so(version: int) -> None:
     with (
-        running(KfpDouble(definition(), version=version)) as kfp,
+        running(KfpDouble(KFP_API, version=version)) as kfp,
         pytest.raises(StoreError, match="no Kubeflow Pipelines 2 there") as refused,
     ):
         connect(kfp).health()
@@ -108,7 +104,7 @@ def test_a_backend_that_takes_what_it_is_asked_and_never_answers_is_given_up(
 
 
 def test_of_several_users_each_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(KfpDouble(definition(), namespaces=("birds",))) as kfp:
+    with running(KfpDouble(KFP_API, namespaces=("birds",))) as kfp:
         for words in (("runs", "cluster", "list"), ("schedule", "list"), ("upload", "retrain")):
             refused = CliRunner().invoke(cli, [*words, "--host", kfp.url]).exception
             assert isinstance(refused, ParameterError)
@@ -132,7 +128,7 @@ def test_of_several_users_each_says_which(monkeypatch: pytest.MonkeyPatch) -> No
     [("2.0.5", True), ("v2.5.0", True), ("2.14.0", False), ("2.17.0", False), ("unknown", False)],
 )
 def test_a_version_that_is_too_old_is_told(tag: str, skewed: bool) -> None:
-    with running(KfpDouble(definition(), tag=tag)) as kfp:
+    with running(KfpDouble(KFP_API, tag=tag)) as kfp:
         assert connect(kfp).health().version == ("" if tag == "unknown" else tag)
         told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url]).output
         assert f"version {tag}" in told
@@ -153,7 +149,7 @@ def test_from_a_pod_the_projected_token_signs_in(
     monkeypatch.setattr(f"{inside}.SERVICE_TOKEN_FILENAME", str(tmp_path / "token"))
     monkeypatch.setattr(f"{inside}.SERVICE_CERT_FILENAME", str(tmp_path / "ca.crt"))
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "projected"))
-    with running(KfpDouble(definition(), token="projected")) as kfp:
+    with running(KfpDouble(KFP_API, token="projected")) as kfp:
         address = kfp.url.removeprefix("http://")
         monkeypatch.setattr("kfp.client.Client._IN_CLUSTER_DNS_NAME", address)
         backend = Backend(Connection(), sleep=lambda _: None)
@@ -172,7 +168,7 @@ def test_a_kubeconfig_leads_through_the_api_server(
 ) -> None:
     proxy = "/api/v1/namespaces/kubeflow/services/ml-pipeline:http/proxy"
     file = tmp_path / "kubeconfig"
-    with running(KfpDouble(definition(), token="mine", prefix=proxy)) as kfp:
+    with running(KfpDouble(KFP_API, token="mine", prefix=proxy)) as kfp:
         contexts = [
             {"name": name, "context": {"cluster": "here", "user": name}} for name in ("me", "you")
         ]
@@ -191,7 +187,7 @@ def test_a_kubeconfig_leads_through_the_api_server(
 
 
 def test_an_address_may_have_a_path() -> None:
-    with running(KfpDouble(definition(), prefix="/pipeline")) as kfp:
+    with running(KfpDouble(KFP_API, prefix="/pipeline")) as kfp:
         there = Backend(Connection(host=f"{kfp.url}/pipeline"))
         assert find_pipeline_id(there, "nobody") is None
         with pytest.raises(StoreError, match="no Kubeflow Pipelines 2 there"):
@@ -204,7 +200,7 @@ def test_behind_iap_google_signs_in(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setenv("CLOUDSDK_CONFIG", str(tmp_path))
     monkeypatch.setenv("NO_GCE_CHECK", "true")
     monkeypatch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
-    with running(KfpDouble(definition(), token="of google")) as kfp:
+    with running(KfpDouble(KFP_API, token="of google")) as kfp:
         with pytest.raises(StoreError, match="not signed in at Google") as refused:
             connect(kfp)
         assert "gcloud auth application-default login" in str(refused.value)
@@ -266,7 +262,7 @@ def certificate(tmp_path: Path) -> Path:
 def test_a_private_authority_is_trusted_where_it_is_given(
     certificate: Path, tmp_path: Path
 ) -> None:
-    with running(KfpDouble(definition()), certificate) as kfp:
+    with running(KfpDouble(KFP_API), certificate) as kfp:
         assert not connect(kfp, ca_file=str(tmp_path / "crt")).health().multi_user
         with pytest.raises(StoreError, match="the certificate is not trusted") as refused:
             connect(kfp).health()

@@ -1,4 +1,4 @@
-"""The double holds every request and answer to KFP's own API definition, where that is there."""
+"""The double holds every request and answer to KFP's own API definition, if that is present."""
 
 from __future__ import annotations
 
@@ -7,17 +7,13 @@ import pytest
 
 from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
-from tests.unit.kubeflow.conftest import DEFINITION
+from tests.schemas import KFP_API, MISSING
 
-pytestmark = pytest.mark.skipif(
-    not DEFINITION.exists(),
-    reason="KFP's API definition is not beside this checkout: these tests of Kubeflow ran "
-    "against the double alone, which checked no request and no answer",
-)
+pytestmark = pytest.mark.skipif(KFP_API is None, reason=MISSING)
 
 
 def test_a_request_that_the_definition_does_not_have_is_refused() -> None:
-    with running(KfpDouble(DEFINITION)) as double:
+    with running(KfpDouble(KFP_API)) as double:
         client = Backend(Connection(host=double.url)).client
         api = client._run_api.api_client
         for method, path, body in (
@@ -33,7 +29,7 @@ def test_a_request_that_the_definition_does_not_have_is_refused() -> None:
 
 
 def test_an_answer_that_the_definition_does_not_have_is_noticed() -> None:
-    with running(KfpDouble(DEFINITION)) as double:
+    with running(KfpDouble(KFP_API)) as double:
         client = Backend(Connection(host=double.url)).client
         made = client.create_experiment("late", namespace="")
         assert double.wrong == []
