@@ -52,19 +52,7 @@ def _values(tensor: kserve.InferInput) -> list[Any]:
             got=shape,
             expected="[rows] or [rows, 1]",
         )
-    values = tensor.data
-    if not isinstance(values, list):
-        try:
-            values = tensor.as_numpy().ravel().tolist()
-        except Exception as error:  # whatever numpy says of such bytes
-            raise DataError(
-                "the data is not of its datatype and shape",
-                where=f"inputs.{tensor.name}",
-                got=str(error),
-                expected=f"{tensor.datatype} of shape {shape}",
-            ) from error
-    elif values and isinstance(values[0], list):
-        values = [value for row in values for value in row]
+    values = _raw_values(tensor) if tensor._raw_data is not None else _flat_values(tensor)
     if len(values) != shape[0]:
         raise DataError(
             "the data is not of its shape",
@@ -78,6 +66,36 @@ def _values(tensor: kserve.InferInput) -> list[Any]:
         raise DataError(
             "not text", where=f"inputs.{tensor.name}", got=error.object, expected="UTF-8"
         ) from error
+
+
+def _raw_values(tensor: kserve.InferInput) -> list[Any]:
+    """The values of a tensor that came as bytes, as most clients of gRPC send it."""
+    try:
+        found: list[Any] = tensor.as_numpy().ravel().tolist()
+    except Exception as error:  # whatever numpy says of such bytes
+        raise DataError(
+            "the data is not of its datatype and shape",
+            where=f"inputs.{tensor.name}",
+            got=str(error),
+            expected=f"{tensor.datatype} of shape {tensor.shape}",
+        ) from error
+    return found
+
+
+def _flat_values(tensor: kserve.InferInput) -> list[Any]:
+    """The values of a tensor that came as a list: flat, or nested as its shape."""
+    values: list[Any] = tensor.data
+    nested = sum(isinstance(value, list) for value in values)
+    if not nested:
+        return values
+    if nested < len(values) or any(len(row) != 1 for row in values):
+        raise DataError(
+            "the data is not nested as its shape",
+            where=f"inputs.{tensor.name}",
+            got="lists of other lengths than 1",
+            expected="[1, 2] or [[1], [2]]",
+        )
+    return [row[0] for row in values]
 
 
 def check_outputs(request: kserve.InferRequest, outputs: Sequence[Field]) -> None:

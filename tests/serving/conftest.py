@@ -32,9 +32,10 @@ def publish(
     module: str = "",
     label: str = "flies",
     features: dict[str, Any] | None = None,
+    csv: str = "",
 ) -> None:
     """Train on 300 wings and publish; `module`: the source of a user's own training;
-    `features`: else the default ones."""
+    `features`: else the default ones; `csv`: other rows than wings."""
     source = folder / "wings.csv"
     source.parent.mkdir(parents=True)
     rows = [
@@ -42,7 +43,7 @@ def publish(
         f"2024-01-{i % 28 + 1:02}T08:00:00"
         for i in range(300)
     ]
-    source.write_text("\n".join(["span,weight,kind,flies,seen", *rows]) + "\n")
+    source.write_text(csv or "\n".join(["span,weight,kind,flies,seen", *rows]) + "\n")
     pinned = {n: pin(n, s) for n, s in parse_sources({"wings": str(source)}).items()}
     split = {"by": "hash", "eval": 0.2, "test": 0.2}
     dataset, fitted, model = folder / "dataset", folder / "transform", folder / "model"

@@ -236,6 +236,16 @@ def test_a_v2_tensor_of_another_type_is_a_bad_request(endpoint: Endpoint) -> Non
     assert response.json() == {"error": "inputs.kind: another datatype; got FP64; expected BYTES"}
 
 
+@pytest.mark.parametrize("data", [[[1], 2], [[1, 2]], [["1"], "bc"], [[[1]], [[2]]]])
+def test_a_tensor_that_is_not_nested_as_its_shape_is_a_bad_request(
+    endpoint: Endpoint, data: Any
+) -> None:
+    tensor = {"name": "span", "shape": [2, 1], "datatype": "INT64", "data": data}
+    answer = post(endpoint, "/v2/models/wings/infer", {"inputs": [tensor]})
+    assert answer.status_code == 400, answer.text
+    assert "inputs.span" in answer.json()["error"]
+
+
 def test_a_body_of_100_mb_is_refused_and_the_next_is_answered(endpoint: Endpoint) -> None:
     try:
         status = v1(endpoint, b" " * 100_000_000).status_code

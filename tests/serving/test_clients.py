@@ -1,0 +1,200 @@
+"""The clients that people use, each form of tensor: the answers are the model's own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import kserve
+import numpy as np
+import pytest
+
+from kfp_suite.components.models.loading import LoadedModel, load_model
+from kfp_suite.components.models.records import table_of_records
+from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.pipelines.runs.serving import local_endpoint
+from tests.serving.conftest import publish
+
+RECORDS: list[dict[str, Any]] = [
+    {
+        "span": 7 * i,
+        "weight": 1.5 * i,
+        "kind": "äb"[i % 2],
+        "ringed": i % 2 == 0,
+        "hatched": f"2024-03-{i + 1:02}",
+        "seen": f"2024-01-{2 * i + 1:02}T08:00:00",
+    }
+    for i in range(6)
+]
+DATATYPES = {
+    "span": "INT64",
+    "weight": "FP64",
+    "kind": "BYTES",
+    "ringed": "BOOL",
+    "hatched": "BYTES",
+    "seen": "BYTES",
+}
+DTYPES: dict[str, Any] = {"INT64": np.int64, "FP64": np.float64, "BYTES": object, "BOOL": bool}
+Answer = dict[str, Any]
+Triton = Callable[..., Answer]
+
+
+class Birds(NamedTuple):
+    """An endpoint, and the model that it serves."""
+
+    http_port: int
+    grpc_port: int
+    model: LoadedModel
+
+    def own_answer(self, records: list[dict[str, Any]]) -> Answer:
+        """What the model says itself."""
+        found = self.model.predict(table_of_records(records, self.model.manifest.signature.inputs))
+        return {"prediction": list(found.values), "probabilities": found.probabilities.tolist()}
+
+
+@pytest.fixture(scope="module")
+def birds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Birds]:
+    folder = tmp_path_factory.mktemp("clients")
+    models = ModelStore(FolderStore(folder / "store"))
+    publish(models, "birds", folder / "made", "hist_gradient_boosting", label="size", csv=rows())
+    models.fetch("birds", 1, folder / "model")
+    grpc_port = free_port()
+    arguments = ["--grpc-port", str(grpc_port)]
+    with local_endpoint(f"{models.store.uri}/birds/1", "birds", arguments=arguments) as endpoint:
+        yield Birds(endpoint.port, grpc_port, load_model(folder / "model"))
+
+
+def rows() -> str:
+    """A column of each type, and a label of three classes."""
+    lines = [
+        f"{i},{i * 0.5},{'äb'[i % 2]},{str(i % 2 == 0).lower()},2024-03-{i % 28 + 1:02},"
+        f"2024-01-{i % 28 + 1:02}T08:00:00,{('tiny', 'small', 'größer')[i % 7 % 3]}"
+        for i in range(300)
+    ]
+    return "\n".join(["span,weight,kind,ringed,hatched,seen,size", *lines]) + "\n"
+
+
+def tensors(
+    records: list[dict[str, Any]] = RECORDS,
+    binary: Callable[[int], bool] = lambda _: True,
+    **others: str,
+) -> list[dict[str, Any]]:
+    """A tensor a field; `others`: datatypes that are not the signature's."""
+    return [
+        {
+            "name": name,
+            "datatype": others.get(name, datatype),
+            "values": [record[name] for record in records],
+            "binary": binary(position),
+        }
+        for position, (name, datatype) in enumerate(DATATYPES.items())
+    ]
+
+
+@pytest.fixture(scope="module")
+def triton(birds: Birds) -> Iterator[Triton]:
+    """Calls tritonclient."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "tests.serving.triton_client"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    ) as process:
+        assert process.stdin and process.stdout
+
+        def call(
+            protocol: str, inputs: Any = (), outputs: Any = (), call: str = "infer", **more: Any
+        ) -> Answer:
+            port = birds.http_port if protocol == "http" else birds.grpc_port
+            case = {"protocol": protocol, "port": port, "model": "birds", "call": call}
+            case |= {"inputs": inputs, "outputs": outputs, "options": more}
+            assert process.stdin and process.stdout
+            print(json.dumps(case), file=process.stdin, flush=True)
+            found: Answer = json.loads(process.stdout.readline())
+            return found
+
+        yield call
+        process.stdin.close()
+
+
+BINARY: dict[str, Callable[[int], bool]] = {
+    "binary": lambda _: True,
+    "mixed": lambda position: position % 2 == 0,
+}
+
+
+def answered(found: Answer) -> Answer:
+    assert found.get("version") == "1", found
+    outputs: Answer = found["outputs"]
+    return outputs
+
+
+@pytest.mark.parametrize("form", BINARY)
+def test_triton_http(birds: Birds, triton: Triton, form: str) -> None:
+    found = triton("http", tensors(binary=BINARY[form]))
+    assert answered(found) == birds.own_answer(RECORDS)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_triton_http_outputs(birds: Birds, triton: Triton, binary: bool) -> None:
+    found = triton("http", tensors(), [{"name": "prediction", "binary_data": binary}])
+    assert answered(found) == {"prediction": birds.own_answer(RECORDS)["prediction"]}
+
+
+def test_triton_grpc(birds: Birds, triton: Triton) -> None:
+    assert answered(triton("grpc", tensors())) == birds.own_answer(RECORDS)
+
+
+def test_triton_grpc_one_row_as_a_column(birds: Birds, triton: Triton) -> None:
+    inputs = [{**one, "values": [one["values"]]} for one in tensors(RECORDS[:1])]
+    assert answered(triton("grpc", inputs)) == birds.own_answer(RECORDS[:1])
+
+
+def test_triton_grpc_outputs(birds: Birds, triton: Triton) -> None:
+    found = triton(
+        "grpc", tensors(), [{"name": "probabilities"}], parameters={"a": 1}, request_id="7"
+    )
+    expected = birds.own_answer(RECORDS)["probabilities"]
+    assert answered(found) == {"probabilities": expected}
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_triton_grpc_compressed(birds: Birds, triton: Triton, algorithm: str) -> None:
+    found = triton("grpc", tensors(), compression_algorithm=algorithm)
+    assert answered(found) == birds.own_answer(RECORDS)
+
+
+def kserve_request(*, binary: bool) -> kserve.InferRequest:
+    inputs = []
+    for one in tensors():
+        array = np.array(one["values"], dtype=DTYPES[one["datatype"]])
+        tensor = kserve.InferInput(one["name"], list(array.shape), one["datatype"])
+        tensor.set_data_from_numpy(array, binary_data=binary)
+        inputs.append(tensor)
+    return kserve.InferRequest("birds", inputs)
+
+
+def kserve_answer(found: Any) -> Answer:
+    arrays = {output.name: output.as_numpy() for output in found.outputs}
+    values = arrays["prediction"].ravel()
+    return {
+        "prediction": [one.decode() if isinstance(one, bytes) else one for one in values],
+        "probabilities": arrays["probabilities"].tolist(),
+    }
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_kserve_grpc(birds: Birds, binary: bool) -> None:
+    async def ask() -> Any:
+        async with kserve.InferenceGRPCClient(f"127.0.0.1:{birds.grpc_port}") as client:
+            return await client.infer(kserve_request(binary=binary))
+
+    assert kserve_answer(asyncio.run(ask())) == birds.own_answer(RECORDS)
