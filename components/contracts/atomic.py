@@ -1,45 +1,150 @@
-"""Folders that appear whole, or not at all.
+"""Files and folders that appear whole, or not at all, whoever else writes the same.
 
-A retried step finds the partial output of the step before it: so an output is written
-to a sibling and renamed into place when it is complete.
+Each writer fills a sibling of its own, `.<name>.<random>.partial`, and renames it into place.
+A writer that was killed leaves its sibling; the next writer of the same name removes it. That a
+writer still lives is told by a lock on its sibling, which the system releases with the process.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
+import glob
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from kfp_suite.components.contracts.errors import store_error
+
+_SUFFIX = ".partial"
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
 @contextmanager
 def whole_folder(final: Path) -> Iterator[Path]:
     """Yield an empty folder beside `final`; rename it to `final` when the block succeeds.
 
-    What stood at `final` is replaced. On an exception nothing is left behind; after a kill
-    the sibling `.<name>.partial` is left, and the next call starts by removing it.
+    What stood at `final` is replaced; of two writers at once the last one's stays. On an
+    exception nothing is left behind.
 
     Raises:
         StoreError: the parent is not writable or the disk is full.
     """
-    partial = final.with_name(f".{final.name}.partial")
-    replaced = final.with_name(f".{final.name}.replaced")
     try:
-        for leftover in (partial, replaced):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
+        remove_leftovers(final)
+        partial, lock = _claim_folder(final)
         try:
             yield partial
-            if final.is_dir() and not final.is_symlink():
-                os.rename(final, replaced)
-            elif final.exists() or final.is_symlink():
-                final.unlink()
-            os.rename(partial, final)
+            _put_in_place(partial, final)
         finally:
-            for leftover in (partial, replaced):
-                shutil.rmtree(leftover, ignore_errors=True)
+            shutil.rmtree(partial, ignore_errors=True)
+            os.close(lock)
     except OSError as error:
         raise store_error(error, error.filename or final) from error
+
+
+@contextmanager
+def whole_file(final: Path) -> Iterator[BinaryIO]:
+    """Yield a new file beside `final`, opened for writing; rename it to `final` when the block
+    succeeds.
+
+    What stood at `final` is replaced; of two writers at once the last one's stays. On an
+    exception nothing is left behind.
+
+    Raises:
+        StoreError: the folder is not writable or the disk is full.
+    """
+    try:
+        final.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(final)
+        partial, file = _claim_file(final)
+        try:
+            with file:
+                yield file
+                file.flush()
+                os.replace(partial, final)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise store_error(error, final) from error
+
+
+def remove_leftovers(final: Path) -> None:
+    """Remove the siblings of `final` whose writers were killed.
+
+    Those of living writers stay, and so does everything where the file system has no locks.
+    """
+    for name in glob.glob(f".{glob.escape(final.name)}.*{_SUFFIX}", root_dir=final.parent):
+        leftover = final.parent / name
+        with suppress(OSError):
+            descriptor = os.open(leftover, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _remove(leftover)
+            finally:
+                os.close(descriptor)
+
+
+def _sibling(final: Path) -> Path:
+    return final.with_name(f".{final.name}.{secrets.token_hex(8)}{_SUFFIX}")
+
+
+def _claim_folder(final: Path) -> tuple[Path, int]:
+    """A new folder beside `final`, and the descriptor that holds its lock."""
+    while True:
+        partial = _sibling(final)
+        partial.mkdir(parents=True)
+        try:
+            descriptor = os.open(partial, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # taken for a leftover before it had its lock
+        if _is_locked(partial, descriptor):
+            return partial, descriptor
+        os.close(descriptor)
+
+
+def _claim_file(final: Path) -> tuple[Path, BinaryIO]:
+    while True:
+        partial = _sibling(final)
+        file = open(partial, "xb")  # noqa: SIM115 - its lock is held until it is in place
+        if _is_locked(partial, file.fileno()):
+            return partial, file
+        file.close()
+
+
+def _is_locked(partial: Path, descriptor: int) -> bool:
+    """Lock a new sibling; false if it was taken for a leftover before it had its lock."""
+    with suppress(OSError):  # without locks nobody takes it for a leftover
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        return os.path.samestat(partial.stat(), os.fstat(descriptor))
+    except FileNotFoundError:
+        return False
+
+
+def _put_in_place(partial: Path, final: Path) -> None:
+    while True:
+        try:
+            os.rename(partial, final)
+            return
+        except OSError as error:
+            if error.errno not in _TAKEN:
+                raise
+        with suppress(FileNotFoundError):  # another writer took it away first
+            if final.is_dir() and not final.is_symlink():
+                replaced = _sibling(final)
+                os.rename(final, replaced)
+                shutil.rmtree(replaced, ignore_errors=True)
+            else:
+                final.unlink()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink()

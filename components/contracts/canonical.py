@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 from pathlib import Path
 from typing import Any
 
+from kfp_suite.components.contracts.atomic import whole_file
 from kfp_suite.components.contracts.errors import ContractError, MissingError, store_error
 
 
@@ -30,26 +30,15 @@ def pretty_json(value: Any) -> bytes:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write `path` whole or not at all: a sibling first, then a rename.
-
-    The sibling `.<name>.partial` that a kill leaves is written over by the next try: so a
-    path has one writer at a time.
+    """Write `path` whole or not at all, and onto the disk; see `atomic.whole_file`.
 
     Raises:
         StoreError: the folder is not writable or the disk is full.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise store_error(error, path) from error
+    with whole_file(path) as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -12,13 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.atomic import whole_file
 from kfp_suite.components.contracts.canonical import read_json, write_json
-from kfp_suite.components.contracts.digests import PREFIX, digest_file, digest_value
-from kfp_suite.components.contracts.errors import ParameterError, store_error
+from kfp_suite.components.contracts.digests import PREFIX, digest_file, digest_value, files_below
+from kfp_suite.components.contracts.errors import DataError, ParameterError, store_error
 from kfp_suite.components.stores.sources import PACKAGE, local_files
 
 _ORIGINALS = ".json"
+_BLOCK_BYTES = 1 << 20
 _PLACEHOLDER = re.compile(r"\$\{\w+\}")
 
 
@@ -84,17 +85,38 @@ def with_originals(text: str, data: Path) -> str:
 
 
 def _copy(files: Mapping[str, Path], data: Path) -> Path:
-    """Copy `files` (name to path) to a folder of `data` named by their content."""
-    digest = digest_value({name: digest_file(path) for name, path in files.items()})
-    target = data / digest.removeprefix(PREFIX)[:16]
+    """Copy `files` (name to path) to a folder of `data` named by their content.
+
+    Each file is put in place whole and has the digest it should have, and the folder holds no
+    other: so runs that copy the same files at once do not disturb each other, and what was
+    damaged since an earlier run is copied again.
+    """
+    digests = {name: digest_file(path) for name, path in files.items()}
+    target = data / digest_value(digests).removeprefix(PREFIX)[:16]
     write_json(target.with_suffix(_ORIGINALS), {name: str(path) for name, path in files.items()})
-    if target.is_dir():
-        return target
     try:
-        with whole_folder(target) as folder:
-            for name, path in files.items():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, folder / name)
+        for name, path in files.items():
+            copy = target / name
+            if not copy.is_file() or digest_file(copy) != digests[name]:
+                _copy_file(path, copy, digests[name])
+        for name in set(files_below(target)) - digests.keys():
+            if not Path(name).name.startswith("."):  # a copy that another run is making
+                (target / name).unlink(missing_ok=True)
     except OSError as error:
-        raise store_error(error, data) from error
+        raise store_error(error, error.filename or data) from error
     return target
+
+
+def _copy_file(path: Path, copy: Path, digest: str) -> None:
+    with path.open("rb") as source, whole_file(copy) as target:
+        shutil.copyfileobj(source, target, _BLOCK_BYTES)
+        target.flush()
+        copied = digest_file(Path(target.name))
+        if copied != digest:
+            raise DataError(
+                "the file changed while it was read",
+                where=path,
+                got=copied,
+                expected=digest,
+                fix="run again when nothing writes it",
+            )

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.atomic import whole_folder
+from kfp_suite.components.contracts.atomic import remove_leftovers, whole_file, whole_folder
 from kfp_suite.components.contracts.canonical import (
     canonical_json,
     read_json,
@@ -121,6 +121,56 @@ def test_a_kill_leaves_no_output_and_the_next_try_succeeds(tmp_path: Path) -> No
         (folder / "whole").touch()
     assert os.listdir(tmp_path / "out") == ["whole"]
     assert os.listdir(tmp_path) == ["out"]
+
+
+_WRITERS = """
+import pathlib, sys
+from kfp_suite.components.contracts.atomic import whole_file, whole_folder
+final, own = pathlib.Path(sys.argv[1]), sys.argv[2]
+print("ready", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    with whole_folder(final / "folder") as folder:
+        for name in "ab":
+            (folder / name).write_text(f"{own} {number}")
+    with whole_file(final / "file") as file:
+        file.write(f"{own} {number}".encode())
+"""
+
+
+def test_writers_at_once_leave_the_whole_output_of_one(tmp_path: Path) -> None:
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _WRITERS, str(tmp_path), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(4)
+    ]
+    for writer in writers:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.communicate("go\n")
+    assert [writer.returncode for writer in writers] == [0] * 4
+    a, b = ((tmp_path / "folder" / name).read_text() for name in "ab")
+    assert a == b
+    assert (tmp_path / "file").read_text().endswith(" 39")
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder"]
+
+
+def test_the_siblings_of_living_writers_stay(tmp_path: Path) -> None:
+    with whole_folder(tmp_path / "out") as first:
+        (first / "first").touch()
+        with whole_folder(tmp_path / "out") as second:
+            (second / "second").touch()
+        with whole_file(tmp_path / "out.json") as file:
+            file.write(b"{}")
+            remove_leftovers(tmp_path / "out.json")
+        assert os.listdir(first) == ["first"]
+    assert os.listdir(tmp_path / "out") == ["first"]
+    assert sorted(os.listdir(tmp_path)) == ["out", "out.json"]
 
 
 def test_digests_of_files(tmp_path: Path) -> None:

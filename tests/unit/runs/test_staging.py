@@ -1,10 +1,14 @@
 """Local sources are copied below the root and named by their content."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import MissingError, ParameterError
+from kfp_suite.components.contracts.canonical import read_json
+from kfp_suite.components.contracts.digests import digest_value, files_below
+from kfp_suite.components.contracts.errors import DataError, MissingError, ParameterError
 from kfp_suite.pipelines.runs.staging import stage, stage_sources, with_originals
 
 
@@ -64,3 +68,73 @@ def test_an_error_names_the_file_that_was_staged(tmp_path: Path) -> None:
     message = f"{staged}:2: one value too many"
     assert with_originals(message, data) == f"{tmp_path}/mine/rows.csv:2: one value too many"
     assert with_originals("nothing was staged", data) == "nothing was staged"
+
+
+_STAGE = """
+import pathlib, sys
+from kfp_suite.pipelines.runs.staging import stage
+print("ready", flush=True)
+sys.stdin.readline()
+print(stage(sys.argv[1], pathlib.Path(), pathlib.Path(sys.argv[2]), "sources.rows"))
+"""
+
+
+@pytest.mark.parametrize("files", [1, 60])
+def test_runs_that_stage_the_same_at_once_all_get_the_whole(tmp_path: Path, files: int) -> None:
+    folder, data = tmp_path / "rows", tmp_path / "root" / "data"
+    folder.mkdir()
+    for number in range(files):
+        (folder / f"{number}.csv").write_text(f"x\n{number}\n")
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", _STAGE, str(folder), str(data)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(8 if files == 1 else 4)
+    ]
+    for run in runs:
+        assert run.stdout is not None
+        assert run.stdout.readline() == "ready\n"
+    staged = {run.communicate("go\n")[0].strip() for run in runs}
+    assert [run.returncode for run in runs] == [0] * len(runs)
+    (path,) = map(Path, staged)
+    held = path if path.is_dir() else path.parent
+    assert {name: (held / name).read_bytes() for name in files_below(held)} == {
+        file.name: file.read_bytes() for file in folder.iterdir()
+    }
+    assert len(read_json(held.with_suffix(".json"))) == files
+    assert len(list(data.iterdir())) == 2
+
+
+def test_what_was_damaged_below_the_root_is_copied_again(tmp_path: Path) -> None:
+    for name in "abc":
+        (tmp_path / f"{name}.csv").write_text(name)
+    staged = Path(stage("*.csv", tmp_path, tmp_path / "data", "sources.rows"))
+    (staged / "a.csv").unlink()
+    (staged / "b.csv").write_text("half")
+    (staged / "d.csv").write_text("of another run")
+    assert stage("*.csv", tmp_path, tmp_path / "data", "sources.rows") == str(staged)
+    assert {file.name: file.read_text() for file in staged.iterdir()} == {
+        "a.csv": "a",
+        "b.csv": "b",
+        "c.csv": "c",
+    }
+
+
+def test_a_file_that_changes_while_it_is_copied_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "a.csv"
+    file.write_text("x\n1\n")
+
+    def appended(value: object) -> str:
+        file.write_text("x\n1\n2\n")
+        return digest_value(value)
+
+    monkeypatch.setattr("kfp_suite.pipelines.runs.staging.digest_value", appended)
+    with pytest.raises(DataError, match="the file changed while it was read"):
+        stage("a.csv", tmp_path, tmp_path / "data", "sources.a")
+    assert files_below(tmp_path / "data") != []
+    assert not list((tmp_path / "data").rglob("a.csv"))
