@@ -18,6 +18,7 @@ from kfp_suite.pipelines.runs.docker import check_docker, images_of
 from kfp_suite.pipelines.runs.local import LOG, LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
 from kfp_suite.pipelines.runs.parameters import parameter_file
+from kfp_suite.pipelines.runs.preflight import check_libraries
 
 
 @click.command("run")
@@ -98,6 +99,8 @@ def run(
         )
     if runner == "docker":
         check_docker(images_of(load(entry)))
+    else:
+        check_libraries(images_of(load(entry)))
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
     with Progress(console) as progress:
         finished = run_locally(

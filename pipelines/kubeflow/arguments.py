@@ -9,6 +9,7 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.pipelines.images.families import family_of
 from kfp_suite.pipelines.kubeflow.connection import Backend
 from kfp_suite.pipelines.kubeflow.package import Package
+from kfp_suite.pipelines.runs.catalog import pipelines
 from kfp_suite.pipelines.runs.origin import parameters_from
 from kfp_suite.pipelines.runs.parameters import (
     check,
@@ -17,6 +18,7 @@ from kfp_suite.pipelines.runs.parameters import (
     parse_assignments,
     read_parameters,
 )
+from kfp_suite.pipelines.runs.preflight import check_values
 
 _PLACES = ("store", "module_file", "labelled", "baseline_statistics")
 _ON_A_LAPTOP = {"target": "local", "namespace": "default"}
@@ -42,6 +44,9 @@ def cluster_arguments(
     from_file = read_parameters(path) if path else {}
     values = merge(package.parameters, from_version | from_file, assigned)
     values = check(package.parameters, values, str(path) if path else "--param")
+    if package.name.replace("-", "_") in pipelines():
+        defaults = {name: known.default for name, known in package.parameters.items()}
+        check_values(defaults | values)
     for name in _PLACES:
         _check_place(name, values.get(name))
     for name, source in (values.get("sources") or {}).items():

@@ -14,6 +14,7 @@ from kfp_suite.pipelines.runs.parameters import (
     parse_assignments,
     read_parameters,
 )
+from kfp_suite.pipelines.runs.preflight import check_values
 from kfp_suite.pipelines.runs.staging import stage, stage_sources
 
 
@@ -43,6 +44,7 @@ def run_arguments(
     if "store" in known:
         values.setdefault("store", str(root.models))
     values = check(known, values, str(file) if file else "--param")
+    check_values({name: parameter.default for name, parameter in known.items()} | values)
 
     def base(name: str) -> Path:
         return file.parent if file and name not in assigned else Path()
