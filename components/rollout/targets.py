@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Protocol, TypeVar
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.digests import PREFIX, digest_bytes
 from kfp_suite.components.contracts.errors import (
-    EndpointError,
     MissingError,
     ParameterError,
     SupersededError,
@@ -20,6 +18,11 @@ from kfp_suite.components.contracts.errors import (
 from kfp_suite.components.kserve.canary import Mode, candidate_side, with_mode, without_candidate
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.diagnosis import pod_is_ready
+from kfp_suite.components.kserve.gateway_status import (
+    read_status,
+    wait_for_gateway,
+    wait_until_observed,
+)
 from kfp_suite.components.kserve.graph_addresses import tell_graphs
 from kfp_suite.components.kserve.health import Health
 from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
@@ -35,7 +38,6 @@ from kfp_suite.components.rollout.measuring import (
     scrape_url,
 )
 
-_POLL_SECONDS = 0.1
 _METRICS_PORT = 8080
 T = TypeVar("T")
 
@@ -104,22 +106,7 @@ class LocalTarget:
 
     def wait(self) -> None:
         """Wait until the gateway says that it serves the file."""
-        wanted, deadline = digest_bytes(self._path.read_bytes()), time.monotonic() + self._timeout
-        while True:
-            status = self._status()
-            if status.get("observed") == wanted:
-                break
-            if time.monotonic() >= deadline:
-                raise EndpointError(
-                    "nobody serves the manifest",
-                    where=self._path,
-                    got=status or "no status beside it",
-                    expected=f"served within {self._timeout:g} s",
-                    fix=f"kfp-suite serve {self._path}",
-                )
-            self._sleep(_POLL_SECONDS)
-        if not status["ready"]:
-            raise EndpointError("the version does not serve", where=self._path, got=status["error"])
+        wait_until_observed(self._path, self._timeout, self._sleep)
 
     def roll_back(self, live: dict[str, Any]) -> None:
         """The stable version alone: the gateway ends no server before its last answer."""
@@ -136,25 +123,17 @@ class LocalTarget:
         """What the gateway says of a version that it could not start again: it routes to the
         stable one alone."""
         _candidate(self.live(), self._path)
-        status = self._status()
-        fallen = status and not status["ready"] and len(status["versions"]) < 2
-        return str(status["error"]) if fallen else ""
+        status = read_status(self._path)
+        fallen = status is not None and not status.ready and len(status.versions) < 2
+        return status.error if status is not None and fallen else ""
 
     def address(self) -> tuple[str, dict[str, str]]:
         """The gateway's."""
-        return str(self._status().get("url", "")), {}
+        return wait_for_gateway(self._path, self._timeout, self._sleep).url, {}
 
     def sides(self) -> list[tuple[str, dict[str, str]]]:
         """The gateway, which splits."""
         return [self.address()]
-
-    def _status(self) -> dict[str, Any]:
-        path = self._path.with_name(f"{self._path.name}.status.json")
-        try:
-            found: dict[str, Any] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            return {}
-        return found
 
 
 class ClusterTarget:

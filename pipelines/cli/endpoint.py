@@ -25,11 +25,17 @@ def check_endpoint(
         EndpointError: it does not answer, or another version does.
     """
     with console.status("starting the endpoint"), checked_endpoint(finished, port) as checked:
-        if keep:
-            version, url = checked.found["version"], checked.found["url"]
+        version, url = checked.found["version"], checked.found["url"]
+        if checked.process is None and (keep or port):
+            console.print(
+                f"version {version} is served at {url} already: no other endpoint was started",
+                markup=False,
+            )
+        elif keep:
             console.print(f"serving version {version} at {url} until Ctrl-C", markup=False)
             try:
-                checked.endpoint.process.wait()
+                assert checked.process is not None
+                checked.process.wait()
             except KeyboardInterrupt:
                 console.print("stopped")
     return checked.found

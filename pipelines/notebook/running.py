@@ -28,7 +28,7 @@ from kfp_suite.pipelines.runs.history import PastRun
 from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
 from kfp_suite.pipelines.runs.parameters import assignments_of, parameter_file
-from kfp_suite.pipelines.runs.serving import Endpoint
+from kfp_suite.pipelines.runs.serving import ModelAddress
 
 _REPORT_HEIGHT = 600
 
@@ -70,7 +70,7 @@ class Reply:
 class Served:
     """A live endpoint."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: ModelAddress) -> None:
         self._endpoint = endpoint
         self.url = endpoint.url
 

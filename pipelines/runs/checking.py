@@ -4,25 +4,37 @@ from __future__ import annotations
 
 import json
 import shlex
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.contracts.model import SAMPLE_REQUEST
+from kfp_suite.components.kserve.gateway_status import (
+    answers,
+    read_status,
+    wait_until_observed,
+)
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.local import LocalRun
-from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from kfp_suite.pipelines.runs.serving import ModelAddress, local_endpoint
+
+# A gateway that follows the manifest may still be starting what it says.
+_FOLLOW_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Checked:
-    """An endpoint that answered: it, and what a person is told of it."""
+    """An endpoint that answered: it, the process that serves it (None: a gateway that was there
+    before), and what a person is told of it."""
 
-    endpoint: Endpoint
+    endpoint: ModelAddress
+    process: subprocess.Popen[str] | None
     found: dict[str, Any]
 
 
@@ -30,9 +42,12 @@ class Checked:
 def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Checked]:
     """Serve what a run deployed, send the model's sample request, and make it champion.
 
+    If a gateway follows the manifest already, that one is asked, and no other is started. A
+    rollout has moved the champion by itself, or left it where it was.
+
     Args:
         finished: A run whose record names an endpoint with a manifest.
-        port: The endpoint's port; None: a free one.
+        port: The endpoint's port; None: a free one. Not used if a gateway is there.
 
     Raises:
         EndpointError: it does not answer, or another version does.
@@ -46,22 +61,24 @@ def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Ch
     content = models.store.read(
         f"{name}/{version}/{models.manifest(name, version).path}/{SAMPLE_REQUEST}"
     )
-    with local_endpoint(str(manifest), name, port) as served:
-        answer = served.ask(json.loads(content))
+    with _served(manifest, endpoint.get("name") or name, port) as (served, process):
+        answer = served.ask(json.loads(content), str(version))
         if answer.version != str(version):
             raise EndpointError(
                 "another version answered", where=served.url, got=answer.version, expected=version
             )
-        # Of two runs at once, the second was not compared with the first one's version.
-        models.set_alias(
-            name,
-            CHAMPION,
-            version,
-            f"answered in {finished.record.run}",
-            expected=endpoint.get("champion"),
-        )
+        if "promoted" not in endpoint:
+            # Of two runs at once, the second was not compared with the first one's version.
+            models.set_alias(
+                name,
+                CHAMPION,
+                version,
+                f"answered in {finished.record.run}",
+                expected=endpoint.get("champion"),
+            )
         request = finished.folder / SAMPLE_REQUEST
         request.write_bytes(content)
+        port_used = urlsplit(served.base).port
         found = {
             "url": served.url,
             "manifest": str(manifest),
@@ -69,6 +86,21 @@ def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Ch
             "answer": answer.body,
             "curl": "curl -H 'content-type: application/json' "
             f"-d @{shlex.quote(str(request))} {served.url}",
-            "serve": f"kfp-suite serve {shlex.quote(str(manifest))} --port {served.port}",
+            "serve": f"kfp-suite serve {shlex.quote(str(manifest))} --port {port_used}",
         }
-        yield Checked(served, found)
+        yield Checked(served, process, found)
+
+
+@contextmanager
+def _served(
+    manifest: Path, name: str, port: int | None
+) -> Iterator[tuple[ModelAddress, subprocess.Popen[str] | None]]:
+    """The endpoint of a manifest: by the gateway that follows it, or by one until the block
+    ends."""
+    status = read_status(manifest)
+    if status is None or not answers(status):
+        with local_endpoint(str(manifest), name, port) as started:
+            yield started, started.process
+        return
+    status = wait_until_observed(manifest, _FOLLOW_SECONDS)
+    yield ModelAddress(name, status.url), None

@@ -55,7 +55,8 @@ class LocalRun:
     def manifest(self) -> str:
         """The manifest of the endpoint to start on this machine; empty where there is none."""
         endpoint = self.record.endpoint or {}
-        return str(endpoint.get("manifest") or "") if self.succeeded else ""
+        here = self.succeeded and endpoint.get("target", "local") == "local"
+        return str(endpoint.get("manifest") or "") if here else ""
 
     @property
     def failure(self) -> KfpSuiteError | None:

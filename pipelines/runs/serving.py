@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.runtimes.asking import Answer, ask
+from kfp_suite.components.runtimes.asking import VERSION_CHOICE, Answer, ask
 from kfp_suite.components.runtimes.exchange import Question
 from kfp_suite.components.runtimes.local import LOOPBACK, free_port
 
@@ -21,21 +21,27 @@ _STOP_SECONDS = 15.0
 _COMMAND = "from kfp_suite.pipelines.cli.main import main; main()"
 
 
-class Endpoint:
-    """A served model."""
+class ModelAddress:
+    """A model at an address, whoever serves it."""
 
-    def __init__(self, name: str, port: int, process: subprocess.Popen[str]) -> None:
-        self.name, self.port, self.process = name, port, process
-        self.base = f"http://{LOOPBACK}:{port}"
+    def __init__(self, name: str, base: str) -> None:
+        """`base`: the address of the server, `http://host:port`."""
+        self.name, self.base = name, base
         self.url = f"{self.base}/v1/models/{name}:predict"
 
-    def ask(self, request: Mapping[str, Any]) -> Answer:
+    def ask(self, request: Mapping[str, Any], version: str = "") -> Answer:
         """Predict.
+
+        Args:
+            request: The body, as V1 has it.
+            version: The version that is to answer, of an endpoint that serves two; empty:
+                whichever it is.
 
         Raises:
             EndpointError: no answer, or not 200.
         """
-        return ask(self.base, Question(f"/v1/models/{self.name}:predict", dict(request)))
+        question = Question(f"/v1/models/{self.name}:predict", dict(request))
+        return ask(self.base, question, headers={VERSION_CHOICE: version} if version else None)
 
     def ready(self) -> bool:
         """Whether the model is loaded and answers."""
@@ -46,6 +52,14 @@ class Endpoint:
                 return bool(response.status == 200)
         except OSError:
             return False
+
+
+class Endpoint(ModelAddress):
+    """A model that a process of ours serves."""
+
+    def __init__(self, name: str, port: int, process: subprocess.Popen[str]) -> None:
+        super().__init__(name, f"http://{LOOPBACK}:{port}")
+        self.port, self.process = port, process
 
 
 @contextmanager

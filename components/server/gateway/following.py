@@ -1,27 +1,31 @@
 """Manifests as files: what they ask for is started, switched to, and what they no longer ask
 for is drained, as KServe's controller does with objects.
 
-Beside each manifest lies its status:
-
-    <manifest>.status.json   {observed, ready, url, versions, error}
-
-`observed` is the digest of the manifest's bytes that the rest is about.
+Beside each manifest lies its status: see `kserve/gateway_status.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.errors import AlreadyExistsError, KfpSuiteError
+from kfp_suite.components.contracts.errors import AlreadyExistsError, KfpSuiteError, StoreError
 from kfp_suite.components.kserve.canary import Split, candidate_side, split_of
+from kfp_suite.components.kserve.gateway_status import (
+    GatewayStatus,
+    answers,
+    read_status,
+    remove_status,
+    write_status,
+)
 from kfp_suite.components.kserve.manifests import read_manifest
 from kfp_suite.components.server.gateway.backends import Backend, Side, Start
 from kfp_suite.components.server.gateway.gateway import Gateway
@@ -33,6 +37,8 @@ from kfp_suite.components.server.threads import Threads
 LOOK_SECONDS = 0.2
 DRAIN_SECONDS = drain_seconds(PREDICT_SECONDS)
 _LONGEST_PAUSE = 30.0
+# How long another gateway on the same manifest is taken to be there.
+_OTHER_SECONDS = 2.0
 _MOST_STARTS = 64
 _GRAPH = "InferenceGraph"
 _Name = tuple[str, str]  # the kind, and the name
@@ -40,15 +46,12 @@ _Name = tuple[str, str]  # the kind, and the name
 log = logging.getLogger(__name__)
 
 
-def status_file(manifest: Path) -> Path:
-    """Where the status of a manifest is."""
-    return manifest.with_name(f"{manifest.name}.status.json")
-
-
 @dataclass
 class _Followed:
     """An endpoint or a graph: its file, what was seen of it, and its processes; `work` is what is
-    under way to what the file of digest `wanted` asks for."""
+    under way to what the file of digest `wanted` asks for. `other` is the gateway that owns the
+    status file, if it is not this one: it was there when it was last asked, and is asked again
+    after `other_until`."""
 
     path: Path
     wanted: str = ""
@@ -60,6 +63,9 @@ class _Followed:
     error: str = ""
     retry_at: float = 0.0
     pause: float = 1.0
+    status: GatewayStatus | None = None
+    other: str = ""
+    other_until: float = 0.0
 
     @property
     def name(self) -> str:
@@ -73,6 +79,8 @@ class Follower:
     def __init__(self, gateway: Gateway, manifests: list[Path], scratch: Path, url: str) -> None:
         """Of `manifests`, with versions copied to `scratch`; `url`: the gateway's own."""
         self._gateway, self._scratch, self._url = gateway, scratch, url
+        self._identifier = uuid.uuid4().hex
+        self._writing, self._withdrawn = threading.Lock(), False
         self._followed = [_Followed(path) for path in manifests]
         self._draining: set[asyncio.Task[None]] = set()
         self._claims: dict[_Name, _Followed] = {}
@@ -85,6 +93,7 @@ class Follower:
 
     async def _follow(self, followed: _Followed) -> None:
         while True:
+            await asyncio.to_thread(self._keep_status, followed)
             await self._look(followed)
             await asyncio.sleep(LOOK_SECONDS)
 
@@ -104,6 +113,13 @@ class Follower:
         await self._reconcile(followed, content)
         self._tell(followed)
 
+    def withdraw(self) -> None:
+        """Remove the status files: from here on this gateway serves nobody new."""
+        with self._writing:
+            self._withdrawn = True
+            for followed in self._followed:
+                remove_status(followed.path, self._identifier)
+
     async def stop(self) -> None:
         """End every process."""
         tasks = [*self._draining, *(one.work for one in self._followed if one.work is not None)]
@@ -114,7 +130,6 @@ class Follower:
             start.give_up()
         await asyncio.gather(*tasks, *(task for _, task in starting), return_exceptions=True)
         for followed in self._followed:
-            status_file(followed.path).unlink(missing_ok=True)
             for backend in followed.backends.values():
                 await asyncio.to_thread(backend.stop)
 
@@ -261,19 +276,42 @@ class Follower:
             sides.append((route.stable, 100 - route.percent))
             if route.candidate is not None:
                 sides.append((route.candidate, route.percent))
-        status = {
-            "observed": followed.observed,
-            "ready": not followed.error,
-            "url": self._url,
-            "versions": [
+        followed.status = GatewayStatus(
+            gateway=self._identifier,
+            url=self._url,
+            observed=followed.observed,
+            ready=not followed.error,
+            versions=tuple(
                 {"version": side.served.version, "percent": share} for side, share in sides
-            ],
-            "error": followed.error,
-        }
+            ),
+            error=followed.error,
+        )
         if followed.name:  # until it had one, it was told by its file's
             self._gateway.status.pop(followed.path.name, None)
-        self._gateway.status[followed.name or followed.path.name] = status
-        write_json(status_file(followed.path), status)
+        self._gateway.status[followed.name or followed.path.name] = followed.status.to_json()
+
+    def _keep_status(self, followed: _Followed) -> None:
+        """Write the status file if it is missing, is not the latest, or was left by a gateway
+        that is gone; another gateway's stays as long as that one answers."""
+        found, status = read_status(followed.path), followed.status
+        if status is None or found == status:
+            return
+        if found is not None and found.gateway != self._identifier:
+            if found.gateway == followed.other and time.monotonic() < followed.other_until:
+                return
+            if answers(found):
+                if found.gateway != followed.other:
+                    log.warning("%s is served at %s, too", followed.path, found.url)
+                followed.other = found.gateway
+                followed.other_until = time.monotonic() + _OTHER_SECONDS
+                return
+        with self._writing:
+            if self._withdrawn:
+                return
+            try:
+                write_status(followed.path, status)
+            except StoreError as error:
+                log.warning("no status of %s: %s", followed.path, error)
 
 
 def _sides(manifest: Mapping[str, Any], split: Split) -> list[Side]:

@@ -53,6 +53,7 @@ async def _serve(manifests: list[Path], host: str, port: int) -> None:
         finally:
             if following is not None:
                 following.cancel()
+            follower.withdraw()
             await _let_out(gateway, runner)
             await runner.cleanup()
             await follower.stop()

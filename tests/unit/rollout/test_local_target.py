@@ -24,7 +24,13 @@ BOTH = {**STABLE, "spec": {**STABLE["spec"], "canary": [{"predictor": {}, "traff
 def target(folder: Path, manifest: dict[str, Any], **status: Any) -> LocalTarget:
     path = folder / "wings.yaml"
     path.write_text(yaml.safe_dump(manifest))
-    told = {"observed": digest_bytes(path.read_bytes()), "ready": True, "error": "", **status}
+    told = {
+        "url": "http://localhost:1",
+        "observed": digest_bytes(path.read_bytes()),
+        "ready": True,
+        "error": "",
+        **status,
+    }
     (folder / "wings.yaml.status.json").write_text(json.dumps(told))
     return LocalTarget(path, "wings", 0.2)
 
