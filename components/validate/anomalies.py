@@ -232,6 +232,17 @@ def _row_counts(schema: DatasetSchema, splits: Mapping[str, SplitPartial]) -> It
                 split,
                 "error" if split == "train" else "warning",
             )
+    most = schema.proto.dataset_constraints.max_examples_count
+    if most and "train" in splits and splits["train"].rows > most:
+        yield Anomaly(
+            "",
+            "DATASET_HIGH_NUM_EXAMPLES",
+            "The split train has too many rows.",
+            row_text(splits["train"].rows),
+            f"at most {row_text(most)}",
+            "train",
+            "error",
+        )
 
 
 def _unexpected_columns(schema: DatasetSchema, columns: tuple[Column, ...]) -> Iterator[Anomaly]:
@@ -501,6 +512,10 @@ _SHORT = {
     "COMPARATOR_L_INFTY_HIGH": "High Linfty distance",
     "COMPARATOR_CONTROL_DATA_MISSING": "No baseline data",
     "CUSTOM_VALIDATION": "Values occur more than once",
+    "COMPARATOR_HIGH_NUM_EXAMPLES": "High num examples in dataset",
+    "COMPARATOR_LOW_NUM_EXAMPLES": "Low num examples in dataset",
+    "COMPARATOR_TREATMENT_DATA_MISSING": "Column dropped",
+    "DATASET_HIGH_NUM_EXAMPLES": "High num examples in dataset",
     "DATASET_LOW_NUM_EXAMPLES": "Low num examples in dataset",
     "ENUM_TYPE_UNEXPECTED_STRING_VALUES": "Unexpected string values",
     "FEATURE_TYPE_HIGH_UNIQUE": "High number of unique values",

@@ -1,95 +1,53 @@
 """Skew between the splits, and drift against an earlier dataset.
 
 Train is compared with each other split (skew) and with the train split of earlier
-statistics (drift). Distances are always reported; they are anomalies only beyond a
-threshold that was set.
+statistics (drift). Distances are always reported. What cannot be measured is kept, with
+the reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import ClassVar, Literal
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
 
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError
-from pydantic import ConfigDict
-from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
+from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from kfp_suite.components.contracts.errors import (
-    ContractError,
-    MissingError,
-    ParameterError,
-    did_you_mean,
-    store_error,
-)
-from kfp_suite.components.validate.anomalies import Anomaly
+from kfp_suite.components.contracts.errors import did_you_mean
+from kfp_suite.components.validate.anomalies import share
 from kfp_suite.components.validate.distances import (
+    Distance,
     Metric,
     distance,
-    jensen_shannon_counts,
-    rank_counts,
+    frequencies,
+    jensen_shannon_of_values,
 )
+from kfp_suite.components.validate.partial import SplitPartial
+from kfp_suite.components.validate.protos import column_type_of, feature_name, types_differ
+from kfp_suite.components.validate.thresholds import Thresholds
 
-STATISTICS_FILE = "statistics.pb"
-
-_METRIC_NAMES: dict[Metric, str] = {
-    "l_infinity": "L-infinity distance",
-    "jensen_shannon": "Jensen-Shannon divergence",
-}
-_TYPES: dict[Metric, tuple[str, int]] = {
-    "l_infinity": (
-        "COMPARATOR_L_INFTY_HIGH",
-        anomalies_pb2.DriftSkewInfo.Measurement.L_INFTY,
-    ),
-    "jensen_shannon": (
-        "COMPARATOR_JENSEN_SHANNON_DIVERGENCE_HIGH",
-        anomalies_pb2.DriftSkewInfo.Measurement.JENSEN_SHANNON_DIVERGENCE,
-    ),
-}
+MISSING_JUMP = 0.1
+"""A larger difference between the shares of missing values is a warning without a limit."""
+_MOST_CANDIDATES = 100  # new columns that a gone one may have been renamed to
 
 
 @dataclass(frozen=True)
-class Thresholds:
-    """The largest distances allowed, from 0 to 1; None: reported only.
+class Obstacle:
+    """Why a column could not be compared.
 
     Attributes:
-        l_infinity: For strings and integer codes.
-        jensen_shannon: For numbers, booleans, dates and timestamps.
-        columns: For single columns, whichever metric they have; null for none.
+        kind: A name of `AnomalyInfo.Type`.
+        description: A sentence for people.
+        got: What the data has.
+        expected: What a comparison needs.
+        limited: A limit applies to the column, so it is an error; else a warning.
     """
 
-    l_infinity: float | None = None
-    jensen_shannon: float | None = None
-    columns: dict[str, float | None] = field(default_factory=dict)
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
-
-    def of(self, column: str, metric: Metric) -> float | None:
-        """The threshold of a column."""
-        if column in self.columns:
-            return self.columns[column]
-        return self.l_infinity if metric == "l_infinity" else self.jensen_shannon
-
-    def check(self, known: Iterable[str], where: str) -> None:
-        """Refuse thresholds outside 0 to 1 and of unknown columns (ParameterError)."""
-        known = list(known)
-        limits = {"l_infinity": self.l_infinity, "jensen_shannon": self.jensen_shannon}
-        for name, limit in {**limits, **self.columns}.items():
-            if limit is not None and not 0 <= limit <= 1:
-                raise ParameterError(
-                    f"the threshold '{name}' is out of range",
-                    where=where,
-                    got=limit,
-                    expected="0 to 1",
-                )
-        for name in self.columns:
-            if name not in known:
-                raise ParameterError(
-                    f"a threshold for an unknown column '{name}'",
-                    where=where,
-                    fix=did_you_mean(name, known),
-                )
+    kind: str
+    description: str
+    got: str
+    expected: str
+    limited: bool
 
 
 @dataclass(frozen=True)
@@ -99,8 +57,12 @@ class Comparison:
     Attributes:
         kind: `skew` (train against `other`) or `drift` (train against the baseline's).
         other: The other split, or `baseline`.
-        value: None where one side has no values.
-        farthest: The value whose frequency differs most (`l_infinity`).
+        value: None where it could not be measured.
+        threshold: None where there is no limit.
+        farthest: The value whose share of the rows differs most (`l_infinity`).
+        detail: What was compared, for people (`missing`).
+        obstacle: Why there is no value; None also where neither side has any values.
+        jumps: It is a warning without a threshold too.
     """
 
     column: str
@@ -110,6 +72,9 @@ class Comparison:
     value: float | None
     threshold: float | None
     farthest: str = ""
+    detail: str = ""
+    obstacle: Obstacle | None = None
+    jumps: bool = False
 
     @property
     def exceeds(self) -> bool:
@@ -123,159 +88,287 @@ def compare(
     schema: schema_pb2.Schema,
     skew: Thresholds,
     drift: Thresholds,
+    partials: Mapping[str, SplitPartial] | None = None,
 ) -> list[Comparison]:
-    """Every column of train against the other splits and against the baseline."""
-    train, *others = statistics.datasets
-    features = {feature.name: feature for feature in schema.feature}
-    found = []
-    for other in others:
-        found += list(_compare(train, other, "skew", other.name, skew, features))
-    if baseline is not None:
-        found += list(_compare(train, baseline, "drift", "baseline", drift, features))
-    return found
-
-
-def comparison_anomalies(
-    comparisons: list[Comparison], drift: Thresholds, baseline_given: bool
-) -> list[Anomaly]:
-    """The distances beyond their threshold, and thresholds with nothing to compare."""
-    found = []
-    for c in comparisons:
-        if c.exceeds:
-            assert c.value is not None
-            against = "the baseline" if c.kind == "drift" else c.other
-            hint = f" (most for '{c.farthest}')" if c.farthest else ""
-            found.append(
-                Anomaly(
-                    c.column,
-                    _TYPES[c.metric][0],
-                    f"The {_METRIC_NAMES[c.metric]} between train and {against} is above its "
-                    f"threshold{hint}.",
-                    f"{c.value:.4g}",
-                    f"at most {c.threshold:g}",
-                    "train" if c.kind == "drift" else c.other,
-                    "error",
-                )
-            )
-    if baseline_given:
-        compared = {c.column for c in comparisons if c.kind == "drift"}
-        for column, limit in drift.columns.items():
-            if limit is not None and column not in compared:
-                found.append(
-                    Anomaly(
-                        column,
-                        "COMPARATOR_CONTROL_DATA_MISSING",
-                        "There is nothing to compare with in the baseline statistics.",
-                        "no such column",
-                        "a column of the same kind",
-                        "train",
-                        "error",
-                    )
-                )
-    return found
-
-
-def add_distances(proto: anomalies_pb2.Anomalies, comparisons: list[Comparison]) -> None:
-    """Put the distances into `drift_skew_info`, by column."""
-    by_column: dict[str, anomalies_pb2.DriftSkewInfo] = {}
-    for c in comparisons:
-        if c.value is None:
-            continue
-        if c.column not in by_column:
-            by_column[c.column] = proto.drift_skew_info.add()
-            by_column[c.column].path.step.append(c.column)
-        info = by_column[c.column]
-        measurements = info.drift_measurements if c.kind == "drift" else info.skew_measurements
-        measurement = measurements.add(type=_TYPES[c.metric][1], value=c.value)
-        if c.threshold is not None:
-            measurement.threshold = c.threshold
-
-
-def read_baseline(
-    location: str, where: str = "baseline_statistics"
-) -> statistics_pb2.DatasetFeatureStatistics:
-    """The train statistics of an earlier dataset.
+    """Every column of train against the other splits and against the baseline.
 
     Args:
-        location: A statistics artifact (a folder), a binary
-            `DatasetFeatureStatisticsList` or its text form (`.pbtxt`). Of several datasets
-            the one named `train` counts, else the first.
-
-    Raises:
-        MissingError: there is no such file, or no statistics in the folder.
-        ContractError: it is not a proto of statistics, or an empty one.
+        statistics: Train first, then the other splits.
+        baseline: The train statistics of an earlier dataset; None: no drift.
+        schema: Whose comparators hold thresholds too.
+        skew: Thresholds between the splits.
+        drift: Thresholds against the baseline.
+        partials: Our own counts by split, which make the distances of numbers exact.
     """
-    path = Path(location.removeprefix("file://"))
-    if path.is_dir():
-        names = (STATISTICS_FILE, "Split-train/FeatureStats.pb", "FeatureStats.pb")
-        found = next((path / name for name in names if (path / name).is_file()), None)
-        if found is None:
-            raise MissingError(
-                "no statistics in the folder",
-                where=f"{where}: {path}",
-                expected=" or ".join(names),
-                fix="give the statistics artifact of an earlier validate step",
+    train, *others = statistics.datasets
+    features = {feature.name: feature for feature in schema.feature}
+    found: list[Comparison] = []
+    for other in others:
+        counted = partials[other.name] if partials else None
+        pair = _Pair(train, other, "skew", other.name, skew, features, counted)
+        found += pair.compare()
+    if baseline is not None:
+        counted = partials[train.name] if partials else None
+        found += _Pair(baseline, train, "drift", "baseline", drift, features, counted).compare()
+    return found
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """Two sets of statistics to compare.
+
+    Attributes:
+        reference: Train in a skew, the baseline in a drift.
+        current: The other split in a skew, train in a drift.
+        counted: Our own counts of `current`.
+    """
+
+    reference: statistics_pb2.DatasetFeatureStatistics
+    current: statistics_pb2.DatasetFeatureStatistics
+    kind: Literal["skew", "drift"]
+    name: str
+    thresholds: Thresholds
+    schema: Mapping[str, schema_pb2.Feature]
+    counted: SplitPartial | None
+
+    def compare(self) -> Iterator[Comparison]:
+        """The comparisons of every column that one of the two has."""
+        if not self.reference.num_examples or not self.current.num_examples:
+            return  # nothing to compare in any column: see unmeasured_limits
+        before = {feature_name(feature): feature for feature in self.reference.features}
+        now = {feature_name(feature): feature for feature in self.current.features}
+        new = [name for name in now if name not in before][:_MOST_CANDIDATES]
+        for column in dict.fromkeys([*now, *before]):
+            if column not in now:
+                near = did_you_mean(column, new)
+                yield self._obstacle(
+                    column,
+                    before[column],
+                    "COMPARATOR_TREATMENT_DATA_MISSING",
+                    f"The column '{column}' of {self._reference_name} is not in "
+                    f"{self._current_name}{f' ({near})' if near.startswith('did') else ''}.",
+                    "no such column",
+                    f"a column of type {column_type_of(before[column])}",
+                )
+            elif column not in before:
+                yield self._obstacle(
+                    column,
+                    now[column],
+                    "COMPARATOR_CONTROL_DATA_MISSING",
+                    f"The column '{column}' is new: {self._reference_name} does not have it.",
+                    f"a column of type {column_type_of(now[column])}",
+                    "no such column",
+                )
+            elif types_differ(before[column], now[column]):
+                yield self._obstacle(
+                    column,
+                    now[column],
+                    "UNEXPECTED_DATA_TYPE",
+                    f"The type of '{column}' is another than in {self._reference_name}.",
+                    _described_type(now[column]),
+                    _described_type(before[column]),
+                )
+            else:
+                yield from self._column(column, before[column], now[column])
+
+    def _column(
+        self,
+        column: str,
+        before: statistics_pb2.FeatureNameStatistics,
+        now: statistics_pb2.FeatureNameStatistics,
+    ) -> Iterator[Comparison]:
+        had, has = _present(before), _present(now)
+        if not had or not has:
+            yield from self._without_values(column, before, now, had, has)
+            return
+        counted = self.counted.columns[column] if self.counted else None
+        found = distance(before, now, counted)
+        yield from self._measured(column, before, now, found)
+        yield self._missing(column, before, now)
+
+    def _measured(
+        self,
+        column: str,
+        before: statistics_pb2.FeatureNameStatistics,
+        now: statistics_pb2.FeatureNameStatistics,
+        found: Distance | None,
+    ) -> Iterator[Comparison]:
+        if found is None or found.value is None:
+            yield self._obstacle(
+                column,
+                now,
+                "COMPARATOR_CONTROL_DATA_MISSING",
+                f"'{column}' cannot be compared with {self._reference_name}.",
+                _described(now),
+                _described(before),
             )
-        path = found
-    proto = statistics_pb2.DatasetFeatureStatisticsList()
-    try:
-        content = path.read_bytes()
-        if path.suffix == ".pbtxt":
-            text_format.Parse(content.decode("utf-8"), proto)
-        else:
-            proto.ParseFromString(content)
-    except OSError as error:
-        raise store_error(error, f"{where}: {path}") from error
-    except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        raise ContractError(
-            "not a TensorFlow Metadata DatasetFeatureStatisticsList",
-            where=f"{where}: {path}",
-            fix="give the statistics artifact of an earlier validate step",
-        ) from error
-    if not proto.datasets:
-        raise ContractError("the statistics hold no dataset", where=f"{where}: {path}")
-    return next((d for d in proto.datasets if d.name == "train"), proto.datasets[0])
-
-
-def _compare(
-    train: statistics_pb2.DatasetFeatureStatistics,
-    other: statistics_pb2.DatasetFeatureStatistics,
-    kind: Literal["skew", "drift"],
-    name: str,
-    thresholds: Thresholds,
-    schema: Mapping[str, schema_pb2.Feature],
-) -> Iterable[Comparison]:
-    theirs = {_feature_name(feature): feature for feature in other.features}
-    for feature in train.features:
-        column = _feature_name(feature)
-        if column not in theirs:
-            continue
-        found = distance(feature, theirs[column])
-        if found is None:
-            continue
-        limit = thresholds.of(column, found.metric)
-        comparator = _comparator(schema.get(column), kind)
-        if comparator is not None and column not in thresholds.columns:
-            if found.metric == "l_infinity" and comparator.HasField("infinity_norm"):
-                limit = comparator.infinity_norm.threshold
-            elif comparator.HasField("jensen_shannon_divergence"):
+            return
+        limit = self.thresholds.of(column, found.metric)
+        comparator = self._comparator(column)
+        if comparator is not None and column not in self.thresholds.columns:
+            if comparator.HasField("infinity_norm"):
+                if found.metric == "l_infinity":
+                    limit = comparator.infinity_norm.threshold
+                else:
+                    yield self._unsupported(column, now, "infinity_norm", "a categorical column")
+            if comparator.HasField("jensen_shannon_divergence"):
                 threshold = comparator.jensen_shannon_divergence.threshold
                 if found.metric == "jensen_shannon":
                     limit = threshold
                 else:
-                    value = jensen_shannon_counts(rank_counts(feature), rank_counts(theirs[column]))
-                    yield Comparison(column, kind, name, "jensen_shannon", value, threshold)
-        yield Comparison(column, kind, name, found.metric, found.value, limit, found.farthest)
+                    value = jensen_shannon_of_values(frequencies(before), frequencies(now))
+                    yield Comparison(
+                        column, self.kind, self.name, "jensen_shannon", value, threshold
+                    )
+            if comparator.HasField("normalized_abs_difference"):
+                yield self._unsupported(
+                    column, now, "normalized_abs_difference", "another comparator"
+                )
+        yield Comparison(
+            column, self.kind, self.name, found.metric, found.value, limit, found.farthest
+        )
+
+    def _without_values(
+        self,
+        column: str,
+        before: statistics_pb2.FeatureNameStatistics,
+        now: statistics_pb2.FeatureNameStatistics,
+        had: float,
+        has: float,
+    ) -> Iterator[Comparison]:
+        metric = _metric_of(now if has else before)
+        limit = self.thresholds.of(column, metric)
+        if not had and not has:
+            explicit = self.thresholds.columns.get(column) is not None
+            if explicit or self._comparator(column) is not None:
+                yield self._obstacle(
+                    column,
+                    now,
+                    "COMPARATOR_TREATMENT_DATA_MISSING",
+                    f"'{column}' has no value, neither in {self._current_name} nor in "
+                    f"{self._reference_name}: its limit could not be checked.",
+                    "all missing",
+                    "values",
+                )
+            else:
+                yield Comparison(column, self.kind, self.name, metric, None, limit)
+            return
+        empty, full = (
+            (self._current_name, self._reference_name)
+            if had
+            else (self._reference_name, self._current_name)
+        )
+        yield self._obstacle(
+            column,
+            now if has else before,
+            "COMPARATOR_TREATMENT_DATA_MISSING" if had else "COMPARATOR_CONTROL_DATA_MISSING",
+            f"Every value of '{column}' is missing in {empty}, but not in {full}.",
+            f"all missing in {empty}",
+            "values",
+        )
+
+    def _missing(
+        self,
+        column: str,
+        before: statistics_pb2.FeatureNameStatistics,
+        now: statistics_pb2.FeatureNameStatistics,
+    ) -> Comparison:
+        was = 1 - _present(before) / self.reference.num_examples
+        is_now = 1 - _present(now) / self.current.num_examples
+        limit = self.thresholds.of(column, "missing")
+        value = min(max(abs(is_now - was), 0.0), 1.0)
+        jumps = limit is None and value > MISSING_JUMP and not self.thresholds.exempts(column)
+        return Comparison(
+            column,
+            self.kind,
+            self.name,
+            "missing",
+            value,
+            limit,
+            detail=f"{share(is_now, 1)} missing in {self._current_name}, "
+            f"{share(was, 1)} in {self._reference_name}",
+            jumps=jumps,
+        )
+
+    def _obstacle(
+        self,
+        column: str,
+        feature: statistics_pb2.FeatureNameStatistics,
+        anomaly: str,
+        description: str,
+        got: str,
+        expected: str,
+    ) -> Comparison:
+        metric = _metric_of(feature)
+        limit = self.thresholds.of(column, metric)
+        limited = (
+            limit is not None
+            or self.thresholds.of(column, "missing") is not None
+            or (self._comparator(column) is not None and not self.thresholds.exempts(column))
+        )
+        if limited:
+            expected = f"{expected} (to exempt the column: {self.kind}.columns.{column}: null)"
+        obstacle = Obstacle(anomaly, description, got, expected, limited)
+        return Comparison(
+            column,
+            self.kind,
+            self.name,
+            metric,
+            None,
+            limit,
+            obstacle=None if self.thresholds.exempts(column) else obstacle,
+        )
+
+    def _unsupported(
+        self,
+        column: str,
+        feature: statistics_pb2.FeatureNameStatistics,
+        comparator: str,
+        expected: str,
+    ) -> Comparison:
+        return self._obstacle(
+            column,
+            feature,
+            "COMPARATOR_CONTROL_DATA_MISSING",
+            f"The schema's {self.kind}_comparator of '{column}' could not be checked: "
+            f"{comparator} is not measured for it.",
+            _described(feature),
+            expected,
+        )
+
+    def _comparator(self, column: str) -> schema_pb2.FeatureComparator | None:
+        feature = self.schema.get(column)
+        if feature is None or not feature.HasField(f"{self.kind}_comparator"):
+            return None
+        return feature.skew_comparator if self.kind == "skew" else feature.drift_comparator
+
+    @property
+    def _reference_name(self) -> str:
+        return "the baseline" if self.kind == "drift" else "train"
+
+    @property
+    def _current_name(self) -> str:
+        return "train" if self.kind == "drift" else self.name
 
 
-def _comparator(
-    feature: schema_pb2.Feature | None, kind: Literal["skew", "drift"]
-) -> schema_pb2.FeatureComparator | None:
-    if feature is None or not feature.HasField(f"{kind}_comparator"):
-        return None
-    return feature.skew_comparator if kind == "skew" else feature.drift_comparator
+def _present(feature: statistics_pb2.FeatureNameStatistics) -> float:
+    """The rows with a value; NaN is none."""
+    if feature.HasField("string_stats"):
+        return float(feature.string_stats.common_stats.num_non_missing)
+    nans = max((h.num_nan for h in feature.num_stats.histograms), default=0)
+    return float(feature.num_stats.common_stats.num_non_missing - nans)
 
 
-def _feature_name(feature: statistics_pb2.FeatureNameStatistics) -> str:
-    """TFDV writes the path; older files the name."""
-    return ".".join(feature.path.step) or str(feature.name)
+def _metric_of(feature: statistics_pb2.FeatureNameStatistics) -> Metric:
+    return "l_infinity" if feature.HasField("string_stats") else "jensen_shannon"
+
+
+def _described(feature: statistics_pb2.FeatureNameStatistics) -> str:
+    """A column's type, and whether its values or its size are described."""
+    by = "values" if feature.HasField("string_stats") else "size"
+    return f"{column_type_of(feature)} described by {by}"
+
+
+def _described_type(feature: statistics_pb2.FeatureNameStatistics) -> str:
+    kind = column_type_of(feature)
+    return kind if _present(feature) else f"{kind}, all missing"

@@ -12,11 +12,13 @@ from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.contracts.environment import available_cpus
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.validate.anomalies import find_anomalies, label_anomalies
-from kfp_suite.components.validate.comparisons import (
-    compare,
+from kfp_suite.components.validate.baseline import read_baseline
+from kfp_suite.components.validate.comparison_anomalies import (
     comparison_anomalies,
-    read_baseline,
+    row_count_anomalies,
+    unmeasured_limits,
 )
+from kfp_suite.components.validate.comparisons import compare
 from kfp_suite.components.validate.outputs import (
     verdict_of,
     write_anomalies,
@@ -58,10 +60,10 @@ def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOut
     options = parse(ValidateOptions, parameters.options, "options")
     data = read_dataset(dataset)
     columns = data.manifest.columns
-    check_parameters(parameters, spec, options, data)
     baseline = (
         read_baseline(parameters.baseline_statistics) if parameters.baseline_statistics else None
     )
+    check_parameters(parameters, spec, options, data, baseline)
     threads = options.threads or available_cpus()
 
     partials = {name: scan_split(data, name, threads) for name in ordered_splits(data)}
@@ -73,12 +75,14 @@ def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOut
             for name, partial in partials.items()
         ]
     )
-    comparisons = compare(statistics, baseline, schema.proto, options.skew, options.drift)
+    comparisons = compare(statistics, baseline, schema.proto, options.skew, options.drift, partials)
     anomalies = find_anomalies(schema, columns, partials)
     if parameters.label:
         kind = next(c.type for c in columns if c.name == parameters.label)
         anomalies += label_anomalies(parameters.label, kind, partials)
-    anomalies += comparison_anomalies(comparisons, options.drift, baseline is not None)
+    anomalies += unmeasured_limits(statistics, baseline, options.skew, options.drift)
+    anomalies += row_count_anomalies(schema.proto, statistics.datasets[0], baseline)
+    anomalies += comparison_anomalies(comparisons)
     with whole_folder(outputs.anomalies) as folder:
         unique = {feature.name for feature in schema.proto.feature if is_unique(feature)}
         checked = tuple(column for column in columns if column.name in unique)

@@ -194,6 +194,16 @@ class NumericColumn:
         spread[ranks == self.finite] = highs[-1]
         return spread
 
+    def rows_up_to(self, values: Floats) -> tuple[Floats, Floats]:
+        """The fewest and the most rows whose finite value is at most each of `values`.
+
+        The two are equal unless a value lies inside a bin.
+        """
+        rows = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.float64)
+        lows, highs = self.bounds() if len(self.keys) else (np.empty(0), np.empty(0))
+        fewest = rows[np.searchsorted(highs, values, side="right")]
+        return fewest, rows[np.searchsorted(lows, values, side="right")]
+
     def median(self) -> float:
         """The middle of the finite values: of an even number, the mean of the middle two."""
         middle = np.array([(self.finite + 1) // 2, self.finite // 2 + 1])

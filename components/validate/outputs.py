@@ -12,7 +12,9 @@ from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.validate.anomalies import Anomaly, anomalies_proto
-from kfp_suite.components.validate.comparisons import STATISTICS_FILE, Comparison, add_distances
+from kfp_suite.components.validate.baseline import STATISTICS_FILE
+from kfp_suite.components.validate.comparison_anomalies import add_distances
+from kfp_suite.components.validate.comparisons import Comparison
 
 VALIDATION_FORMAT = 1
 

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import ConfigDict
+from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.components.validate.comparisons import Thresholds
+from kfp_suite.components.validate.protos import feature_name
 from kfp_suite.components.validate.schema import SchemaSpec
+from kfp_suite.components.validate.thresholds import Thresholds
 
 
 @dataclass(frozen=True)
@@ -63,9 +65,13 @@ class ValidateOutputs:
 
 
 def check_parameters(
-    parameters: ValidateParameters, spec: SchemaSpec, options: ValidateOptions, data: Dataset
+    parameters: ValidateParameters,
+    spec: SchemaSpec,
+    options: ValidateOptions,
+    data: Dataset,
+    baseline: DatasetFeatureStatistics | None = None,
 ) -> None:
-    """Check the parameters against each other and the dataset.
+    """Check the parameters against each other, the dataset and the baseline's columns.
 
     Raises:
         ParameterError: naming the one at fault.
@@ -92,7 +98,8 @@ def check_parameters(
                 fix=did_you_mean(split, data.manifest.splits),
             )
     options.skew.check(names, "options: skew")
-    options.drift.check(names, "options: drift")
+    earlier = [feature_name(feature) for feature in baseline.features] if baseline else []
+    options.drift.check(dict.fromkeys([*names, *earlier]), "options: drift")
     for name, least in (("threads", 0), ("report_columns", 1)):
         if getattr(options, name) < least:
             raise ParameterError(

@@ -1,7 +1,8 @@
 """Statistics as TensorFlow Metadata protos, as TensorFlow Data Validation (TFDV) writes them.
 
 Types: `int64` is INT, `float64` FLOAT, `string` STRING; `bool` is INT with the values 0 and
-1, `date` INT in days and `timestamp` INT in microseconds since 1970. A null is missing; a
+1, `date` INT in days and `timestamp` INT in microseconds since 1970 (which of them is in a
+custom statistic). A null is missing; a
 NaN is a value. Where TFDV approximates (quantiles, histograms, mean), these figures are
 exact as long as a column has no more than 65,536 distinct values.
 
@@ -25,6 +26,8 @@ from kfp_suite.components.validate.text import StringColumn
 TOP_VALUES = 20
 RANK_BUCKETS = 1000
 HISTOGRAM_BUCKETS = 10
+TYPE_STATISTIC = "kfp-suite:type"
+"""The custom statistic that holds the type of a column which is INT to TensorFlow Metadata."""
 QUANTILE_BUCKETS = 10
 
 Floats = NDArray[np.float64]
@@ -59,6 +62,8 @@ def split_statistics(
             feature.type = (
                 pb.FeatureNameStatistics.INT if found.integral else pb.FeatureNameStatistics.FLOAT
             )
+            if found.integral:
+                feature.custom_stats.add(name=TYPE_STATISTIC, str=column.type)
             if column.name in categorical:
                 _string_stats(feature.string_stats, _counted_values(found), found.distinct())
                 common = feature.string_stats.common_stats
@@ -67,6 +72,32 @@ def split_statistics(
                 common = feature.num_stats.common_stats
         _common_stats(common, found.rows - found.missing, found.missing)
     return result
+
+
+def feature_name(feature: pb.FeatureNameStatistics) -> str:
+    """The column's name: TFDV writes the path; older files the name."""
+    return ".".join(feature.path.step) or str(feature.name)
+
+
+def column_type_of(feature: pb.FeatureNameStatistics) -> str:
+    """The column type that statistics tell, ours or TFDV's (`int64` for any INT of TFDV)."""
+    return _recorded_type(feature) or {
+        pb.FeatureNameStatistics.INT: "int64",
+        pb.FeatureNameStatistics.FLOAT: "float64",
+        pb.FeatureNameStatistics.STRING: "string",
+    }.get(feature.type, pb.FeatureNameStatistics.Type.Name(feature.type).lower())
+
+
+def types_differ(a: pb.FeatureNameStatistics, b: pb.FeatureNameStatistics) -> bool:
+    """Whether two columns are of different types, as far as their statistics tell."""
+    if a.type != b.type:
+        return True
+    types = {_recorded_type(a), _recorded_type(b)}
+    return len(types - {""}) > 1
+
+
+def _recorded_type(feature: pb.FeatureNameStatistics) -> str:
+    return next((str(s.str) for s in feature.custom_stats if s.name == TYPE_STATISTIC), "")
 
 
 def equal_width_counts(column: NumericColumn, edges: Floats) -> Floats:
@@ -174,7 +205,11 @@ def bucket_edges(low: float, high: float, buckets: int) -> Floats:
 
 
 def _quantiles_histogram(histogram: pb.Histogram, column: NumericColumn) -> None:
-    """Buckets between quantiles; equal quantiles share their rows evenly, as in TFDV."""
+    """Buckets between quantiles; equal quantiles share their rows evenly, as in TFDV.
+
+    Where values are only known by bins, a quantile is the upper end of its bin, so that the
+    rows up to it are counted ones.
+    """
     histogram.type = pb.Histogram.QUANTILES
     low_rows, high_rows = column.negative_infinities, column.positive_infinities
     rows = column.finite + low_rows + high_rows
@@ -185,9 +220,9 @@ def _quantiles_histogram(histogram: pb.Histogram, column: NumericColumn) -> None
     bounds = np.full(len(ranks), -np.inf)
     bounds[ranks > rows - high_rows] = np.inf
     finite = (ranks > low_rows) & (ranks <= rows - high_rows)
-    bounds[finite] = column.order_statistics(ranks[finite] - low_rows)
     cumulative = np.where(bounds == -np.inf, low_rows, rows).astype(np.float64)
-    cumulative[finite] = low_rows + _rows_up_to(column, bounds[finite], ranks[finite] - low_rows)
+    bounds[finite], cumulative[finite] = _quantiles(column, ranks[finite] - low_rows)
+    cumulative[finite] += low_rows
     lows, highs = bounds[:-1], bounds[1:]
     counts = np.diff(cumulative)
     for value in set(highs.tolist()):  # buckets that end at the same value share their rows
@@ -199,12 +234,15 @@ def _quantiles_histogram(histogram: pb.Histogram, column: NumericColumn) -> None
         _bucket(histogram, low, high, count)
 
 
-def _rows_up_to(column: NumericColumn, values: Floats, ranks: Integers) -> Integers:
+def _quantiles(column: NumericColumn, ranks: Integers) -> tuple[Floats, Floats]:
+    """The finite values at 1-based `ranks`, and how many rows are at most as large."""
+    lows, highs = column.bounds()
+    cumulative = np.cumsum(column.counts)
+    at = np.searchsorted(cumulative, ranks)
+    values, rows = highs[at], cumulative[at].astype(np.float64)
     if not column.exact:
-        return ranks  # inside a bin, rows are taken as spread evenly: no ties
-    at = np.searchsorted(column.bounds()[0], values, side="right") - 1
-    counted: Integers = np.cumsum(column.counts)[at]
-    return counted
+        values[ranks == 1], rows[ranks == 1] = lows[0], 1
+    return values, rows
 
 
 def _bucket(histogram: pb.Histogram, low: float, high: float, count: float) -> None:

@@ -182,18 +182,23 @@ def _distances(page: Page, findings: Findings, columns: list[Column]) -> None:
     page.heading("Distances from train")
     page.text(
         "From 0 (the same) to 1: the L-infinity distance of categorical columns, the "
-        "Jensen-Shannon divergence of numeric ones, as TensorFlow Data Validation defines them. "
-        "Largest first. Splits by time differ legitimately: a distance is an error only beyond "
-        "a threshold that was set."
+        "Jensen-Shannon divergence of numeric ones in bins between the deciles of train (of the "
+        "baseline, for a distance to it), and the difference between the shares of missing "
+        "values. Largest first. Splits by time differ legitimately: a distance is an error only "
+        "beyond a threshold that was set."
     )
     others = list(dict.fromkeys((c.kind, c.other) for c in findings.comparisons))
     kept = {column.name for column in columns}
     table: dict[tuple[str, str], dict[tuple[str, str], Comparison]] = {}
     for c in findings.comparisons:
-        if c.column in kept:
+        if c.column in kept and (c.metric != "missing" or c.value or c.threshold is not None):
             table.setdefault((c.column, c.metric), {})[c.kind, c.other] = c
     ordered = sorted(table, key=lambda key: -max(c.value or 0.0 for c in table[key].values()))
-    names = {"l_infinity": "L-infinity", "jensen_shannon": "Jensen-Shannon"}
+    names = {
+        "l_infinity": "L-infinity",
+        "jensen_shannon": "Jensen-Shannon",
+        "missing": "missing values",
+    }
     page.table(
         ["column", "metric", *(f"to {other}" for _, other in others), "threshold", "differs most"],
         [

@@ -40,13 +40,18 @@ def validate_tfdv(
             an error.
         label: The label column: an error if it is all missing, or constant in train. Empty:
             no such check.
-        options: `skew` and `drift`: the largest distances allowed, each with `l_infinity`
-            (categorical columns) and `jensen_shannon` (numeric ones), 0 to 1, and `columns`
-            (a threshold by column); none by default, distances are always reported.
+        options: `skew` and `drift`: the largest distances allowed, 0 to 1, each with
+            `l_infinity` (categorical columns), `jensen_shannon` (numeric ones), `missing` (the
+            difference between the shares of missing values) and `columns` (a threshold by
+            column; null exempts one). None by default: distances are always reported. What a
+            threshold applies to and cannot be measured is an error.
             `warnings_are_errors`: boolean. `report_columns`: the most columns the report
             shows, 1 or more, 100 by default.
         baseline_statistics: The path of an earlier dataset's statistics (a statistics
-            artifact, a binary proto or its `.pbtxt`) to measure drift against. Empty: none.
+            artifact, a binary proto or its `.pbtxt`) to measure drift against. Columns that
+            are gone, new, of another type or without values since then are anomalies, and so
+            is a jump of the missing values by more than 0.1: errors where a threshold of
+            `drift` applies, else warnings. Empty: none.
         beam_runner: `local`, in the step itself; or DataflowRunner, FlinkRunner or
             SparkRunner.
         beam_options: The runner's options by name.

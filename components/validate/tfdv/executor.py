@@ -25,11 +25,12 @@ from kfp_suite.components.contracts.dataset import Dataset, read_dataset
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.validate.anomalies import Anomaly, Severity
-from kfp_suite.components.validate.comparisons import (
-    compare,
+from kfp_suite.components.validate.baseline import read_baseline
+from kfp_suite.components.validate.comparison_anomalies import (
     comparison_anomalies,
-    read_baseline,
+    unmeasured_limits,
 )
+from kfp_suite.components.validate.comparisons import compare
 from kfp_suite.components.validate.outputs import (
     verdict_of,
     write_anomalies,
@@ -74,7 +75,10 @@ def validate_tfdv(
     spec = parse_schema(parameters.schema)
     options = parse(ValidateOptions, parameters.options, "options")
     data = read_dataset(dataset)
-    check_parameters(parameters, spec, options, data)
+    baseline = None
+    if parameters.baseline_statistics:
+        baseline = read_baseline(parameters.baseline_statistics)
+    check_parameters(parameters, spec, options, data, baseline)
     if spec.columns or spec.min_rows:
         raise ParameterError(
             "TensorFlow Data Validation takes a whole schema",
@@ -82,9 +86,6 @@ def validate_tfdv(
             got="columns" if spec.columns else "min_rows",
             fix="give `uri`, a schema.pbtxt: edit the one that a first run writes",
         )
-    baseline = None
-    if parameters.baseline_statistics:
-        baseline = read_baseline(parameters.baseline_statistics)
     statistics = generate_statistics(data, pipeline_options(where))
     inferred = not spec.uri
     train, *_ = statistics.datasets
@@ -97,7 +98,8 @@ def validate_tfdv(
     anomalies = find_anomalies(statistics, schema, "warning" if inferred else "error")
     if parameters.label:
         anomalies += _label_anomalies(parameters.label, statistics)
-    anomalies += comparison_anomalies(comparisons, options.drift, baseline is not None)
+    anomalies += unmeasured_limits(statistics, baseline, options.skew, options.drift)
+    anomalies += comparison_anomalies(comparisons)
     verdict = verdict_of(data, anomalies, comparisons, options.warnings_are_errors)
     with whole_folder(outputs.anomalies) as folder:
         write_anomalies(folder, schema, anomalies, comparisons, verdict)

@@ -306,7 +306,9 @@ def test_distances_are_reported_and_limited_only_where_asked(run: Any) -> None:
     other = table(seed=1, carrier=["UA"] * 60)
     free, _ = run(table(), other)
     assert free["valid"] is True
-    distances = {(d["feature"], d["against"]): d for d in free["distances"]}
+    distances = {
+        (d["feature"], d["against"]): d for d in free["distances"] if d["metric"] != "missing"
+    }
     carrier = distances["carrier", "eval"]
     assert (carrier["metric"], carrier["kind"], carrier["threshold"]) == (
         "l_infinity",
@@ -350,16 +352,179 @@ def test_drift_is_measured_against_earlier_statistics(run: Any) -> None:
     assert {d["value"] for d in same["distances"]} == {0.0}
 
 
-def test_a_threshold_for_a_column_that_the_baseline_lacks_is_an_error(run: Any) -> None:
-    _, earlier = run(table().drop_columns("temp"))
-    verdict, _ = run(
-        table(),
-        baseline_statistics=str(earlier.statistics),
-        options={"drift": {"columns": {"temp": 0.3}}},
+def test_drift_counts_random_halves_with_a_far_value_as_the_same(run: Any) -> None:
+    values = np.random.default_rng(8).normal(5.7, 1.1, 6_000)
+    far = values[::2].copy()
+    far[7] = 58.9
+    halves = [pa.table({"y": half}) for half in (far, values[1::2])]
+    limits = {"jensen_shannon": 0.01}
+    verdict, outputs = run(*halves, options={"skew": limits})
+    assert verdict["reasons"] == []
+    again, _ = run(
+        halves[1], baseline_statistics=str(outputs.statistics), options={"drift": limits}
     )
+    assert again["reasons"] == []
+
+
+def earlier(run: Any, **columns: Any) -> Any:
+    """The statistics of an earlier dataset, with these columns replaced or added."""
+    return str(run(table(**columns))[1].statistics)
+
+
+LIMITS = {"drift": {"jensen_shannon": 0.5, "l_infinity": 0.5}}
+NO_VALUES = pa.nulls(60, pa.float64())
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "kind", "got"),
+    [
+        ({"flag": [1, 2] * 30}, {}, "COMPARATOR_TREATMENT_DATA_MISSING", "no such column"),
+        ({}, {"flag": ["a", "b"] * 30}, "COMPARATOR_CONTROL_DATA_MISSING", "a column of type"),
+        ({"flag": [1, 0] * 30}, {"flag": ["1", "0"] * 30}, "UNEXPECTED_DATA_TYPE", "string"),
+        ({"flag": [1, 0] * 30}, {"flag": [True, False] * 30}, "UNEXPECTED_DATA_TYPE", "bool"),
+        ({"flag": [1, 0] * 30}, {"flag": [1.0, 0.5] * 30}, "UNEXPECTED_DATA_TYPE", "float64"),
+        (
+            {"flag": [1.0, 0.5] * 30},
+            {"flag": NO_VALUES},
+            "COMPARATOR_TREATMENT_DATA_MISSING",
+            "all missing in train",
+        ),
+        (
+            {"flag": [1.0, 0.5] * 30},
+            {"flag": [math.nan] * 60},
+            "COMPARATOR_TREATMENT_DATA_MISSING",
+            "all missing in train",
+        ),
+        (
+            {"flag": NO_VALUES},
+            {"flag": [1.0, 0.5] * 30},
+            "COMPARATOR_CONTROL_DATA_MISSING",
+            "all missing in the baseline",
+        ),
+    ],
+)
+def test_a_column_that_cannot_be_compared_with_the_baseline_is_an_anomaly(
+    run: Any, before: Any, now: Any, kind: Any, got: Any
+) -> None:
+    statistics = earlier(run, **before)
+    limited, _ = run(table(**now), baseline_statistics=statistics, options=LIMITS)
+    assert limited["valid"] is False
+    (anomaly,) = limited["anomalies"]
+    assert (anomaly["feature"], anomaly["kind"], anomaly["severity"]) == ("flag", kind, "error")
+    assert anomaly["got"].startswith(got)
+    assert "(to exempt the column: drift.columns.flag: null)" in anomaly["expected"]
+    (distance,) = [d for d in limited["distances"] if d["feature"] == "flag"]
+    assert distance["value"] is None
+    free, _ = run(table(**now), baseline_statistics=statistics)
+    assert found(free) == [("flag", kind, "train", "warning")]
+    exempt = {"drift": {**LIMITS["drift"], "columns": {"flag": None}}}
+    silent, _ = run(table(**now), baseline_statistics=statistics, options=exempt)
+    assert silent["anomalies"] == []
+
+
+def test_a_renamed_column_is_named(run: Any) -> None:
+    statistics = earlier(run, colour=["red", "blue"] * 30)
+    now = table(color=["red", "blue"] * 30)
+    verdict, _ = run(now, baseline_statistics=statistics, options=LIMITS)
+    assert [a["feature"] for a in verdict["anomalies"]] == ["color", "colour"]
+    assert "did you mean 'color'?" in verdict["anomalies"][1]["description"]
+
+
+def test_a_limit_of_a_column_without_values_on_either_side_is_not_passed(run: Any) -> None:
+    statistics = earlier(run, flag=NO_VALUES)
+    now = table(flag=NO_VALUES)
+    assert run(now, baseline_statistics=statistics, options=LIMITS)[0]["anomalies"] == []
+    explicit = {"drift": {"columns": {"flag": 0.3}}}
+    verdict, _ = run(now, baseline_statistics=statistics, options=explicit)
     assert verdict["reasons"] == [
-        "temp: There is nothing to compare with in the baseline statistics; "
-        "got no such column, expected a column of the same kind"
+        "flag: 'flag' has no value, neither in train nor in the baseline: its limit could not be "
+        "checked; got all missing, expected values (to exempt the column: drift.columns.flag: null)"
+    ]
+
+
+def test_a_jump_of_the_missing_values_is_an_anomaly(run: Any) -> None:
+    statistics = earlier(run)
+    now = table(temp=[None] * 57 + [50.0, 60.0, 70.0])
+    free, _ = run(now, baseline_statistics=statistics)
+    assert free["valid"] is True
+    (warning,) = [a for a in free["anomalies"] if "missing" in a["description"]]
+    assert (warning["feature"], warning["severity"]) == ("temp", "warning")
+    assert warning["got"] == "0.95 (95% missing in train, 0% in the baseline)"
+    limit = {"drift": {"missing": 0.2}}
+    limited, _ = run(now, baseline_statistics=statistics, options=limit)
+    assert limited["reasons"] == [
+        "temp: The difference between the shares of missing values between train and the baseline "
+        "is above its threshold; got 0.95 (95% missing in train, 0% in the baseline), expected "
+        "at most 0.2"
+    ]
+    nan = table(temp=[math.nan] * 57 + [50.0, 60.0, 70.0])
+    assert run(nan, baseline_statistics=statistics, options=limit)[0]["valid"] is False
+    assert run(table(), baseline_statistics=statistics, options=limit)[0]["anomalies"] == []
+    skewed, _ = run(table(), now, options={"skew": {"missing": 0.2}})
+    assert [a["severity"] for a in skewed["anomalies"]] == ["warning", "error"]
+
+
+def test_limits_of_which_nothing_was_measured_are_not_passed(run: Any) -> None:
+    alone, _ = run(table(), options={"skew": {"l_infinity": 0.1}})
+    assert alone["reasons"] == [
+        "Nothing was measured for the limits of skew: there is no other split; "
+        "got only train, expected another split"
+    ]
+    empty, _ = run(table(), table().slice(0, 0), options={"skew": {"l_infinity": 0.1}})
+    assert empty["reasons"] == [
+        "Nothing was measured for the limits of skew: eval is empty; "
+        "got no rows in eval, expected rows"
+    ]
+    first, _ = run(table(), options=LIMITS)
+    assert first["valid"] is True
+    assert [(a["severity"], a["got"]) for a in first["anomalies"]] == [
+        ("warning", "no baseline_statistics")
+    ]
+    strict, _ = run(table(), options={**LIMITS, "warnings_are_errors": True})
+    assert strict["valid"] is False
+    hollow = str(run(table().slice(0, 0))[1].statistics)
+    verdict, _ = run(table(), baseline_statistics=hollow, options=LIMITS)
+    assert verdict["reasons"] == [
+        "Nothing was measured for the limits of drift: the baseline is empty; "
+        "got 0 rows, expected rows"
+    ]
+
+
+def test_a_comparator_of_a_schema_that_is_not_measured_is_not_passed(
+    run: Any, tmp_path: Any
+) -> None:
+    file = tmp_path / "schema.pbtxt"
+    file.write_text(
+        """
+        feature { name: "temp" type: FLOAT skew_comparator { infinity_norm { threshold: 0.1 } } }
+        feature { name: "carrier" type: BYTES
+          skew_comparator { normalized_abs_difference { threshold: 0.1 } } }
+        feature { name: "id" type: INT }
+        feature { name: "late" type: INT bool_domain {} }
+        """
+    )
+    verdict, _ = run(table(), table(seed=1), schema={"uri": str(file)})
+    assert found(verdict) == [
+        ("carrier", "COMPARATOR_CONTROL_DATA_MISSING", "eval", "error"),
+        ("temp", "COMPARATOR_CONTROL_DATA_MISSING", "eval", "error"),
+    ]
+
+
+def test_the_number_of_rows_is_compared_where_the_schema_asks(run: Any, tmp_path: Any) -> None:
+    _, first = run(table())
+    schema = (first.schema / "schema.pbtxt").read_text()
+    file = tmp_path / "schema.pbtxt"
+    file.write_text(
+        schema + "dataset_constraints { max_examples_count: 40 num_examples_drift_comparator "
+        "{ min_fraction_threshold: 0.8 max_fraction_threshold: 1.2 } }"
+    )
+    statistics = str(first.statistics)
+    fewer, _ = run(table(30), schema={"uri": str(file)}, baseline_statistics=statistics)
+    assert [a["kind"] for a in fewer["anomalies"]] == ["COMPARATOR_LOW_NUM_EXAMPLES"]
+    more, _ = run(table(90), schema={"uri": str(file)}, baseline_statistics=statistics)
+    assert [a["kind"] for a in more["anomalies"]] == [
+        "DATASET_HIGH_NUM_EXAMPLES",
+        "COMPARATOR_HIGH_NUM_EXAMPLES",
     ]
 
 
