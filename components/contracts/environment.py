@@ -1,4 +1,4 @@
-"""What computed an artifact: code, libraries, image, threads and CPU class.
+"""What computed an artifact: code, libraries, image, threads, CPU class and BLAS kernel.
 
 Two runs can be compared bit for bit only where these are the same; `reproduce` names the
 first that differs.
@@ -27,13 +27,17 @@ IMAGE_DIGEST_VARIABLE = "KFP_SUITE_IMAGE_DIGEST"
 
 @dataclass(frozen=True)
 class Environment:
-    """The environment of a step. `digest` covers libraries, python, threads and cpu."""
+    """The environment of a step. `digest` covers all but the image.
+
+    `blas`: the kernel of linear algebra, "" where it is not known.
+    """
 
     python: str
     libraries: dict[str, str]
     threads: int
     cpu: str
     image: str = "none"
+    blas: str = ""
 
     @property
     def digest(self) -> str:
@@ -43,33 +47,59 @@ class Environment:
                 "libraries": self.libraries,
                 "threads": self.threads,
                 "cpu": self.cpu,
+                "blas": self.blas,
             }
         )
 
 
-def environment(family: str) -> Environment:
+def environment(family: str, threads: int = 0) -> Environment:
     """The environment this process runs in.
 
     Args:
         family: The extra of the distribution whose libraries count: `sklearn`, `tfx`.
+        threads: How many threads it computes with; 0: as many as there are CPUs for it.
     """
     return Environment(
         python=".".join(str(part) for part in sys.version_info[:3]),
         libraries=libraries(family),
-        threads=available_cpus(),
+        threads=threads or available_cpus(),
         cpu=cpu_class(),
         image=os.environ.get(IMAGE_DIGEST_VARIABLE, "none"),
+        blas=blas_kernel(),
     )
 
 
-def available_cpus(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """The CPUs this process may use: those it may run on, within the CPU limit of its
-    container (cgroup v2: microseconds in each period, or `max`)."""
+def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
+    """The CPUs this process may use: those it may run on, within its container's CPU limit.
+
+    Args:
+        cgroup: Where the container's control group is mounted. Version 2 has `cpu.max`,
+            version 1 `cpu/cpu.cfs_quota_us` and `cpu/cpu.cfs_period_us`: microseconds of
+            CPU time in each period; `max` or -1: no limit.
+    """
     cpus = len(os.sched_getaffinity(0))
-    with suppress(OSError, ValueError):
-        quota, period = limit.read_text().split()
-        cpus = min(cpus, max(1, math.ceil(int(quota) / int(period))))
+    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        with suppress(OSError, ValueError):
+            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
+            if int(quota) > 0:
+                cpus = min(cpus, max(1, math.ceil(int(quota) / int(period))))
     return cpus
+
+
+def blas_kernel() -> str:
+    """The kernel that NumPy's BLAS chose for this CPU, or was told to use
+    (OPENBLAS_CORETYPE): `openblas SkylakeX`; "" where there is no NumPy."""
+    try:
+        import numpy  # noqa: F401 - loads the library that is asked about
+        import threadpoolctl
+    except ImportError:
+        return ""
+    found = {
+        f"{library['internal_api']} {library.get('architecture') or ''}".strip()
+        for library in threadpoolctl.threadpool_info()
+        if library["user_api"] == "blas"
+    }
+    return ", ".join(sorted(found))
 
 
 @functools.cache

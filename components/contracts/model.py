@@ -19,6 +19,7 @@ have the same digest, whatever they were called and whenever they ran.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -135,6 +136,21 @@ class Model:
 
     path: Path
     manifest: ModelManifest
+
+    @property
+    def names(self) -> list[str]:
+        """The files of the artifact, sorted: those its manifest names, and the manifest.
+
+        Whatever else is in the folder (bytecode, a file manager's notes) is not part of it.
+        """
+        return sorted({*self.manifest.files, MANIFEST})
+
+    def copy_to(self, folder: Path) -> None:
+        """Copy the artifact's own files to `folder`, which is made if it is not there."""
+        for name in self.names:
+            target = folder / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(self.path / name, target)
 
     def verify(self) -> None:
         """Recompute every digest.

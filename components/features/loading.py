@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
 
+from kfp_suite.components.contracts.digests import files_below
 from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.features.fitted import TRANSFORM, TRANSFORMERS, FittedTransform
 from kfp_suite.components.features.values import Matrix
 
 # As tft_graph.MANIFEST, which needs TensorFlow.
 _TFT = "tft.json"
+_FILES = (TRANSFORM, _TFT, "module.py")
+# Of a user's transformers; and of TensorFlow Transform, which writes these two.
+_FOLDERS = (f"{TRANSFORMERS}/", "transform_fn/", "transformed_metadata/")
 
 
 class Transform(Protocol):
@@ -37,6 +42,14 @@ class Transform(Protocol):
 
     def transform(self, table: pa.Table) -> Matrix:
         """The matrix of a table's rows: float32, shape (rows, outputs)."""
+
+
+def copy_transform(source: Path, target: Path) -> None:
+    """Copy a transform's folder: the files that make one, whatever else stands beside them."""
+    for name in files_below(source):
+        if name in _FILES or name.startswith(_FOLDERS):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(source / name, target / name)
 
 
 def load_transform(folder: Path) -> Transform:

@@ -81,7 +81,7 @@ def make_estimator(
         hyperparameters: Its keyword arguments; whole floats become integers, for KFP has no
             others, but where scikit-learn takes a share as well, 1 is the share: all.
         seed: Its `random_state`, where it has one that is not given.
-        threads: Its `n_jobs`, where it trains on several and that is not given.
+        threads: Its `n_jobs`, if it trains on several and that is not given, or -1.
 
     Raises:
         ParameterError: an unknown name or hyperparameter, or an estimator that does not do
@@ -101,8 +101,8 @@ def make_estimator(
             )
     if "random_state" in known:
         given.setdefault("random_state", seed)
-    if name in _PARALLEL:
-        given.setdefault("n_jobs", threads)
+    if name in _PARALLEL and (given.get("n_jobs") or -1) < 0:  # as many as there are
+        given["n_jobs"] = threads
     try:
         return kind(**given)
     except Exception as error:

@@ -163,7 +163,7 @@ def load_model(folder: Path, *, verify: bool = True, estimator: bool = True) -> 
         graph = OnnxEstimator(str(folder / ESTIMATOR_ONNX))
         return LoadedModel(manifest, transform, graph, calibration)
     if MODULE in manifest.files:
-        import_module(folder / MODULE, manifest.files[MODULE])
+        import_module((folder / MODULE).read_bytes(), manifest.files[MODULE])
     fitted = load_estimator(folder, manifest.notes.get("trusted_types", ()))
     scorer = FittedEstimator(fitted, manifest.task)
     return LoadedModel(manifest, transform, scorer, calibration)

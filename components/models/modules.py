@@ -1,48 +1,71 @@
-"""A user's module, as it travels: imported under a name made of its digest.
+"""A user's module, imported from its bytes under a name made of its digest.
 
 The classes it defines are saved by that name, so the same bytes find them again wherever
-the model is loaded, and two models with two modules do not meet.
+the model is loaded, and two models with two modules do not meet. It is never imported from a
+file: Python would write bytecode beside it, into an artifact whose files are digested, and
+would run bytecode that stands there instead of the bytes that were checked.
 """
 
 from __future__ import annotations
 
+import importlib.abc
 import importlib.util
 import sys
-from pathlib import Path
+from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-from kfp_suite.components.contracts.digests import PREFIX, digest_file
+from kfp_suite.components.contracts.digests import PREFIX, digest_bytes
 from kfp_suite.components.contracts.errors import IntegrityError, ParameterError
 
 MODULE = "module.py"
 
 
-def import_module(path: Path, digest: str) -> ModuleType:
-    """The module in the file `path`, whose bytes have the digest `digest`.
+class _SourceInMemory(importlib.abc.SourceLoader):
+    """The loader of a source that is in no file. `inspect` and tracebacks find its lines."""
+
+    def __init__(self, filename: str, content: bytes) -> None:
+        self._filename, self._content = filename, content
+
+    def get_filename(self, fullname: str) -> str:
+        return self._filename
+
+    def get_data(self, path: str) -> bytes:
+        if path != self._filename:
+            raise FileNotFoundError(path)
+        return self._content
+
+
+def import_module(content: bytes, digest: str) -> ModuleType:
+    """The module with the source `content`.
+
+    Args:
+        content: Its bytes.
+        digest: The digest they must have.
 
     Raises:
-        IntegrityError: the bytes are others: they do not run.
+        IntegrityError: the bytes have another digest; they do not run.
         ParameterError: it cannot be imported.
     """
-    got = digest_file(path)
+    got = digest_bytes(content)
     if got != digest:
         raise IntegrityError(
-            "the module does not match its recorded digest", where=path, got=got, expected=digest
+            "the module does not match its recorded digest", where=MODULE, got=got, expected=digest
         )
     name = f"kfp_suite_module_{digest.removeprefix(PREFIX)[:16]}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None and spec.loader is not None
+    filename = f"{name}.py"
+    spec = ModuleSpec(name, loader := _SourceInMemory(filename, content), origin=filename)
     module = importlib.util.module_from_spec(spec)
+    module.__file__ = filename
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
+        loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise ParameterError(
             "the module cannot be imported",
-            where=path.name,
+            where=MODULE,
             got=f"{type(error).__name__}: {error}",
             fix="run it on its own first; its imports must be in the step's image",
         ) from error

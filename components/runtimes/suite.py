@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.runtimes.checks import in_range
 
 _MOST_WORKERS = 64
@@ -43,4 +43,4 @@ def lay_out(
 ) -> None:
     """A copy of the one Model artifact."""
     (path,) = versions.values()
-    shutil.copytree(path, folder, dirs_exist_ok=True)
+    read_model(path).copy_to(folder)

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import ClassVar
 
 from kfp_suite.components.contracts.canonical import pretty_json, write_file
-from kfp_suite.components.contracts.digests import files_below
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.runtimes.checks import (
@@ -188,7 +187,7 @@ def _write_archive(name: str, version: int, artifact: Path, archive: Path) -> No
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_STORED) as out:
         out.writestr(zipfile.ZipInfo("MAR-INF/MANIFEST.json", _EPOCH), pretty_json(manifest))
         out.writestr(zipfile.ZipInfo(HANDLER, _EPOCH), _HANDLER)
-        for file in files_below(artifact):
+        for file in read_model(artifact).names:
             entry = zipfile.ZipInfo(f"{ARTIFACT}/{file}", _EPOCH)
             with out.open(entry, "w") as target:
                 target.write((artifact / file).read_bytes())

@@ -120,7 +120,7 @@ def _write_versions(
         else:
             write_file(of_version / "model.py", _MODEL.encode())
         if options.ensemble or not onnx:
-            shutil.copytree(path, of_version / ARTIFACT)
+            read_model(path).copy_to(of_version / ARTIFACT)
         if options.ensemble:
             for part in ("preprocess", "postprocess"):
                 write_file(folder / f"{name}-{part}" / str(version) / "model.py", _MODEL.encode())

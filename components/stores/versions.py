@@ -49,7 +49,7 @@ from kfp_suite.components.contracts.errors import (
     did_you_mean,
 )
 from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
-from kfp_suite.components.contracts.model import SAVED_MODEL, read_model
+from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest, read_model
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.stores.store import Store
 
@@ -186,6 +186,19 @@ class ModelStore:
         """
         return self._manifest(model, version)[0]
 
+    def model_manifest(self, manifest: VersionManifest) -> ModelManifest:
+        """What the `model.json` of a version holds.
+
+        Raises:
+            ContractError: it is of another format, or not ours.
+        """
+        name = f"{manifest.model}/{manifest.version}/{manifest.path}/{MODEL_MANIFEST}"
+        where = f"{self.store.uri}/{name}"
+        try:
+            return parse(ModelManifest, json.loads(self.store.read(name)), where)
+        except ValueError as error:
+            raise ContractError("not valid JSON", where=where, got=str(error)) from error
+
     def manifest_digest(self, model: str, version: int) -> str:
         """The digest of a version's `manifest.json`."""
         return self._manifest(model, version)[1]
@@ -243,7 +256,7 @@ class ModelStore:
         base = f"{model}/{version}"
         edition = digest_file(folder / MODEL_MANIFEST).removeprefix(PREFIX)[:8]
         path = f"model-{edition}"
-        names = files_below(folder)
+        names = artifact.names
         files = {
             name: FileEntry((folder / name).stat().st_size, sha256)
             for name, sha256 in digest_files(folder, names).items()
@@ -373,10 +386,18 @@ class ModelStore:
         """Recompute every digest of a version, without keeping its files.
 
         Raises:
-            IntegrityError: naming the first that does not match.
+            IntegrityError: naming the first that does not match, or a file that was not
+                published.
         """
         manifest = self.manifest(model, version)
         base = f"{model}/{version}/{manifest.path}"
+        for info in self.store.list(f"{base}/"):
+            if info.name.removeprefix(f"{base}/") not in manifest.files:
+                raise IntegrityError(
+                    "a file that was not published with the version",
+                    where=f"{self.store.uri}/{info.name}",
+                    fix="remove it; a published version is never added to",
+                )
         for name, entry in manifest.files.items():
             got = digest_bytes(self.store.read(f"{base}/{name}"))
             if got != entry.sha256:

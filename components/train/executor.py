@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import threadpoolctl
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file
@@ -35,6 +34,7 @@ from kfp_suite.components.train.fitting import Training, fit_by_module, fit_name
 from kfp_suite.components.train.inputs import Objective, read_inputs
 from kfp_suite.components.train.labels import Target
 from kfp_suite.components.train.packing import Made, pack
+from kfp_suite.components.train.parallelism import computing_threads
 from kfp_suite.components.train.rows import Rows, rows_to_compare
 
 log = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ def train(
     dataset: Path,
     transform: Path,
     output: Path,
+    threads: int = 0,
 ) -> ModelManifest:
     """Fit on the train split and write the Model artifact `output`.
 
@@ -73,25 +74,29 @@ def train(
         dataset: A Dataset artifact with a split `train`, and `eval` for early stopping.
         transform: The transform fitted on it.
         output: The Model artifact.
+        threads: How many threads to compute with; recorded, for the same number gives the
+            same model. 0: as many as there are CPUs for this process.
 
     Raises:
         ParameterError: a parameter that is not allowed, or does not fit the data.
         DataError: labels or values that nothing can be learned from.
         MissingError, ContractError, IntegrityError: inputs that are not what they should be.
     """
-    inputs = read_inputs(parameters, dataset, transform)
+    inputs = read_inputs(parameters, dataset, transform, threads)
     target, training = inputs.target, inputs.training
     log.info(
-        "training on %s rows of %s features",
+        "training on %s rows of %s features, with %s threads",
         f"{len(training.train):,}",
         len(training.feature_names),
+        training.threads,
     )
-    with whole_folder(output) as folder:
+    with whole_folder(output) as folder, computing_threads(training.threads):
         if module is None:
             estimator = fit_named(parameters.estimator, training, parameters.early_stopping)
         else:
-            write_file(folder / MODULE, module.read())
-            estimator = fit_by_module(import_module(folder / MODULE, module.digest), training)
+            source = module.read()
+            estimator = fit_by_module(import_module(source, module.digest), training)
+            write_file(folder / MODULE, source)
         log.info("trained %s", type(estimator).__name__)
         calibration = _calibration(estimator, target, training.eval, parameters)
         if calibration is not None:
@@ -127,8 +132,7 @@ def _write_estimator(
     if framework_of(estimator) == "sklearn" and not (folder / MODULE).exists():
         save_joblib(estimator, folder)
     matrix = rows_to_compare(training.train, training.eval)
-    with threadpoolctl.threadpool_limits(training.threads):
-        expected = FittedEstimator(estimator, target.task).scores(matrix)
+    expected = FittedEstimator(estimator, target.task).scores(matrix)
     if target.task != "regression" and expected.ndim == 1:
         return Proof(False, "the estimator has no probabilities"), types
     proof = save_if_equal(

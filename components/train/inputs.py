@@ -57,8 +57,14 @@ class Inputs:
     training: Training
 
 
-def read_inputs(objective: Objective, dataset: Path, transform: Path) -> Inputs:
+def read_inputs(objective: Objective, dataset: Path, transform: Path, threads: int = 0) -> Inputs:
     """Read the rows of train and eval, with their labels and weights.
+
+    Args:
+        objective: What is learned.
+        dataset: A Dataset artifact.
+        transform: The transform fitted on it.
+        threads: How many threads training computes with; 0: as many as there are CPUs.
 
     Raises:
         ParameterError: a parameter that does not fit the data.
@@ -79,7 +85,7 @@ def read_inputs(objective: Objective, dataset: Path, transform: Path) -> Inputs:
         feature_names=tuple(fitted.output_names),
         hyperparameters=objective.hyperparameters,
         seed=objective.seed,
-        threads=available_cpus(),
+        threads=threads or available_cpus(),
     )
     return Inputs(data, fitted, target, training)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from kfp_suite.components.contracts.model import (
     model_digest,
     write_model_manifest,
 )
+from kfp_suite.components.features.loading import copy_transform
 from kfp_suite.components.models.calibration import Calibration
 from kfp_suite.components.models.loading import TRANSFORM, LoadedModel
 from kfp_suite.components.models.sampling import sample_of
@@ -88,7 +88,7 @@ def pack(
     """Add the transform, the sample request and the card to what training wrote into
     `folder`, and `model.json` last."""
     target = inputs.target
-    shutil.copytree(transform, folder / TRANSFORM)
+    copy_transform(transform, folder / TRANSFORM)
     names = files_below(folder)
     files = digest_files(folder, names)
     derived = (*made.derived, *_DERIVED)
@@ -144,7 +144,7 @@ def _recipe(inputs: Inputs, objective: Objective, module: PinnedFile | None, fam
         dataset_digest=manifest.digest,
         transform_digest=inputs.transform.digest,
         code_digest=code_digest(),
-        environment=environment(family),
+        environment=environment(family, inputs.training.threads),
         sources=manifest.sources,
         ingest=manifest.parameters,
         features={"features": inputs.transform.content["features"]},

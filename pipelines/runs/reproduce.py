@@ -15,13 +15,13 @@ from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.stores.versions import ModelStore
 
-MODULE = "module.py"
+MODULE = "module.py"  # as components.models.modules has it, which needs more than a client has
 
 
 @dataclass(frozen=True)
 class Difference:
     """Something that is not as it was: `kind` is data, code, image, library, machine,
-    dataset, transform or model."""
+    dataset, transform, file (of the model) or model."""
 
     kind: str
     name: str
@@ -38,7 +38,8 @@ class Reproduction:
 
     `identical`: the model has the same digest. `causes`: what is not as it was when it was
     made, first cause first; there may be some that changed nothing. `results`: the
-    artifacts whose digest differs, first made first.
+    artifacts whose digest differs, first made first; of the model, each file that differs
+    before the model itself.
     """
 
     identical: bool
@@ -54,6 +55,8 @@ def reproduce(
     on_step: Callable[[str], None],
 ) -> Reproduction:
     """Ingest, transform and train again, as the manifest says, and compare digests.
+
+    Training computes with the number of threads of the version, whatever this machine has.
 
     Args:
         models: The store.
@@ -73,13 +76,31 @@ def reproduce(
     results = []
     with tempfile.TemporaryDirectory(prefix="kfp-suite-reproduce-") as scratch:
         made = _make(recipe, sources, models.model_uri(manifest), Path(scratch), on_step)
-        for kind, was, now in made:
-            if was and was != now:
-                results.append(Difference(kind, "digest", was, now))
-        *_, (_, _, digest) = made
-    if digest != manifest.digest:
-        results.append(Difference("model", "digest", manifest.digest, digest))
-    return Reproduction(digest == manifest.digest, tuple(causes), tuple(results))
+    for kind, digest_then, digest_now in (
+        ("dataset", recipe.dataset_digest, made.dataset),
+        ("transform", recipe.transform_digest, made.transform),
+    ):
+        if digest_then != digest_now:
+            results.append(Difference(kind, "digest", digest_then, digest_now))
+    if made.model.digest != manifest.digest:
+        results += _in_model(models.model_manifest(manifest), made.model)
+        results.append(Difference("model", "digest", manifest.digest, made.model.digest))
+    return Reproduction(made.model.digest == manifest.digest, tuple(causes), tuple(results))
+
+
+def _in_model(was: ModelManifest, now: ModelManifest) -> list[Difference]:
+    """What differs of what the model's digest covers."""
+    differences = [
+        Difference("model", name, str(getattr(was, name)), str(getattr(now, name)))
+        for name in ("task", "label", "classes", "threshold", "signature")
+        if getattr(was, name) != getattr(now, name)
+    ]
+    before, after = ({name: m.files[name] for name in m.payload} for m in (was, now))
+    return differences + [
+        Difference("file", name, before.get(name, "none"), after.get(name, "none"))
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    ]
 
 
 def _sources(
@@ -116,17 +137,18 @@ def _sources(
 
 
 def _environment(recipe: Recipe) -> list[Difference]:
-    was, now = recipe.environment, environment(_family(recipe))
+    was = recipe.environment
+    now = environment(_family(recipe), was.threads)
     differences = []
     if recipe.code_digest != code_digest():
         differences.append(Difference("code", "kfp-suite", recipe.code_digest, code_digest()))
     if was.image != now.image:
         differences.append(Difference("image", "of the step", was.image, now.image))
     differences += _libraries(was, now)
-    for name in ("threads", "cpu"):
-        before, after = str(getattr(was, name)), str(getattr(now, name))
-        if before != after:
-            differences.append(Difference("machine", name, before, after))
+    if was.cpu != now.cpu:
+        differences.append(Difference("machine", "cpu", was.cpu, now.cpu))
+    if was.blas and was.blas != now.blas:  # versions of before do not say
+        differences.append(Difference("machine", "BLAS kernel", was.blas, now.blas or "none"))
     return differences
 
 
@@ -144,14 +166,22 @@ def _libraries(was: Environment, now: Environment) -> list[Difference]:
     ]
 
 
+@dataclass(frozen=True)
+class _Made:
+    """What was made again: the digests of the dataset and the transform, and the model."""
+
+    dataset: str
+    transform: str
+    model: ModelManifest
+
+
 def _make(
     recipe: Recipe,
     sources: Mapping[str, Source],
     model_uri: str,
     scratch: Path,
     on_step: Callable[[str], None],
-) -> list[tuple[str, str, str]]:
-    """Each artifact's name, the digest it had, and the one it has now; the model's last."""
+) -> _Made:
     from kfp_suite.components.ingest.executor import IngestParameters, ingest
     from kfp_suite.components.transform.executor import TransformParameters, transform
 
@@ -175,11 +205,7 @@ def _make(
     )
     on_step("train")
     trained = _train(recipe, model_uri, dataset, fitted, model)
-    return [
-        ("dataset", recipe.dataset_digest, ingested.manifest.digest),
-        ("transform", recipe.transform_digest, transformed.digest),
-        ("model", "", trained.digest),
-    ]
+    return _Made(ingested.manifest.digest, transformed.digest, trained)
 
 
 def _train(
@@ -190,14 +216,17 @@ def _train(
     module = None
     if recipe.module_digest:
         module = PinnedFile(f"{model_uri}/{MODULE}", recipe.module_digest)
+    threads = recipe.environment.threads
     if _family(recipe) == "tensorflow":
         from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
 
         given = parse(KerasParameters, recipe.train, "train")
-        return train_keras(given, module, dataset, transform, model, model.with_name("logs"))
+        logs = model.with_name("logs")
+        return train_keras(given, module, dataset, transform, model, logs, threads=threads)
     from kfp_suite.components.train.executor import TrainParameters, train
 
-    return train(parse(TrainParameters, recipe.train, "train"), module, dataset, transform, model)
+    named = parse(TrainParameters, recipe.train, "train")
+    return train(named, module, dataset, transform, model, threads)
 
 
 def to_json(reproduction: Reproduction) -> dict[str, Any]:

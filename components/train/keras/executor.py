@@ -14,6 +14,7 @@ import pyarrow as pa
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
+from kfp_suite.components.contracts.environment import available_cpus
 from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, SAVED_MODEL, ModelManifest
 from kfp_suite.components.models.modules import MODULE, import_module
 from kfp_suite.components.models.proof import Proof, in_blocks, keep_if_equal
@@ -24,6 +25,7 @@ from kfp_suite.components.train.keras.export import TOLERANCE, export, scores_of
 from kfp_suite.components.train.keras.learning import (
     Progress,
     Scale,
+    computing_threads,
     learn,
     scale_of,
     seed_everything,
@@ -63,6 +65,7 @@ def train_keras(
     output: Path,
     logs: Path,
     checkpoints: Path | None = None,
+    threads: int = 0,
 ) -> ModelManifest:
     """Fit a network on the train split and write the Model artifact `output`.
 
@@ -75,12 +78,14 @@ def train_keras(
         logs: The folder of TensorBoard's event files.
         checkpoints: A folder that outlives a killed step; by default beside `output`. What
             another training left there is not used.
+        threads: As `train`.
 
     Raises:
         As `train`.
     """
     hyper = None if module else parse_hyperparameters(parameters.hyperparameters)
-    inputs = read_inputs(parameters, dataset, transform)
+    threads = computing_threads(threads or available_cpus())
+    inputs = read_inputs(parameters, dataset, transform, threads)
     seed_everything(parameters.seed)
     outputs = len(inputs.target.classes) if inputs.target.task == "multiclass" else 1
     folder_of_checkpoints = checkpoints or output.with_name(f"{output.name}.checkpoints")
@@ -89,9 +94,10 @@ def train_keras(
     notes: dict[str, Any] = {}
     with whole_folder(output) as folder:
         if module is not None:
-            write_file(folder / MODULE, module.read())
-            user = import_module(folder / MODULE, module.digest)
+            source = module.read()
+            user = import_module(source, module.digest)
             network = train_by_module(user, inputs.training, outputs, logs)
+            write_file(folder / MODULE, source)
         else:
             assert hyper is not None
             layout = layout_of(inputs.transform)

@@ -12,6 +12,7 @@ import io
 import json
 import logging
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -52,6 +53,22 @@ class Scale:
 
     mean: float = 0.0
     std: float = 1.0
+
+
+def computing_threads(wanted: int) -> int:
+    """Let an operation of TensorFlow compute with `wanted` threads; how many it does.
+
+    The number cannot be changed once this process has computed anything with TensorFlow.
+    """
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(wanted)
+    except RuntimeError:
+        fixed = int(tf.config.threading.get_intra_op_parallelism_threads())
+        fixed = fixed or len(os.sched_getaffinity(0))
+        if fixed != wanted:
+            log.warning("TensorFlow has begun with %s threads, not %s", fixed, wanted)
+        return fixed
+    return wanted
 
 
 def seed_everything(seed: int) -> None:

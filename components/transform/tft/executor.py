@@ -134,8 +134,9 @@ def _analyze_module(
     options: PipelineOptions,
     folder: Path,
 ) -> None:
-    write_file(folder / MODULE, module.read())
-    function = _preprocessing_fn(import_module(folder / MODULE, module.digest))
+    source = module.read()
+    function = _preprocessing_fn(import_module(source, module.digest))
+    write_file(folder / MODULE, source)
     if not data.manifest.splits["train"].rows:
         raise no_rows()
     names = [column.name for column in data.manifest.columns]
