@@ -134,6 +134,11 @@ class Page:
         """A paragraph set apart: a limit of what is shown, or why something is missing."""
         self._blocks.append(_Text(_text(text), "note"))
 
+    def prose(self, markup: Markup) -> None:
+        """Paragraphs, lists and tables that are markup already, of a text whose own markup was
+        escaped."""
+        self._blocks.append(_Text(markup, "prose"))
+
     def figure(self, svg: Markup, caption: str = "", wide: bool = False) -> None:
         """A chart of `charts`. Figures in a row stand side by side, unless `wide`."""
         if not self._blocks or not isinstance(self._blocks[-1], _Figures):

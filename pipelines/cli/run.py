@@ -16,15 +16,18 @@ from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.docker import check_docker, images_of
 from kfp_suite.pipelines.runs.local import LOG, LocalRun, open_root, run_locally
-from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
-from kfp_suite.pipelines.runs.parameters import parameter_file
+from kfp_suite.pipelines.runs.outputs import Outputs
+from kfp_suite.pipelines.runs.parameters import parameter_file, shipped_files
 from kfp_suite.pipelines.runs.preflight import check_libraries
+from kfp_suite.pipelines.runs.reports import collect_reports
 
 
 @click.command("run")
 @click.argument("pipeline")
 @click.option(
-    "--params", metavar="FILE", help="Parameter file, or a shipped one: flights, penguins."
+    "--params",
+    metavar="FILE",
+    help=f"Parameter file, or one that comes with the suite: {', '.join(shipped_files())}.",
 )
 @click.option(
     "--param",
@@ -157,7 +160,7 @@ def _answer(
         "manifest_digest": version.get("manifest_digest"),
         "dataset_digest": evaluation.get("dataset_digest"),
         "metrics": {k: m.get("value") for k, m in evaluation.get("metrics", {}).items()},
-        "outputs": outputs_of(finished.folder),
+        "outputs": {name: str(path) for name, path in Outputs(finished.folder).items()},
         "reports": {step: str(path) for step, path in collect_reports(finished.folder).items()},
         "endpoint": endpoint or record.endpoint,
         "steps": {

@@ -54,7 +54,7 @@ def schedule() -> None:
 @click.option("--end", default="", help="The same.")
 @click.option("--max-concurrency", type=click.IntRange(1, 10), default=1, show_default=True)
 @click.option("--catchup/--no-catchup", default=True, help="Make up for times that were missed.")
-@click.option("--params", metavar="FILE", help="Parameter file, or a shipped one.")
+@click.option("--params", metavar="FILE", help="Parameter file, or one that comes with the suite.")
 @click.option(
     "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
 )

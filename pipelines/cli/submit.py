@@ -16,7 +16,7 @@ from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
 
 @click.command("submit")
 @click.argument("pipeline")
-@click.option("--params", metavar="FILE", help="Parameter file, or a shipped one.")
+@click.option("--params", metavar="FILE", help="Parameter file, or one that comes with the suite.")
 @click.option(
     "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
 )

@@ -16,7 +16,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from kfp_suite.components.contracts.errors import MissingError, did_you_mean
+from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.components.runtimes.asking import Answer
 from kfp_suite.pipelines.notebook import html
 from kfp_suite.pipelines.notebook.live import Live
@@ -26,8 +26,9 @@ from kfp_suite.pipelines.runs.checking import checked_endpoint
 from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Started
 from kfp_suite.pipelines.runs.history import PastRun
 from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
-from kfp_suite.pipelines.runs.outputs import collect_reports, outputs_of
+from kfp_suite.pipelines.runs.outputs import Outputs, missing_output
 from kfp_suite.pipelines.runs.parameters import assignments_of, parameter_file
+from kfp_suite.pipelines.runs.reports import collect_reports
 from kfp_suite.pipelines.runs.serving import ModelAddress
 
 _REPORT_HEIGHT = 600
@@ -113,21 +114,20 @@ class Result:
         return PastRun(record=self.run.record, parameters={}).metrics
 
     @property
-    def outputs(self) -> dict[str, Path]:
-        """Every artifact, as `step.artifact`."""
-        return {name: Path(path) for name, path in outputs_of(self.run.folder).items()}
+    def outputs(self) -> Outputs:
+        """Every artifact, those of cached steps too, as `step.artifact`."""
+        return Outputs(self.run.folder)
 
     def report(self, step: str, height: int = _REPORT_HEIGHT) -> Report:
-        """The report of a step: `ingest`, `validate`, `transform`, `evaluate`.
+        """The report of a step: `ingest`, `validate`, `transform`, `train`, `evaluate`,
+        `infra-validate`; it may have been cached.
 
         Raises:
-            MissingError: it has none.
+            MissingError: it has none, or its report was removed with the run that made it.
         """
         found = collect_reports(self.run.folder)
         if step not in found:
-            raise MissingError(
-                f"no report of '{step}'", where=self.run.folder, fix=did_you_mean(step, found)
-            )
+            raise missing_output(self.run.folder, "report of", step, found)
         return Report(step, found[step], height)
 
     @contextmanager

@@ -48,6 +48,12 @@ def parameters_of(pipeline: Any) -> dict[str, Parameter]:
     }
 
 
+def shipped_files() -> dict[str, Path]:
+    """The parameter files that come with the suite, by name."""
+    folder = Path(__file__).parent.parent / "params"
+    return {file.stem: file for file in sorted(folder.glob("*.yaml"))}
+
+
 def parameter_file(name: str) -> Path:
     """A parameter file by path, or a shipped one by name (`flights`).
 
@@ -57,8 +63,7 @@ def parameter_file(name: str) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    shipped = Path(__file__).parent.parent / "params"
-    known = {file.stem: file for file in shipped.glob("*.yaml")}
+    known = shipped_files()
     stem = path.name.removesuffix(".yaml")
     if path.parent == Path() and stem in known:
         return known[stem]

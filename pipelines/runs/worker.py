@@ -46,6 +46,7 @@ def main() -> int:
 
     from kfp import local
 
+    from kfp_suite.pipelines.runs.cached_steps import link_cached_outputs
     from kfp_suite.pipelines.runs.catalog import find_pipeline, load
     from kfp_suite.pipelines.runs.docker import use_docker
 
@@ -62,6 +63,7 @@ def main() -> int:
         enable_caching=job.caching,
         cache_root=job.cache_root,
     )
+    link_cached_outputs()
     pipeline = load(find_pipeline(job.pipeline))
     _remove_retries(pipeline.pipeline_spec)
     try:

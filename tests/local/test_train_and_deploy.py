@@ -13,6 +13,7 @@ from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
 from tests.local.command import kfp_suite
 
+REPORTS = ["evaluate", "infra-validate", "ingest", "train", "transform", "validate"]
 DIGESTS = ("digest", "dataset_digest", "manifest_digest")
 
 
@@ -64,7 +65,7 @@ def test_only_an_endpoint_that_answered_is_champion(root: Path, first: dict[str,
 
 
 def test_every_report_is_a_whole_page(first: dict[str, Any]) -> None:
-    assert list(first["reports"]) == ["evaluate", "ingest", "transform", "validate"]
+    assert list(first["reports"]) == REPORTS
     for name, path in first["reports"].items():
         assert path.endswith(f"/reports/{name}.html")
         page = Path(path).read_text()
@@ -84,6 +85,12 @@ def test_a_second_run_is_cached_and_the_same_version(root: Path, first: dict[str
     }
     assert {key: second[key] for key in DIGESTS} == {key: first[key] for key in DIGESTS}
     assert second["version"] == 1
+    assert list(second["reports"]) == REPORTS
+    assert second["outputs"].keys() == first["outputs"].keys()
+    for name in ("ingest.dataset", "ingest.preview", "transform.transform", "train.card"):
+        made, used = Path(first["outputs"][name]), Path(second["outputs"][name])
+        assert made != used
+        assert used.resolve() == made.resolve()
 
 
 def test_without_the_cache_the_digests_are_the_same(first: dict[str, Any], tmp_path: Path) -> None:

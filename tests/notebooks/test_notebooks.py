@@ -116,14 +116,24 @@ def test_the_quick_start_is_ten_cells() -> None:
     assert sum(cell.cell_type == "code" for cell in cells) == 10
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One working folder for all: what one notebook leaves is there for the next."""
+    return tmp_path_factory.mktemp("notebooks")
+
+
 @pytest.mark.serving
 @pytest.mark.timeout(600)
 # Its own event loop leaves sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_it_runs_from_top_to_bottom(path: Path, tmp_path: Path) -> None:
-    notebook = executed(path, tmp_path)
+@pytest.mark.parametrize(
+    ("time", "path"),
+    [("first", path) for path in NOTEBOOKS] + [("again", path) for path in reversed(NOTEBOOKS)],
+    ids=lambda value: getattr(value, "stem", value),
+)
+def test_it_runs_from_top_to_bottom(time: str, path: Path, folder: Path) -> None:
+    notebook = executed(path, folder)
     shown = html_of(notebook)
     assert "<script" not in shown
     text = read(notebook)
