@@ -68,8 +68,9 @@ bench: $(VENV)/dev $(VENV)/suite ## The benchmarks: a table of ratios (takes min
 golden: $(VENV)/dev $(VENV)/suite ## Write the compiled pipelines that the tests compare with.
 	$(BIN)/kfp-suite compile --all -o tests/golden
 
-readmes: $(VENV)/dev $(VENV)/suite ## Write every component's README from its interface.
+readmes: $(VENV)/dev $(VENV)/suite ## Write the READMEs of components and pipelines from their interfaces.
 	$(BIN)/python -m tests.contract.component_readmes
+	$(BIN)/python -m tests.contract.pipeline_readme
 
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-header

@@ -20,6 +20,7 @@ def documents() -> list[Path]:
         ROOT / "README.md",
         *sorted((ROOT / "docs").glob("*.md")),
         *sorted(COMPONENTS.rglob("README.md")),
+        ROOT / "pipelines" / "README.md",
         *sorted((ROOT / "notebooks").glob("*.ipynb")),
     ]
 

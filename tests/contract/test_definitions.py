@@ -18,6 +18,7 @@ from kfp_suite.pipelines.kubeflow.connection import OLDEST
 from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
 from kfp_suite.pipelines.runs.compilation import compile_pipeline
 from tests.contract.component_readmes import COMPONENTS, metadata, readme, readme_file
+from tests.contract.pipeline_readme import README, pipeline_readme
 
 GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # Without google.cloud and kubernetes: kfp itself imports them.
@@ -79,6 +80,10 @@ def test_every_parameter_is_described(entry: Entry) -> None:
 @pytest.mark.parametrize("entry", components().values(), ids=lambda entry: entry.name)
 def test_the_readme_is_fresh(entry: Entry) -> None:
     assert readme_file(entry).read_text() == readme(entry), "run: make readmes"
+
+
+def test_the_page_of_the_pipelines_is_fresh() -> None:
+    assert README.read_text() == pipeline_readme(), "run: make readmes"
 
 
 @pytest.mark.parametrize("entry", components().values(), ids=lambda entry: entry.name)
