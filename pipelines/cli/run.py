@@ -15,9 +15,15 @@ from kfp_suite.pipelines.cli.progress import Progress
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.docker import check_docker, images_of
-from kfp_suite.pipelines.runs.local import LOG, LocalRun, open_root, run_locally
+from kfp_suite.pipelines.runs.history import LOG
+from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import Outputs
-from kfp_suite.pipelines.runs.parameters import parameter_file, shipped_files
+from kfp_suite.pipelines.runs.parameters import (
+    parameter_file,
+    parameters_of,
+    parse_assignments,
+    shipped_files,
+)
 from kfp_suite.pipelines.runs.preflight import check_libraries
 from kfp_suite.pipelines.runs.reports import collect_reports
 
@@ -94,16 +100,18 @@ def run(
     entry = find_pipeline(pipeline)
     runs = open_root(root)
     file = parameter_file(params) if params else None
-    arguments = run_arguments(load(entry), file, assignments, runs, origin)
+    loaded = load(entry)
+    assigned = parse_assignments(assignments, parameters_of(loaded))
+    arguments = run_arguments(loaded, file, assigned, runs, origin)
 
     if network and runner != "docker":
         raise ParameterError(
             "only containers have a Docker network", where="--network", fix="--runner docker"
         )
     if runner == "docker":
-        check_docker(images_of(load(entry)))
+        check_docker(images_of(loaded))
     else:
-        check_libraries(images_of(load(entry)))
+        check_libraries(images_of(loaded))
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
     with Progress(console) as progress:
         finished = run_locally(

@@ -96,12 +96,14 @@ def add(
     from kfp_suite.pipelines.kubeflow.naming import renamed
     from kfp_suite.pipelines.kubeflow.scheduling import FROM_NOW
     from kfp_suite.pipelines.kubeflow.timing import timing, when
+    from kfp_suite.pipelines.runs.parameters import parse_assignments
 
     if bool(cron) == bool(every):
         raise click.UsageError('give --cron "0 3 * * *" or --every 6h')
     recurrence = Recurrence(timing(cron, every, start, end), max_concurrency, catchup, pin)
     package = package_of(pipeline)
-    arguments = cluster_arguments(package, params, assignments, origin)
+    assigned = parse_assignments(assignments, package.parameters)
+    arguments = cluster_arguments(package, params, assigned, origin)
     backend = connect()
     order = Order(name, experiment, service_account, pipeline_root)
     done, filled = recur(backend, package, arguments, order, recurrence)

@@ -49,9 +49,11 @@ def submit(
     from kfp_suite.pipelines.cli.watch import watch_run
     from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, told
     from kfp_suite.pipelines.kubeflow.launching import Order, run
+    from kfp_suite.pipelines.runs.parameters import parse_assignments
 
     package = package_of(pipeline)
-    arguments = cluster_arguments(package, params, assignments, origin)
+    assigned = parse_assignments(assignments, package.parameters)
+    arguments = cluster_arguments(package, params, assigned, origin)
     backend = connect()
     order = Order(name, experiment, service_account, pipeline_root)
     done, filled = run(backend, package, arguments, order)

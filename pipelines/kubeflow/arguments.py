@@ -10,12 +10,12 @@ from kfp_suite.pipelines.images.families import family_of
 from kfp_suite.pipelines.kubeflow.connection import Backend
 from kfp_suite.pipelines.kubeflow.package import Package
 from kfp_suite.pipelines.runs.catalog import pipelines
+from kfp_suite.pipelines.runs.checked_values import check_for_cluster
 from kfp_suite.pipelines.runs.origin import parameters_from
 from kfp_suite.pipelines.runs.parameters import (
     check,
     merge,
     parameter_file,
-    parse_assignments,
     read_parameters,
 )
 from kfp_suite.pipelines.runs.preflight import check_values
@@ -25,28 +25,29 @@ _ON_A_LAPTOP = {"target": "local", "namespace": "default"}
 
 
 def cluster_arguments(
-    package: Package, file: str | None, assignments: tuple[str, ...], origin: str = ""
+    package: Package, file: str | None, assigned: Mapping[str, Any], origin: str = ""
 ) -> dict[str, Any]:
     """What a run of a pipeline on a cluster is called with.
 
     Args:
         package: The pipeline.
         file: A parameter file by path, or a shipped one by name.
-        assignments: `name=value`, over those of the file.
+        assigned: Values over those of the file, by name; `a.b` reaches into the mapping `a`.
         origin: A published version whose parameters are below both.
 
     Raises:
         InputError: a parameter that is not right, or a path that only this machine has.
     """
-    assigned = parse_assignments(assignments, package.parameters)
     path = parameter_file(file) if file else None
     from_version = parameters_from(origin, package.parameters) if origin else {}
     from_file = read_parameters(path) if path else {}
     values = merge(package.parameters, from_version | from_file, assigned)
-    values = check(package.parameters, values, str(path) if path else "--param")
+    where = str(path) if path else "--param"
+    values = check(package.parameters, values, where)
     if package.name.replace("-", "_") in pipelines():
         defaults = {name: known.default for name, known in package.parameters.items()}
         check_values(defaults | values)
+    check_for_cluster(values, where)
     for name in _PLACES:
         _check_place(name, values.get(name))
     for name, source in (values.get("sources") or {}).items():

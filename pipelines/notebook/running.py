@@ -27,7 +27,7 @@ from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, St
 from kfp_suite.pipelines.runs.history import PastRun
 from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import Outputs, missing_output
-from kfp_suite.pipelines.runs.parameters import assignments_of, parameter_file
+from kfp_suite.pipelines.runs.parameters import given, parameter_file
 from kfp_suite.pipelines.runs.reports import collect_reports
 from kfp_suite.pipelines.runs.serving import ModelAddress
 
@@ -193,7 +193,7 @@ def run(
     """
     entry, runs = find_pipeline(pipeline), open_root(Path(root))
     file = parameter_file(params) if params else None
-    arguments = run_arguments(load(entry), file, assignments_of(parameters), runs, origin)
+    arguments = run_arguments(load(entry), file, given(parameters), runs, origin)
     progress = _Progress(entry.summary)
     finished = run_locally(entry.name, arguments, runs, caching=caching, on_event=progress)
     found = None

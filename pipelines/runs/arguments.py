@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from kfp_suite.pipelines.runs.parameters import (
     check,
     merge,
     parameters_of,
-    parse_assignments,
     read_parameters,
 )
 from kfp_suite.pipelines.runs.preflight import check_values
@@ -21,15 +21,15 @@ from kfp_suite.pipelines.runs.staging import stage, stage_sources
 def run_arguments(
     pipeline: Any,
     file: Path | None,
-    assignments: tuple[str, ...],
+    assigned: Mapping[str, Any],
     root: Root,
     origin: str = "",
 ) -> dict[str, Any]:
     """What a local run of `pipeline` is called with.
 
-    Values of `--param` override those of the file, and those the ones of the published
-    version `origin`. Relative paths start from the file's
-    folder in the file, from the working folder in `--param`. Local sources, the module
+    The values `assigned` override those of the file, and those the ones of the published
+    version `origin`; `a.b` reaches into the mapping `a`. Relative paths start from the file's
+    folder in the file, from the working folder in `assigned`. Local sources, the module
     file and the schema are staged below the root; a store that is not given is the
     root's own.
 
@@ -37,7 +37,6 @@ def run_arguments(
         InputError: a parameter or a file that is not right.
     """
     known = parameters_of(pipeline)
-    assigned = parse_assignments(assignments, known)
     from_file = read_parameters(file) if file else {}
     from_version = parameters_from(origin, known) if origin else {}
     values = merge(known, from_version | from_file, assigned)
@@ -56,5 +55,5 @@ def run_arguments(
             values["module_file"], base("module_file"), root.data, "module_file"
         )
     if "://" not in values.get("store", "://"):
-        values["store"] = str((base("store") / values["store"]).absolute())
+        values["store"] = str((base("store") / values["store"]).resolve())
     return values

@@ -14,6 +14,7 @@ from typing import Any
 
 from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
 from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.pipelines.runs.commands import judged
 
 
 def use_docker() -> None:
@@ -93,16 +94,22 @@ def run_container(
             tmpfs={"/tmp": "mode=1777"},  # noqa: S108 - the container's own
             security_opt=["no-new-privileges"],
             cap_drop=["ALL"],
-            environment={**arguments.pop("environment", {}), **digest},
+            environment={
+                **arguments.pop("environment", {}),
+                **digest,
+                "PYTHONSAFEPATH": "1",
+            },
             **arguments,
         )
     except docker.errors.ImageNotFound as error:
         raise _no_image(image) from error
     try:
         container.start()
-        for line in container.logs(stream=True, follow=True):
-            print(line.decode(errors="replace"), end="", flush=True)
-        code: int = container.wait()["StatusCode"]
-        return code
+        last = ""
+        for block in container.logs(stream=True, follow=True):
+            line = block.decode(errors="replace")
+            print(line, end="", flush=True)
+            last = line.strip() or last
+        return judged(command, container.wait()["StatusCode"], last)
     finally:
         container.remove(force=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,11 +14,16 @@ from typing import Any, TypeVar
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.errors import MissingError, ParameterError, did_you_mean
 from kfp_suite.components.contracts.manifests import read_manifest
-from kfp_suite.components.contracts.run_record import RECORD, RunRecord, read_record
+from kfp_suite.components.contracts.run_record import CANCELLED, RECORD, RunRecord, read_record
 
 K = TypeVar("K")
 FORMAT_VERSION = 1
 RUN = "run.json"
+LOG = "run.log"
+RUNNING = "RUNNING"
+"""The status of a run that has not ended."""
+# kfp ends a run's name with its year, month, day, hour, minute, second and microsecond.
+_TIME_PARTS = 7
 
 
 @dataclass(frozen=True)
@@ -79,26 +87,50 @@ def read_run(folder: Path) -> PastRun:
         MissingError: the folder holds neither.
     """
     if (folder / RUN).is_file():
-        return read_manifest(
+        found = read_manifest(
             folder / RUN,
             PastRun,
             format_version=FORMAT_VERSION,
             fix="read it with the kfp-suite that wrote it",
         )
+        if found.record.status == RUNNING and not _is_followed(folder):
+            return replace(found, record=replace(found.record, status=CANCELLED))
+        return found
     return PastRun(record=read_record(folder / "record" / "run_record" / RECORD), parameters={})
 
 
+def _is_followed(folder: Path) -> bool:
+    """Whether a command that still lives keeps the log of a run: see `following`."""
+    try:
+        with (folder / LOG).open("rb") as log:
+            fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:  # locked; or there are no locks, and nobody can tell
+        return True
+    return False
+
+
 def run_folders(root: Path) -> dict[str, Path]:
-    """The folders of finished runs below `root`, oldest first, by run name."""
+    """The folders of runs below `root` by run name, the run that began first at the beginning."""
     found = {path.parent.name: path.parent for path in root.glob(f"*/{RUN}")} | {
         path.parents[2].name: path.parents[2] for path in root.glob(f"*/record/run_record/{RECORD}")
     }
-    return dict(sorted(found.items(), key=lambda item: _time_part(item[0])))
+    return dict(
+        sorted(found.items(), key=lambda item: (_began(item[1]), item[0].split("-")[-_TIME_PARTS:]))
+    )
 
 
-def _time_part(name: str) -> list[str]:
-    """kfp ends a run's name with its time: year, month, day, hour, minute, second, micros."""
-    return name.split("-")[-7:]
+def _began(folder: Path) -> float:
+    """When a run began, in seconds since 1970: what `run.json` says. A run that kfp alone started
+    has none; the end of its name is then the time where it ran."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        started = json.loads((folder / RUN).read_bytes())["started_at"]
+        return datetime.fromisoformat(started).timestamp()
+    with suppress(ValueError):
+        time = "-".join(folder.name.split("-")[-_TIME_PARTS:])
+        return datetime.strptime(time, "%Y-%m-%d-%H-%M-%S-%f").astimezone().timestamp()
+    return folder.stat().st_mtime
 
 
 def find_run(root: Path, name: str) -> tuple[str, PastRun]:

@@ -2,38 +2,40 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.digests import PREFIX
+from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.environment import code_digest
 from kfp_suite.components.contracts.errors import (
     InputError,
     KfpSuiteError,
-    ParameterError,
     RunError,
     store_error,
 )
-from kfp_suite.components.contracts.run_record import RECORD, RunRecord, read_record
-from kfp_suite.pipelines.runs.events import Cached, Event, Finished, LogReader, Started
-from kfp_suite.pipelines.runs.history import PastRun, Step, write_run
+from kfp_suite.components.contracts.run_record import CANCELLED, FAILED, RunRecord
+from kfp_suite.pipelines.runs.ending import record_of
+from kfp_suite.pipelines.runs.events import Event
+from kfp_suite.pipelines.runs.following import Follower
+from kfp_suite.pipelines.runs.history import LOG, RUNNING, PastRun, Step, write_run
 from kfp_suite.pipelines.runs.staging import with_originals
 from kfp_suite.pipelines.runs.worker import Job
 
-RECORD_TASK = "record"
-LOG = "run.log"
 PARAMETERS = "parameters.json"
+_LONGEST_LINE = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class LocalRun:
             what = f"step {', '.join(failed) or '?'} failed without a word"
             return RunError(what, fix=f"read {log}")
         first = self.record.errors[0]
-        where = f"{first['step']}: {first['where']}" if first["where"] else first["step"]
+        where = ": ".join(filter(None, (first["step"], first["where"]))) or str(self.folder)
         kind = InputError if first["exit_code"] == InputError.exit_code else RunError
         return kind(
             first["what"],
@@ -110,25 +112,36 @@ class Root:
 
     @property
     def cache(self) -> Path:
-        """KFP's local cache, per version of our code: its key never sees installed code."""
-        return self.path / "cache" / code_digest().removeprefix(PREFIX)[:16]
+        """KFP's local cache, one for each version of our code, of Python and of what is
+        installed: its key never sees them."""
+        installed = sorted(
+            f"{found.metadata['Name']} {found.version}"
+            for found in importlib.metadata.distributions()
+        )
+        digest = digest_value([code_digest(), sys.version, installed])
+        return self.path / "cache" / digest.removeprefix(PREFIX)[:16]
+
+    def new_run(self, pipeline: str) -> Path:
+        """A new folder for a run of `pipeline`, named by the pipeline and the time in UTC."""
+        while True:
+            now = datetime.now(UTC).strftime("%Y-%m-%d-%H-%M-%S-%f")
+            folder = self.path / f"{pipeline.replace('_', '-')}-{now}"
+            try:
+                folder.mkdir(parents=True)
+            except FileExistsError:
+                continue  # of a run that began in the same microsecond
+            except OSError as error:
+                raise store_error(error, folder) from error
+            return folder
 
 
 def open_root(path: Path) -> Root:
     """A root for runs, created where it is not there.
 
     Raises:
-        ParameterError: the path holds `python3`, which kfp's runner replaces in arguments.
         StoreError: it is not writable.
     """
-    path = path.absolute()
-    if "python3" in str(path):
-        raise ParameterError(
-            "kfp's local runner replaces 'python3' in every path",
-            where="--root",
-            got=str(path),
-            fix="choose a folder whose path does not contain 'python3'",
-        )
+    path = path.resolve()  # kfp knows no `..`
     try:
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
@@ -150,6 +163,8 @@ def run_locally(
 ) -> LocalRun:
     """Run `pipeline` to its end and return what it made.
 
+    However the run ends, its folder holds its log, its parameters and its record.
+
     Args:
         pipeline: The name of a pipeline of the suite.
         arguments: Its complete parameters.
@@ -160,19 +175,51 @@ def run_locally(
         on_event: Called with each event as it happens.
 
     Raises:
-        RunError: the pipeline ended without a run record.
+        StoreError: the run's folder cannot be written.
+        KeyboardInterrupt: it was interrupted, or asked to end by SIGTERM.
     """
-    started_at = _now()
-    job = Job(pipeline, arguments, str(root.path), runner, network, caching, str(root.cache))
-    follower = _Follower(root, on_event)
+    started_at, folder = _now(), root.new_run(pipeline)
+    running = RunRecord(folder.name, "", pipeline, RUNNING)
+    write_run(folder, PastRun(running, arguments, started_at=started_at))
+    write_json(folder / PARAMETERS, arguments)
+    job = Job(
+        folder.name, pipeline, arguments, str(root.path), runner, network, caching, str(root.cache)
+    )
+    follower = Follower(folder, on_event)
+    status = CANCELLED
+    try:
+        with _ended_by_sigterm():
+            succeeded = _follow(job, follower)
+        status = FAILED
+    finally:
+        follower.close()
+        ended = RunError(
+            "the run ended before its last step" if follower.steps else "no step was started",
+            where=folder,
+            got=follower.last_line or None,
+            fix=f"read {folder / LOG}",
+        )
+        record = record_of(folder, pipeline, status, arguments.get("notify") or {}, ended)
+        steps = tuple(follower.steps)
+        run = LocalRun(
+            folder, status != CANCELLED and succeeded, steps, record, arguments, started_at, _now()
+        )
+        run.keep(None)
+    return run
+
+
+def _follow(job: Job, follower: Follower) -> bool:
+    """Run a job in a child process, and say whether it succeeded."""
     child = subprocess.Popen(
-        [sys.executable, "-u", "-m", "kfp_suite.pipelines.runs.worker"],
+        [sys.executable, "-P", "-u", "-m", "kfp_suite.pipelines.runs.worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding="utf-8",
         errors="replace",
-        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        # What lies in the working folder is no part of the libraries that steps import.
+        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
         start_new_session=True,  # with its steps: they end together
     )
     assert child.stdin is not None
@@ -180,91 +227,34 @@ def run_locally(
     try:
         with child.stdin as stdin:
             json.dump(asdict(job), stdin)
-        for line in child.stdout:
+        while line := child.stdout.readline(_LONGEST_LINE):
             follower.read(line)
-        succeeded = child.wait() == 0
+        return child.wait() == 0
+    except BrokenPipeError:  # it died before it had read its job
+        return child.wait() == 0
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
         child.stdout.close()
-    folder = follower.close(arguments)
-    record_file = folder / RECORD_TASK / "run_record" / RECORD
-    if not record_file.is_file():
-        raise RunError(
-            "the pipeline ended without a run record",
-            where=folder,
-            got=follower.last_line,
-            fix=f"read {folder / LOG}",
-        )
-    record, steps = read_record(record_file), tuple(follower.steps)
-    return LocalRun(folder, succeeded, steps, record, arguments, started_at, _now())
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the block as Ctrl-C does, so that an ended run leaves its record."""
+
+    def end(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-class _Follower:
-    """Keeps the log, the run's folder and the time of each step."""
-
-    def __init__(self, root: Root, on_event: Callable[[Event], None]) -> None:
-        self.steps: list[Step] = []
-        self.last_line = ""
-        self._on_event = on_event
-        self._reader = LogReader()
-        self._started = time.monotonic()
-        self._log = tempfile.NamedTemporaryFile(  # noqa: SIM115 - renamed when the run ends
-            "w", dir=root.path, prefix=".run-", suffix=".log", delete=False
-        )
-        self._root = root.path
-        self._run_name: str | None = None
-        self._name_pattern = re.compile(
-            re.escape(str(root.path)) + r"/([a-z0-9-]+-\d{4}(?:-\d+){6})/"
-        )
-
-    def read(self, line: str) -> None:
-        self._log.write(line)
-        if line.strip():
-            self.last_line = line.strip()
-        if self._run_name is None and (match := self._name_pattern.search(line)):
-            self._run_name = match.group(1)
-        event = self._reader.read(line)
-        if event is None:
-            return
-        seconds = round(time.monotonic() - self._started, 2)
-        match event:
-            case Started():
-                self._started = time.monotonic()
-            case Finished(task, succeeded):
-                self._add(Step(task, "succeeded" if succeeded else "failed", seconds))
-            case Cached(task):
-                self._add(Step(task, "cached", 0.0))
-        self._on_event(event)
-
-    def _add(self, step: Step) -> None:
-        """A retried step replaces its earlier try."""
-        if self.steps and self.steps[-1].name == step.name:
-            self.steps.pop()
-        self.steps.append(step)
-
-    def close(self, arguments: dict[str, Any]) -> Path:
-        """Move the log into the run's folder, and return that folder.
-
-        Raises:
-            RunError: the run died before its first step.
-        """
-        self._log.close()
-        log = Path(self._log.name)
-        if self._run_name is None:
-            kept = log.with_name("failed-run.log")
-            log.replace(kept)
-            raise RunError(
-                "the run ended before its first step", got=self.last_line, fix=f"read {kept}"
-            )
-        folder = self._root / self._run_name
-        folder.mkdir(exist_ok=True)
-        log.replace(folder / LOG)
-        (folder / LOG).chmod(0o644)
-        (folder / PARAMETERS).write_text(json.dumps(arguments, indent=2, sort_keys=True) + "\n")
-        return folder
+    return datetime.now(UTC).isoformat(timespec="milliseconds")

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from kfp_suite.components.contracts.errors import (
     ContractError,
@@ -17,6 +14,8 @@ from kfp_suite.components.contracts.errors import (
     did_you_mean,
     store_error,
 )
+from kfp_suite.pipelines.runs.checked_values import plain
+from kfp_suite.pipelines.runs.plain_yaml import read_yaml
 
 # KFP's name of a type: what Python holds it, and what a person calls it.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -77,12 +76,12 @@ def read_parameters(path: Path) -> dict[str, Any]:
         ContractError: it is not YAML or not a mapping.
     """
     try:
-        value = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
+        value = read_yaml(path.read_bytes())
+    except ValueError as error:
         raise ContractError("not valid YAML", where=path, got=str(error)) from error
     except OSError as error:
         raise store_error(error, path) from error
-    if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+    if not isinstance(value, dict):
         raise ContractError(
             "not a parameter file", where=path, expected="a mapping of parameter names to values"
         )
@@ -106,20 +105,18 @@ def parse_assignments(
             raise ParameterError("not an assignment", got=assignment, expected="--param name=value")
         parameter = known.get(name)
         try:
-            value = text if parameter and parameter.type == "String" else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ParameterError("not valid YAML", where=f"--param {name}", got=text) from error
+            value = text if parameter and parameter.type == "String" else read_yaml(text)
+        except ValueError as error:
+            raise ParameterError(
+                f"not valid YAML: {error}", where=f"--param {name}", got=text
+            ) from error
         values[name] = value
     return values
 
 
-def assignments_of(values: Mapping[str, Any]) -> tuple[str, ...]:
-    """Values as `--param` takes them; None is no value."""
-    return tuple(
-        f"{name}={value if isinstance(value, str) else json.dumps(value)}"
-        for name, value in values.items()
-        if value is not None
-    )
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a notebook passes; None is no value."""
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def merge(
@@ -143,27 +140,44 @@ def _with(mapping: Any, path: list[str], value: Any) -> Any:
 
 
 def check(known: Mapping[str, Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`values`, complete and of the right types.
+    """`values`, complete, of the right types, and such as reach a step as they were written.
+
+    A parameter that is null is as if it were not there.
 
     Raises:
-        ParameterError: an unknown name, a wrong type or a missing value.
+        ParameterError: an unknown name, a wrong type, a missing value, or one that would not
+            arrive; see `checked_values.plain`.
     """
+    checked = {}
     for name, value in values.items():
         if name not in known:
             raise ParameterError(
                 f"unknown parameter '{name}'", where=where, fix=did_you_mean(name, known)
             )
-        allowed, words = _TYPES.get(known[name].type, ((object,), "a value"))
-        is_bool_as_number = isinstance(value, bool) and bool not in allowed
-        if not isinstance(value, allowed) or is_bool_as_number:
-            raise ParameterError(
-                f"parameter '{name}' has the wrong type", where=where, got=value, expected=words
-            )
-    missing = sorted(name for name, p in known.items() if p.required and name not in values)
+        if value is not None:
+            checked[name] = _of_type(known[name].type, name, plain(value, name, where), where)
+    missing = sorted(name for name, p in known.items() if p.required and name not in checked)
     if missing:
         raise ParameterError(
             f"missing parameter '{missing[0]}'",
             where=where,
             fix=f"set it in the parameter file or with --param {missing[0]}=VALUE",
         )
-    return dict(values)
+    return checked
+
+
+def _of_type(kind: str, name: str, value: Any, where: str) -> Any:
+    allowed, words = _TYPES.get(kind, ((object,), "a value"))
+    is_bool_as_number = isinstance(value, bool) and bool not in allowed
+    if not isinstance(value, allowed) or is_bool_as_number:
+        is_scalar = isinstance(value, (bool, int, float))
+        raise ParameterError(
+            f"parameter '{name}' has the wrong type",
+            where=where,
+            got=value,
+            expected=words,
+            fix=f"put it in quotes: {name}: '…'" if str in allowed and is_scalar else None,
+        )
+    if kind == "Float" and isinstance(value, int):  # kfp takes no whole number for it
+        return float(value)
+    return value

@@ -1,7 +1,8 @@
 """The child process that runs a pipeline with kfp.local.
 
 It reads a `Job` as JSON from standard input and logs to standard output: so the parent
-owns its own output, and nothing that kfp prints can spoil a JSON answer.
+owns its own output, and nothing that kfp prints can spoil a JSON answer. An error that is of no
+step is left in the run's folder.
 """
 
 from __future__ import annotations
@@ -13,15 +14,20 @@ import signal
 import sys
 import threading
 import time
+import traceback
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from kfp_suite.components.contracts.errors import KfpSuiteError
 
 
 @dataclass(frozen=True)
 class Job:
-    """A pipeline to run."""
+    """A pipeline to run: `run` is the run's name, and that of its folder below `root`."""
 
+    run: str
     pipeline: str
     arguments: dict[str, Any]
     root: str
@@ -44,12 +50,43 @@ def main() -> int:
         level=logging.INFO, stream=sys.stdout, format="%(asctime)s - %(levelname)s - %(message)s"
     )
 
+    from kfp_suite.pipelines.runs.ending import leave_error
+
+    try:
+        _run(job)
+    except RuntimeError as error:
+        print(f"- ERROR - {error}", flush=True)
+        return 1
+    except KfpSuiteError as error:
+        leave_error(Path(job.root) / job.run, error)
+        return 1
+    except Exception as error:
+        traceback.print_exc()
+        unexpected = KfpSuiteError(
+            f"{type(error).__name__}: {error}",
+            fix="this is a defect of kfp-suite: report the log",
+        )
+        leave_error(Path(job.root) / job.run, unexpected)
+        return 1
+    return 0
+
+
+def _run(job: Job) -> None:
+    """Run the job to its end.
+
+    Raises:
+        RuntimeError: a step failed.
+    """
     from kfp import local
+    from kfp.local import executor_input_utils
 
     from kfp_suite.pipelines.runs.cached_steps import link_cached_outputs
     from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+    from kfp_suite.pipelines.runs.commands import use_whole_commands
     from kfp_suite.pipelines.runs.docker import use_docker
 
+    executor_input_utils.get_local_pipeline_resource_name = lambda _: job.run
+    use_whole_commands()
     if job.runner == "docker":
         use_docker()
         network = {"network_mode": job.network} if job.network else {}
@@ -66,12 +103,7 @@ def main() -> int:
     link_cached_outputs()
     pipeline = load(find_pipeline(job.pipeline))
     _remove_retries(pipeline.pipeline_spec)
-    try:
-        pipeline(**job.arguments)
-    except RuntimeError as error:
-        print(f"- ERROR - {error}", flush=True)
-        return 1
-    return 0
+    pipeline(**job.arguments)
 
 
 def _end_with(parent: int) -> None:

@@ -88,7 +88,7 @@ def test_a_path_of_this_machine_is_refused(name: str, place: str) -> None:
         cluster_arguments(
             open_package("train_and_deploy"),
             None,
-            tuple(f"{key}={value}" for key, value in given.items()),
+            given,
         )
     assert str(refused.value).startswith(name)
 

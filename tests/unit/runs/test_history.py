@@ -1,5 +1,6 @@
 """Past runs, from the files they left."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 from kfp_suite.components.contracts.canonical import flat
 from kfp_suite.components.contracts.errors import MissingError, ParameterError
 from kfp_suite.components.contracts.run_record import RunRecord, write_record
+from kfp_suite.pipelines.runs.following import Follower
 from kfp_suite.pipelines.runs.history import (
     PastRun,
     best_of,
@@ -45,7 +47,7 @@ def test_runs_are_listed_by_time(root: Path) -> None:
 
 
 def test_a_run_of_a_notebook_has_a_record_only(root: Path) -> None:
-    name = "p-2026-01-02-03-04-05-000003"
+    name = "p-2026-01-04-03-04-05-000003"
     folder = root / name / "record" / "run_record"
     folder.mkdir(parents=True)
     write_record(folder, RunRecord(name, "3", "p", "FAILED"))
@@ -69,6 +71,28 @@ def test_a_run_is_found_by_its_ending_and_as_the_latest(root: Path) -> None:
     write_run(root / f"again-{SECOND}", a_run("x"))
     with pytest.raises(ParameterError, match="'000002' names 2 runs"):
         find_run(root, "000002")
+
+
+def test_the_latest_is_the_one_that_began_last_whatever_its_name_says(root: Path) -> None:
+    """Names are in the time of a place, and clocks go back for an hour a year."""
+    name = "other-2025-12-31-23-59-59-000001"
+    (root / name).mkdir()
+    write_run(root / name, replace(a_run(name), started_at="2026-01-02T01:04:06-02:30"))
+    assert list(run_folders(root)) == [FIRST, SECOND, name]
+    assert find_run(root, "latest")[0] == name
+
+
+def test_a_run_that_was_killed_is_cancelled_and_one_that_goes_on_is_running(root: Path) -> None:
+    folder = root / "p-2026-01-02-03-04-06-000001"
+    folder.mkdir()
+    running = PastRun(RunRecord(folder.name, "", "p", "RUNNING"), {}, started_at="2026-01-03")
+    write_run(folder, running)
+    follower = Follower(folder, lambda _: None)
+    assert read_run(folder).record.status == "RUNNING"
+    follower.close()
+    assert read_run(folder).record.status == "CANCELLED"
+    (folder / "run.log").unlink()
+    assert read_run(folder).record.status == "CANCELLED"
 
 
 def test_the_best_is_the_highest_or_the_lowest_as_the_metric_is() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
+from kfp_suite.pipelines.runs.checked_values import check_for_cluster
 from kfp_suite.pipelines.runs.parameters import (
     Parameter,
     check,
@@ -76,6 +77,144 @@ def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
 def test_right_values_pass() -> None:
     values = {"label": "x", "seed": 1, "fraction": 1, "flag": True, "slices": ["a"]}
     assert check(KNOWN, values, "p.yaml") == values
+    assert isinstance(check(KNOWN, values, "p.yaml")["fraction"], float)
+
+
+def test_null_is_kept_inside_and_left_out_outside() -> None:
+    values = {"label": "x", "seed": None, "split": {"key": None}}
+    assert check(KNOWN, values, "p.yaml") == {"label": "x", "split": {"key": None}}
+    with pytest.raises(ParameterError, match="missing parameter 'label'"):
+        check(KNOWN, {"label": None}, "p.yaml")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ({"max": float("inf")}, "split.max: not a finite number; got inf; expected a number"),
+        ({"a": [float("nan")]}, "split.a[0]: not a finite number; got nan; expected a number"),
+        (
+            {"test_from": 1704067200123456789},
+            "split.test_from: KFP rounds whole numbers of this size; got 1704067200123456789; "
+            "expected at most 9007199254740992; or text, in quotes",
+        ),
+        ({"a": "{{$.x}}"}, "split.a: KFP fills in what stands in '{{$…}}'; got {{$.x}}; expected"),
+        ({1: 2}, "split: a key that is not text; got 1; expected text, in quotes"),
+        ({"a": {1}}, "split.a: a value of type builtins.set; got {1}; expected text, a number"),
+        ({"a": "\ud800"}, "split.a: text that is not Unicode; got '\\ud800'"),
+    ],
+)
+def test_what_would_not_arrive_is_refused_by_its_path(value: Any, message: str) -> None:
+    with pytest.raises(ParameterError) as caught:
+        check(KNOWN, {"label": "x", "split": value}, "p.yaml")
+    assert str(caught.value).startswith(f"p.yaml: {message}")
+
+
+def test_what_is_deep_or_large_is_refused(tmp_path: Path) -> None:
+    def nested(levels: int) -> Any:
+        return {"a": nested(levels - 1)} if levels else 1
+
+    assert check(KNOWN, {"label": "x", "split": nested(20)}, "p.yaml")
+    with pytest.raises(ParameterError, match="nested too deeply; expected at most 20 levels"):
+        check(KNOWN, {"label": "x", "split": nested(21)}, "p.yaml")
+    file = tmp_path / "p.yaml"
+    file.write_text("split: " + "[" * 5_000)
+    with pytest.raises(ContractError, match="nested too deeply"):
+        read_parameters(file)
+    file.write_text("split: &a {b: *a}\n")
+    with pytest.raises(ParameterError, match="nested too deeply"):
+        check(KNOWN, read_parameters(file), "p.yaml")
+    bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n"
+    bomb += "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]\n" for n in range(1, 9))
+    file.write_text(bomb + "slices: *a8\n")
+    with pytest.raises(ParameterError, match="too many values; expected at most 200,000"):
+        check(KNOWN, {"label": "x", "slices": read_parameters(file)["slices"]}, "p.yaml")
+    bomb = "a0: &a0 {x: 1, y: 1}\n"
+    bomb += "".join(f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}\n" for n in range(1, 9))
+    file.write_text(bomb)
+    with pytest.raises(ContractError, match="more than 100000 keys in one mapping"):
+        read_parameters(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("2024-01-15", "2024-01-15"),
+        ("2024-01-15T00:00:00+02:00", "2024-01-15T00:00:00+02:00"),
+        ("012", "012"),
+        ("0o14", "0o14"),
+        ("0x1F", "0x1F"),
+        ("1_000", "1_000"),
+        ("1:30", "1:30"),
+        ("no", "no"),
+        ("On", "On"),
+        ("1e-3", 0.001),
+        ("1.5", 1.5),
+        ("-7", -7),
+        ("true", True),
+        ("~", None),
+        ("", None),
+        ("'1'", "1"),
+        ('"\\ud83d\\ude00"', "😀"),
+        ("{<<: {a: 1, b: 1}, b: 2}", {"a": 1, "b": 2}),
+        ("{a: &a [1], b: *a}", {"a": [1], "b": [1]}),
+        ("!!str 1", "1"),
+        ("=", "="),
+    ],
+)
+def test_yaml_means_what_is_written(tmp_path: Path, text: str, value: Any) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(f"slices: [{text}]\n" if text else "slices: [null]\n")
+    assert check({"slices": KNOWN["slices"]}, read_parameters(file), "p.yaml") == {
+        "slices": [value]
+    }
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' is there twice"),
+        ("a:\n  true: 1\n", "line 2: a key that is not text; put it in quotes"),
+        ("a:\n- 1: 2\n", "line 2: a key that is not text; put it in quotes"),
+        ("a: !!int 012\n", "line 1: '012' is not a decimal number"),
+        ("a: !!bool no\n", "line 1: 'no' is not true or false"),
+        ("a: !!timestamp 2024-01-15\n", "line 1: could not determine a constructor for the tag"),
+        ("a: !!python/object:os.x {}\n", "line 1: could not determine a constructor for the tag"),
+        ("a: [1\n", "line 2: "),
+        ("a: 1\n---\nb: 2\n", "line 2: but found another document"),
+        ("a: " + "1" * 5_000, "line 1: a number of too many digits"),
+    ],
+)
+def test_yaml_that_cannot_be_meant_is_refused_with_its_line(
+    tmp_path: Path, text: str, problem: str
+) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text(text)
+    with pytest.raises(ContractError) as caught:
+        read_parameters(file)
+    assert str(caught.value).startswith(f"{file}: not valid YAML; got {problem}")
+    with pytest.raises(ParameterError, match="not valid YAML"):
+        parse_assignments((f"split={text}",), KNOWN)
+
+
+def test_text_that_yaml_takes_for_another_value_says_to_quote_it() -> None:
+    with pytest.raises(ParameterError) as caught:
+        check(KNOWN, {"label": False}, "p.yaml")
+    assert str(caught.value) == (
+        "p.yaml: parameter 'label' has the wrong type; got False; expected text; "
+        "put it in quotes: label: '…'"
+    )
+
+
+def test_what_a_cluster_would_not_take_is_refused() -> None:
+    check_for_cluster({"sql": "x" * 90_000, "split": {}}, "p.yaml")
+    with pytest.raises(ParameterError) as caught:
+        check_for_cluster({"sql": "é" * 20_000, "split": {}}, "p.yaml")
+    assert str(caught.value).startswith(
+        "p.yaml: parameter 'sql' is too large for a cluster; got 120,002 bytes, of 120,004 in all; "
+        "expected at most 100,000 bytes in all parameters"
+    )
+    with pytest.raises(ParameterError, match=r"sql: on a cluster Argo fills in what stands in"):
+        check_for_cluster({"sql": "SELECT '{{x}}'"}, "p.yaml")
 
 
 def test_a_parameter_file_must_be_a_mapping(tmp_path: Path) -> None:

@@ -95,9 +95,9 @@ def test_a_local_run_and_a_submitted_one_are_checked(tmp_path: Path) -> None:
     file = tmp_path / "parameters.yaml"
     file.write_text(yaml.safe_dump(GOOD | {"thresholds": {"auc": {"min": 0.7}}}))
     with pytest.raises(ParameterError, match="unknown metric 'auc'"):
-        run_arguments(load(find_pipeline("train_and_deploy")), file, (), open_root(tmp_path / "r"))
+        run_arguments(load(find_pipeline("train_and_deploy")), file, {}, open_root(tmp_path / "r"))
     with pytest.raises(ParameterError, match="unknown metric 'auc'"):
-        cluster_arguments(open_package("train_and_deploy"), str(file), ())
+        cluster_arguments(open_package("train_and_deploy"), str(file), {})
 
 
 def test_a_library_that_is_not_installed_is_named_before_the_run(
