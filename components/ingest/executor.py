@@ -21,7 +21,7 @@ from kfp_suite.components.contracts.dataset import (
 from kfp_suite.components.contracts.errors import DataError, ParameterError
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.contracts.tables import columns_of
-from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
+from kfp_suite.components.ingest.bad_rows import BadRow
 from kfp_suite.components.ingest.preview import preview_page
 from kfp_suite.components.ingest.query import canonical_query, checked_query, one_line
 from kfp_suite.components.ingest.reading import add_view
@@ -104,7 +104,6 @@ def ingest(
             written = write_splits(
                 connection, selection, schema, split, folder, parameters.rows_per_shard
             )
-            rejected += rejected_rows(connection, sources, files)
         except duckdb.Error as error:
             raise DataError(
                 one_line(error), where="sql" if parameters.sql else f"sources.{next(iter(sources))}"

@@ -1,79 +1,272 @@
-"""JSON Lines that DuckDB cannot read: the lines at fault, and a file with the others.
+"""JSON Lines as a view: each value as the text that the file has, typed by one grammar.
 
-DuckDB stops at the first such line; this looks at every line, and only where it stopped.
+Parsers of JSON make numbers of what they read, and lose digits. So the lines are first copied
+to Parquet files of text, in one pass that also finds the lines that are no JSON objects.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import orjson
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.ingest.bad_rows import BadRow, plain
+from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.text_values import parse_text
+from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, QUARANTINE_FIX, BadRow
+from kfp_suite.components.ingest.names import check_names
+from kfp_suite.components.ingest.source_files import SourceFile
+from kfp_suite.components.ingest.text_columns import literal
+from kfp_suite.components.ingest.text_views import (
+    Record,
+    TextSource,
+    create_text_view,
+    declared_types,
+)
+from kfp_suite.components.stores.sources import SourceSpec
 
-_LONGEST_TEXT = 1_000
+_MAX_LINE_BYTES = 16 << 20
+_BATCH_BYTES = 16 << 20
+_BATCH_ROWS = 50_000
+# What values of a kind may turn out to be; a number in quotes stays text.
+_TYPES: dict[str, tuple[ColumnType, ...]] = {
+    "number": ("int64", "float64"),
+    "text": ("date", "timestamp"),
+    "true or false": ("bool",),
+    "object or list": (),
+}
 
 
-def separate(source: str, path: Path, types: Mapping[str, ColumnType], sound: Path) -> list[BadRow]:
-    """Write the lines of `path` that hold an object of these types to `sound`.
+class _Number(str):
+    """A number as it is written."""
 
-    Empty lines are left out; they are not bad.
 
-    Args:
-        source: The source's name.
-        path: The file; gzipped where its name ends in .gz.
-        types: Column name to the type its values must have.
-        sound: The file to write.
+def add_json_view(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    spec: SourceSpec,
+    files: list[SourceFile],
+    work: Path,
+) -> list[BadRow]:
+    """Create the view `name` of JSON Lines.
 
     Returns:
-        The other lines.
+        The lines that the view does not have.
+
+    Raises:
+        DataError: no line is an object, names that cannot be kept, values of several kinds
+            in a column without a declared type, or as `create_text_view`.
     """
-    found = []
-    sound.parent.mkdir(parents=True, exist_ok=True)
-    with plain(path) as lines, sound.open("wb") as kept:
-        for number, line in enumerate(lines, 1):
+    copy = _TextCopy(work / f"{name}.text")
+    bad = []
+    for file in files:
+        for item in _lines(name, file):
+            if isinstance(item, BadRow):
+                bad.append(item)
+            else:
+                copy.add(item[1])
+    paths = copy.close()
+    if bad and not copy.rows:
+        raise DataError(
+            "no line can be read",
+            where=f"{bad[0].file}:{bad[0].line}",
+            got=bad[0].text,
+            expected="a JSON object a line",
+            fix="jq -c '.[]' makes lines of a list" if bad[0].text.startswith("[") else None,
+        )
+    if not paths:
+        raise DataError("no rows", where=f"sources.{name}: {files[0].name}", fix="check the data")
+    check_names(name, files[0].name, list(copy.kinds))
+    declared = declared_types(name, spec, copy.kinds)
+    for column, kinds in copy.kinds.items():
+        if len(kinds) > 1 and column not in declared:
+            raise DataError(
+                f"column '{column}' has values of several kinds",
+                where=f"sources.{name}: {files[0].name}",
+                got=" and ".join(sorted(kinds)),
+                fix=f"give the column's type: sources.{name}.types.{column}: string",
+            )
+
+    def records() -> Iterator[Record]:
+        for file in files:
+            for item in _lines(name, file):
+                if not isinstance(item, BadRow):
+                    line, values, text = item
+                    texts = {key: _text(value) for key, value in values.items()}
+                    kept = {key: text for key, text in texts.items() if text is not None}
+                    yield Record(file.name, line, text, kept)
+
+    listed = ", ".join(literal(SourceFile(path, "").pattern()) for path in paths)
+    columns = {
+        column: tuple(kind for found in kinds for kind in _TYPES[found])
+        for column, kinds in copy.kinds.items()
+    }
+    nested = {column for column, kinds in copy.kinds.items() if kinds == {"object or list"}}
+    relation = f"read_parquet([{listed}], union_by_name=true, hive_partitioning=false)"
+    source = TextSource(name, relation, columns, records, nested=nested)
+    return bad + create_text_view(connection, source, spec)
+
+
+def _lines(name: str, file: SourceFile) -> Iterator[BadRow | tuple[int, dict[str, Any], str]]:
+    """Each line that is not blank: its number, values and text; or what is wrong with it."""
+    with file.open() as content:
+        number = 0
+        while line := content.readline(_MAX_LINE_BYTES + 1):
+            number += 1
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
             if not line.strip():
                 continue
-            column, reason = _fault(line, types)
-            if not reason:
-                kept.write(line if line.endswith(b"\n") else line + b"\n")
-                continue
-            text = line.decode(errors="replace").rstrip("\r\n")[:_LONGEST_TEXT]
-            fix = "mend the row, or set on_bad_rows: quarantine with a max_bad_fraction"
-            found.append(BadRow(source, str(path), number, column, reason, text, fix))
+            reason = "a line longer than 16 MiB"
+            if len(line) <= _MAX_LINE_BYTES:
+                value, reason = _parsed(line)
+                if value is not None:
+                    yield number, value, line.decode().rstrip("\r\n")
+                    continue
+            shown = line[:MAX_TEXT_LENGTH].decode(errors="replace").rstrip("\r\n")
+            yield BadRow(name, file.name, number, None, reason, shown, QUARANTINE_FIX)
+            while len(line) > _MAX_LINE_BYTES and not line.endswith(b"\n"):
+                line = content.readline(_MAX_LINE_BYTES + 1)
+                if not line:
+                    return
+
+
+def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str]:
+    """The object in a line, its numbers as text; or why there is none."""
+    try:
+        value = _DECODER.decode(line.decode())
+        _check_nested(value)
+        json.dumps(value, ensure_ascii=False).encode() if b"\\u" in line else None
+    except json.JSONDecodeError as error:
+        return None, f"not JSON: {error.msg[0].lower()}{error.msg[1:]}"
+    except UnicodeDecodeError:
+        return None, "not utf-8"
+    except UnicodeEncodeError:
+        return None, "half of a surrogate pair is no character"
+    except RecursionError:
+        return None, "nested too deeply"
+    except ValueError as error:
+        return None, str(error)
+    return (value, "") if isinstance(value, dict) else (None, "not an object")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"'{twice}' is there twice")
     return found
 
 
-def _fault(line: bytes, types: Mapping[str, ColumnType]) -> tuple[str | None, str]:
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        return None, f"not JSON: {error.msg if hasattr(error, 'msg') else error}"
-    if not isinstance(value, dict):
-        return None, "not an object"
-    for column, kind in types.items():
-        item = value.get(column)
-        if item is not None and not _fits(item, kind):
-            return column, f"'{column}' is not of type {kind}"
-    return None, ""
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+)
 
 
-def _fits(value: Any, kind: ColumnType) -> bool:
-    """Whether DuckDB casts the value: numbers and booleans may be texts, too."""
-    if kind == "string":
-        return True
-    if kind in ("date", "timestamp"):
-        return isinstance(value, str)
-    if isinstance(value, (list, dict)):
-        return False
-    if kind == "bool":
-        return isinstance(value, (bool, int)) or str(value).lower() in ("true", "false", "t", "f")
-    try:
-        number = float(value)
-    except ValueError:
-        return False
-    return kind == "float64" or math.isfinite(number)
+def _check_nested(value: Any) -> None:
+    """DuckDB reads what is nested, and rounds numbers: refuse those it would change."""
+    for item in value.values() if isinstance(value, dict) else ():
+        if isinstance(item, (dict, list)):
+            _check_numbers(item)
+
+
+def _check_numbers(value: Any) -> None:
+    if isinstance(value, _Number):
+        for kind in _TYPES["number"]:
+            try:
+                parse_text(value, kind)
+                return
+            except ValueError:
+                continue
+        raise ValueError(f"a number that float64 cannot hold: {value}")
+    items = value.values() if isinstance(value, dict) else value
+    if isinstance(value, (dict, list)):
+        for item in items:
+            _check_numbers(item)
+
+
+def _text(value: Any) -> str | None:
+    """A value as text; of an object or list, its JSON."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return str(value)
+    return _json(value)
+
+
+def _json(value: Any) -> str:
+    if isinstance(value, _Number):
+        return str(value)
+    if isinstance(value, dict):
+        inner = ",".join(
+            f"{json.dumps(k, ensure_ascii=False)}:{_json(v)}" for k, v in value.items()
+        )
+        return "{" + inner + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_json, value)) + "]"
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _kind(value: Any) -> str:
+    if isinstance(value, _Number):
+        return "number"
+    if isinstance(value, str):
+        return "text"
+    return "true or false" if isinstance(value, bool) else "object or list"
+
+
+class _TextCopy:
+    """Rows as Parquet files of text; memory is that of one batch.
+
+    Attributes:
+        kinds: Column name to the kinds of its values, in the order of first appearance.
+        rows: How many rows there are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.kinds: dict[str, set[str]] = {}
+        self.rows = 0
+        self._folder = folder
+        self._batch: list[dict[str, str | None]] = []
+        self._bytes = 0
+        self._paths: list[Path] = []
+
+    def add(self, values: dict[str, Any]) -> None:
+        """Add a row."""
+        texts = {}
+        for name, value in values.items():
+            kinds = self.kinds.setdefault(name, set())
+            if value is not None:
+                kinds.add(_kind(value))
+                text = texts[name] = _text(value)
+                self._bytes += len(text or "")
+        self._batch.append(texts)
+        self.rows += 1
+        # Rows without a column are kept until one is known.
+        if (len(self._batch) >= _BATCH_ROWS or self._bytes >= _BATCH_BYTES) and self.kinds:
+            self._write()
+
+    def close(self) -> list[Path]:
+        """Write what is left; the files, in order."""
+        if self._batch and self.kinds:
+            self._write()
+        return self._paths
+
+    def _write(self) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        table = pa.table(
+            {
+                name: pa.array([row.get(name) for row in self._batch], pa.string())
+                for name in self.kinds
+            }
+        )
+        path = self._folder / f"{len(self._paths):05}.parquet"
+        pq.write_table(table, path)
+        self._paths.append(path)
+        self._batch, self._bytes = [], 0

@@ -25,10 +25,11 @@ def resolve(
     Args:
         sources: Name to a URI, or to a mapping with `uri` (a path, pattern or folder,
             `package://NAME/path`, `gs://`, `s3://`, or `postgresql://user@host/name` with
-            a `query`), `format` (csv, jsonl or parquet),
-            and for CSV `delimiter`, `header`, `encoding` (utf-8, utf-16 or latin-1),
-            `null_values` and `types` (column to int64, float64, bool, string, date or
-            timestamp). CSV and JSON Lines may be gzipped or zipped.
+            a `query`), `format` (csv, jsonl or parquet), `types` (column to int64, float64,
+            bool, string, date or timestamp), for CSV and JSON Lines `formats` (column to
+            the format of its dates or times, such as `%d/%m/%Y`), and for CSV `delimiter`,
+            `header`, `encoding` (utf-8, utf-16, cp1252, …), `null_values`, `quote` and
+            `escape`. Files may be compressed (gzip, zip, bzip2, xz, zstd).
         pins: A folder with `pins.json`: the three texts, for people.
         store: Where versions live, and the rows of a database as they were read: a folder,
             `gs://…` or `s3://…`; empty for no champion.

@@ -6,6 +6,7 @@ names now and what they hold, and `materialize` gives exactly those bytes or an 
 
 from __future__ import annotations
 
+import codecs
 import fnmatch
 import glob
 import importlib.util
@@ -41,7 +42,7 @@ _SUFFIXES: dict[str, Format] = {
     ".parquet": "parquet",
     ".pq": "parquet",
 }
-_COMPRESSION = (".gz", ".zip")
+_COMPRESSION = (".gz", ".zip", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,19 @@ class SourceSpec:
             an installed package), `gs://…`, `s3://…`, or a database as
             `postgresql://user@host:5432/name`, its password in PGPASSWORD or PGPASSFILE.
         query: Of a database: one SELECT in its own dialect.
-        format: csv, jsonl or parquet; by the files' suffix where it is not given.
-        delimiter: Of CSV: one character; found where it is not given.
-        header: Whether a CSV file starts with the column names.
-        encoding: Of CSV: utf-8, utf-16 or latin-1.
-        null_values: Texts that mean a missing value in CSV, beside the empty one.
-        types: Column name to type, where the inferred type is not the right one.
+        format: csv, jsonl or parquet; told from the files' names if not given.
+        delimiter: Of CSV: one character; found if not given.
+        header: Of CSV: whether a file starts with the column names.
+        encoding: Of CSV: utf-8, utf-16, cp1252, latin-1 or another that Python knows.
+        null_values: Of CSV: texts that mean a missing value, quoted or not, beside the empty
+            one.
+        types: Column name to type, if another than the inferred one is right. A value that
+            is not exactly of that type makes its row a bad one.
+        quote: Of CSV: the character around values, or empty for none.
+        escape: Of CSV: the character before a quote within quotes; a doubled quote if not
+            given.
+        formats: Of CSV and JSON: column name to the format of its dates or times, as strptime
+            takes it: `%d/%m/%Y`. Others are read only as ISO 8601.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -68,9 +76,79 @@ class SourceSpec:
     format: Format | None = None
     delimiter: str | None = None
     header: bool = True
-    encoding: Literal["utf-8", "utf-16", "latin-1"] = "utf-8"
+    encoding: str = "utf-8"
     null_values: tuple[str, ...] = ()
     types: dict[str, ColumnType] = field(default_factory=dict)
+    quote: str = '"'
+    escape: str | None = None
+    formats: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for option in ("delimiter", "quote", "escape"):
+            text = getattr(self, option)
+            if text is not None and (len(text) > 1 or (option == "delimiter" and not text)):
+                raise ParameterError(
+                    "not one character",
+                    where=option,
+                    got=text,
+                    fix=f'in YAML a tab is "\\t", in double quotes: {option}: "\\t"',
+                )
+            if text in ("\n", "\r"):
+                raise ParameterError("a line end", where=option, expected="another character")
+        if self.quote and self.quote == self.delimiter:
+            raise ParameterError("the delimiter and the quote are one", where="quote")
+        try:
+            is_text = codecs.lookup(self.encoding)._is_text_encoding
+        except (LookupError, ValueError):
+            is_text = False
+        if not is_text:
+            raise ParameterError(
+                "not an encoding",
+                where="encoding",
+                got=self.encoding,
+                expected="utf-8, utf-16, cp1252, latin-1 or another that Python knows",
+            )
+        for column, text in self.formats.items():
+            if self.types.get(column, "date") not in ("date", "timestamp"):
+                raise ParameterError(
+                    "a format makes a date or a timestamp",
+                    where=f"types.{column}",
+                    got=self.types[column],
+                )
+            if "%" not in text:
+                raise ParameterError(
+                    "not a format", where=f"formats.{column}", got=text, expected="%d/%m/%Y"
+                )
+
+
+_OPTIONS: Mapping[str, frozenset[str]] = {
+    "csv": frozenset(
+        ("delimiter", "header", "encoding", "null_values", "types", "quote", "escape", "formats")
+    ),
+    "jsonl": frozenset(("types", "formats")),
+    "parquet": frozenset(("types",)),
+}
+# Younger options change the digest of a source only if they are given.
+_YOUNGER_OPTIONS = ("quote", "escape", "formats")
+
+
+def check_options(spec: SourceSpec, file_format: str, where: str) -> None:
+    """Refuse the options that a format does not have.
+
+    Raises:
+        ParameterError: naming the option.
+    """
+    plain = asdict(SourceSpec(spec.uri))
+    for option, given in asdict(spec).items():
+        if option in ("uri", "query", "format") or given == plain[option]:
+            continue
+        if option not in _OPTIONS[file_format]:
+            raise ParameterError(
+                f"{file_format} has no {option}",
+                where=f"{where}.{option}",
+                got=given,
+                expected=f"one of {', '.join(sorted(_OPTIONS[file_format]))}",
+            )
 
 
 def parse_sources(sources: Mapping[str, Any]) -> dict[str, SourceSpec]:
@@ -121,7 +199,14 @@ def pin(name: str, spec: SourceSpec, store: str = "") -> Source:
     else:
         objects = _local(spec.uri, where)
     file_format = spec.format or _format(objects, where)
-    options = {k: v for k, v in asdict(spec).items() if k not in ("uri", "format")}
+    check_options(spec, file_format, where)
+    plain = asdict(SourceSpec(spec.uri))
+    options = {
+        option: given
+        for option, given in asdict(spec).items()
+        if option not in ("uri", "format")
+        and (option not in _YOUNGER_OPTIONS or given != plain[option])
+    }
     reading = {k: v for k, v in options.items() if k != "query"}
     content = [[o.digest, o.generation, o.bytes] for o in objects]
     digest = digest_value({"format": file_format, "options": reading, "objects": content})

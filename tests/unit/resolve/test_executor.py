@@ -71,7 +71,7 @@ def test_the_champion_is_pinned_by_version_and_manifest(made: Path, tmp_path: Pa
         ({"rows": {"url": "a.csv"}}, "did you mean 'uri'?"),
         ({"rows": "nowhere.csv"}, "sources.rows: no file matches; got nowhere.csv"),
         ({"rows": {"uri": "nowhere.csv", "query": "SELECT 1"}}, "files have no query"),
-        ({"rows": {"uri": "a.csv", "encoding": "utf-7"}}, "encoding"),
+        ({"rows": {"uri": "a.csv", "encoding": "utf-99"}}, "encoding: not an encoding"),
     ],
 )
 def test_a_bad_source_is_one_line(sources: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -1,0 +1,191 @@
+"""A relation of text columns as a view of typed ones; what does not fit is a bad row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import duckdb
+
+from kfp_suite.components.contracts.columns import ColumnType
+from kfp_suite.components.contracts.errors import DataError, did_you_mean
+from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
+from kfp_suite.components.ingest.text_columns import (
+    UnclearType,
+    column_types,
+    misfits,
+    quoted,
+    value,
+)
+from kfp_suite.components.stores.sources import SourceSpec
+
+
+@dataclass(frozen=True)
+class Record:
+    """A row of a file, as text.
+
+    Attributes:
+        file: The file's name.
+        line: The line it begins in, from 1.
+        text: All of it.
+        values: Column name to text; a missing value is not there.
+    """
+
+    file: str
+    line: int
+    text: str
+    values: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """Files as one relation of text columns.
+
+    Attributes:
+        name: The source's name.
+        relation: What follows FROM to read them.
+        columns: Column name to the types its values may turn out to have, beside string.
+        records: The rows once more, one by one, to find those that do not fit.
+        checked: As `relation`, where reading also keeps what is wrong with the rows.
+        nested: The columns of JSON objects or lists.
+    """
+
+    name: str
+    relation: str
+    columns: Mapping[str, Collection[ColumnType]]
+    records: Callable[[], Iterator[Record]]
+    checked: str = ""
+    nested: Collection[str] = field(default=())
+
+
+def create_text_view(
+    connection: duckdb.DuckDBPyConnection, source: TextSource, spec: SourceSpec
+) -> list[BadRow]:
+    """Create the view of the source's name, with typed columns.
+
+    Returns:
+        The rows with a value that is not of the type that was declared; the view has the
+        others.
+
+    Raises:
+        DataError: a declared column is not there, or a type cannot be decided.
+    """
+    declared = declared_types(source.name, spec, source.columns)
+    open_columns = {
+        name: kinds
+        for name, kinds in source.columns.items()
+        if name not in declared and name not in source.nested
+    }
+    bad = {
+        name: misfits(quoted(name), kind, spec.formats.get(name, ""))
+        for name, kind in declared.items()
+        if kind != "string"
+    }
+    try:
+        types, counts = column_types(connection, source.relation, open_columns, bad, source.checked)
+    except UnclearType as unclear:
+        raise _unclear(connection, source, unclear) from unclear
+    bad = {name: rule for name, rule in bad.items() if counts[name]}
+    values = {}
+    for name in source.columns:
+        if name in source.nested and name not in declared:
+            values[name] = _nested(connection, source.relation, name)
+            continue
+        kind = declared.get(name) or types[name]
+        expression = value(quoted(name), kind, spec.formats.get(name, ""))
+        if kind == "string":
+            # Else a cast in the user's query becomes the reader's, and rows are lost.
+            expression = f"CASE WHEN {quoted(name)} IS NOT NULL THEN {quoted(name)} END"
+        elif kind == "float64":
+            expression = f"({expression} + 0.0)"  # no minus zero
+        values[name] = expression
+    selected = ", ".join(f"{expression} AS {quoted(name)}" for name, expression in values.items())
+    kept = " OR ".join(bad.values())
+    connection.execute(
+        f"CREATE OR REPLACE VIEW {quoted(source.name)} AS SELECT {selected} FROM {source.relation}"
+        + (f" WHERE NOT ({kept})" if bad else "")
+    )
+    return _misfits(connection, source, declared, bad) if bad else []
+
+
+def declared_types(name: str, spec: SourceSpec, columns: Collection[str]) -> dict[str, ColumnType]:
+    """The types that the user gave, those of `formats` among them.
+
+    Raises:
+        DataError: a column that is not there.
+    """
+    for key, given in (("types", spec.types), ("formats", spec.formats)):
+        for column in given:
+            if column not in columns:
+                raise DataError(
+                    f"no column '{column}'",
+                    where=f"sources.{name}.{key}",
+                    fix=did_you_mean(column, columns),
+                )
+    return {**{column: format_type(text) for column, text in spec.formats.items()}, **spec.types}
+
+
+def format_type(text: str) -> ColumnType:
+    """date for a format of strptime without a time of day, else timestamp."""
+    directives = {part[:1] for part in text.replace("%%", "").replace("%-", "%").split("%")[1:]}
+    return "timestamp" if directives & set("HIMSfgnpXczZ") else "date"
+
+
+def _misfits(
+    connection: duckdb.DuckDBPyConnection,
+    source: TextSource,
+    declared: Mapping[str, ColumnType],
+    bad: Mapping[str, str],
+) -> list[BadRow]:
+    texts = {
+        name: {
+            row[0]
+            for row in connection.execute(
+                f"SELECT DISTINCT {quoted(name)} FROM {source.relation} WHERE {rule}"
+            ).fetchall()
+        }
+        for name, rule in bad.items()
+    }
+    found = []
+    for record in source.records():
+        column = next((name for name in bad if record.values.get(name) in texts[name]), None)
+        if column is not None:
+            text = record.text[:MAX_TEXT_LENGTH]
+            found.append(
+                type_misfit(source.name, record.file, record.line, column, declared[column], text)
+            )
+    return found
+
+
+def _unclear(
+    connection: duckdb.DuckDBPyConnection, source: TextSource, unclear: UnclearType
+) -> DataError:
+    text = quoted(unclear.column)
+    row = connection.execute(
+        f"SELECT {text} FROM {source.relation} WHERE {misfits(text, unclear.kind)} LIMIT 1"
+    ).fetchone()
+    place = f"sources.{source.name}"
+    if row is not None:
+        records = (r for r in source.records() if r.values.get(unclear.column) == row[0])
+        record = next(records, None)
+        if record is not None:
+            place = f"{record.file}:{record.line}"
+    fixes = " or ".join(
+        f"sources.{source.name}.types.{unclear.column}: {kind}" for kind in unclear.fixes
+    )
+    return DataError(
+        f"column '{unclear.column}': {unclear.what}",
+        where=place,
+        got=None if row is None else row[0],
+        fix=f"give the column's type: {fixes}",
+    )
+
+
+def _nested(connection: duckdb.DuckDBPyConnection, relation: str, name: str) -> str:
+    """SQL for a column of JSON objects or lists as DuckDB's structs and lists."""
+    found = connection.execute(
+        f"SELECT json_group_structure({quoted(name)}::JSON) FROM {relation}"
+    ).fetchone()
+    assert found is not None
+    structure = str(found[0]).replace("'", "''")
+    return f"json_transform({quoted(name)}::JSON, '{structure}')"
