@@ -17,6 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # name: (module, one line for --help)
 COMMANDS = {
     "run": ("run", "Run a pipeline on this machine, to a live endpoint."),
+    "check": ("check", "Check the parameters of a pipeline without running it."),
     "upload": ("upload", "Upload a pipeline to Kubeflow, or a new version of it."),
     "submit": ("submit", "Run a pipeline on Kubeflow, and watch it."),
     "schedule": ("schedule", "Recurring runs on Kubeflow: add, list, show, pause, resume, delete."),

@@ -18,6 +18,36 @@ from kfp_suite.pipelines.runs.preflight import check_values
 from kfp_suite.pipelines.runs.staging import stage, stage_sources
 
 
+def read_values(
+    pipeline: Any, file: Path | None, assigned: Mapping[str, Any], store: str, origin: str = ""
+) -> dict[str, Any]:
+    """The parameters of `pipeline` as they were written, each of its type and none missing.
+
+    Args:
+        pipeline: Of the suite.
+        file: A parameter file.
+        assigned: Values that override the file's; `a.b` reaches into the mapping `a`.
+        store: The store if none is given.
+        origin: A published version whose parameters the file's override.
+
+    Raises:
+        InputError: a parameter or a file that is not right.
+    """
+    known = parameters_of(pipeline)
+    from_file = read_parameters(file) if file else {}
+    from_version = parameters_from(origin, known) if origin else {}
+    values = merge(known, from_version | from_file, assigned)
+    if "store" in known:
+        values.setdefault("store", store)
+    return check(known, values, str(file) if file else "--param")
+
+
+def add_defaults(pipeline: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, and the defaults of the parameters that are not among them."""
+    defaults = {name: known.default for name, known in parameters_of(pipeline).items()}
+    return defaults | dict(values)
+
+
 def run_arguments(
     pipeline: Any,
     file: Path | None,
@@ -36,14 +66,8 @@ def run_arguments(
     Raises:
         InputError: a parameter or a file that is not right.
     """
-    known = parameters_of(pipeline)
-    from_file = read_parameters(file) if file else {}
-    from_version = parameters_from(origin, known) if origin else {}
-    values = merge(known, from_version | from_file, assigned)
-    if "store" in known:
-        values.setdefault("store", str(root.models))
-    values = check(known, values, str(file) if file else "--param")
-    check_values({name: parameter.default for name, parameter in known.items()} | values)
+    values = read_values(pipeline, file, assigned, str(root.models), origin)
+    check_values(add_defaults(pipeline, values))
 
     def base(name: str) -> Path:
         return file.parent if file and name not in assigned else Path()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, get_args
 
 from kfp_suite.components.contracts.errors import MissingError, ParameterError
@@ -31,6 +31,19 @@ def check_values(pipeline_values: Values) -> None:
     Raises:
         ParameterError: naming the parameter and the key at fault.
     """
+    for error in find_errors(pipeline_values):
+        raise error
+
+
+def find_errors(pipeline_values: Values) -> Iterator[ParameterError]:
+    """The errors that `check_values` would raise: at most one a parameter.
+
+    Args:
+        pipeline_values: As for `check_values`.
+
+    Returns:
+        An iterator, in the order of the steps.
+    """
     for name, check in _CHECKS.items():
         if pipeline_values.get(name):
             try:
@@ -39,7 +52,7 @@ def check_values(pipeline_values: Values) -> None:
                 # A step's library is not needed to submit a run: its own check remains.
                 continue
             except ParameterError as error:
-                raise _name_parameter(error, name, pipeline_values) from error
+                yield _name_parameter(error, name, pipeline_values)
 
 
 def check_libraries(images: Iterable[str]) -> None:

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from kfp_suite.components.contracts.errors import MissingError, ParameterError
+from kfp_suite.pipelines.cli.main import cli
 from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
 from kfp_suite.pipelines.kubeflow.package import open_package
 from kfp_suite.pipelines.runs.arguments import run_arguments
@@ -98,6 +100,25 @@ def test_a_local_run_and_a_submitted_one_are_checked(tmp_path: Path) -> None:
         run_arguments(load(find_pipeline("train_and_deploy")), file, {}, open_root(tmp_path / "r"))
     with pytest.raises(ParameterError, match="unknown metric 'auc'"):
         cluster_arguments(open_package("train_and_deploy"), str(file), {})
+
+
+def test_check_lists_every_error(tmp_path: Path) -> None:
+    file = tmp_path / "parameters.yaml"
+    wrong = {"thresholds": {"auc": {"min": 0.7}}, "slices": [[]], "endpoint": {"replica": 1}}
+    file.write_text(yaml.safe_dump(GOOD | wrong))
+    done = CliRunner().invoke(cli, ["check", "train_and_deploy", "--params", str(file)])
+    assert done.exit_code == 2
+    assert [line.split(":")[1].strip() for line in done.stderr.splitlines()] == [
+        "thresholds",
+        "slices",
+        "endpoint",
+    ]
+    assert not done.stdout
+
+
+def test_check_finds_no_error_in_the_shipped_parameters() -> None:
+    done = CliRunner().invoke(cli, ["check", "train_and_deploy", "--params", "penguins"])
+    assert (done.exit_code, done.stdout) == (0, "no error in 5 parameters of train_and_deploy\n")
 
 
 def test_a_library_that_is_not_installed_is_named_before_the_run(

@@ -1,0 +1,41 @@
+"""kfp-suite check."""
+
+from __future__ import annotations
+
+import click
+
+from kfp_suite.components.contracts.errors import InputError
+from kfp_suite.pipelines.runs.arguments import add_defaults, read_values
+from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+from kfp_suite.pipelines.runs.parameters import parameter_file, parameters_of, parse_assignments
+from kfp_suite.pipelines.runs.preflight import find_errors
+
+_STORE = "kfp-suite-runs/models"
+
+
+@click.command("check")
+@click.argument("pipeline")
+@click.option("--params", metavar="FILE", help="Parameter file, or the name of a shipped one.")
+@click.option(
+    "--param",
+    "assignments",
+    metavar="NAME=VALUE",
+    multiple=True,
+    help="One parameter; a.b=VALUE reaches into a mapping. Repeatable.",
+)
+def check(pipeline: str, params: str | None, assignments: tuple[str, ...]) -> None:
+    """Check the parameters of PIPELINE without running it, and list every error.
+
+    `run`, `submit` and `schedule` make the same checks. What depends on the data, such as the
+    names of columns, is checked by the steps. Exit code 0 if there is no error, else 2.
+    """
+    loaded = load(find_pipeline(pipeline))
+    assigned = parse_assignments(assignments, parameters_of(loaded))
+    file = parameter_file(params) if params else None
+    values = read_values(loaded, file, assigned, _STORE)
+    errors = list(find_errors(add_defaults(loaded, values)))
+    for error in errors:
+        click.echo(f"error: {error}", err=True)
+    if errors:
+        raise click.exceptions.Exit(InputError.exit_code)
+    click.echo(f"no error in {len(values)} parameters of {pipeline}")
