@@ -135,7 +135,7 @@ def deploy(
     """
     pushed = read_pushed(version)
     models = ModelStore(open_store(pushed.store))
-    champion = models.aliases(pushed.model).get(CHAMPION, 0)
+    champion = models.alias(pushed.model, CHAMPION) or 0
     try:
         _check_champion(champion, pushed, parameters.expected_champion)
         made = _deploy(parameters, models, pushed, output, cluster)

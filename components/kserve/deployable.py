@@ -113,7 +113,7 @@ class Deployable:
             SupersededError: from `check_in_place`.
         """
         while True:
-            before = self.models.aliases(self.served.model).get(CHAMPION, 0)
+            before = self.models.alias(self.served.model, CHAMPION) or 0
             check_in_place()
             try:
                 self.models.set_alias(

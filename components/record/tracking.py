@@ -26,7 +26,7 @@ from kfp_suite.components.contracts.run_record import (
 )
 from kfp_suite.components.record.left import Left
 from kfp_suite.components.record.told import Told, failed, sent
-from kfp_suite.components.stores.store import open_store
+from kfp_suite.components.stores.store import is_name, open_store
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 CHANNEL = "mlflow"
@@ -192,7 +192,9 @@ def _artifacts(folder: Path, record: RunRecord, left: Left) -> None:
     uri = ((record.evaluation or {}).get("model") or {}).get("uri")
     if uri:
         parent, _, name = str(uri).rstrip("/").rpartition("/")
-        open_store(parent).download(name, folder / "model")
+        store = open_store(parent)
+        below = [one.name.removeprefix(f"{name}/") for one in store.list(f"{name}/")]
+        store.download(name, filter(is_name, below), folder / "model")
 
 
 def _secret() -> str:

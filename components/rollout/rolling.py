@@ -177,8 +177,8 @@ class Rolling:
     def _in_place(self, live: dict[str, Any]) -> Outcome:
         """It serves alone already: deployed, or promoted by a run that was killed. Who killed it
         may have done so before it had answered."""
-        aliases = self._deployable.models.aliases(self._deployable.served.model)
-        checked = aliases.get(CHAMPION) == self._version
+        champion = self._deployable.models.alias(self._deployable.served.model, CHAMPION)
+        checked = champion == self._version
         replaced = None if checked else version_before(live)
         if replaced is None:
             try:

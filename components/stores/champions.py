@@ -24,7 +24,7 @@ class ChampionReference:
 
 def pin_champion(models: ModelStore, model: str) -> ChampionReference | None:
     """The champion of a model now; None where there is none."""
-    version = models.aliases(model).get(CHAMPION)
+    version = models.alias(model, CHAMPION)
     if version is None:
         return None
     return ChampionReference(

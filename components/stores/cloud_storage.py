@@ -6,7 +6,7 @@ With STORAGE_EMULATOR_HOST set, the client speaks to the emulator without creden
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -46,11 +46,14 @@ class CloudStorageStore:
         self._bucket = client.bucket(bucket)
         self._used = lambda: used_for_cloud_storage(client._credentials)
 
-    def _errors(self, name: str, generation: str = "") -> AbstractContextManager[None]:
-        return _errors(f"{self.uri}/{name}", generation, self._used)
+    def _errors(
+        self, name: str, generation: str = "", *, of_bucket: bool = False
+    ) -> AbstractContextManager[None]:
+        """`of_bucket`: what is not found can be the bucket alone."""
+        return _errors(f"{self.uri}/{name}", generation, self._used, of_bucket)
 
     def list(self, prefix: str = "") -> Iterator[ObjectInfo]:
-        with self._errors(prefix):
+        with self._errors(prefix, of_bucket=True):
             for blob in self._bucket.list_blobs(prefix=self._prefix + prefix):
                 yield self._info(blob)
 
@@ -72,19 +75,19 @@ class CloudStorageStore:
 
     def create(self, name: str, content: bytes | Path) -> None:
         data = content.read_bytes() if isinstance(content, Path) else content
-        with self._errors(name):
+        with self._errors(name, of_bucket=True):
             # Below this size the client uploads in one request, which carries the precondition.
             blob = self._blob(name)
             blob.upload_from_string(
                 data, content_type="application/octet-stream", if_generation_match=0
             )
 
-    def download(self, prefix: str, folder: Path) -> None:
-        for info in self.list(f"{prefix}/"):
-            target = folder / info.name.removeprefix(f"{prefix}/")
+    def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
+        for name in names:
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._errors(info.name):
-                self._blob(info.name, info.generation).download_to_filename(str(target))
+            with self._errors(f"{prefix}/{name}"):
+                self._blob(f"{prefix}/{name}").download_to_filename(str(target))
 
     def _blob(self, name: str, generation: str = "") -> Any:
         key = self._prefix + check_name(name)
@@ -110,10 +113,18 @@ def _client(uri: str) -> Any:
 
 
 @contextmanager
-def _errors(where: str, generation: str, used: Callable[[], str]) -> Iterator[None]:
+def _errors(
+    where: str, generation: str, used: Callable[[], str], of_bucket: bool
+) -> Iterator[None]:
     try:
         yield
     except exceptions.NotFound as error:
+        if of_bucket or "specified bucket does not exist" in error.message:
+            raise MissingError(
+                "no such bucket",
+                where="/".join(where.split("/")[:3]),
+                fix="create it, or check the URI",
+            ) from error
         raise MissingError(
             "no such object" + (f" of generation {generation}" if generation else ""),
             where=where,

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import builtins
+import fcntl
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
 from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, store_error
-from kfp_suite.components.stores.store import ObjectInfo, check_name
+from kfp_suite.components.stores.store import ObjectInfo, check_name, is_name
 
 _PARTIAL = ".partial"
 
@@ -32,7 +34,7 @@ class FolderStore:
         for parent, _, files in os.walk(folder):
             below = Path(parent).relative_to(self.root)
             names += [(below / file).as_posix() for file in files if not file.endswith(_PARTIAL)]
-        for name in sorted(name for name in names if name.startswith(prefix)):
+        for name in sorted(name for name in names if name.startswith(prefix) and is_name(name)):
             try:
                 yield self.stat(name)
             except MissingError:
@@ -58,10 +60,14 @@ class FolderStore:
 
     def create(self, name: str, content: bytes | Path) -> None:
         target = self.root / check_name(name)
-        partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}{_PARTIAL}")
+        # Beside the folders of the versions, so that nobody who reads one sees half a file; below
+        # the first folder of the name, so that it is on the same file system.
+        partials = self.root.joinpath(*name.split("/")[:-1][:1]) / _PARTIAL
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            with builtins.open(partial, "xb") as file:
+            partials.mkdir(exist_ok=True)
+            _remove_leftovers(partials)
+            with _locked_file(partials) as file:
                 if isinstance(content, Path):
                     with builtins.open(content, "rb") as source:
                         shutil.copyfileobj(source, file)
@@ -69,17 +75,43 @@ class FolderStore:
                     file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            # A hard link fails where the name is taken: exclusive and whole at once.
-            os.link(partial, target)
+                # A hard link fails where the name is taken: exclusive and whole at once.
+                os.link(file.name, target)
         except FileExistsError as error:
             raise AlreadyExistsError("it is there already", where=target) from error
         except OSError as error:
             raise store_error(error, target) from error
-        finally:
-            partial.unlink(missing_ok=True)
 
-    def download(self, prefix: str, folder: Path) -> None:
-        for info in self.list(f"{prefix}/"):
-            target = folder / info.name.removeprefix(f"{prefix}/")
+    def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
+        for name in names:
+            source, target = self.root / check_name(f"{prefix}/{name}"), folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self.root / info.name, target)
+            try:
+                shutil.copyfile(source, target)
+            except OSError as error:
+                raise store_error(error, error.filename or source) from error
+
+
+@contextmanager
+def _locked_file(folder: Path) -> Iterator[BinaryIO]:
+    """A file of a new name, locked as long as its writer lives; it is removed at the end."""
+    while True:
+        path = folder / f"{uuid.uuid4().hex}{_PARTIAL}"
+        with builtins.open(path, "xb") as file:
+            with suppress(OSError):  # a file system without locks keeps what a kill leaves
+                fcntl.flock(file, fcntl.LOCK_EX)
+            if not os.fstat(file.fileno()).st_nlink:
+                continue  # taken for a leftover before it was locked
+            try:
+                yield file
+            finally:
+                path.unlink(missing_ok=True)
+            return
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the files whose writers were killed: those that nobody holds a lock on."""
+    for path in folder.glob(f"*{_PARTIAL}"):
+        with suppress(OSError), builtins.open(path, "r+b") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()

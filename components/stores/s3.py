@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import io
 import os
+import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -28,8 +29,15 @@ from kfp_suite.components.stores.credentials import tried_for_s3, used_for_s3
 from kfp_suite.components.stores.store import ObjectInfo, check_name
 
 _PROBE = "_probe"
+# Between the tries of a write that met another one.
+_CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _KFP = "minio"
 _KFP_SERVER = "http://minio-service.kubeflow:9000"
+
+
+class _Conflict(TransientError):
+    """S3's 409 to a conditional write: it does not know yet who wins. Only 412 says that the
+    object is there."""
 
 
 class S3Store:
@@ -86,15 +94,23 @@ class S3Store:
     def create(self, name: str, content: bytes | Path) -> None:
         if not self._is_exclusive:
             self._probe()
-        with self._errors(name):
-            self._put(self._key(name), content)
+        for pause in (*_CONFLICT_PAUSES, None):
+            try:
+                with self._errors(name):
+                    self._put(self._key(name), content)
+                return
+            except _Conflict:
+                if pause is None:
+                    raise
+                time.sleep(pause)
 
-    def download(self, prefix: str, folder: Path) -> None:
-        for info in self.list(f"{prefix}/"):
-            target = folder / info.name.removeprefix(f"{prefix}/")
+    def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
+        for name in names:
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._errors(info.name), target.open("wb") as file:
-                for block in self._get(info.name, info.generation).iter_chunks(1 << 20):
+            whole = f"{prefix}/{name}"
+            with self._errors(whole), target.open("wb") as file:
+                for block in self._get(whole, "").iter_chunks(1 << 20):
                     file.write(block)
 
     def _key(self, name: str) -> str:
@@ -149,6 +165,12 @@ def _errors(
     except ClientError as error:
         status = error.response["ResponseMetadata"]["HTTPStatusCode"]
         code = error.response["Error"]["Code"]
+        if code == "NoSuchBucket":
+            raise MissingError(
+                "no such bucket",
+                where="/".join(where.split("/")[:3]),
+                fix="create it, or check the URI",
+            ) from error
         if status == 404 or (status == 412 and generation):
             raise MissingError(
                 "no such object" + (f" of ETag {generation}" if generation else ""),
@@ -157,7 +179,14 @@ def _errors(
                 if generation
                 else "check the URI",
             ) from error
-        if status in (409, 412):
+        if status == 409:
+            raise _Conflict(
+                "another write to the same object is under way",
+                where=where,
+                got=code,
+                fix="try again",
+            ) from error
+        if status == 412:
             raise AlreadyExistsError("it is there already", where=where) from error
         if status in (401, 403):
             raise StoreError(

@@ -7,7 +7,7 @@ from that alone, so every store that has it is safe for many writers.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -50,8 +50,9 @@ class Store(Protocol):
     def create(self, name: str, content: bytes | Path) -> None:
         """Create an object, whole. Raises AlreadyExistsError where it is there."""
 
-    def download(self, prefix: str, folder: Path) -> None:
-        """Copy every object below `prefix/` to `folder`, by its name below the prefix."""
+    def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
+        """Copy objects to `folder`: those below `prefix/` with these names, and nothing else
+        that lies there. Raises MissingError."""
 
 
 def check_name(name: str) -> str:
@@ -60,12 +61,18 @@ def check_name(name: str) -> str:
     Raises:
         ParameterError: it is empty, absolute, has `..` or control characters.
     """
-    parts = name.split("/")
-    if not name or any(part in ("", ".", "..") for part in parts) or not name.isprintable():
+    if not is_name(name):
         raise ParameterError(
             "not an object name", got=name, expected="a relative path without '..' or empty parts"
         )
     return name
+
+
+def is_name(name: str) -> bool:
+    """Whether `check_name` takes it: the empty objects that consoles name like folders
+    (`folder/`), for one, are not objects of ours."""
+    parts = name.split("/")
+    return bool(name) and name.isprintable() and not any(p in ("", ".", "..") for p in parts)
 
 
 def open_store(uri: str) -> Store:

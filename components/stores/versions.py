@@ -1,19 +1,23 @@
 """Published versions and their aliases, in any store.
 
-    <store>/<model>/_numbers/<n>.json      who owns version n: the digest of its model
+    <store>/<model>/_numbers/…             who owns which number: see `numbers.py`
     <store>/<model>/<n>/model-<edition>/…  the Model artifact
     <store>/<model>/<n>/saved_model-<edition>/<n>/…  a SavedModel as TensorFlow Serving lays
                                            versions out: the folder above is what it serves
     <store>/<model>/<n>/manifest.json      written last: a version is there when this is
-    <store>/<model>/_aliases/<alias>/<n>.json   the alias's history, append-only
+    <store>/<model>/_aliases/<alias>/<n>.json   the alias's history: see `aliases.py`
     <store>/<model>/_layouts/<key>/…       versions in the layout of another model server
     <store>/<model>/_layouts/<key>.json    its files and their digests, written last
     <store>/<model>/_rollouts/…            which rollouts were decided against, and why
 
-The only primitive is exclusive create. A number is claimed for a *model digest*, and every
-push looks at the numbers in order from 1 before it claims the first free one: so two
-pushes of one model can never claim two numbers, and a push that is killed at any point is
-finished by the next push of the same model.
+The only primitive is exclusive create. A number is claimed for a *model digest*, and a push
+that has no number yet claims the one after the newest: so two pushes of one model can never
+claim two numbers, and a push that is killed at any point is finished by the next push of the
+same model.
+
+What else lies in a store (empty objects named like folders, files of a desktop or of a file
+system) is not ours and changes nothing: names are taken for what they match exactly, and files
+are read by the names that a manifest has.
 
 An edition is named by the digest of its `model.json`: two runs that made the same model
 may differ in what they record of themselves, and must not mix their files. The first
@@ -24,7 +28,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,13 +55,15 @@ from kfp_suite.components.contracts.errors import (
 from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
 from kfp_suite.components.contracts.model import SAVED_MODEL, ModelManifest, read_model
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.stores.store import Store
+from kfp_suite.components.stores.aliases import Alias, AliasRecord
+from kfp_suite.components.stores.numbers import Numbers
+from kfp_suite.components.stores.records import parse_number, read_object
+from kfp_suite.components.stores.store import Store, is_name
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 CHAMPION = "champion"
 CHALLENGER = "challenger"
-_NUMBERS = "_numbers"
 _ALIASES = "_aliases"
 _LAYOUTS = "_layouts"
 _SAVED_MODEL = f"{SAVED_MODEL}/"
@@ -106,16 +112,6 @@ class Published:
     created: bool
 
 
-@dataclass(frozen=True)
-class AliasRecord:
-    """One move of an alias."""
-
-    alias: str
-    version: int
-    reason: str
-    moved: str | None = None
-
-
 def check_model_name(name: str) -> str:
     """`name`, if it can name a model and an endpoint.
 
@@ -136,6 +132,11 @@ def check_model_name(name: str) -> str:
 def _saved_model(path: str) -> str:
     """The folder, beside the Model artifact `path`, that TensorFlow Serving serves."""
     return path.replace("model-", f"{SAVED_MODEL}-", 1)
+
+
+def _saved_model_file(path: str, version: int, name: str) -> str:
+    """Where a file of the SavedModel lies for TensorFlow Serving, below the version."""
+    return f"{_saved_model(path)}/{version}/{name.removeprefix(_SAVED_MODEL)}"
 
 
 class ModelStore:
@@ -161,18 +162,20 @@ class ModelStore:
 
     def models(self) -> list[str]:
         """The names of all models with a published version."""
-        names = {i.name.split("/")[0] for i in self.store.list() if i.name.endswith(f"/{MANIFEST}")}
-        return sorted(names)
+        return sorted({model for model, _ in self._published("")})
 
     def versions(self, model: str) -> list[int]:
         """The published versions of a model, ascending; half-pushed ones are not there."""
-        check_model_name(model)
-        found = []
-        for info in self.store.list(f"{model}/"):
-            parts = info.name.split("/")
-            if len(parts) == 3 and parts[2] == MANIFEST and parts[1].isdigit():
-                found.append(int(parts[1]))
-        return sorted(found)
+        return sorted(version for _, version in self._published(f"{check_model_name(model)}/"))
+
+    def _published(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """Model and number of each published version below a prefix."""
+        for info in self.store.list(prefix):
+            model, _, rest = info.name.partition("/")
+            text, _, name = rest.partition("/")
+            version = parse_number(text)
+            if version is not None and name == MANIFEST and _NAME.fullmatch(model):
+                yield model, version
 
     def created(self, model: str, version: int) -> str | None:
         """When a version was published, as the store tells."""
@@ -194,10 +197,7 @@ class ModelStore:
         """
         name = f"{manifest.model}/{manifest.version}/{manifest.path}/{MODEL_MANIFEST}"
         where = f"{self.store.uri}/{name}"
-        try:
-            return parse(ModelManifest, json.loads(self.store.read(name)), where)
-        except ValueError as error:
-            raise ContractError("not valid JSON", where=where, got=str(error)) from error
+        return parse(ModelManifest, read_object(self.store, name), where)
 
     def manifest_digest(self, model: str, version: int) -> str:
         """The digest of a version's `manifest.json`."""
@@ -252,7 +252,7 @@ class ModelStore:
         artifact = read_model(folder)
         artifact.verify()
         digest = artifact.manifest.digest
-        version = self._claim(model, digest)
+        version = self._numbers(model).claim(digest)
         base = f"{model}/{version}"
         edition = digest_file(folder / MODEL_MANIFEST).removeprefix(PREFIX)[:8]
         path = f"model-{edition}"
@@ -265,7 +265,7 @@ class ModelStore:
             for name in names:
                 self._create_same(f"{base}/{path}/{name}", folder / name)
                 if name.startswith(_SAVED_MODEL):
-                    below = f"{_saved_model(path)}/{version}/{name.removeprefix(_SAVED_MODEL)}"
+                    below = _saved_model_file(path, version, name)
                     self._create_same(f"{base}/{below}", folder / name)
         manifest = VersionManifest(
             model=model,
@@ -292,22 +292,8 @@ class ModelStore:
             created=created,
         )
 
-    def _claim(self, model: str, digest: str) -> int:
-        """The number of `digest`: the one it has, or the first that is free."""
-        number = 1
-        while True:
-            name = f"{model}/{_NUMBERS}/{number}.json"
-            try:
-                owner = json.loads(self.store.read(name))["digest"]
-            except MissingError:
-                try:
-                    self.store.create(name, pretty_json({"digest": digest}))
-                except AlreadyExistsError:
-                    continue  # somebody was faster: look who
-                return number
-            if owner == digest:
-                return number
-            number += 1
+    def _numbers(self, model: str) -> Numbers:
+        return Numbers(self.store, model, MANIFEST)
 
     def _create_same(self, name: str, content: Path) -> None:
         """Create an object; one that an earlier try left must hold the same bytes."""
@@ -336,7 +322,7 @@ class ModelStore:
         """
         manifest = self.manifest(model, version)
         with whole_folder(folder) as partial:
-            self.store.download(f"{model}/{version}/{manifest.path}", partial)
+            self.store.download(f"{model}/{version}/{manifest.path}", manifest.files, partial)
             check_files(partial, {name: entry.sha256 for name, entry in manifest.files.items()})
         return manifest
 
@@ -377,9 +363,9 @@ class ModelStore:
             IntegrityError: its bytes are not those that were published.
         """
         base = f"{check_model_name(model)}/{_LAYOUTS}/{uri.rstrip('/').rpartition('/')[2]}"
-        files = json.loads(self.store.read(f"{base}.json"))["files"]
+        files = read_object(self.store, f"{base}.json")["files"]
         with whole_folder(folder) as partial:
-            self.store.download(base, partial)
+            self.store.download(base, files, partial)
             check_files(partial, files)
 
     def verify(self, model: str, version: int) -> VersionManifest:
@@ -390,26 +376,33 @@ class ModelStore:
                 published.
         """
         manifest = self.manifest(model, version)
-        base = f"{model}/{version}/{manifest.path}"
-        for info in self.store.list(f"{base}/"):
-            if info.name.removeprefix(f"{base}/") not in manifest.files:
+        base = f"{model}/{version}"
+        for info in self.store.list(f"{base}/{manifest.path}/"):
+            name = info.name.removeprefix(f"{base}/{manifest.path}/")
+            # What consoles and file systems leave (`folder/`, `.DS_Store`) is no file of a model.
+            hidden = not is_name(name) or name.rpartition("/")[2].startswith(".")
+            if name not in manifest.files and not hidden:
                 raise IntegrityError(
                     "a file that was not published with the version",
                     where=f"{self.store.uri}/{info.name}",
                     fix="remove it; a published version is never added to",
                 )
         for name, entry in manifest.files.items():
-            got = digest_bytes(self.store.read(f"{base}/{name}"))
-            if got != entry.sha256:
-                raise IntegrityError(
-                    "the bytes do not match the manifest",
-                    where=f"{self.model_uri(manifest)}/{name}",
-                    got=got,
-                    expected=entry.sha256,
-                    fix="roll back to another version; a published version is never edited",
-                )
-        owner = json.loads(self.store.read(f"{model}/{_NUMBERS}/{version}.json"))["digest"]
-        recorded = json.loads(self.store.read(f"{base}/{MODEL_MANIFEST}"))["digest"]
+            copies = [f"{manifest.path}/{name}"]
+            if name.startswith(_SAVED_MODEL):
+                copies.append(_saved_model_file(manifest.path, version, name))
+            for copy in copies:
+                got = digest_bytes(self.store.read(f"{base}/{copy}"))
+                if got != entry.sha256:
+                    raise IntegrityError(
+                        "the bytes do not match the manifest",
+                        where=f"{self.uri(model, version)}/{copy}",
+                        got=got,
+                        expected=entry.sha256,
+                        fix="roll back to another version; a published version is never edited",
+                    )
+        owner = self._numbers(model).owner(version)
+        recorded = read_object(self.store, f"{base}/{manifest.path}/{MODEL_MANIFEST}")["digest"]
         for got in (owner, recorded):
             if got != manifest.digest:
                 raise IntegrityError(
@@ -422,21 +415,27 @@ class ModelStore:
 
     def aliases(self, model: str) -> dict[str, int]:
         """Every alias of a model and the version it names."""
-        check_model_name(model)
-        names = {i.name.split("/")[2] for i in self.store.list(f"{model}/{_ALIASES}/")}
-        return {alias: self.alias_history(model, alias)[-1].version for alias in sorted(names)}
+        start = f"{check_model_name(model)}/{_ALIASES}/"
+        names = {info.name.removeprefix(start).partition("/")[0] for info in self.store.list(start)}
+        found = {}
+        for alias in sorted(name for name in names if _NAME.fullmatch(name)):
+            current = self.alias(model, alias)
+            if current is not None:
+                found[alias] = current
+        return found
+
+    def alias(self, model: str, alias: str) -> int | None:
+        """The version that an alias names; None if it was never set."""
+        current = self._alias(model, alias).current()
+        return current.version if current else None
 
     def alias_history(self, model: str, alias: str) -> list[AliasRecord]:
         """Every move of an alias, oldest first; empty where it was never set."""
-        prefix = f"{check_model_name(model)}/{_ALIASES}/{check_model_name(alias)}/"
-        infos = sorted(
-            self.store.list(prefix), key=lambda info: int(info.name[len(prefix) : -len(".json")])
-        )
-        history = []
-        for info in infos:
-            value = json.loads(self.store.read(info.name))
-            history.append(AliasRecord(alias, value["version"], value["reason"], info.created))
-        return history
+        return self._alias(model, alias).history()
+
+    def _alias(self, model: str, alias: str) -> Alias:
+        folder = f"{check_model_name(model)}/{_ALIASES}"
+        return Alias(self.store, model, folder, check_model_name(alias))
 
     def set_alias(
         self,
@@ -457,43 +456,19 @@ class ModelStore:
             AlreadyExistsError: the alias does not name `expected`.
         """
         self.manifest(model, version)
-        while True:
-            history = self.alias_history(model, alias)
-            current = history[-1].version if history else 0
-            if current == version:
-                return
-            if expected is not None and current != expected:
-                raise AlreadyExistsError(
-                    f"alias '{alias}' was moved by somebody else",
-                    where=f"{self.store.uri}/{model}",
-                    got=f"version {current or 'none'}",
-                    expected=f"version {expected or 'none'}",
-                    fix="look at the new version, then set the alias again",
-                )
-            name = f"{model}/{_ALIASES}/{alias}/{len(history) + 1}.json"
-            try:
-                self.store.create(name, pretty_json({"version": version, "reason": reason}))
-                return
-            except AlreadyExistsError:
-                continue  # another move came between: look again
+        self._alias(model, alias).move(version, reason, expected)
 
-    def rollback(self, model: str, alias: str = CHAMPION) -> int:
-        """Move an alias back to the version it named before; return that version.
+    def rollback(self, model: str, alias: str = CHAMPION) -> AliasRecord:
+        """Move an alias back to the version it named before. One that was rolled back already
+        stays where it is: two who react to one alarm take one version back.
+
+        Returns:
+            The move that the alias is at now, its reason naming the version it came from.
 
         Raises:
             MissingError: the alias never named another version.
         """
-        history = self.alias_history(model, alias)
-        current = history[-1].version if history else None
-        before = next((r.version for r in reversed(history) if r.version != current), None)
-        if before is None:
-            raise MissingError(
-                f"alias '{alias}' has no version to go back to",
-                where=f"{self.store.uri}/{model}",
-                got=f"history: {', '.join(str(r.version) for r in history) or 'none'}",
-            )
-        self.set_alias(model, alias, before, f"rollback from {current}", expected=current)
-        return before
+        return self._alias(model, alias).roll_back()
 
     def resolve(self, model: str, reference: str = "") -> int:
         """The version that a number, an alias or nothing names.
@@ -503,12 +478,13 @@ class ModelStore:
         Raises:
             MissingError: it names none.
         """
-        if reference.isdigit():
-            return self.manifest(model, int(reference)).version
-        aliases = self.aliases(model)
+        number = parse_number(reference)
+        if number is not None:
+            return self.manifest(model, number).version
         if not reference:
-            if CHAMPION in aliases:
-                return aliases[CHAMPION]
+            champion = self.alias(model, CHAMPION)
+            if champion is not None:
+                return champion
             if versions := self.versions(model):
                 return versions[-1]
             raise MissingError(
@@ -516,13 +492,18 @@ class ModelStore:
                 where=self.store.uri,
                 fix=did_you_mean(model, self.models()),
             )
-        if reference not in aliases:
+        named = self.alias(model, reference)
+        if named is None:
             raise MissingError(
                 f"no alias '{reference}' of '{model}'",
                 where=self.store.uri,
-                fix=did_you_mean(reference, aliases),
+                fix=did_you_mean(reference, self.aliases(model)),
             )
-        return aliases[reference]
+        return named
+
+    def has_model(self, model: str) -> bool:
+        """Whether a version of a model was ever pushed, by one listing of a small folder."""
+        return self._numbers(check_model_name(model)).any()
 
 
 def parse_reference(reference: str) -> tuple[str, str, str]:
@@ -539,12 +520,11 @@ def parse_reference(reference: str) -> tuple[str, str, str]:
     trimmed = reference.rstrip("/")
     head, _, last = trimmed.rpartition("/")
     store, _, model = head.rpartition("/")
-    if last.isdigit() and model:
+    if parse_number(last) is not None and model:
         return store or "/", model, last
-    if model and _NAME.fullmatch(model) and _NAME.fullmatch(last):
-        known = ModelStore(open_store(store or "/"))
-        if known.versions(model):
-            return store or "/", model, last
+    named = bool(_NAME.fullmatch(model) and _NAME.fullmatch(last))
+    if named and ModelStore(open_store(store or "/")).has_model(model):
+        return store or "/", model, last
     if not last or not head:
         raise ParameterError(
             "not a model reference", got=reference, expected="STORE/MODEL or STORE/MODEL/VERSION"

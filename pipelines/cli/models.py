@@ -146,14 +146,18 @@ def alias(reference: str, alias: str, reason: str, history: bool) -> None:
 @click.argument("reference", metavar="STORE/MODEL")
 @click.option("--alias", default=CHAMPION, show_default=True)
 def rollback(reference: str, alias: str) -> None:
-    """Point an alias at the version it named before."""
+    """Point an alias at the version it named before.
+
+    Once: run again, it changes nothing. To go back further, name the version:
+    `kfp-suite models alias STORE/MODEL/VERSION champion`.
+    """
     store, name, wanted = parse_reference(reference)
     if wanted:
         raise ParameterError(
             "rollback takes a model, not a version", got=reference, expected="STORE/MODEL"
         )
-    version = ModelStore(open_store(store)).rollback(name, alias)
-    click.echo(f"{name}: {alias} is version {version} again")
+    move = ModelStore(open_store(store)).rollback(name, alias)
+    click.echo(f"{name}: {alias} is version {move.version} again ({move.reason})")
 
 
 @models.command("verify")

@@ -62,13 +62,19 @@ def test_a_race_has_one_winner(store: Store) -> None:
     assert store.read("race") == str(won.index(True)).encode()
 
 
-def test_download_copies_what_is_below(store: Store, tmp_path: Path) -> None:
+def test_download_copies_what_is_named(store: Store, tmp_path: Path) -> None:
     store.create("v/1/a", b"a")
     store.create("v/1/deep/b", b"b")
+    store.create("v/1/other", b"not asked for")
     store.create("v/10/c", b"c")
-    store.download("v/1", tmp_path / "copy")
+    store.download("v/1", ["a", "deep/b"], tmp_path / "copy")
     found = {p.relative_to(tmp_path / "copy").as_posix() for p in (tmp_path / "copy").rglob("*")}
     assert found == {"a", "deep", "deep/b"}
+    assert (tmp_path / "copy" / "deep" / "b").read_bytes() == b"b"
+    with pytest.raises(MissingError):
+        store.download("v/1", ["gone"], tmp_path / "copy")
+    with pytest.raises(ParameterError, match="not an object name"):
+        store.download("v/1", ["../10/c"], tmp_path / "copy")
 
 
 @pytest.mark.parametrize("name", ["", "/absolute", "../up", "a/../b", "a//b", "a\nb"])

@@ -112,10 +112,35 @@ def test_aliases_move_by_compare_and_swap_and_keep_their_history(
         models.set_alias("late", "champion", 3, "better", expected=1)
     with pytest.raises(AlreadyExistsError, match="was moved by somebody else"):
         models.set_alias("late", "champion", 2, "stale", expected=1)
-    assert models.rollback("late") == 1
+    assert models.rollback("late").version == 1
     assert [move.version for move in models.alias_history("late", "champion")] == [1, 3, 1]
     assert models.resolve("late") == 1
     assert models.resolve("late", "3") == 3
+
+
+def test_a_rollback_is_done_once_and_goes_on_after_the_next_move(
+    store: Store, tmp_path: Path
+) -> None:
+    """Two who react to one alarm take one version back, and neither brings the bad one back."""
+    models = ModelStore(store)
+    for i in range(4):
+        publish(store, write_model(tmp_path / f"m{i}", b"%d" % i))
+        models.set_alias("late", "champion", i + 1, "better")
+    for _ in range(3):
+        move = models.rollback("late")
+        assert (move.version, move.reason) == (3, "rollback from 4")
+    assert [one.version for one in models.alias_history("late", "champion")] == [1, 2, 3, 4, 3]
+    models.set_alias("late", "champion", 4, "mended")
+    assert models.rollback("late").version == 3
+    # By hand it goes where it is told; a rollout that took a version back is a rollback, too.
+    models.set_alias("late", "champion", 2, "set by hand")
+    models.set_alias("late", "champion", 1, "version 2 was rolled back")
+    assert models.rollback("late").version == 1
+    with pytest.raises(MissingError, match="has no version to go back to; got history: none"):
+        models.rollback("late", "challenger")
+    models.set_alias("late", "challenger", 2, "first")
+    with pytest.raises(MissingError, match="has no version to go back to; got history: 2"):
+        models.rollback("late", "challenger")
 
 
 def test_concurrent_moves_of_an_alias_are_all_kept(store: Store, tmp_path: Path) -> None:
@@ -167,7 +192,7 @@ ModelStore(Dying(Path(sys.argv[1]))).publish(
 """
 
 
-@pytest.mark.parametrize("creates", range(4))
+@pytest.mark.parametrize("creates", range(5))
 def test_a_push_that_is_killed_at_any_point_is_finished_by_the_next(
     creates: int, tmp_path: Path
 ) -> None:
@@ -184,9 +209,10 @@ def test_a_push_that_is_killed_at_any_point_is_finished_by_the_next(
     assert publish(store, folder).version == 1
     assert publish(store, folder).created is False
     ModelStore(store).verify("late", 1)
-    numbers = [info.name for info in store.list("late/_numbers/")]
-    assert numbers == ["late/_numbers/1.json"]
-    assert json.loads(store.read(numbers[0]))["digest"].startswith("sha256:")
+    claim, owner = [info.name for info in store.list("late/_numbers/")]
+    digest = json.loads(store.read("late/_numbers/1.json"))["digest"].removeprefix("sha256:")
+    assert {claim, owner} == {"late/_numbers/1.json", f"late/_numbers/1.{digest}"}
+    assert [path.name for path in root.rglob("*.partial") if path.is_file()] == []
 
 
 @pytest.mark.parametrize(

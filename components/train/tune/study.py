@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -27,6 +28,7 @@ from kfp_suite.components.train.tune.space import Candidate, Plain, Space
 
 FORMAT_VERSION = 1
 _STUDIES = "_studies"
+_TRIAL = re.compile(r"\d+-\d{4,}\.json", re.ASCII)
 _STARTUP_TRIALS = 5
 _LOWER = frozenset({"log_loss", "brier", "rmse", "mae"})
 Search = Literal["random", "grid", "tpe"]
@@ -99,6 +101,8 @@ class Study:
 
     def _read(self) -> Iterator[Trial]:
         for info in self._store.list(f"{self._folder}/"):
+            if not _TRIAL.fullmatch(info.name.removeprefix(f"{self._folder}/")):
+                continue  # not ours: an object named like a folder, a file of a desktop
             where = f"{self._store.uri}/{info.name}"
             try:
                 value = json.loads(self._store.read(info.name))

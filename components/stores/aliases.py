@@ -1,0 +1,126 @@
+"""The aliases of a model: which version `champion` names, and how it came to that.
+
+Every move is a numbered record, added by exclusive create; the newest one counts. Reading an
+alias is one listing and one read, however often it has moved.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from kfp_suite.components.contracts.errors import (
+    AlreadyExistsError,
+    ContractError,
+    MissingError,
+)
+from kfp_suite.components.stores.records import NumberedRecords
+from kfp_suite.components.stores.store import Store
+
+# The reasons of a rollback by the command, and by a rollout. A second rollback goes by them.
+_ROLLED_BACK = re.compile(r"rollback from \d+|version \d+ was rolled back")
+
+
+@dataclass(frozen=True)
+class AliasRecord:
+    """One move of an alias."""
+
+    alias: str
+    version: int
+    reason: str
+    moved: str | None = None
+
+    @property
+    def is_rollback(self) -> bool:
+        """Whether it took a version back."""
+        return _ROLLED_BACK.fullmatch(self.reason) is not None
+
+
+class Alias:
+    """One alias of a model, in a store."""
+
+    def __init__(self, store: Store, model: str, folder: str, alias: str) -> None:
+        """`folder` holds the aliases of `model`, each in a folder of its own."""
+        self._where, self._alias = f"{store.uri.rstrip('/')}/{model}", alias
+        self._records = NumberedRecords(store, f"{folder}/{alias}")
+
+    def current(self) -> AliasRecord | None:
+        """The newest move; None if the alias was never set."""
+        infos = self._records.infos()
+        if not infos:
+            return None
+        number = max(infos)
+        return self._read(number, infos[number].created)
+
+    def history(self) -> list[AliasRecord]:
+        """Every move that the store still has, oldest first."""
+        return [self._read(number, info.created) for number, info in self._records.infos().items()]
+
+    def move(self, version: int, reason: str, expected: int | None = None) -> None:
+        """Name a version; if the alias names it already, nothing is written.
+
+        Args:
+            version: The version.
+            reason: Why.
+            expected: The version it must name now, 0 for none; None: whichever.
+
+        Raises:
+            AlreadyExistsError: it names neither `version` nor `expected`.
+        """
+        number = max(self._records.infos(), default=0)
+        while True:
+            current = self._read(number).version if number else 0
+            if current == version:
+                return
+            if expected is not None and current != expected:
+                raise AlreadyExistsError(
+                    f"alias '{self._alias}' was moved by somebody else",
+                    where=self._where,
+                    got=f"version {current or 'none'}",
+                    expected=f"version {expected or 'none'}",
+                    fix="look at the new version, then set the alias again",
+                )
+            try:
+                self._records.create(number + 1, {"version": version, "reason": reason})
+                return
+            except AlreadyExistsError:
+                number += 1  # another move came between: it is read next
+
+    def roll_back(self) -> AliasRecord:
+        """Name the version before. A second rollback after the first changes nothing: two who
+        react to one alarm take one version back, and not two.
+
+        Returns:
+            The move that the alias is at now.
+
+        Raises:
+            MissingError: the alias never named another version.
+        """
+        infos = self._records.infos()
+        moves = [self._read(number, infos[number].created) for number in list(infos)[-1:]]
+        if moves and moves[0].is_rollback:
+            return moves[0]
+        for number in list(infos)[-2::-1]:
+            moves.append(self._read(number, infos[number].created))
+            if moves[-1].version != moves[0].version:
+                current, before = moves[0].version, moves[-1].version
+                reason = f"rollback from {current}"
+                self.move(before, reason, expected=current)
+                return AliasRecord(self._alias, before, reason)
+        raise MissingError(
+            f"alias '{self._alias}' has no version to go back to",
+            where=self._where,
+            got=f"history: {', '.join(str(one.version) for one in reversed(moves)) or 'none'}",
+        )
+
+    def _read(self, number: int, moved: str | None = None) -> AliasRecord:
+        value = self._records.read(number)
+        version, reason = value.get("version"), value.get("reason", "")
+        if not isinstance(version, int):
+            raise ContractError(
+                "not a move of an alias",
+                where=f"{self._where}: {self._records.name(number)}",
+                got=value,
+                expected="a version",
+            )
+        return AliasRecord(self._alias, version, str(reason), moved)
