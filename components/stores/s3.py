@@ -29,15 +29,12 @@ from kfp_suite.components.stores.credentials import tried_for_s3, used_for_s3
 from kfp_suite.components.stores.store import ObjectInfo, check_name
 
 _PROBE = "_probe"
-# Between the tries of a write that met another one.
+# The answer to a conditional write that met another: it is not settled which one is there.
+# Only 412 says that the object is.
+_CONFLICT = 409
 _CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _KFP = "minio"
 _KFP_SERVER = "http://minio-service.kubeflow:9000"
-
-
-class _Conflict(TransientError):
-    """S3's 409 to a conditional write: it does not know yet who wins. Only 412 says that the
-    object is there."""
 
 
 class S3Store:
@@ -94,15 +91,8 @@ class S3Store:
     def create(self, name: str, content: bytes | Path) -> None:
         if not self._is_exclusive:
             self._probe()
-        for pause in (*_CONFLICT_PAUSES, None):
-            try:
-                with self._errors(name):
-                    self._put(self._key(name), content)
-                return
-            except _Conflict:
-                if pause is None:
-                    raise
-                time.sleep(pause)
+        with self._errors(name):
+            self._put(self._key(name), content)
 
     def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
         for name in names:
@@ -121,8 +111,18 @@ class S3Store:
         return self._client.get_object(Bucket=self._name, Key=self._key(name), **match)["Body"]
 
     def _put(self, key: str, content: bytes | Path) -> None:
-        with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as body:
-            self._client.put_object(Bucket=self._name, Key=key, Body=body, IfNoneMatch="*")
+        """Create an object; a write that met another one is tried again."""
+        pauses = iter(_CONFLICT_PAUSES)
+        while True:
+            with content.open("rb") if isinstance(content, Path) else io.BytesIO(content) as body:
+                try:
+                    self._client.put_object(Bucket=self._name, Key=key, Body=body, IfNoneMatch="*")
+                    return
+                except ClientError as error:
+                    pause = next(pauses, None)
+                    if pause is None or _status(error) != _CONFLICT:
+                        raise
+            time.sleep(pause)
 
     def _probe(self) -> None:
         """Create one object twice: the second must be refused."""
@@ -146,6 +146,10 @@ class S3Store:
             )
 
 
+def _status(error: ClientError) -> int:
+    return int(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
 def _server(scheme: str) -> str | None:
     """Where KFP's own store is; None: where boto3 finds it."""
     set_already = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -163,7 +167,7 @@ def _errors(
     try:
         yield
     except ClientError as error:
-        status = error.response["ResponseMetadata"]["HTTPStatusCode"]
+        status = _status(error)
         code = error.response["Error"]["Code"]
         if code == "NoSuchBucket":
             raise MissingError(
@@ -179,8 +183,8 @@ def _errors(
                 if generation
                 else "check the URI",
             ) from error
-        if status == 409:
-            raise _Conflict(
+        if status == _CONFLICT:
+            raise TransientError(
                 "another write to the same object is under way",
                 where=where,
                 got=code,
