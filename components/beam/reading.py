@@ -9,9 +9,9 @@ from pathlib import Path
 import apache_beam as beam
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.dataset import Dataset
+from kfp_suite.components.contracts.parquet_batches import open_parquet, read_batches
 
 BATCH_ROWS = 32_768
 
@@ -33,8 +33,8 @@ def read_split(
     files = [str(path) for path in data.files(split)]
 
     def batches(file: str) -> Iterator[pa.RecordBatch]:
-        with pq.ParquetFile(Path(file)) as opened:
-            for batch in opened.iter_batches(BATCH_ROWS, columns=columns):
+        with open_parquet(Path(file)) as opened:
+            for batch in read_batches(opened, BATCH_ROWS, columns):
                 if batch.num_rows:
                     yield convert(batch)
 

@@ -13,19 +13,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.dataset as ds
-import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.digests import check_files, digest_value
 from kfp_suite.components.contracts.errors import MissingError, did_you_mean
 from kfp_suite.components.contracts.manifests import read_manifest
+from kfp_suite.components.contracts.parquet_batches import open_parquet, read_batches
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.contracts.tables import BLOCK_ROWS, arrow_schema
 
@@ -111,18 +110,26 @@ class Dataset:
     def batches(
         self, split: str, columns: list[str] | None = None, rows: int = BLOCK_ROWS
     ) -> Iterator[pa.RecordBatch]:
-        """The rows of a split, in order, at most `rows` at a time, in bounded memory."""
+        """The rows of a split, in order, at most `rows` at a time, in bounded memory: batches
+        of long texts have fewer rows."""
         # Not Arrow's scanner, which reads ahead of a slow reader without a bound.
         for path in self.files(split):
-            with pq.ParquetFile(path) as file:
-                yield from file.iter_batches(rows, columns=columns)
+            with open_parquet(path) as file:
+                yield from read_batches(file, rows, columns)
 
     def head(self, split: str, rows: int, columns: list[str] | None = None) -> pa.Table:
         """The first rows of a split, without reading the others."""
         schema = self.schema
         if columns is not None:
             schema = pa.schema([schema.field(name) for name in columns])
-        return pa.Table.from_batches(islice(self.batches(split, columns, rows), 1), schema)
+        batches: list[pa.RecordBatch] = []
+        left = rows
+        for batch in self.batches(split, columns, rows):
+            batches.append(batch.slice(0, left))
+            left -= batches[-1].num_rows
+            if not left:
+                break
+        return pa.Table.from_batches(batches, schema)
 
     def table(self, split: str, columns: list[str] | None = None) -> pa.Table:
         """The split (or some of its columns) in memory."""

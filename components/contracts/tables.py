@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from kfp_suite.components.contracts.canonical import canonical_json
 from kfp_suite.components.contracts.columns import Column, ColumnType
@@ -78,40 +80,39 @@ class TableDigest:
         for column in table.columns:
             # One inner hash a column keeps the block's parts from running into each other.
             inner = hashlib.sha256()
-            for part in _canonical_buffers(column.combine_chunks()):
+            for part in _canonical_buffers(column):
                 inner.update(part)
             self._hash.update(inner.digest())
 
 
-def _canonical_buffers(array: pa.Array | pa.ChunkedArray) -> list[memoryview | bytes]:
-    if isinstance(array, pa.ChunkedArray):
-        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
-    parts: list[memoryview | bytes] = []
-    if array.null_count:
-        valid = array.is_valid().to_numpy(zero_copy_only=False)
-        parts.append(b"nulls" + np.packbits(valid).tobytes())
-    if pa.types.is_string(array.type):
-        array = pc.fill_null(array, "") if array.null_count else array
-        _, offsets_buffer, data = array.buffers()
-        offsets = np.frombuffer(offsets_buffer, np.int32)[
-            array.offset : array.offset + len(array) + 1
-        ]
-        parts.append(np.diff(offsets).tobytes())
-        if data is not None:
-            parts.append(memoryview(data)[offsets[0] : offsets[-1]])
-    elif pa.types.is_boolean(array.type):
-        array = pc.fill_null(array, False)
-        parts.append(np.packbits(array.to_numpy(zero_copy_only=False)).tobytes())
+def _canonical_buffers(column: pa.ChunkedArray) -> Iterator[memoryview | bytes]:
+    """The bytes of a column, whatever its chunks: validity where there are nulls, the lengths
+    of texts, the values; chunk by chunk, since texts may be larger than one array can be."""
+    if column.null_count:
+        valid = column.is_valid().to_numpy()
+        yield b"nulls" + np.packbits(valid).tobytes()
+    chunks = [chunk for chunk in column.chunks if len(chunk)]
+    if pa.types.is_string(column.type):
+        chunks = [pc.fill_null(chunk, "") if chunk.null_count else chunk for chunk in chunks]
+        for chunk in chunks:
+            yield np.diff(_offsets(chunk)).tobytes()
+        for chunk in chunks:
+            offsets, data = _offsets(chunk), chunk.buffers()[2]
+            if data is not None:
+                yield memoryview(data)[offsets[0] : offsets[-1]]
+    elif pa.types.is_boolean(column.type):
+        column = pc.fill_null(column, False) if column.null_count else column
+        yield np.packbits(column.to_numpy()).tobytes()
     else:
-        if array.null_count:
-            array = pc.fill_null(
-                array,
-                pa.scalar(0, pa.int64()).cast(array.type)
-                if not pa.types.is_date32(array.type)
-                else pa.scalar(0, pa.int32()).cast(pa.date32()),
-            )
-        width = array.type.bit_width // 8
-        data = array.buffers()[1]
-        start = array.offset * width
-        parts.append(memoryview(data)[start : start + len(array) * width] if data else b"")
-    return parts
+        zero = pa.scalar(0, pa.int32() if pa.types.is_date32(column.type) else pa.int64())
+        width = column.type.bit_width // 8
+        for chunk in chunks:
+            values = pc.fill_null(chunk, zero.cast(column.type)) if chunk.null_count else chunk
+            data = values.buffers()[1]
+            start = values.offset * width
+            yield memoryview(data)[start : start + len(values) * width] if data else b""
+
+
+def _offsets(strings: pa.Array) -> NDArray[np.int32]:
+    buffer = np.frombuffer(strings.buffers()[1], np.int32)
+    return buffer[strings.offset : strings.offset + len(strings) + 1]

@@ -39,6 +39,7 @@ def hash_strings(strings: pa.Array) -> Hashes:
     """A 64-bit hash of each of the strings (UTF-8, no nulls); the same on every machine.
 
     A polynomial over the bytes, each replaced by a 64-bit word, modulo 2**64, then `mix`.
+    The bytes are taken a window at a time: memory does not grow with the text.
     """
     strings = strings.cast(pa.large_string())
     if not len(strings):
@@ -46,22 +47,33 @@ def hash_strings(strings: pa.Array) -> Hashes:
     _, offset_buffer, data = strings.buffers()
     offsets = np.frombuffer(offset_buffer, np.int64)[strings.offset :][: len(strings) + 1]
     lengths = np.diff(offsets)
-    if data is None or offsets[0] == offsets[-1]:
-        return mix(mix(lengths))
-    text = np.frombuffer(data, np.uint8)[offsets[0] : offsets[-1]]
-    starts = offsets[:-1] - offsets[0]
-    positions = np.arange(len(text)) - np.repeat(starts, lengths)
-    words = _BYTE_WORDS[text] * _powers(int(lengths.max()))[positions]
-    sums = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
-    return mix(sums[starts + lengths] - sums[starts] + mix(lengths))
+    sums = np.zeros(len(strings), np.uint64)
+    if data is not None:
+        text = np.frombuffer(data, np.uint8)
+        for start in range(int(offsets[0]), int(offsets[-1]), _WINDOW_BYTES):
+            _add_window(sums, text, offsets, start, min(start + _WINDOW_BYTES, int(offsets[-1])))
+    return mix(sums + mix(lengths))
 
 
-def _powers(count: int) -> Hashes:
-    powers = np.full(count, _BASE, np.uint64)
-    powers[0] = 1
-    return np.cumprod(powers, dtype=np.uint64)
+def _add_window(
+    sums: Hashes, text: NDArray[np.uint8], offsets: NDArray[np.int64], start: int, stop: int
+) -> None:
+    """Add the terms of the bytes from `start` to `stop` to the sums of their strings."""
+    first = int(np.searchsorted(offsets, start, side="right")) - 1
+    last = int(np.searchsorted(offsets, stop, side="left"))
+    edges = np.clip(offsets[first : last + 1], start, stop) - start
+    lengths = np.diff(edges)
+    positions = np.arange(stop - start) - np.repeat(edges[:-1], lengths)
+    words = _BYTE_WORDS[text[start:stop]] * _POWERS[positions]
+    up_to = np.concatenate([np.zeros(1, np.uint64), np.cumsum(words, dtype=np.uint64)])
+    terms = up_to[edges[1:]] - up_to[edges[:-1]]
+    # The first string may have begun in an earlier window.
+    terms[:1] *= np.uint64(pow(int(_BASE), start - int(offsets[first]), 1 << 64))
+    sums[first:last] += terms
 
 
+_WINDOW_BYTES = 1 << 17
+_POWERS = np.cumprod(np.r_[np.uint64(1), np.full(_WINDOW_BYTES - 1, _BASE)], dtype=np.uint64)
 _BYTE_WORDS = mix(np.arange(256, dtype=np.int64))
 
 

@@ -62,7 +62,7 @@ class SplitPartial:
                 present = values.drop_null() if values.null_count else values
                 partial.update(_numbers(present), missing=values.null_count)
         if self._strings:
-            self.sample.update(pa.Table.from_batches([batch.select(self._strings)]), first)
+            self.sample.update(batch.select(self._strings), first)
 
     def merge(self, other: SplitPartial) -> None:
         """Add the rows of `other`, which is used up."""

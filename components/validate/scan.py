@@ -14,15 +14,23 @@ import pyarrow.parquet as pq
 from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.errors import ContractError, store_error
+from kfp_suite.components.contracts.parquet_batches import (
+    is_packed,
+    open_parquet,
+    read_batches,
+)
 from kfp_suite.components.validate.partial import SplitPartial
 
 BATCH_ROWS = 131_072
 _BATCH_CELLS = 1 << 22
+_BYTES_IN_WORK = 1 << 26  # of all threads together
+_LEAST_BATCH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
 class _RowGroup:
     file: Path
+    metadata: pq.FileMetaData
     index: int
     first: int
 
@@ -37,6 +45,7 @@ def scan_split(dataset: Dataset, split: str, threads: int) -> SplitPartial:
     columns = dataset.manifest.columns
     waiting = iter(list(_row_groups(dataset.files(split), dataset.schema)))
     lock = threading.Lock()
+    batch_bytes = max(_LEAST_BATCH_BYTES, _BYTES_IN_WORK // threads)
 
     def work() -> SplitPartial:
         partial = SplitPartial(columns)
@@ -45,7 +54,7 @@ def scan_split(dataset: Dataset, split: str, threads: int) -> SplitPartial:
                 group = next(waiting, None)
             if group is None:
                 return partial
-            _scan_row_group(group, columns, partial)
+            _scan_row_group(group, columns, partial, batch_bytes)
 
     if threads == 1:
         return work()
@@ -75,17 +84,24 @@ def _row_groups(files: list[Path], schema: pa.Schema) -> Iterator[_RowGroup]:
                 fix="ingest the data again",
             )
         for index in range(metadata.num_row_groups):
-            yield _RowGroup(file, index, first)
+            yield _RowGroup(file, metadata, index, first)
             first += metadata.row_group(index).num_rows
 
 
-def _scan_row_group(group: _RowGroup, columns: tuple[Column, ...], partial: SplitPartial) -> None:
-    strings = [column.name for column in columns if column.type == "string"]
+def _scan_row_group(
+    group: _RowGroup, columns: tuple[Column, ...], partial: SplitPartial, batch_bytes: int
+) -> None:
     rows = max(1_024, min(BATCH_ROWS, _BATCH_CELLS // max(len(columns), 1)))
     first = group.first
+    chunks = group.metadata.row_group(group.index)
+    packed = [
+        column.name
+        for i, column in enumerate(columns)
+        if column.type == "string" and is_packed(chunks.column(i))
+    ]
     try:
-        with pq.ParquetFile(group.file, read_dictionary=strings) as file:
-            for batch in file.iter_batches(rows, row_groups=[group.index], use_threads=False):
+        with open_parquet(group.file, read_dictionary=packed, metadata=group.metadata) as file:
+            for batch in read_batches(file, rows, None, [group.index], batch_bytes):
                 partial.update(batch, first)
                 first += batch.num_rows
     except OSError as error:

@@ -177,6 +177,19 @@ def _shortened(values: pa.Array) -> pa.Array:
     return pc.replace_with_mask(values, long, pa.array(short, values.type))
 
 
+def _sampled(values: pa.Array) -> pa.Array:
+    """The values as plain, short strings: shortened before a text that is stored once is
+    written out for each of its rows."""
+    if not pa.types.is_dictionary(values.type):
+        return _shortened(values)
+    indices = values.indices
+    used, places = np.unique(indices.drop_null().to_numpy(), return_inverse=True)
+    short = _shortened(values.dictionary.take(pa.array(used)).cast(pa.string()))
+    at = np.zeros(len(indices), np.int32)
+    at[indices.is_valid().to_numpy(zero_copy_only=False)] = places
+    return short.take(pa.array(at, mask=indices.is_null().to_numpy(zero_copy_only=False)))
+
+
 class RowSample:
     """A sample of the rows: the `SAMPLE_ROWS` whose positions have the smallest hashes.
 
@@ -189,7 +202,7 @@ class RowSample:
         self._priorities = np.empty(0, np.uint64)
         self._rows = schema.empty_table()
 
-    def update(self, batch: pa.Table, first: int) -> None:
+    def update(self, batch: pa.RecordBatch, first: int) -> None:
         """Add the rows of `batch`, the first of which is row `first` of the split."""
         priorities = mix(np.arange(first, first + len(batch), dtype=np.int64))
         if len(self._priorities) == SAMPLE_ROWS:
@@ -199,8 +212,7 @@ class RowSample:
         else:
             picked = np.arange(len(batch))
         if len(picked):
-            rows = batch.take(pa.array(picked)).cast(self._schema).combine_chunks()
-            columns = [_shortened(column.combine_chunks()) for column in rows.columns]
+            columns = [_sampled(column.take(pa.array(picked))) for column in batch.columns]
             self._add(priorities[picked], pa.table(columns, schema=self._schema))
 
     def merge(self, other: RowSample) -> None:

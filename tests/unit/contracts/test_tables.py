@@ -73,6 +73,31 @@ def test_the_digest_changes_with_any_cell(
     assert (digest(table_of([tuple(r) for r in changed])) == digest(table_of(values))) == same
 
 
+def test_a_block_may_hold_more_text_than_one_array_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+
+    class Counting:
+        def __init__(self, content: bytes = b"") -> None:
+            self.update(content)
+
+        def update(self, content: bytes | memoryview) -> None:
+            taken.append(len(content))
+
+        def digest(self) -> bytes:
+            return b""
+
+        def hexdigest(self) -> str:
+            return ""
+
+    monkeypatch.setattr(tables.hashlib, "sha256", Counting)
+    texts = pa.array(["x" * 40_000_000])
+    digest = TableDigest(pa.schema([("x", pa.string())]))
+    for _ in range(60):  # 2.4 GB, in one buffer of 40 MB
+        digest.update(pa.record_batch([texts], ["x"]))
+    digest.digest()
+    assert sum(taken) > 60 * 40_000_000
+
+
 def test_what_lies_under_a_null_does_not_count() -> None:
     data = pa.array([1, 2, 3]).buffers()[1]
     mask = pa.array([True, False, True]).buffers()[1]

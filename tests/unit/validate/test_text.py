@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.validate import text
+from kfp_suite.components.validate import distinct, text
 from kfp_suite.components.validate.distinct import hash_strings
 from kfp_suite.components.validate.text import RowSample, StringColumn
 
@@ -64,6 +64,29 @@ def test_hashes_are_the_same_on_every_machine() -> None:
 HASHES = [12035550249420947055, 13047048016646122790, 6561870859836432106]
 
 
+def test_hashes_do_not_depend_on_the_windows_in_which_bytes_are_taken(monkeypatch: Any) -> None:
+    values = ["", "a", "xy" * 40, "", "ä" * 17, "z", "", "", "q" * 23, ""]
+    whole = hash_strings(pa.array(values)).tolist()
+    for window in (1, 2, 7, 23, 64):
+        monkeypatch.setattr(distinct, "_WINDOW_BYTES", window)
+        assert hash_strings(pa.array(values)).tolist() == whole
+        assert hash_strings(pa.array(values).slice(3, 6)).tolist() == whole[3:9]
+
+
+def test_a_long_text_that_is_stored_once_is_shortened_before_it_is_sampled() -> None:
+    long = pa.array(["x" * 1_000_000, "unused", "short"])
+    indices = pa.array([0, None, 2] * 3_000, pa.int32())
+    column = pa.DictionaryArray.from_arrays(indices, long)
+    sample, plain = RowSample(SCHEMA), RowSample(SCHEMA)
+    before = pa.default_memory_pool().max_memory()
+    sample.update(pa.record_batch([column], ["x"]), 0)
+    assert pa.default_memory_pool().max_memory() - before < 100_000_000  # not 3,000 MB
+    short = pa.array(["x" * 1_000_000, None, "short"])
+    plain.update(pa.record_batch([short], schema=SCHEMA), 0)
+    assert set(sample.column("x").to_pylist()) == set(plain.column("x").to_pylist())
+    assert sample.column("x").null_count == 3_000
+
+
 def test_frequent_values_are_found_among_very_many() -> None:
     generator = np.random.default_rng(5)
     rare = [f"user-{i}" for i in range(100_000)]
@@ -74,7 +97,7 @@ def test_frequent_values_are_found_among_very_many() -> None:
     for first in range(0, len(values), 10_000):
         part = array.slice(first, 10_000)
         c.update(part.dictionary_encode())
-        sample.update(pa.table([part], schema=SCHEMA), first)
+        sample.update(pa.record_batch([part], schema=SCHEMA), first)
     assert not c.exact
     assert c.distinct() == pytest.approx(100_002, rel=0.03)
     top = c.top(2, sample.column("x"))
@@ -102,7 +125,8 @@ def test_the_sample_of_rows_does_not_depend_on_how_they_are_cut(sizes: Any, rand
 
 
 def rows(first: Any, count: Any) -> Any:
-    return pa.table([pa.array([str(i) for i in range(first, first + count)])], schema=SCHEMA)
+    values = pa.array([str(i) for i in range(first, first + count)])
+    return pa.record_batch([values], schema=SCHEMA)
 
 
 def test_long_values_are_counted_by_their_start_and_a_digest() -> None:
