@@ -15,7 +15,7 @@ from kfp_suite.components.contracts.run_record import CHANGES
 from kfp_suite.components.features.spec import parse_features
 from kfp_suite.components.stores.champions import ChampionReference, parse_champion
 from kfp_suite.components.stores.files import pin_from_json
-from kfp_suite.components.stores.sources import sources_from_json
+from kfp_suite.components.stores.pins import pinned_sources
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore, parse_reference
 
@@ -82,7 +82,7 @@ def _recipe_of(reference: ChampionReference) -> Recipe:
 
 
 def _differences(now: ChangedParameters, was: Recipe) -> Iterator[str]:
-    sources = sources_from_json(now.sources)
+    sources = pinned_sources(now.sources)
     for name in sorted(sources.keys() | was.sources.keys()):
         before, after = was.sources.get(name), sources.get(name)
         if before is None:

@@ -43,7 +43,7 @@ def ingest(
 
     from kfp_suite.components.ingest.executor import IngestParameters
     from kfp_suite.components.ingest.executor import ingest as execute
-    from kfp_suite.components.stores.sources import sources_from_json
+    from kfp_suite.components.stores.pins import pinned_sources
     from kfp_suite.components.stores.step import step
 
     with step("ingest", dataset):
@@ -56,7 +56,7 @@ def ingest(
                 rows_per_shard=rows_per_shard,
                 memory_limit=memory_limit,
             ),
-            sources_from_json(sources),
+            pinned_sources(sources),
             Path(dataset.path),
             Path(preview.path),
         )

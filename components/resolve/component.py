@@ -19,7 +19,8 @@ def resolve(
     KFP's cache looks at parameters, not at what a URI holds today. This step is never
     cached; it turns each reference into a text with a digest, so that every cached step
     after it runs again exactly when its input changed. It returns `sources` (JSON: name to
-    URI, objects and digest), `module` (JSON: URI and digest; empty for none) and
+    URI, objects and digest; of very many objects the pin of a file
+    in the store that holds them), `module` (JSON: URI and digest; empty for none) and
     `champion` (JSON: URI, version and manifest digest; empty for none).
 
     Args:
@@ -31,8 +32,8 @@ def resolve(
             `header`, `encoding` (utf-8, utf-16, cp1252, …), `null_values`, `quote` and
             `escape`. Files may be compressed (gzip, zip, bzip2, xz, zstd).
         pins: A folder with `pins.json`: the three texts, for people.
-        store: Where versions live, and the rows of a database as they were read: a folder,
-            `gs://…` or `s3://…`; empty for no champion.
+        store: Where versions live, the rows of a database as they were read, and the pins of
+            very many files: a folder, `gs://…` or `s3://…`; empty for no champion.
         model_name: The model whose champion is pinned.
         module_file: The user's Python module for train: a path, `gs://…` or `s3://…`;
             empty for none.

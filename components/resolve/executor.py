@@ -12,6 +12,7 @@ from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.stores.champions import champion_to_json, pin_champion
 from kfp_suite.components.stores.files import pin_file
+from kfp_suite.components.stores.pins import shorten
 from kfp_suite.components.stores.sources import parse_sources, pin, sources_to_json
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
@@ -36,7 +37,8 @@ def resolve(
     Args:
         sources: Source name to URI or spec.
         module_file: The user's module: a path, gs:// or s3://; "" for none.
-        store: Where versions live, and the rows of database sources; "" for none.
+        store: Where versions live, the rows of database sources, and the pins of very many files;
+            "" for none.
         model_name: Whose champion to pin.
         output: The folder `pins.json` is written to.
 
@@ -45,14 +47,13 @@ def resolve(
     """
     pinned = {name: pin(name, spec, store) for name, spec in parse_sources(sources).items()}
     resolved = Resolved(
-        sources=sources_to_json(pinned),
+        sources=shorten(sources_to_json(pinned), store),
         module=pin_file(module_file).to_json() if module_file else "",
         champion=champion_to_json(pin_champion(ModelStore(open_store(store)), model_name))
         if store
         else "",
     )
     with whole_folder(output) as folder:
-        write_json(
-            folder / PINS, {k: json.loads(v) if v else None for k, v in asdict(resolved).items()}
-        )
+        texts = {**asdict(resolved), "sources": sources_to_json(pinned)}
+        write_json(folder / PINS, {k: json.loads(v) if v else None for k, v in texts.items()})
     return resolved

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,12 +16,14 @@ from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import store_error
 from kfp_suite.pipelines.runs.catalog import Entry, load
 
+_DEFAULT = re.compile(r"^(#    \w+: (?:dict|list) \[Default: )(.*)\]$", re.MULTILINE)
+
 Adaptation = Callable[[dict[str, Any], dict[str, Any]], None]
 """Changes a compiled specification, and what it says of the platform alone."""
 
 
 def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None) -> Path:
-    """Write `<folder>/<pipeline>.yaml`, whole or not at all.
+    """Write `<folder>/<pipeline>.yaml`, whole or not at all, and each time the same.
 
     Args:
         entry: The pipeline.
@@ -29,17 +34,26 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
         StoreError: the folder is not writable.
     """
     target = folder / f"{entry.name}.yaml"
-    partial = folder / f".{entry.name}.partial.yaml"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        compiler.Compiler().compile(load(entry), str(partial))
-        content = partial.read_text()
-        write_file(target, (adapted(content, adapt) if adapt else content).encode())
+        with tempfile.TemporaryDirectory(prefix="kfp-suite-compile-") as scratch:
+            compiled = Path(scratch) / target.name
+            compiler.Compiler().compile(load(entry), str(compiled))
+            content = _DEFAULT.sub(_in_order, compiled.read_text())
     except OSError as error:
-        raise store_error(error, folder) from error
-    finally:
-        partial.unlink(missing_ok=True)
+        raise store_error(error, error.filename) from error
+    write_file(target, (adapted(content, adapt) if adapt else content).encode())
     return target
+
+
+def _in_order(found: re.Match[str]) -> str:
+    """A line of kfp's heading: it prints the keys of a default in another order each time."""
+    return f"{found[1]}{_sorted(ast.literal_eval(found[2]))!r}]"
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return [_sorted(item) for item in value] if isinstance(value, list) else value
 
 
 def adapted(content: str, adapt: Adaptation) -> str:

@@ -12,6 +12,9 @@ from kfp_suite.components.contracts.errors import (
     MissingError,
     ParameterError,
 )
+from kfp_suite.components.contracts.sources import Source, SourceObject
+from kfp_suite.components.stores.pins import pinned_sources, shorten
+from kfp_suite.components.stores.sources import sources_to_json
 from kfp_suite.components.stores.store import Store, open_store
 
 
@@ -100,3 +103,17 @@ def test_an_unknown_scheme_says_what_is_known() -> None:
     assert str(caught.value) == (
         "unknown kind of store 'ftp'; got ftp://host/models; expected a folder, gs://… or s3://…"
     )
+
+
+def test_long_pins_are_kept_and_a_short_text_names_them(store: Store) -> None:
+    few = {"rows": Source("s", "csv", "sha256:1", (SourceObject("s/1.csv", 10, "sha256:2"),))}
+    assert shorten(sources_to_json(few), store.uri) == sources_to_json(few)
+    objects = tuple(SourceObject(f"s/{n}.csv", 10, f"sha256:{n:064}") for n in range(1_500))
+    many = {"rows": Source("s", "csv", "sha256:1", objects)}
+    text = shorten(sources_to_json(many), store.uri)
+    assert len(text) < 500
+    assert shorten(sources_to_json(many), store.uri) == text
+    assert pinned_sources(text) == many
+    other = {"rows": Source("s", "csv", "sha256:1", objects[1:])}
+    assert shorten(sources_to_json(other), store.uri) != text
+    assert len(list(store.list("_pins/"))) == 2

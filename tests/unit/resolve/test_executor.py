@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.components.contracts.errors import IntegrityError, KfpSuiteError
 from kfp_suite.components.resolve.executor import Resolved, resolve
 from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.pins import pinned_sources
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from tests.steps import STEPS, write_source
 
@@ -61,6 +62,27 @@ def test_the_champion_is_pinned_by_version_and_manifest(made: Path, tmp_path: Pa
         "version": 1,
         "manifest_digest": models.manifest_digest("rows", 1),
     }
+
+
+def test_the_pins_of_many_files_are_a_short_text_that_holds_them(tmp_path: Path) -> None:
+    folder, store = tmp_path / "rows", str(tmp_path / "store")
+    folder.mkdir()
+    for number in range(1_500):
+        (folder / f"{number}.csv").write_text("a\n1\n")
+    first = resolve({"rows": str(folder)}, "", store, "rows", tmp_path / "pins").sources
+    assert len(first) < 500
+    assert len(pinned_sources(first)["rows"].objects) == 1_500
+    assert resolve({"rows": str(folder)}, "", store, "rows", tmp_path / "again").sources == first
+    for_people = json.loads((tmp_path / "pins" / "pins.json").read_text())["sources"]
+    assert len(for_people["rows"]["objects"]) == 1_500
+    (folder / "1.csv").write_text("a\n2\n")
+    second = resolve({"rows": str(folder)}, "", store, "rows", tmp_path / "again").sources
+    assert second != first
+    assert ModelStore(FolderStore(Path(store))).models() == []
+    (file,) = (Path(json.loads(second)["uri"]),)
+    file.write_text(file.read_text().replace("rows", "else"))
+    with pytest.raises(IntegrityError, match="the file has changed since the run began"):
+        pinned_sources(second)
 
 
 @pytest.mark.parametrize(
