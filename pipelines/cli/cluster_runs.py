@@ -14,7 +14,8 @@ from rich.table import Table
 from kfp_suite.components.contracts.canonical import flat
 from kfp_suite.components.contracts.errors import KfpSuiteError, MissingError
 from kfp_suite.pipelines.cli.connection import on_kubeflow
-from kfp_suite.pipelines.cli.tables import print_whole
+from kfp_suite.pipelines.cli.tables import print_differences, print_whole
+from kfp_suite.pipelines.runs.comparing import differences_of, leaves
 
 if TYPE_CHECKING:
     from kfp_suite.pipelines.kubeflow.listing import ClusterRun
@@ -94,13 +95,9 @@ def compare(first: str, second: str, as_json: bool, connect: Callable[[], Any]) 
     one, two = (find_cluster_run(backend, name) for name in (first, second))
     (made, why), (made_too, why_too) = _made(one), _made(two)
     differences = {
-        group: {
-            key: [a.get(key), b.get(key)]
-            for key in sorted(a.keys() | b.keys())
-            if a.get(key) != b.get(key)
-        }
+        group: differences_of(a, b)
         for group, a, b in (
-            ("parameters", flat(one.parameters), flat(two.parameters)),
+            ("parameters", leaves(one.parameters), leaves(two.parameters)),
             *((group, made[group], made_too[group]) for group in made if group in made_too),
             ("states", _states(one), _states(two)),
             ("seconds", one.seconds, two.seconds),
@@ -111,14 +108,9 @@ def compare(first: str, second: str, as_json: bool, connect: Callable[[], Any]) 
         found = {"runs": [one.state.id, two.state.id], **differences, "unread": unread}
         click.echo(json.dumps(found))
         return
+    click.echo(f"first:  {one.state.name}\nsecond: {two.state.name}\n")
     for group, values in differences.items():
-        if not values:
-            click.echo(f"{group}: the same")
-            continue
-        table = Table(group, first, second)
-        for key, (a, b) in values.items():
-            table.add_row(key, "-" if a is None else str(a), "-" if b is None else str(b))
-        print_whole(table)
+        print_differences(group, values)
     for words in unread.values():
         click.echo(f"no metrics, digests and versions: {words}")
 

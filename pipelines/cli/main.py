@@ -23,6 +23,7 @@ COMMANDS = {
     "schedule": ("schedule", "Recurring runs on Kubeflow: add, list, show, pause, resume, delete."),
     "serve": ("serve", "Serve a published version or an InferenceService manifest."),
     "compile": ("compile", "Compile pipelines to YAML for the Kubeflow UI."),
+    "open": ("open", "Show the reports of a run in a browser."),
     "list": ("list", "List pipelines and components."),
     "models": ("models", "What is in a store: list, show, alias, rollback, verify."),
     "endpoints": ("endpoints", "Endpoints on a cluster: list, status, logs, rollback, delete."),
@@ -44,7 +45,7 @@ class LazyGroup(click.Group):
         if name not in COMMANDS:
             return None
         module = importlib.import_module(f"kfp_suite.pipelines.cli.{COMMANDS[name][0]}")
-        command = getattr(module, name if name != "list" else "list_")
+        command = getattr(module, f"{name}_" if hasattr(module, f"{name}_") else name)
         assert isinstance(command, click.Command)
         return command
 

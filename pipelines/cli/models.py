@@ -11,9 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.model import MANIFEST
+from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore, parse_reference
+from kfp_suite.components.stores.versions import CHAMPION, ModelStore, VersionManifest
+from kfp_suite.pipelines.cli.completion import complete_model
+from kfp_suite.pipelines.cli.references import DEFAULT_STORE, named, version_argument
 from kfp_suite.pipelines.cli.tables import print_whole
+from kfp_suite.pipelines.runs.comparing import OTHER_ROWS, measured_rows
 from kfp_suite.pipelines.runs.history import best_of
 
 
@@ -23,10 +28,13 @@ def models() -> None:
 
 
 @models.command("list")
-@click.argument("store")
+@click.argument("store", default=str(DEFAULT_STORE))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def list_models(store: str, as_json: bool) -> None:
-    """Every version in STORE: a folder, gs://bucket/prefix or s3://bucket/prefix."""
+    """Every version in STORE: a folder, gs://bucket/prefix or s3://bucket/prefix.
+
+    STORE is kfp-suite-runs/models unless it is given.
+    """
     opened = ModelStore(open_store(store))
     found: list[dict[str, Any]] = [
         {
@@ -59,7 +67,7 @@ def list_models(store: str, as_json: bool) -> None:
 
 
 @models.command("best")
-@click.argument("reference", metavar="STORE/MODEL")
+@click.argument("reference", metavar="[STORE/]MODEL", shell_complete=complete_model)
 @click.option("--metric", required=True, help="A metric of the evaluations: roc_auc, rmse, …")
 @click.option(
     "--lowest/--highest", default=None, help="Which is better; default: as the metric is."
@@ -67,28 +75,38 @@ def list_models(store: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def best(reference: str, metric: str, lowest: bool | None, as_json: bool) -> None:
     """The version with the best value of a metric, wherever it was made."""
-    store, name, _ = parse_reference(reference)
+    store, name, _ = named(reference)
     opened = ModelStore(open_store(store))
+    evaluations = {one: opened.manifest(name, one).evaluation for one in opened.versions(name)}
     values = {
-        version: {
+        one: {
             key: found["value"]
-            for key, found in opened.manifest(name, version).evaluation.get("metrics", {}).items()
+            for key, found in evaluation.get("metrics", {}).items()
             if found.get("value") is not None
         }
-        for version in opened.versions(name)
+        for one, evaluation in evaluations.items()
     }
     version = best_of(values, metric, lowest)
     uri = opened.uri(name, version)
+    measured = [one for one in values if metric in values[one]]
+    others = [
+        one
+        for one in measured
+        if measured_rows(evaluations[one]) != measured_rows(evaluations[version])
+    ]
     if as_json:
-        click.echo(json.dumps({"version": version, "uri": uri, "value": values[version][metric]}))
+        found = {"version": version, "uri": uri, "value": values[version][metric]}
+        click.echo(json.dumps({**found, "other_rows": others}))
         return
     click.echo(f"version {version} of {name}: {metric} {values[version][metric]:.6g}")
+    if others:
+        click.echo(f"{len(others)} of {len(measured)} versions: {OTHER_ROWS}")
     click.echo(f"make it again:       kfp-suite reproduce {uri}")
     click.echo(f"search wider around: kfp-suite run tune --from {uri}")
 
 
 @models.command("show")
-@click.argument("reference", metavar="STORE/MODEL[/VERSION|/ALIAS]")
+@version_argument
 @click.option("--json", "as_json", is_flag=True, help="Print the whole manifest.")
 def show(reference: str, as_json: bool) -> None:
     """Where a version comes from: data, code, libraries, parameters, verdict, run."""
@@ -113,7 +131,7 @@ def show(reference: str, as_json: bool) -> None:
         "environment": f"Python {environment['python']}, {environment['threads']} threads, "
         f"{environment['cpu']}, {len(environment['libraries'])} libraries",
         **{f"source {key}": value["digest"] for key, value in recipe["sources"].items()},
-        **{key: json.dumps(value) for key, value in recipe["train"].items() if value != {}},
+        **{key: json.dumps(value) for key, value in _training(opened, manifest).items()},
         **{
             key: f"{value['value']:.6g}"
             for key, value in manifest.evaluation.get("metrics", {}).items()
@@ -127,7 +145,7 @@ def show(reference: str, as_json: bool) -> None:
 
 
 @models.command("alias")
-@click.argument("reference", metavar="STORE/MODEL/VERSION")
+@click.argument("reference", metavar="[STORE/]MODEL/VERSION", shell_complete=complete_model)
 @click.argument("alias")
 @click.option("--reason", default="set by hand", show_default=True)
 @click.option("--history", is_flag=True, help="Show every move of the alias instead.")
@@ -143,7 +161,7 @@ def alias(reference: str, alias: str, reason: str, history: bool) -> None:
 
 
 @models.command("rollback")
-@click.argument("reference", metavar="STORE/MODEL")
+@click.argument("reference", metavar="[STORE/]MODEL", shell_complete=complete_model)
 @click.option("--alias", default=CHAMPION, show_default=True)
 def rollback(reference: str, alias: str) -> None:
     """Point an alias at the version it named before.
@@ -151,7 +169,7 @@ def rollback(reference: str, alias: str) -> None:
     Once: run again, it changes nothing. To go back further, name the version:
     `kfp-suite models alias STORE/MODEL/VERSION champion`.
     """
-    store, name, wanted = parse_reference(reference)
+    store, name, wanted = named(reference)
     if wanted:
         raise ParameterError(
             "rollback takes a model, not a version", got=reference, expected="STORE/MODEL"
@@ -161,10 +179,10 @@ def rollback(reference: str, alias: str) -> None:
 
 
 @models.command("verify")
-@click.argument("reference", metavar="STORE/MODEL[/VERSION|/ALIAS]")
+@version_argument
 def verify(reference: str) -> None:
     """Recompute every digest of a version, or of all versions of a model."""
-    store, name, wanted = parse_reference(reference)
+    store, name, wanted = named(reference)
     opened = ModelStore(open_store(store))
     versions = [opened.resolve(name, wanted)] if wanted else opened.versions(name)
     for version in versions or [opened.resolve(name)]:
@@ -172,7 +190,19 @@ def verify(reference: str) -> None:
         click.echo(f"{name} version {version}: {len(manifest.files)} files, all as published")
 
 
+def _training(models: ModelStore, manifest: VersionManifest) -> dict[str, Any]:
+    """The parameters of training: whole numbers as such, the task that was found for `auto`,
+    and a threshold only of a model that decides by one."""
+    file = f"{manifest.model}/{manifest.version}/{manifest.path}/{MANIFEST}"
+    task = json.loads(models.store.read(file))["task"]
+    given = {key: value for key, value in manifest.recipe["train"].items() if value != {}}
+    found: dict[str, Any] = whole_numbers(given) | {"task": task}
+    if task != "binary":
+        found.pop("threshold", None)
+    return found
+
+
 def _version(reference: str) -> tuple[ModelStore, str, int]:
-    store, name, wanted = parse_reference(reference)
+    store, name, wanted = named(reference)
     opened = ModelStore(open_store(store))
     return opened, name, opened.resolve(name, wanted)

@@ -10,14 +10,31 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Said, Started
+from kfp_suite.pipelines.runs.events import (
+    Cached,
+    Event,
+    Finished,
+    Refused,
+    Retried,
+    Said,
+    Started,
+)
 
 _NAME_WIDTH = len("train-tensorflow")
-_MARKS = {"done": ("✓", "green"), "failed": ("✗", "red"), "cached": ("·", "cyan")}
+_MARKS = {
+    "done": ("✓", "green"),
+    "failed": ("✗", "red"),
+    "refused": ("!", "yellow"),
+    "cached": ("·", "cyan"),
+}
 
 
 class Progress:
-    """Shows events as they come: live on a terminal, one line a step elsewhere."""
+    """Shows events as they come: live on a terminal, one line a step elsewhere.
+
+    Args:
+        console: Where they are shown.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -25,10 +42,12 @@ class Progress:
         self._said = ""
         self._note = ""
         self._started = 0.0
+        # Its verdict comes after the end of a step: the line waits for it.
+        self._ended: tuple[str, str, str] | None = None
         # Last: it asks for the running step as soon as it is made.
         self._live = (
             Live(console=console, get_renderable=self._running, refresh_per_second=8)
-            if console.is_terminal
+            if console.is_terminal and not console.is_dumb_terminal
             else None
         )
 
@@ -43,11 +62,15 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self._print_ended()
         self._task = ""
         if self._live:
             self._live.stop()
 
     def __call__(self, event: Event) -> None:
+        if isinstance(event, Refused) and self._ended and self._ended[0] == event.task:
+            self._ended = (event.task, "refused", self._ended[2])
+        self._print_ended()
         match event:
             case Started(task):
                 if task != self._task:
@@ -60,22 +83,24 @@ class Progress:
             case Finished(task, succeeded):
                 seconds = time.monotonic() - self._started
                 self._task = ""
-                self._line(task, "done" if succeeded else "failed", f"{seconds:6.1f} s")
+                self._ended = (task, "done" if succeeded else "failed", f"{seconds:6.1f} s")
             case Cached(task):
                 self._note = ""
-                self._line(task, "cached", "")
+                self._ended = (task, "cached", "")
 
-    def _line(self, task: str, state: str, seconds: str) -> None:
+    def _print_ended(self) -> None:
+        if self._ended is None:
+            return
+        task, state, seconds = self._ended
+        self._ended = None
         mark, style = _MARKS[state]
-        self._console.print(
-            Text.assemble(
-                (f"{mark} ", style),
-                f"{task:{_NAME_WIDTH}}",
-                (f" {state:7}", style),
-                seconds,
-                f"  {self._note}",
-            )
+        line = Text.assemble(
+            (f"{mark} ", style), f"{task:{_NAME_WIDTH}}", (f" {state:7}", style), seconds
         )
+        if self._note:
+            line.append(f"  {self._note}")
+        line.rstrip()
+        self._console.print(line)
 
     def _running(self) -> Table | Text:
         if not self._task:

@@ -11,13 +11,16 @@ import click
 from rich.console import Console
 
 from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError, RunError
+from kfp_suite.components.runtimes.local import LOOPBACK, check_port
+from kfp_suite.pipelines.cli.completion import complete_model, complete_params, complete_pipeline
 from kfp_suite.pipelines.cli.progress import Progress
+from kfp_suite.pipelines.cli.run_summary import print_summary, summary_json
 from kfp_suite.pipelines.runs.arguments import run_arguments
-from kfp_suite.pipelines.runs.catalog import find_pipeline, load
+from kfp_suite.pipelines.runs.catalog import find_pipeline, load, step_names
+from kfp_suite.pipelines.runs.conclusion import DEFAULT_ROOT, conclude, open_command
 from kfp_suite.pipelines.runs.docker import check_docker, images_of
-from kfp_suite.pipelines.runs.history import LOG
-from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
-from kfp_suite.pipelines.runs.outputs import Outputs
+from kfp_suite.pipelines.runs.history import read_run
+from kfp_suite.pipelines.runs.local import open_root, run_locally
 from kfp_suite.pipelines.runs.parameters import (
     parameter_file,
     parameters_of,
@@ -25,14 +28,14 @@ from kfp_suite.pipelines.runs.parameters import (
     shipped_files,
 )
 from kfp_suite.pipelines.runs.preflight import check_libraries
-from kfp_suite.pipelines.runs.reports import collect_reports
 
 
 @click.command("run")
-@click.argument("pipeline")
+@click.argument("pipeline", shell_complete=complete_pipeline)
 @click.option(
     "--params",
     metavar="FILE",
+    shell_complete=complete_params,
     help=f"Parameter file, or one that comes with the suite: {', '.join(shipped_files())}.",
 )
 @click.option(
@@ -47,6 +50,7 @@ from kfp_suite.pipelines.runs.reports import collect_reports
     "origin",
     metavar="VERSION",
     default="",
+    shell_complete=complete_model,
     help="STORE/MODEL/VERSION: its parameters, where nothing else says; with `tune`, a wider "
     "search around it.",
 )
@@ -66,15 +70,24 @@ from kfp_suite.pipelines.runs.reports import collect_reports
 @click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("kfp-suite-runs"),
+    default=DEFAULT_ROOT,
     show_default=True,
     help="Folder for runs, staged data, cache and the default store.",
 )
 @click.option("--no-cache", is_flag=True, help="Run every step, whatever was run before.")
-@click.option("--no-serve", is_flag=True, help="Do not start the endpoint and check its answer.")
+@click.option(
+    "--no-serve",
+    is_flag=True,
+    help="Do not start the endpoint and check its answer: the version is published, and the "
+    "champion stays what it was.",
+)
 @click.option("--keep", is_flag=True, help="Keep the endpoint up until Ctrl-C.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the endpoint.")
-@click.option("--require-blessed", is_flag=True, help="Exit 1 where the model was not blessed.")
+@click.option(
+    "--require-blessed",
+    is_flag=True,
+    help="Exit 1 if the data, the model or its rollout were refused.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 def run(
     pipeline: str,
@@ -93,8 +106,8 @@ def run(
 ) -> None:
     """Run PIPELINE on this machine, from raw data to a live endpoint.
 
-    Exit code 0 if the pipeline succeeded (also where it refused a model, and said why),
-    1 if it failed, 2 for bad input.
+    Exit code 0 if the pipeline succeeded (also if it refused a model, and said why), 1 if it
+    failed, 2 for bad input, 130 if it was interrupted.
     """
     console = Console(stderr=as_json, highlight=False)
     entry = find_pipeline(pipeline)
@@ -112,6 +125,8 @@ def run(
         check_docker(images_of(loaded))
     else:
         check_libraries(images_of(loaded))
+    if port and not no_serve and "manifest" not in arguments:
+        check_port(LOOPBACK, port)  # now, and not after the run
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
     with Progress(console) as progress:
         finished = run_locally(
@@ -133,76 +148,18 @@ def run(
         except KfpSuiteError as error:
             failure = error
     finished.keep(endpoint)
-    _report(finished, endpoint, console)
+    past, folder = read_run(finished.folder), finished.folder
+    print_summary(past, folder, step_names(loaded), failure is not None, console)
+    sys.stdout.flush()
     if as_json:
-        click.echo(json.dumps(_answer(finished, endpoint, failure)))
+        click.echo(json.dumps(summary_json(past, folder, failure)))
     if failure is not None:
         raise failure
-    if require_blessed and finished.record.version is None:
+    conclusion = conclude(past, folder)
+    if require_blessed and conclusion.refused:
         raise RunError(
-            "the model was not blessed",
-            where=finished.folder,
-            got="; ".join(finished.record.reasons) or "no reason given",
-            fix="read the reports",
+            f"the run ended without what it is for: {conclusion.outcome}",
+            where=folder,
+            got="; ".join(conclusion.reasons),
+            fix=open_command(folder),
         )
-
-
-def _answer(
-    finished: LocalRun, endpoint: dict[str, Any] | None, failure: KfpSuiteError | None
-) -> dict[str, Any]:
-    record = finished.record
-    version = record.version or {}
-    evaluation = record.evaluation or {}
-    return {
-        "run_id": record.run,
-        "status": "FAILED" if failure else record.status,
-        "pipeline": record.pipeline,
-        "folder": str(finished.folder),
-        "blessed": evaluation.get("blessed"),
-        "reasons": record.reasons,
-        "model": version.get("model"),
-        "version": version.get("version"),
-        "versions": [published["version"] for published in record.versions],
-        "uri": version.get("uri"),
-        "digest": version.get("digest"),
-        "manifest_digest": version.get("manifest_digest"),
-        "dataset_digest": evaluation.get("dataset_digest"),
-        "metrics": {k: m.get("value") for k, m in evaluation.get("metrics", {}).items()},
-        "outputs": {name: str(path) for name, path in Outputs(finished.folder).items()},
-        "reports": {step: str(path) for step, path in collect_reports(finished.folder).items()},
-        "endpoint": endpoint or record.endpoint,
-        "steps": {
-            step.name: {"state": step.state, "seconds": step.seconds} for step in finished.steps
-        },
-        "error": str(failure) if failure else None,
-    }
-
-
-def _report(finished: LocalRun, endpoint: dict[str, Any] | None, console: Console) -> None:
-    record = finished.record
-    console.print()
-    rows = [("run", str(finished.folder)), ("log", str(finished.folder / LOG))]
-    reports = collect_reports(finished.folder)
-    rows += [(f"report of {step}", str(path)) for step, path in reports.items()]
-    for older in record.versions[:-1]:
-        rows.append(("model", f"{older['model']} version {older['version']}"))
-    if record.version:
-        rows.append(("model", f"{record.version['model']} version {record.version['version']}"))
-        rows.append(("stored at", record.version["uri"]))
-        rows.append(("digest", record.version["digest"]))
-    if record.endpoint and record.endpoint["manifest"]:
-        rows.append(("manifest", record.endpoint["manifest"]))
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        console.print(f"[bold]{name:>{width}}[/]  {value}", soft_wrap=True)
-    if finished.succeeded and (record.reasons or not record.version):
-        missing = "served" if record.version else "published"
-        console.print(f"\n[yellow]no version was {missing}:[/]")
-        for reason in record.reasons:
-            console.print(f"  - {reason}", soft_wrap=True)
-    if endpoint:
-        console.print("\n[green]the endpoint answered:[/]", end=" ")
-        console.print(json.dumps(endpoint["answer"]), soft_wrap=True, markup=False)
-        console.print(f"\nkeep it up:  {endpoint['serve']}", soft_wrap=True, markup=False)
-        console.print(f"and ask it:  {endpoint['curl']}", soft_wrap=True, markup=False)
-    sys.stdout.flush()

@@ -12,28 +12,34 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from kfp_suite.components.contracts.canonical import flat
-from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.contracts.errors import MissingError, ParameterError
+from kfp_suite.components.reports.formatting import shorten
 from kfp_suite.pipelines.cli.cluster_runs import cluster
+from kfp_suite.pipelines.cli.completion import complete_run
 from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
-from kfp_suite.pipelines.cli.tables import print_whole
+from kfp_suite.pipelines.cli.run_summary import headline
+from kfp_suite.pipelines.cli.tables import print_differences, print_folded, print_whole
+from kfp_suite.pipelines.runs.comparing import OTHER_ROWS, compare, leaves, measured_alike
+from kfp_suite.pipelines.runs.conclusion import DEFAULT_ROOT, Conclusion, conclude
 from kfp_suite.pipelines.runs.history import (
     PastRun,
     best_of,
+    find_folder,
     find_run,
     read_run,
     run_folders,
 )
+from kfp_suite.pipelines.runs.outputs import gone_outputs
 
 _ROOT = click.option(
     "--root",
     type=click.Path(file_okay=False, path_type=Path),
-    default=Path("kfp-suite-runs"),
+    default=DEFAULT_ROOT,
     show_default=True,
     help="The folder of runs.",
 )
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-_HEADLINES = ("roc_auc", "accuracy", "f1", "rmse", "r2")
+_LONGEST_REASON = 100
 
 
 @click.group("runs")
@@ -49,55 +55,75 @@ runs.add_command(cluster)
 @_JSON
 def list_runs(root: Path, as_json: bool) -> None:
     """List runs, oldest first."""
-    found = {name: read_run(folder) for name, folder in run_folders(root).items()}
+    folders = run_folders(root)
+    found = {name: read_run(folder) for name, folder in folders.items()}
+    concluded = {name: conclude(run, folders[name]) for name, run in found.items()}
     if as_json:
-        click.echo(json.dumps([{"name": name, **asdict(run)} for name, run in found.items()]))
+        listed = [
+            {"name": name, "outcome": concluded[name].outcome, **asdict(run)}
+            for name, run in found.items()
+        ]
+        click.echo(json.dumps(listed))
         return
     if not found:
         click.echo(f"no runs in {root}")
         return
-    table = Table("run", "status", "blessed", "version", "metric", "seconds", box=None)
+    columns = ("run", "outcome", "model", "estimator", "metric", "seconds", "why")
+    table = Table(*columns, box=None)
     for name, run in found.items():
-        table.add_row(name, *_cells(run))
+        table.add_row(name, *_cells(run, concluded[name]))
     print_whole(table)
 
 
-def _cells(run: PastRun) -> tuple[str, ...]:
-    blessed = (run.record.evaluation or {}).get("blessed")
+def _cells(run: PastRun, conclusion: Conclusion) -> tuple[str, ...]:
     version = run.record.version
+    model = run.model or "-"
     return (
-        run.record.status,
-        {True: "yes", False: "no", None: "-"}[blessed],
-        f"{version['model']}/{version['version']}" if version else "-",
-        next((f"{m} {run.metrics[m]:.4f}" for m in _HEADLINES if m in run.metrics), "-"),
+        conclusion.outcome,
+        f"{version['model']}/{version['version']}" if version else model,
+        run.estimator or "-",
+        next(iter(headline(run, intervals=False)), "-"),
         "-" if run.seconds is None else f"{run.seconds:.0f}",
+        shorten("; ".join(conclusion.reasons), _LONGEST_REASON),
     )
 
 
 @runs.command("show")
-@click.argument("name", default="latest")
+@click.argument("name", default="latest", shell_complete=complete_run)
 @_ROOT
 @_JSON
 def show_run(name: str, root: Path, as_json: bool) -> None:
-    """Show one run: its steps, parameters, metrics and what it made. NAME may be `latest`."""
-    name, run = find_run(root, name)
+    """Show one run: its steps, parameters, metrics and what it made.
+
+    NAME may be `latest`, or the beginning or the end of a name.
+    """
+    folder = find_folder(root, name)
+    run = read_run(folder)
+    conclusion = conclude(run, folder)
+    gone = gone_outputs(folder)
     if as_json:
-        click.echo(json.dumps({"name": name, **asdict(run)}))
+        shown = {"name": folder.name, "outcome": conclusion.outcome, **asdict(run)}
+        click.echo(json.dumps({**shown, "gone": {key: str(path) for key, path in gone.items()}}))
         return
     console = Console(highlight=False)
-    console.print(f"[bold]{name}[/]  {run.record.status}")
-    for reason in run.record.reasons:
-        console.print(f"  - {reason}", soft_wrap=True)
+    console.print(f"[bold]{folder.name}[/]  {conclusion.outcome}", soft_wrap=True)
+    for reason in conclusion.reasons:
+        console.print(f"  - {reason}", soft_wrap=True, markup=False)
+    for purpose, step in conclusion.next_steps.items():
+        console.print(f"{purpose}:  {step}", soft_wrap=True, markup=False)
+    for output, origin in gone.items():
+        said = f"{output} was removed with the run that made it: {origin}"
+        console.print(said, soft_wrap=True, markup=False)
     steps = Table("step", "state", "seconds", title="steps", title_justify="left")
-    for step in run.steps:
-        steps.add_row(step.name, step.state, f"{step.seconds:.1f}")
-    console.print(steps)
+    for one in run.steps:
+        steps.add_row(one.name, one.state, f"{one.seconds:.1f}")
+    print_folded(steps)
     for title, values in _sections(run).items():
         if values:
             table = Table("name", "value", title=title, title_justify="left")
             for key, value in values.items():
                 table.add_row(key, str(value))
-            console.print(table)
+            print_folded(table)
 
 
 def _sections(run: PastRun) -> dict[str, dict[str, Any]]:
@@ -106,47 +132,31 @@ def _sections(run: PastRun) -> dict[str, dict[str, Any]]:
         "version": dict(run.record.version or {}),
         "endpoint": dict(run.record.endpoint or {}),
         "digests": run.digests,
-        "parameters": flat(run.parameters) if run.parameters else {},
+        "parameters": leaves(run.parameters) if run.parameters else {},
     }
 
 
 @runs.command("compare")
-@click.argument("first")
-@click.argument("second")
+@click.argument("first", shell_complete=complete_run)
+@click.argument("second", shell_complete=complete_run)
 @_ROOT
 @_JSON
 def compare_runs(first: str, second: str, root: Path, as_json: bool) -> None:
-    """Show what differs between two runs: parameters, digests, metrics and time."""
+    """Show what differs between two runs: parameters, digests, metrics and time.
+
+    A run may be `latest`, or named by the beginning or the end of its name.
+    """
     (first, one), (second, two) = find_run(root, first), find_run(root, second)
-    differences = {
-        group: {
-            key: [a.get(key), b.get(key)]
-            for key in sorted(a.keys() | b.keys())
-            if a.get(key) != b.get(key)
-        }
-        for group, a, b in (
-            ("parameters", flat(one.parameters), flat(two.parameters)),
-            ("digests", one.digests, two.digests),
-            ("metrics", one.metrics, two.metrics),
-            (
-                "seconds",
-                {s.name: s.seconds for s in one.steps},
-                {s.name: s.seconds for s in two.steps},
-            ),
-        )
-    }
+    differences = compare(one, two)
+    alike = measured_alike(one, two)
     if as_json:
-        click.echo(json.dumps({"runs": [first, second], **differences}))
+        click.echo(json.dumps({"runs": [first, second], **differences, "same_rows": alike}))
         return
-    console = Console(highlight=False)
-    for group, values in differences.items():
-        if not values:
-            console.print(f"{group}: the same")
-            continue
-        table = Table(group, first, second)
-        for key, (a, b) in values.items():
-            table.add_row(key, "-" if a is None else str(a), "-" if b is None else str(b))
-        console.print(table)
+    click.echo(f"first:  {first}\nsecond: {second}\n")
+    for kind, values in differences.items():
+        print_differences(kind, values)
+        if kind == "metrics" and values and not alike:
+            click.echo(f"  {OTHER_ROWS}")
 
 
 @runs.command("best")
@@ -154,18 +164,34 @@ def compare_runs(first: str, second: str, root: Path, as_json: bool) -> None:
 @click.option(
     "--lowest/--highest", default=None, help="Which is better; default: as the metric is."
 )
+@click.option("--model", default="", help="Of the runs for this model alone.")
+@click.option("--label", default="", help="Of the runs that predict this column alone.")
 @_ROOT
 @_JSON
-def best(metric: str, lowest: bool | None, root: Path, as_json: bool) -> None:
-    """Show the run with the best value of a metric."""
+def best(
+    metric: str, lowest: bool | None, model: str, label: str, root: Path, as_json: bool
+) -> None:
+    """Show the run with the best value of a metric, of the runs for one model and label."""
     found = {name: read_run(folder) for name, folder in run_folders(root).items()}
-    name = best_of({name: run.metrics for name, run in found.items()}, metric, lowest)
-    run = found[name]
+    candidates = {
+        name: run
+        for name, run in found.items()
+        if (not model or run.model == model) and (not label or run.label == label)
+    }
+    name = best_of({name: run.metrics for name, run in candidates.items()}, metric, lowest)
+    measured = {name: run for name, run in candidates.items() if metric in run.metrics}
+    _check_one({run.model for run in measured.values()}, "model", root)
+    _check_one({run.label for run in measured.values()}, "label", root)
+    run = measured[name]
+    others = [other for other in measured.values() if not measured_alike(run, other)]
     if as_json:
-        click.echo(json.dumps({"name": name, "value": run.metrics[metric], **asdict(run)}))
+        answer = {"name": name, "value": run.metrics[metric], "other_rows": len(others)}
+        click.echo(json.dumps({**answer, **asdict(run)}))
         return
     version = run.record.version
     click.echo(f"{name}  {metric} {run.metrics[metric]:.6g}")
+    if others:
+        click.echo(f"{len(others)} of {len(measured)} runs: {OTHER_ROWS}")
     if version is None:
         click.echo("no version was published")
         return
@@ -174,8 +200,18 @@ def best(metric: str, lowest: bool | None, root: Path, as_json: bool) -> None:
     click.echo(f"search wider around: kfp-suite run tune --from {version['uri']}")
 
 
+def _check_one(values: set[str], what: str, root: Path) -> None:
+    if len(values) > 1:
+        raise ParameterError(
+            f"the runs are of several {what}s",
+            where=root,
+            got=", ".join(sorted(value or f"no {what}" for value in values)),
+            fix=f"choose one with --{what}",
+        )
+
+
 @runs.command("trials")
-@click.argument("name", default="latest")
+@click.argument("name", default="latest", shell_complete=complete_run)
 @_ROOT
 @_JSON
 def trials(name: str, root: Path, as_json: bool) -> None:

@@ -13,7 +13,9 @@ import click
 
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore, parse_reference
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.pipelines.cli.completion import complete_model
+from kfp_suite.pipelines.cli.references import named
 
 if TYPE_CHECKING:
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
@@ -22,7 +24,13 @@ LOOPBACK = "127.0.0.1"
 
 
 @click.command("serve")
-@click.argument("references", metavar="MANIFEST|STORE/MODEL[/VERSION]...", nargs=-1, required=True)
+@click.argument(
+    "references",
+    metavar="MANIFEST|[STORE/]MODEL[/VERSION]...",
+    nargs=-1,
+    required=True,
+    shell_complete=complete_model,
+)
 @click.option("--port", type=click.IntRange(1, 65535), default=8080, show_default=True)
 @click.option("--host", default=LOOPBACK, show_default=True, help="Address to bind to.")
 @click.option("--grpc-port", type=click.IntRange(1, 65535), help="Serve gRPC, too.")
@@ -121,6 +129,6 @@ def _newer(
 
 def _find(reference: str) -> _Target:
     """What a reference names."""
-    store, name, wanted = parse_reference(reference)
+    store, name, wanted = named(reference)
     models = ModelStore(open_store(store))
     return _Target(models, name, models.resolve(name, wanted), follows=not wanted)

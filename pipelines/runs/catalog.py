@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import importlib
 import importlib.util
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,27 @@ def components() -> dict[str, Entry]:
 def load(entry: Entry) -> Any:
     """The kfp pipeline or component of an entry."""
     return getattr(importlib.import_module(entry.module), entry.name)
+
+
+def step_names(pipeline: Any) -> list[str]:
+    """The steps of a kfp pipeline, as a run names them, each after those it needs.
+
+    Args:
+        pipeline: The kfp pipeline.
+    """
+    spec = pipeline.pipeline_spec
+    return list(dict.fromkeys(_steps(spec, spec.root)))
+
+
+def _steps(spec: Any, component: Any) -> Iterator[str]:
+    from kfp.local.graph_utils import topological_sort_tasks
+
+    for task in reversed(topological_sort_tasks(component.dag.tasks)):
+        name = component.dag.tasks[task].component_ref.name
+        if spec.components[name].WhichOneof("implementation") == "dag":
+            yield from _steps(spec, spec.components[name])
+        else:
+            yield name.removeprefix("comp-")
 
 
 def find_pipeline(name: str) -> Entry:

@@ -14,7 +14,15 @@ _STARTED = re.compile(r"- Executing task '([^']+)'$")
 _FINISHED = re.compile(r"- Task '([^']+)' finished with status (\w+)$")
 _CACHED = re.compile(r"- Task (\S+) cache hit ")
 _RETRIED = re.compile(r"- Task (\S+) failed \(attempt (\d+)/(\d+)\)\. Retrying")
-_EXECUTOR = "[KFP Executor "
+_OUTPUTS = re.compile(r"- Task '([^']+)' outputs:$")
+_REFUSED = "Output: False"
+_LOGGED = re.compile(r"\[KFP Executor [^]]+\]: (.*)")
+_EXECUTOR_INPUT = "Got executor_input:"
+_OF_KFP = (
+    "Looking for component ",
+    "Loading KFP component ",
+    "Wrote executor output file",
+)
 _INDENT = "    "
 
 
@@ -30,6 +38,13 @@ class Finished:
 
 
 @dataclass(frozen=True)
+class Refused:
+    """The verdict of a task that finished was no: nothing new, not valid, not good enough."""
+
+    task: str
+
+
+@dataclass(frozen=True)
 class Cached:
     task: str
 
@@ -42,13 +57,13 @@ class Retried:
 
 @dataclass(frozen=True)
 class Said:
-    """A line that a step printed."""
+    """A line that a step printed or logged."""
 
     task: str
     text: str
 
 
-Event = Started | Finished | Cached | Retried | Said
+Event = Started | Finished | Refused | Cached | Retried | Said
 
 
 class LogReader:
@@ -56,13 +71,16 @@ class LogReader:
 
     def __init__(self) -> None:
         self._task = ""
+        self._outputs_of = ""
         self._in_executor_input = False
 
     def read(self, line: str) -> Event | None:
         """The event that `line` tells of, or None."""
         line = _COLOR.sub("", line.rstrip("\n"))
         if line.startswith(_INDENT):
-            return self._step_line(line.removeprefix(_INDENT))
+            return self._indented_line(line.removeprefix(_INDENT))
+        match = _OUTPUTS.search(line)
+        self._outputs_of = match.group(1) if match else ""
         if match := _STARTED.search(line):
             self._task = match.group(1)
             self._in_executor_input = False
@@ -76,11 +94,15 @@ class LogReader:
             return Retried(match.group(1), int(match.group(2)))
         return None
 
-    def _step_line(self, text: str) -> Event | None:
+    def _indented_line(self, text: str) -> Event | None:
+        if self._outputs_of:
+            return Refused(self._outputs_of) if text == _REFUSED else None
         if self._in_executor_input:
             self._in_executor_input = text != "}"
             return None
-        if text.startswith(_EXECUTOR):
-            self._in_executor_input = text.endswith("Got executor_input:")
-            return None
+        if match := _LOGGED.match(text):
+            text = match.group(1)
+            self._in_executor_input = text == _EXECUTOR_INPUT
+            if self._in_executor_input or text.startswith(_OF_KFP):
+                return None
         return Said(self._task, text) if text.strip() and self._task else None

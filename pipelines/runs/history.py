@@ -65,6 +65,34 @@ class PastRun:
         return {name: m["value"] for name, m in metrics.items() if m.get("value") is not None}
 
     @property
+    def model(self) -> str:
+        """The model's name; empty if it is not known."""
+        known = self.record.version or self.record.endpoint or {}
+        return str(self.parameters.get("model_name") or known.get("model") or "")
+
+    @property
+    def label(self) -> str:
+        """The column that its model predicts; empty if there was no evaluation."""
+        return str((self.record.evaluation or {}).get("label") or "")
+
+    @property
+    def estimator(self) -> str:
+        """What made the model: a module's file, a network or an estimator; empty if nothing
+        did."""
+        study = self.record.study or {}
+        known = (self.record.evaluation or {}).get("model") or {}
+        module = self.parameters.get("module_file")
+        return str(
+            (Path(module).name if module else "")
+            or study.get("estimator")
+            or known.get("estimator")
+            or known.get("network")
+            or self.parameters.get("estimator")
+            or self.parameters.get("network")
+            or ""
+        )
+
+    @property
     def digests(self) -> dict[str, str]:
         """Of its dataset and its model, those that are known."""
         evaluation = self.record.evaluation or {}
@@ -133,24 +161,41 @@ def _began(folder: Path) -> float:
     return folder.stat().st_mtime
 
 
-def find_run(root: Path, name: str) -> tuple[str, PastRun]:
-    """The run called `name`, or the newest for `latest`; a unique ending is enough.
+def find_folder(root: Path, name: str) -> Path:
+    """The folder of the run called `name`.
+
+    Args:
+        root: The folder of runs.
+        name: A name, a unique beginning or ending of one, or `latest` for the newest.
 
     Raises:
         MissingError: there is no such run.
-        ParameterError: several runs end so.
+        ParameterError: several runs begin or end so.
     """
     folders = run_folders(root)
     if name == "latest" and folders:
-        name = next(reversed(folders))
-    matches = [known for known in folders if known == name or known.endswith(name)]
+        return next(reversed(folders.values()))
+    if name in folders:
+        return folders[name]
+    matches = [known for known in folders if known.startswith(name) or known.endswith(name)]
     if not matches:
         raise MissingError(f"no run '{name}'", where=root, fix=did_you_mean(name, folders))
     if len(matches) > 1:
         raise ParameterError(
             f"'{name}' names {len(matches)} runs", where=root, got=", ".join(matches)
         )
-    return matches[0], read_run(folders[matches[0]])
+    return folders[matches[0]]
+
+
+def find_run(root: Path, name: str) -> tuple[str, PastRun]:
+    """The name of the run that `name` means to `find_folder`, and what is known of it.
+
+    Raises:
+        MissingError: there is no such run.
+        ParameterError: several runs begin or end so.
+    """
+    folder = find_folder(root, name)
+    return folder.name, read_run(folder)
 
 
 LOWER_IS_BETTER = frozenset(

@@ -14,7 +14,7 @@ from typing import Any
 from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.runtimes.asking import VERSION_CHOICE, Answer, ask
 from kfp_suite.components.runtimes.exchange import Question
-from kfp_suite.components.runtimes.local import LOOPBACK, free_port
+from kfp_suite.components.runtimes.local import LOOPBACK, check_port, free_port
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
@@ -75,8 +75,11 @@ def local_endpoint(
         arguments: More of them.
 
     Raises:
-        EndpointError: it did not come up; with the last thing it said.
+        EndpointError: the port is taken, or the server did not come up; with the last thing it
+            said.
     """
+    if port is not None:
+        check_port(LOOPBACK, port)  # else a server that is there already would be asked
     port = port or free_port()
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(  # noqa: S603 - this command, in a child

@@ -30,6 +30,7 @@ from kfp_suite.components.train.tune.study import (
     Study,
     Trial,
     lower_is_better,
+    ranked,
     trial_name,
 )
 
@@ -113,7 +114,14 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
             for trial in ended:
                 study.keep(trial)
                 finished[trial.name] = trial
-                log.info("trial %s: %s", trial.name, _told(trial))
+                log.info(
+                    "trial %d of %d, best so far %s; trial %s %s",
+                    len(finished),
+                    len(names),
+                    _value(ranked(finished.values())[0]),
+                    trial.name,
+                    _told(trial),
+                )
     with whole_folder(output) as folder:
         write_json(folder / TRIALS, [asdict(finished[name]) for name in names])
     return study
@@ -206,5 +214,8 @@ def _trial(
 
 
 def _told(trial: Trial) -> str:
-    found = f"{trial.metric} {trial.value:.6g}" if trial.value is not None else trial.why
-    return f"{trial.state}: {trial.estimator} {trial.hyperparameters}: {found}"
+    return f"{trial.state}: {trial.estimator} {trial.hyperparameters}: {_value(trial)}"
+
+
+def _value(trial: Trial) -> str:
+    return f"{trial.metric} {trial.value:.6g}" if trial.value is not None else trial.why

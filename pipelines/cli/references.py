@@ -1,0 +1,33 @@
+"""What a user calls a model: with its store, or without for one in the store of local runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from kfp_suite.components.stores.versions import parse_reference
+from kfp_suite.pipelines.cli.completion import complete_model
+from kfp_suite.pipelines.runs.conclusion import DEFAULT_ROOT
+
+DEFAULT_STORE = DEFAULT_ROOT / "models"
+version_argument = click.argument(
+    "reference", metavar="[STORE/]MODEL[/VERSION|/ALIAS]", shell_complete=complete_model
+)
+
+
+def named(reference: str) -> tuple[str, str, str]:
+    """The store, the model and the version or alias (empty: none) that a reference names.
+
+    Args:
+        reference: `STORE/MODEL[/VERSION|/ALIAS]`; without a store, the model is looked for in
+            that of local runs.
+
+    Raises:
+        ParameterError: it names no model.
+    """
+    model = reference.strip("/").partition("/")[0]
+    here = "://" not in reference and not Path(model).exists()
+    if model and here and not reference.startswith("/") and (DEFAULT_STORE / model).is_dir():
+        return parse_reference(f"{DEFAULT_STORE}/{reference}")
+    return parse_reference(reference)

@@ -1,0 +1,163 @@
+"""What came of a run: a word for it, the reasons, and what to do next."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kfp_suite.components.contracts.run_record import CANCELLED, SUCCEEDED, RunRecord
+from kfp_suite.pipelines.runs.history import PastRun
+
+DEFAULT_ROOT = Path("kfp-suite-runs")
+INTERRUPTED = "interrupted"
+NOTHING_NEW = "nothing new"
+INVALID = "invalid data"
+NOT_BLESSED = "not blessed"
+NOT_SERVABLE = "not servable"
+NOT_PROMOTED = "not promoted"
+PROMOTED = "promoted"
+SERVED = "served"
+PUBLISHED = "published"
+DEPLOYED = "deployed"
+_REFUSALS = (INVALID, NOT_BLESSED, NOT_SERVABLE, NOT_PROMOTED)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """What came of a run.
+
+    Args:
+        outcome: In a word or two: `served`, `published`, `promoted`, `nothing new`, `invalid
+            data`, `not blessed`, …
+        reasons: Why it is not more than that.
+        next_steps: What a user may do now: what it is for, and the command or parameter.
+    """
+
+    outcome: str
+    reasons: tuple[str, ...] = ()
+    next_steps: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def refused(self) -> bool:
+        """Whether data, a model or a rollout was refused."""
+        return self.outcome in _REFUSALS
+
+
+def conclude(run: PastRun, folder: Path) -> Conclusion:
+    """What came of a run.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+    """
+    record = run.record
+    return Conclusion(_outcome(run), tuple(record.reasons), _next_steps(run, folder))
+
+
+def open_command(folder: Path, step: str = "", name: str = "") -> str:
+    """The command that shows the reports of a run.
+
+    Args:
+        folder: The run's folder.
+        step: Whose report; empty: an index of all.
+        name: What the run is called; empty: its whole name.
+    """
+    words = ["kfp-suite", "open", name or folder.name, *([step] if step else [])]
+    return shlex.join([*words, *root_option(folder.parent)])
+
+
+def root_option(root: Path) -> list[str]:
+    """The option that names a folder of runs; none for the one that commands take anyway."""
+    return [] if root.absolute() == DEFAULT_ROOT.absolute() else ["--root", str(root)]
+
+
+def _outcome(run: PastRun) -> str:
+    record, endpoint = run.record, run.record.endpoint or {}
+    if record.status == CANCELLED:
+        return INTERRUPTED
+    if record.status != SUCCEEDED:
+        return record.status.lower()
+    if "promoted" in endpoint:
+        return PROMOTED if endpoint["promoted"] else NOT_PROMOTED
+    if record.version is not None:
+        on_cluster = endpoint.get("target") == "cluster" and not endpoint.get("dry_run")
+        return SERVED if run.endpoint or on_cluster else PUBLISHED
+    return _refusal(record) or (DEPLOYED if endpoint else record.status.lower())
+
+
+def _refusal(record: RunRecord) -> str:
+    for verdict, good, outcome in (
+        (record.changes, "changed", NOTHING_NEW),
+        (record.validation, "valid", INVALID),
+        (record.evaluation, "blessed", NOT_BLESSED),
+        (record.infra_validation, "blessed", NOT_SERVABLE),
+    ):
+        if verdict is not None and not verdict.get(good):
+            return outcome
+    return ""
+
+
+def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
+    match _outcome(run):
+        case "nothing new":
+            found = {"train all the same": "--param force=true"}
+        case "invalid data":
+            found = {
+                "see what is wrong": open_command(folder, _step_of(run, "validate")),
+                "allow it": "say what the data may be in `schema`, and what may change in "
+                "`validation`",
+            }
+        case "not blessed":
+            found = _after_evaluation(run, folder)
+        case "not servable":
+            found = {
+                "see the figures": open_command(folder, "infra-validate"),
+                "allow more": "raise the limit in `infra_limits`",
+            }
+        case "not promoted":
+            attempt = int(run.parameters.get("attempt", 1)) + 1
+            found = {
+                "see how it was judged": open_command(folder, "rollout"),
+                "try this version again": f"--param attempt={attempt}",
+            }
+        case "published":
+            found = _after_publishing(run)
+        case _:
+            found = {}
+    return found
+
+
+def _after_evaluation(run: PastRun, folder: Path) -> dict[str, str]:
+    evaluation = run.record.evaluation or {}
+    steps = {"see how it was measured": open_command(folder, _step_of(run, "evaluate"))}
+    for check in evaluation.get("thresholds") or ():
+        if not check["passed"]:
+            steps["ask for less"] = f"change `thresholds.{check['metric']}`"
+            break
+    champion = evaluation.get("champion") or {}
+    duel = champion.get("comparison") or {}
+    if duel and not duel.get("passed"):
+        steps["allow it to be worse than the champion"] = (
+            "--param comparison.max_regression=AMOUNT"
+            if not duel.get("min_improvement")
+            else "lower `comparison.min_improvement`"
+        )
+    elif champion and not champion.get("compared") and not champion.get("same"):
+        steps["bless it without a comparison"] = "--param comparison.on_incomparable=bless"
+    return steps
+
+
+def _after_publishing(run: PastRun) -> dict[str, str]:
+    version = run.record.version or {}
+    return {
+        "serve this version": shlex.join(["kfp-suite", "serve", version["uri"]]),
+        "make it the champion": shlex.join(
+            ["kfp-suite", "models", "alias", version["uri"], "champion"]
+        ),
+    }
+
+
+def _step_of(run: PastRun, stage: str) -> str:
+    """The step of a stage, by whatever engine: `validate` or `validate-tfdv`."""
+    return next((step.name for step in run.steps if step.name.startswith(stage)), stage)

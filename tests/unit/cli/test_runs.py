@@ -1,0 +1,173 @@
+"""What is said of past runs: what came of each, what differs, which was best."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from kfp_suite.components.contracts.run_record import RunRecord
+from kfp_suite.pipelines.cli.open import open_
+from kfp_suite.pipelines.cli.runs import runs
+from kfp_suite.pipelines.runs.conclusion import conclude
+from kfp_suite.pipelines.runs.history import PastRun, write_run
+
+EVALUATION: dict[str, Any] = {
+    "blessed": True,
+    "reasons": ["no threshold is set"],
+    "label": "species",
+    "metrics": {"accuracy": {"value": 0.5, "low": 0.4, "high": 0.6}},
+    "primary_metric": "accuracy",
+    "dataset_digest": "sha256:1",
+    "split": "test",
+}
+VERSION = {"model": "penguins", "version": 1, "uri": "models/penguins/1", "store": "models"}
+
+
+def past(pipeline: str = "train_and_deploy", status: str = "SUCCEEDED", **record: Any) -> PastRun:
+    parameters = {"model_name": "penguins", "estimator": "ridge", "features": {"features": []}}
+    return PastRun(RunRecord("run", "1", pipeline, status, **record), parameters)
+
+
+def kept(root: Path, *found: PastRun) -> list[str]:
+    names = []
+    for i, run in enumerate(found):
+        name = f"{run.record.pipeline.replace('_', '-')}-2026-01-02-03-04-05-00000{i}"
+        (root / name).mkdir(parents=True)
+        write_run(root / name, replace(run, record=replace(run.record, run=name)))
+        names.append(name)
+    return names
+
+
+def asked(*arguments: str, root: Path) -> Result:
+    return CliRunner().invoke(runs, [*arguments, "--root", str(root)])
+
+
+@pytest.mark.parametrize(
+    ("run", "outcome", "refused"),
+    [
+        (past(evaluation=EVALUATION, version=VERSION), "published", False),
+        (
+            replace(past(evaluation=EVALUATION, version=VERSION), endpoint={"url": "x"}),
+            "served",
+            False,
+        ),
+        (past(validation={"valid": False, "reasons": ["age: missing"]}), "invalid data", True),
+        (past(evaluation={"blessed": False, "reasons": ["worse"]}), "not blessed", True),
+        (
+            past(evaluation=EVALUATION, infra_validation={"blessed": False, "reasons": ["slow"]}),
+            "not servable",
+            True,
+        ),
+        (
+            past("retrain", changes={"changed": False, "reasons": ["the same"]}),
+            "nothing new",
+            False,
+        ),
+        (
+            past("progressive_delivery", endpoint={"promoted": True, "why": "good"}),
+            "promoted",
+            False,
+        ),
+        (
+            past("progressive_delivery", endpoint={"promoted": False, "why": "errors"}),
+            "not promoted",
+            True,
+        ),
+        (past(status="FAILED"), "failed", False),
+        (past(status="CANCELLED"), "interrupted", False),
+    ],
+)
+def test_what_came_of_a_run(run: PastRun, outcome: str, refused: bool, tmp_path: Path) -> None:
+    (name,) = kept(tmp_path, run)
+    found = conclude(run, tmp_path / name)
+    assert (found.outcome, found.refused) == (outcome, refused)
+    assert bool(found.next_steps) == (refused or outcome in ("published", "nothing new"))
+    listed = asked("list", root=tmp_path).output
+    assert f" {outcome} " in listed
+    if found.reasons:
+        assert found.reasons[0] in listed
+    assert asked("show", "latest", root=tmp_path).output.startswith(name)
+
+
+def test_a_refusal_says_what_could_be_changed(tmp_path: Path) -> None:
+    failed = {"metric": "accuracy", "passed": False}
+    duel = {"passed": False, "min_improvement": 0.0}
+    run = past(
+        evaluation={
+            **EVALUATION,
+            "blessed": False,
+            "thresholds": [failed],
+            "champion": {"compared": True, "comparison": duel},
+        }
+    )
+    found = conclude(run, tmp_path / "p-1").next_steps
+    assert found == {
+        "see how it was measured": f"kfp-suite open p-1 evaluate --root {tmp_path}",
+        "ask for less": "change `thresholds.accuracy`",
+        "allow it to be worse than the champion": "--param comparison.max_regression=AMOUNT",
+    }
+
+
+def test_a_run_is_found_by_the_beginning_of_its_name(tmp_path: Path) -> None:
+    kept(tmp_path, past(), past("retrain"))
+    shown = asked("show", "retrain", "--json", root=tmp_path)
+    assert json.loads(shown.output)["name"].startswith("retrain-2026")
+
+
+def test_compare_says_by_how_much_numbers_differ(tmp_path: Path) -> None:
+    one = past(evaluation=EVALUATION)
+    metrics = {"accuracy": {"value": 0.75}}
+    other = {**EVALUATION, "metrics": metrics, "dataset_digest": "sha256:2"}
+    features = {"features": [{"column": "sex", "op": "one_hot"}]}
+    two = replace(
+        past("retrain", evaluation=other), parameters={**one.parameters, "features": features}
+    )
+    names = kept(tmp_path, one, two)
+    output = asked("compare", "train", "retrain", root=tmp_path).output
+    assert output.startswith(f"first:  {names[0]}\nsecond: {names[1]}\n")
+    words = [line.split() for line in output.splitlines()]
+    assert ["accuracy", "0.5", "0.75", "+0.25"] in words
+    assert ["features.features.0.op", "-", "one_hot"] in words
+    assert "measured on other test rows" in output
+    same = json.loads(asked("compare", "train", "retrain", "--json", root=tmp_path).output)
+    assert same["metrics"] == {"accuracy": [0.5, 0.75]}
+    assert same["same_rows"] is False
+
+
+def test_best_does_not_mix_models(tmp_path: Path) -> None:
+    wine = past(evaluation={**EVALUATION, "metrics": {"accuracy": {"value": 1.0}}})
+    wine = replace(wine, parameters={"model_name": "wine"})
+    names = kept(tmp_path, past(evaluation=EVALUATION), wine)
+    mixed = asked("best", "--metric", "accuracy", root=tmp_path)
+    assert str(mixed.exception) == (
+        f"{tmp_path}: the runs are of several models; got penguins, wine; choose one with --model"
+    )
+    best = asked("best", "--metric", "accuracy", "--model", "penguins", root=tmp_path)
+    assert best.output.startswith(f"{names[0]}  accuracy 0.5\n")
+    assert "other test rows" not in best.output
+
+
+def test_best_says_that_test_rows_differ(tmp_path: Path) -> None:
+    kept(
+        tmp_path,
+        past(evaluation=EVALUATION),
+        past(evaluation={**EVALUATION, "dataset_digest": "sha256:2"}),
+    )
+    best = asked("best", "--metric", "accuracy", root=tmp_path)
+    assert "1 of 2 runs: measured on other test rows" in best.output
+
+
+def test_open_prints_a_page(tmp_path: Path) -> None:
+    (name,) = kept(tmp_path, past())
+    (tmp_path / name / "evaluate").mkdir()
+    (tmp_path / name / "evaluate" / "report").write_text("<!doctype html>\n<p>page</p>\n")
+    for words, page in ((["latest"], "index.html"), (["train", "evaluate"], "evaluate.html")):
+        shown = CliRunner().invoke(open_, [*words, "--root", str(tmp_path)])
+        assert shown.output == f"{tmp_path / name / 'reports' / page}\n"
+    wrong = CliRunner().invoke(open_, ["latest", "evalaute", "--root", str(tmp_path)])
+    assert "no report of 'evalaute'; did you mean 'evaluate'?" in str(wrong.exception)
