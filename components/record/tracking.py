@@ -7,10 +7,13 @@ here is told, and fails nothing. A run that is recorded twice is one run of MLfl
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +27,7 @@ from kfp_suite.components.contracts.run_record import (
     RunRecord,
     write_record,
 )
+from kfp_suite.components.record.entity_names import allowed_name
 from kfp_suite.components.record.left import Left
 from kfp_suite.components.record.told import Told, failed, sent
 from kfp_suite.components.stores.store import is_name, open_store
@@ -36,7 +40,9 @@ _PARENT = "mlflow.parentRunId"
 _STATES = {SUCCEEDED: "FINISHED", CANCELLED: "KILLED"}
 _TRIAL_STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _LONGEST_VALUE = 6000
-_MOST_PARAMETERS = 100
+_MOST_PARAMETERS, _MOST_METRICS, _MOST_TAGS = 100, 1000, 100
+_RENAMED = "kfp_suite.renamed"
+_Part = Callable[[], None]
 
 
 def is_tracked() -> bool:
@@ -78,19 +84,45 @@ def _record(client: Any, record: RunRecord, left: Left) -> None:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or str(made.get("model") or record.pipeline)
     experiment = _experiment(client, name)
     run = _run(client, experiment, record.run, {_RUN_ID: record.run_id or record.run})
-    _log(
-        client,
-        run,
-        parameters=flat(evaluation["model"]) if "model" in evaluation else {},
-        metrics=dict(_metrics(record)),
-        tags=dict(_tags(record)),
-    )
-    for trial in left.trials:
-        _record_trial(client, experiment, run, trial)
+    with _terminated(client, run, _STATES.get(record.status, "FAILED")) as attempt:
+        attempt(
+            lambda: _log(
+                client,
+                run,
+                parameters=flat(evaluation["model"]) if "model" in evaluation else {},
+                metrics=dict(_metrics(record)),
+                tags=dict(_tags(record)),
+            )
+        )
+        for trial in left.trials:
+            attempt(partial(_record_trial, client, experiment, run, trial))
+        attempt(lambda: _log_artifacts(client, run, record, left))
+
+
+@contextmanager
+def _terminated(
+    client: Any, run: str, state: str
+) -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Terminate a run of MLflow, whatever goes wrong with what is logged of it: each part is
+    attempted, and the first error is raised at the end."""
+    errors: list[Exception] = []
+
+    def attempt(part: _Part) -> None:
+        try:
+            part()
+        except Exception as error:
+            errors.append(error)
+
+    yield attempt
+    client.set_terminated(run, state)
+    if errors:
+        raise errors[0]
+
+
+def _log_artifacts(client: Any, run: str, record: RunRecord, left: Left) -> None:
     with tempfile.TemporaryDirectory() as place:
         _artifacts(Path(place), record, left)
         client.log_artifacts(run, place)
-    client.set_terminated(run, _STATES.get(record.status, "FAILED"))
 
 
 def _experiment(client: Any, name: str) -> str:
@@ -121,14 +153,16 @@ def _record_trial(client: Any, experiment: str, parent: str, trial: Mapping[str,
     run = _run(client, experiment, str(trial["name"]), identity)
     parameters = {"estimator": trial["estimator"], **trial["hyperparameters"]}
     value = trial["value"]
-    _log(
-        client,
-        run,
-        parameters=flat(parameters),
-        metrics={} if value is None else {str(trial["metric"]): float(value)},
-        tags={"kfp_suite.why": str(trial["why"])} if trial["why"] else {},
-    )
-    client.set_terminated(run, _TRIAL_STATES[trial["state"]])
+    with _terminated(client, run, _TRIAL_STATES[trial["state"]]) as attempt:
+        attempt(
+            lambda: _log(
+                client,
+                run,
+                parameters=flat(parameters),
+                metrics={} if value is None else {str(trial["metric"]): float(value)},
+                tags={"kfp_suite.why": str(trial["why"])} if trial["why"] else {},
+            )
+        )
 
 
 def _log(
@@ -139,17 +173,29 @@ def _log(
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
 ) -> None:
+    """Log a run's entries, by names that MLflow takes; the tag `kfp_suite.renamed` has those that
+    it does not."""
     from mlflow.entities import Metric, Param, RunTag
 
-    pairs = [Param(key, str(value)[:_LONGEST_VALUE]) for key, value in parameters.items()]
+    renamed = {
+        allowed_name(name): name
+        for name in (*parameters, *metrics, *tags)
+        if allowed_name(name) != name
+    }
+    if renamed:
+        tags = {**tags, _RENAMED: json.dumps(renamed, sort_keys=True, ensure_ascii=False)}
+    pairs = [
+        Param(allowed_name(key), str(value)[:_LONGEST_VALUE]) for key, value in parameters.items()
+    ]
     for start in range(0, len(pairs), _MOST_PARAMETERS):
         client.log_batch(run, params=pairs[start : start + _MOST_PARAMETERS])
-    client.log_batch(
-        run,
-        # Of a run that is told twice the same value is at the same place.
-        metrics=[Metric(key, value, 0, 0) for key, value in metrics.items()],
-        tags=[RunTag(key, value[:_LONGEST_VALUE]) for key, value in tags.items()],
-    )
+    # Of a run that is told twice the same value is at the same place.
+    numbers = [Metric(allowed_name(key), value, 0, 0) for key, value in metrics.items()]
+    for start in range(0, len(numbers), _MOST_METRICS):
+        client.log_batch(run, metrics=numbers[start : start + _MOST_METRICS])
+    labels = [RunTag(allowed_name(key), value[:_LONGEST_VALUE]) for key, value in tags.items()]
+    for start in range(0, len(labels), _MOST_TAGS):
+        client.log_batch(run, tags=labels[start : start + _MOST_TAGS])
 
 
 def _metrics(record: RunRecord) -> Iterator[tuple[str, float]]:

@@ -6,6 +6,8 @@ import json
 import logging
 import socket
 import sys
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -85,3 +87,82 @@ def test_a_root_that_cannot_be_read_fails_no_run(
     assert (output / "run_record.json").is_file()
     assert joined.reasons[0].startswith("what the steps left cannot be read: minio://mlpipeline/")
     assert message_of(joined, "").outcome == "succeeded"
+
+
+NAMES = (
+    "plain.name",
+    "größe: a b/c-d",
+    "C++ (2020)",
+    "C__ _2020_",
+    "C## [2020]",
+    "/absolute",
+    "a//b",
+    "a/../b",
+    "..",
+    ".",
+    "",
+    "x" * 300,
+    "x" * 299 + "y",
+    "tab\tand\nline",
+)
+
+
+def test_names_that_mlflow_refuses_are_replaced_and_the_rest_is_logged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """By MLflow's own client and store, which check each name."""
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    metrics = {name: {"value": 0.5} for name in NAMES}
+    model = {"class_weight": dict.fromkeys(NAMES, 2.5), "estimator": "decision_tree"}
+    ended = replace(ENDED, evaluation={"model": model, "metrics": metrics})
+    trial = {
+        "name": "0-0000", "estimator": "e", "hyperparameters": {"w": {"C++ (2020)": 1}},
+        "state": "complete", "metric": "f1[C++]", "value": 0.5, "why": "",
+    }  # fmt: skip
+    left = Left((), {"validate": PAGE}, (trial,))
+    for _ in range(2):  # told twice, it is one run
+        told = track(ended, left)
+        assert (told.sent, told.why) == (True, "")
+
+    from mlflow import MlflowClient
+
+    client = MlflowClient()
+    (experiment,) = [one for one in client.search_experiments() if one.name == "p"]
+    found = client.search_runs([experiment.experiment_id])
+    run = next(one for one in found if "kfp_suite.trial" not in one.data.tags)
+    assert {one.info.status for one in found} == {"FINISHED"}
+    assert run.data.params["estimator"] == "decision_tree"
+    assert run.data.params["class_weight.plain.name"] == "2.5"
+    assert len(run.data.params) == len(NAMES) + 1
+    assert len(run.data.metrics) == len(NAMES)
+    renamed = json.loads(run.data.tags["kfp_suite.renamed"])
+    assert run.data.params["class_weight.C++ (2020)".replace("+", "_").replace("(", "_").replace(
+        ")", "_") + "-" + sha256(b"class_weight.C++ (2020)").hexdigest()[:8]] == "2.5"  # fmt: skip
+    assert "class_weight.C++ (2020)" in renamed.values()
+    assert "plain.name" not in renamed.values()
+    assert [one.path for one in client.list_artifacts(run.info.run_id, "reports")]
+
+
+def test_a_part_that_mlflow_refuses_ends_neither_the_rest_nor_the_run(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("no batches today")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowClient, "log_batch", refuse)
+        told = track(ENDED, Left((), {"validate": PAGE}, ()))
+    assert (told.sent, told.why) == (False, "RuntimeError: no batches today")
+    client = MlflowClient()
+    (experiment,) = [one for one in client.search_experiments() if one.name == "p"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.status == "FINISHED"
+    assert [one.path for one in client.list_artifacts(run.info.run_id, "reports")]
