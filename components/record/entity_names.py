@@ -2,7 +2,8 @@
 
 MLflow allows letters, digits, `_`, `-`, `.`, `:`, space and `/`, at most 250 characters
 (mlflow/utils/validation.py); of its stores, the one in files makes folders of a `/`, which then
-meet files; a leading `.` may be a folder above. A class of a model, a column or an option of an estimator may be called anything.
+meet files, and takes a leading `.` for a folder above. A class of a model, a column or an option
+of an estimator may be called anything.
 """
 
 from __future__ import annotations

@@ -25,6 +25,7 @@ from kfp_suite.pipelines.runs.conclusion import (
     open_command,
 )
 from kfp_suite.pipelines.runs.history import LOG, PastRun
+from kfp_suite.pipelines.runs.notices import failed_notices
 from kfp_suite.pipelines.runs.outputs import Outputs
 from kfp_suite.pipelines.runs.reports import collect_reports
 
@@ -64,6 +65,7 @@ def summary_json(run: PastRun, folder: Path, failure: KfpSuiteError | None) -> d
         "reports": {step: str(path) for step, path in collect_reports(folder).items()},
         "endpoint": run.endpoint or record.endpoint,
         "steps": {step.name: {"state": step.state, "seconds": step.seconds} for step in run.steps},
+        "not_told": failed_notices(folder),
         "error": str(failure) if failure else None,
     }
 
@@ -93,6 +95,8 @@ def print_summary(
         line = Text.assemble((f"{name:>{width}}", "bold"), f"  {value}")
         console.print(line, soft_wrap=True)
     _print_endpoint(run.endpoint, console)
+    for line in failed_notices(folder):
+        console.print(Text.assemble(("could not tell ", "yellow"), line), soft_wrap=True)
     if failed:
         return
     _print_conclusion(conclusion, console)
