@@ -29,11 +29,11 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-import yaml
 from pydantic.fields import FieldInfo
 
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.plain_yaml import read_yaml
 from kfp_suite.components.features.numeric import Identity
 from kfp_suite.components.features.operation import Operation
 from kfp_suite.components.features.operations import OPERATIONS
@@ -83,8 +83,8 @@ def parse_features(value: object, where: str = "features") -> FeatureSpec:
     """
     if isinstance(value, str) and value.strip() not in ("", "auto"):
         try:
-            value = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+            value = read_yaml(value)
+        except ValueError as error:
             raise ParameterError("not valid YAML", where=where, got=str(error)) from error
     if not value or value == "auto":
         return FeatureSpec((), others="auto")

@@ -44,7 +44,7 @@ def expected_answers(
     }
     try:
         done = subprocess.run(  # noqa: S603 - this module, in a child
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-P", "-m", __name__],
             input=json.dumps(job),
             capture_output=True,
             text=True,

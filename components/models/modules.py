@@ -18,6 +18,10 @@ from kfp_suite.components.contracts.digests import PREFIX, digest_bytes
 from kfp_suite.components.contracts.errors import IntegrityError, ParameterError
 
 MODULE = "module.py"
+ONE_FILE = (
+    "one file is pinned: code of a file beside it goes into it; a library must be installed "
+    "where the step runs, or in its image"
+)
 
 
 class _SourceInMemory(importlib.abc.SourceLoader):
@@ -67,6 +71,6 @@ def import_module(content: bytes, digest: str) -> ModuleType:
             "the module cannot be imported",
             where=MODULE,
             got=f"{type(error).__name__}: {error}",
-            fix="run it on its own first; its imports must be in the step's image",
+            fix=ONE_FILE if isinstance(error, ModuleNotFoundError) else "run it on its own first",
         ) from error
     return module

@@ -102,6 +102,7 @@ def _suite(loaded: Loaded, port: int, scratch: Path) -> Launch:
     grpc = free_port()
     arguments = (
         sys.executable,
+        "-P",
         "-m",
         "kfp_suite.components.server",
         f"--model_name={loaded.name}",

@@ -65,7 +65,7 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int, *, d
         tempfile.TemporaryDirectory(prefix="kfp-suite-metrics-", dir=folder) as metrics,
         socket.create_server((host, port), backlog=_BACKLOG) as listener,
     ):
-        command = [sys.executable, "-m", "kfp_suite.components.server", *arguments]
+        command = [sys.executable, "-P", "-m", "kfp_suite.components.server", *arguments]
         command.append(f"--socket={listener.fileno()}")
 
         def start() -> subprocess.Popen[bytes]:

@@ -26,6 +26,7 @@ from kfp_suite.components.contracts.errors import (
     AlreadyExistsError,
     KfpSuiteError,
     MissingError,
+    RunError,
 )
 from kfp_suite.components.contracts.run_record import ERROR, error_of_try
 from kfp_suite.components.stores.store import open_store
@@ -72,6 +73,14 @@ def step(name: str, output: Output) -> Iterator[None]:
         missing = _missing_library(error)
         _leave(name, output, missing)
         raise missing from error
+    except SystemExit as error:
+        ended = RunError(
+            "the step's code called exit()",
+            got=error.code,
+            fix="let the code return: what it ran may be a script, not a module",
+        )
+        _leave(name, output, ended)
+        raise ended from error
     except Exception as error:
         unexpected = KfpSuiteError(
             f"{type(error).__name__}: {error}",
@@ -100,11 +109,11 @@ def _leave(name: str, output: Output, error: KfpSuiteError) -> None:
 def _missing_library(error: ModuleNotFoundError) -> MissingError:
     """A library of a step that is not installed where it runs."""
     library = (error.name or "").partition(".")[0]
-    extra = next((extra for extra, names in _LIBRARIES.items() if library in names), "sklearn")
-    return MissingError(
-        f"no library '{library}' here",
-        fix=f"pip install 'kfp-suite[{extra}]', or run it in its image: --runner docker",
-    )
+    extra = next((extra for extra, names in _LIBRARIES.items() if library in names), "")
+    fix = f"pip install 'kfp-suite[{extra or 'sklearn'}]', or run it in its image: --runner docker"
+    if not extra:
+        fix += "; one file is pinned: code of a file beside your module goes into the module"
+    return MissingError(f"no library '{library}' here", fix=fix)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -128,16 +128,21 @@ def run(
     if port and not no_serve and "manifest" not in arguments:
         check_port(LOOPBACK, port)  # now, and not after the run
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
-    with Progress(console) as progress:
-        finished = run_locally(
-            entry.name,
-            arguments,
-            runs,
-            runner=runner,
-            network=network,
-            caching=not no_cache,
-            on_event=progress,
-        )
+    try:
+        with Progress(console) as progress:
+            finished = run_locally(
+                entry.name,
+                arguments,
+                runs,
+                runner=runner,
+                network=network,
+                caching=not no_cache,
+                on_event=progress,
+            )
+    except KfpSuiteError as error:  # not even its folder could be written
+        if as_json:
+            click.echo(json.dumps({"run_id": None, "status": "FAILED", "error": str(error)}))
+        raise
     endpoint: dict[str, Any] | None = None
     failure = finished.failure
     if finished.manifest and not no_serve:

@@ -17,8 +17,6 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import yaml
-
 from kfp_suite.components.contracts.errors import (
     ContractError,
     ParameterError,
@@ -26,6 +24,7 @@ from kfp_suite.components.contracts.errors import (
     store_error,
 )
 from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.components.contracts.plain_yaml import read_yaml
 from kfp_suite.pipelines.kubeflow.placement import Placement, seconds_of
 from kfp_suite.pipelines.wiring.retries import window
 
@@ -58,10 +57,10 @@ def placed(file: Path | None) -> Callable[[Json, Json], None] | None:
 
 def _read(file: Path) -> tuple[Json, dict[str, Json]]:
     try:
-        found = yaml.safe_load(file.read_bytes()) or {}
+        found = read_yaml(file.read_bytes()) or {}
     except OSError as error:
         raise store_error(error, file) from error
-    except yaml.YAMLError as error:
+    except ValueError as error:
         raise ContractError("not valid YAML", where=file, got=str(error)) from error
     known = {"defaults", "tasks"}
     if not isinstance(found, dict) or set(found) - known:

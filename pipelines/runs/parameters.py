@@ -14,8 +14,8 @@ from kfp_suite.components.contracts.errors import (
     did_you_mean,
     store_error,
 )
+from kfp_suite.components.contracts.plain_yaml import read_yaml
 from kfp_suite.pipelines.runs.checked_values import plain
-from kfp_suite.pipelines.runs.plain_yaml import read_yaml
 
 # KFP's name of a type: what Python holds it, and what a person calls it.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {

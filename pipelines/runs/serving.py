@@ -18,7 +18,7 @@ from kfp_suite.components.runtimes.local import LOOPBACK, check_port, free_port
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0
-_COMMAND = "from kfp_suite.pipelines.cli.main import main; main()"
+_COMMAND = ("-P", "-c", "from kfp_suite.pipelines.cli.main import main; main()")
 
 
 class ModelAddress:
@@ -83,7 +83,15 @@ def local_endpoint(
     port = port or free_port()
     with tempfile.TemporaryFile("w+", errors="replace") as log:
         process = subprocess.Popen(  # noqa: S603 - this command, in a child
-            [sys.executable, "-c", _COMMAND, "serve", reference, *arguments, "--port", str(port)],
+            [
+                sys.executable,
+                *_COMMAND,
+                "serve",
+                reference,
+                *arguments,
+                "--port",
+                str(port),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -77,8 +77,9 @@ def test_a_read_only_folder_is_one_line(step: str, inputs: Path, mount: Mount) -
 def test_a_run_on_a_full_disk_ends_in_one_line(mount: Mount, tmp_path: Path) -> None:
     command = "from kfp_suite.pipelines.cli.main import main; main()"
     arguments = ["run", "train_and_deploy", "--params", "penguins", "--json", "--root"]
+    root = mount("size=200k")
     done = subprocess.run(
-        [sys.executable, "-c", command, *arguments, mount("size=200k")],
+        [sys.executable, "-c", command, *arguments, root],
         capture_output=True,
         text=True,
         check=False,
@@ -88,5 +89,6 @@ def test_a_run_on_a_full_disk_ends_in_one_line(mount: Mount, tmp_path: Path) -> 
     last = [line for line in done.stderr.splitlines() if line.strip()][-1]
     assert last.startswith("error: ")
     assert "no space left" in last
-    if done.stdout:
-        assert json.loads(done.stdout)["status"] == "FAILED"
+    assert str(root) in last
+    assert json.loads(done.stdout)["status"] == "FAILED"
+    assert not list(root.glob(".*"))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError, MissingError
+from kfp_suite.components.contracts.errors import DataError, MissingError, RunError
 from kfp_suite.components.stores.step import Output, step
 
 FAILING = """
@@ -62,6 +62,15 @@ def test_an_unexpected_error_is_left_too(tmp_path: Path) -> None:
     left = json.loads((tmp_path / "error.json").read_text())
     assert left["message"].startswith("ZeroDivisionError: division by zero; a defect")
     assert left["exit_code"] == 1
+
+
+@pytest.mark.parametrize("code", [0, None, "done"])
+def test_code_that_calls_exit_is_a_failure(tmp_path: Path, code: object) -> None:
+    message = r"the step's code called exit\(\)"
+    with pytest.raises(RunError, match=message), step("train", output(tmp_path, "model")):
+        raise SystemExit(code)
+    left = json.loads((tmp_path / "error.json").read_text())
+    assert (left["step"], left["exit_code"]) == ("train", 1)
 
 
 def test_a_try_that_succeeds_clears_the_error_of_the_one_before(tmp_path: Path) -> None:
