@@ -21,7 +21,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.pipelines.images.client import docker_client
 from kfp_suite.pipelines.images.families import FAMILIES, image_name
 from kfp_suite.pipelines.images.image_lock import write_lock
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
@@ -33,6 +35,7 @@ ELSEWHERE = {
     r"make (demo|test|bench|help)": "CI calls the first two, and the last ones call what is tested",
     r"\. \.venv/bin/activate": "of the shell",
     r"export ": "of the shell",
+    r"eval .*_KFP_SUITE_COMPLETE": "tests/unit/cli/test_completion.py",
     r"pip install": "CI installs from the locked lists",
     r"kfp-suite images (build|fetch)": "tests/container; a registry cannot be had",
     r".*--runner docker": "tests/container",
@@ -44,6 +47,8 @@ ELSEWHERE = {
     r"curl localhost:8080/graphs/": "tests/unit/gateway/test_graph.py",
 }
 """Commands that are not run here: a pattern, and where they are."""
+
+NEEDS_DOCKER = re.compile(r"kfp-suite images list")
 
 INSTEAD = {
     "--params flights": "--params penguins",
@@ -178,4 +183,9 @@ def test_what_is_run_elsewhere_is_in_the_documents() -> None:
 @pytest.mark.timeout(SECONDS + 60)
 @pytest.mark.parametrize(("document", "line"), list(typed()))
 def test_it_does_what_the_document_says(reader: Reader, document: str, line: str) -> None:
+    if NEEDS_DOCKER.match(line):
+        try:
+            docker_client()
+        except MissingError as error:
+            pytest.skip(f"{error}; to run this: {line}")
     reader.types(line)
