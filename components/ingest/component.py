@@ -15,6 +15,7 @@ def ingest(
     max_bad_fraction: float = 0.0,
     rows_per_shard: int = 1000000,
     memory_limit: str = "4GB",
+    max_query_seconds: int = 3600,
 ):
     """Read sources, query them, and split the rows into a digested Dataset.
 
@@ -22,22 +23,38 @@ def ingest(
     threads. Memory stays flat as the data grow. Files are read as they were pinned by
     resolve: bytes that changed since are an error.
 
+    A query reads the sources and nothing else, and gives the same rows whenever and
+    wherever it runs. So these are refused: any statement but one SELECT; a table that is
+    not a source, such as `pg_settings` or a file's name; the clock (`now()`,
+    `current_date`, `age` of one time); random numbers and samples. Times are in UTC.
+    Some results depend on the order in which rows are met: sums and averages of floats,
+    windows, `first`, `any_value`, `arg_max`, `list`, `string_agg`, `DISTINCT ON`, `LIMIT`.
+    Such a query runs on one thread, and meets the rows of a source in the order of all
+    their columns, from left to right: that order decides wherever the query leaves it open.
+    A value that its column cannot hold exactly (an integer beyond 64 bits, a decimal of
+    more digits than a float64 has, nanoseconds) is an error and never rounded.
+
     Args:
         sources: Pinned sources: resolve's output `sources`.
         dataset: Parquet shards of `train`, `eval` and `test`, `dataset.json`, and
             `quarantine/` with the bad rows that were left out.
         preview: What the dataset holds, as one HTML page.
-        sql: One deterministic SELECT (DuckDB's SQL) over the sources by their names:
-            joins, filters, casts. Empty: the only source as it is.
+        sql: One SELECT (DuckDB's SQL) over the sources by their names: joins, filters,
+            casts. Empty: the only source as it is.
         split: `{by: hash, key: [columns], eval: 0.1, test: 0.1, salt: text}` (fractions 0
             to 1; an empty key is all columns), `{by: time, column, eval_from, test_from}`
             (ISO 8601 dates or times, or numbers) or `{by: column, column}` (which holds
             train, eval or test).
         on_bad_rows: fail, or quarantine: keep what cannot be read, with file, line and
             reason, beside the dataset.
-        max_bad_fraction: The largest fraction of bad rows that quarantine accepts, 0 to 1.
+        max_bad_fraction: The largest fraction of bad rows that quarantine accepts, 0 to 1,
+            of the rows that were read from the sources.
         rows_per_shard: Rows of a Parquet file, at least 1. Changes no digest.
-        memory_limit: What the query may use before it spills to disk, such as 4GB.
+        memory_limit: What the query may use before it spills to disk, such as 4GB. It
+            changes no digest, except that of a query on one thread (see above) that spills:
+            another limit may round its sums otherwise.
+        max_query_seconds: How long the query may take, at least 1: a recursion without an
+            end is stopped then.
     """
     from pathlib import Path
 
@@ -55,6 +72,7 @@ def ingest(
                 max_bad_fraction=max_bad_fraction,
                 rows_per_shard=rows_per_shard,
                 memory_limit=memory_limit,
+                max_query_seconds=max_query_seconds,
             ),
             pinned_sources(sources),
             Path(dataset.path),

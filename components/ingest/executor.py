@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.dataset import (
     Dataset,
     DatasetManifest,
+    Split,
     dataset_digest,
     write_dataset_manifest,
 )
@@ -22,10 +25,18 @@ from kfp_suite.components.contracts.errors import DataError, ParameterError
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.bad_rows import BadRow
+from kfp_suite.components.ingest.casting import canonical_query, inexact_value, quoted
+from kfp_suite.components.ingest.connections import (
+    check_memory_limit,
+    connected,
+    query_errors,
+    time_limit,
+)
 from kfp_suite.components.ingest.preview import preview_page
-from kfp_suite.components.ingest.query import canonical_query, checked_query, one_line
+from kfp_suite.components.ingest.query import checked_query
 from kfp_suite.components.ingest.reading import add_view
-from kfp_suite.components.ingest.splitting import parse_split
+from kfp_suite.components.ingest.source_tables import add_result, store_table
+from kfp_suite.components.ingest.splitting import SplitRule, parse_split
 from kfp_suite.components.ingest.writing import write_splits
 from kfp_suite.components.stores.sources import materialize, sources_to_json
 
@@ -34,8 +45,8 @@ from kfp_suite.components.stores.sources import materialize, sources_to_json
 class IngestParameters:
     """How sources become a dataset. Everything here goes into the lineage.
 
-    `sql` is empty for a single source as it is. `rows_per_shard` and `memory_limit` change
-    how the work is done and how shards are cut, never the digest.
+    `sql` is empty for a single source as it is. `rows_per_shard` and `max_query_seconds`
+    never change the digest; for `memory_limit` see the component.
     """
 
     sql: str = ""
@@ -44,6 +55,7 @@ class IngestParameters:
     max_bad_fraction: float = 0.0
     rows_per_shard: int = 1_000_000
     memory_limit: str = "4GB"
+    max_query_seconds: int = 3600
 
     def __post_init__(self) -> None:
         if self.on_bad_rows not in ("fail", "quarantine"):
@@ -67,6 +79,14 @@ class IngestParameters:
                 got=self.rows_per_shard,
                 expected="at least 1",
             )
+        if not 1 <= self.max_query_seconds <= threading.TIMEOUT_MAX:
+            raise ParameterError(
+                "out of range",
+                where="max_query_seconds",
+                got=self.max_query_seconds,
+                expected="at least 1",
+            )
+        check_memory_limit(self.memory_limit)
 
 
 def ingest(
@@ -75,7 +95,9 @@ def ingest(
     """Read the sources, query, split and write the Dataset artifact `output`.
 
     Rows have a fixed order before they are digested: that of the files for a single
-    source, that of all columns (`ORDER BY ALL`) for a query.
+    source, that of all columns (`ORDER BY ALL`) for a query. A query whose result may depend
+    on the order in which it meets rows (a sum of floats, a window, `LIMIT`) runs on one
+    thread, over the rows of each source in the order of all their columns.
 
     Args:
         parameters: What to do.
@@ -91,27 +113,8 @@ def ingest(
     with whole_folder(output) as folder:
         work = folder / ".work"
         work.mkdir()
-        connection = _connect(work, parameters.memory_limit)
-        files: dict[str, list[Path]] = {}
-        rejected: list[BadRow] = []
-        try:
-            for name, source in sources.items():
-                files[name] = materialize(name, source, work / name)
-                rejected += add_view(connection, name, source, files[name], work)
-            query = checked_query(connection, parameters.sql, list(sources))
-            _lock(connection, [f for named in files.values() for f in named], work)
-            selection, schema = canonical_query(connection, query, ordered=bool(parameters.sql))
-            written = write_splits(
-                connection, selection, schema, split, folder, parameters.rows_per_shard
-            )
-        except duckdb.Error as error:
-            raise DataError(
-                one_line(error), where="sql" if parameters.sql else f"sources.{next(iter(sources))}"
-            ) from error
-        finally:
-            connection.close()
-        total = sum(s.rows for s in written.values())
-        _check_bad_rows(parameters, rejected, total)
+        write = _write_query if parameters.sql.strip() else _write_source
+        schema, written, rejected = write(parameters, sources, split, folder, work)
         _check_splits(written, split.expected, parameters)
         _remove(work)
         _write_quarantine(rejected, folder / "quarantine")
@@ -130,32 +133,88 @@ def ingest(
     return dataset
 
 
-def _connect(work: Path, memory_limit: str) -> duckdb.DuckDBPyConnection:
-    try:
-        return duckdb.connect(
-            config={
-                "memory_limit": memory_limit,
-                "temp_directory": str(work / "spill"),
-                "preserve_insertion_order": "true",
-                "autoinstall_known_extensions": "false",
-            }
-        )
-    except duckdb.Error as error:
+def _write_source(
+    parameters: IngestParameters,
+    sources: Mapping[str, Source],
+    split: SplitRule,
+    folder: Path,
+    work: Path,
+) -> tuple[pa.Schema, dict[str, Split], list[BadRow]]:
+    """Write the rows of the only source, in the order of its files, while they are read."""
+    if len(sources) != 1:
         raise ParameterError(
-            "not a size", where="memory_limit", got=memory_limit, expected="such as 4GB"
-        ) from error
+            "several sources and no query",
+            where="sql",
+            got=", ".join(sources),
+            expected="one source, or a query that joins them",
+        )
+    (name,) = sources
+    with (
+        connected(work, parameters.memory_limit) as connection,
+        query_errors(f"sources.{name}", parameters.memory_limit),
+    ):
+        rejected = _add_view(connection, name, sources[name], work)
+        selection, schema = canonical_query(connection, quoted(name), ordered=False)
+        written = _write(connection, selection, schema, split, folder, parameters)
+    _check_bad_rows(parameters, rejected, sum(part.rows for part in written.values()))
+    return schema, written, rejected
 
 
-def _lock(connection: duckdb.DuckDBPyConnection, files: list[Path], work: Path) -> None:
-    """Let the user's query read the pinned files and nothing else."""
-    allowed = ", ".join("'" + str(f).replace("'", "''") + "'" for f in files) or "''"
-    connection.execute(f"SET allowed_paths = [{allowed}]")
-    connection.execute("SET allowed_directories = ['" + str(work).replace("'", "''") + "/']")
-    connection.execute("SET enable_external_access = false")
-    connection.execute("SET lock_configuration = true")
+def _write_query(
+    parameters: IngestParameters,
+    sources: Mapping[str, Source],
+    split: SplitRule,
+    folder: Path,
+    work: Path,
+) -> tuple[pa.Schema, dict[str, Split], list[BadRow]]:
+    """Read every source, then run the query over their rows, and write what it gives."""
+    file = work / "sources.duckdb"
+    rejected: list[BadRow] = []
+    rows = 0
+    with connected(work, parameters.memory_limit) as connection:
+        query = checked_query(connection, parameters.sql, list(sources))
+        for name, source in sources.items():
+            with query_errors(f"sources.{name}", parameters.memory_limit):
+                rejected += _add_view(connection, name, source, work)
+                rows += store_table(connection, name, file, ordered=query.depends_on_order)
+    _check_bad_rows(parameters, rejected, rows)
+    with (
+        connected(work, parameters.memory_limit, file) as connection,
+        query_errors("sql", parameters.memory_limit),
+        time_limit(connection, parameters.max_query_seconds),
+    ):
+        relation = add_result(connection, query)
+        selection, schema = canonical_query(connection, relation, ordered=True)
+        written = _write(connection, selection, schema, split, folder, parameters)
+    return schema, written, rejected
+
+
+def _add_view(
+    connection: duckdb.DuckDBPyConnection, name: str, source: Source, work: Path
+) -> list[BadRow]:
+    files = materialize(name, source, work / name)
+    return add_view(connection, name, source, files, work)
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection,
+    selection: str,
+    schema: pa.Schema,
+    split: SplitRule,
+    folder: Path,
+    parameters: IngestParameters,
+) -> dict[str, Split]:
+    try:
+        return write_splits(connection, selection, schema, split, folder, parameters.rows_per_shard)
+    except duckdb.Error as error:
+        inexact = inexact_value(error, schema)
+        if inexact is None:
+            raise
+        raise inexact from error
 
 
 def _check_bad_rows(parameters: IngestParameters, rejected: list[BadRow], good: int) -> None:
+    """Refuse too many bad rows, among those that were read from the sources."""
     if not rejected:
         return
     first = rejected[0]

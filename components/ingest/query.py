@@ -1,33 +1,18 @@
-"""The user's query: one deterministic SELECT, its columns cast to the canonical types."""
+"""The user's query: one SELECT over the sources that gives the same rows on every machine."""
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import pyarrow as pa
 
 from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.tables import ARROW_TYPES
+from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 
-# DuckDB's spelling of a type, up to a parenthesis, to ours; what is not here is refused.
-_CANONICAL: dict[str, ColumnType] = {
-    **dict.fromkeys(
-        ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"), "int64"
-    ),
-    **dict.fromkeys(("UBIGINT", "HUGEINT"), "int64"),
-    **dict.fromkeys(("FLOAT", "DOUBLE", "DECIMAL"), "float64"),
-    "BOOLEAN": "bool",
-    **dict.fromkeys(("VARCHAR", "ENUM", "UUID"), "string"),
-    "DATE": "date",
-    **dict.fromkeys(
-        ("TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS", "TIMESTAMP WITH TIME ZONE"),
-        "timestamp",
-    ),
-}
 SQL_TYPES: dict[ColumnType, str] = {
     "int64": "BIGINT",
     "float64": "DOUBLE",
@@ -37,11 +22,38 @@ SQL_TYPES: dict[ColumnType, str] = {
     "timestamp": "TIMESTAMP",
 }
 # Without parentheses these are parsed as columns, not as calls.
-_VOLATILE_WORDS = frozenset(
+_CLOCK_WORDS = frozenset(
     {"current_timestamp", "current_date", "current_time", "localtime", "localtimestamp"}
 )
+# DuckDB does not mark these as reading the clock or drawing at random, and they do.
+_UNMARKED = frozenset({"current_localtime", "current_localtimestamp", "reservoir_quantile"})
+# Marked for another reason: it ends the query, and draws nothing.
+_HARMLESS = frozenset({"error"})
 # These call no file system of their own; every other table function may.
 _TABLE_FUNCTIONS = frozenset({"unnest", "generate_series", "range"})
+# Aggregates whose result is that of the set of values, whatever their order and grouping.
+_UNORDERED_AGGREGATES = frozenset(
+    {"bit_and", "bit_or", "bit_xor", "bool_and", "bool_or", "count", "count_if", "count_star"}
+    | {"countif", "max", "median", "min", "quantile_cont", "quantile_disc"}
+)
+# Macros of the common kind, each an expression of one row.
+_ROW_MACROS = frozenset({"date_add", "days_in_month", "fdiv", "fmod", "if", "nullif", "split_part"})
+_ORDERED_JOINS = ("ASOF", "POSITIONAL")
+_CALL = re.compile(r'"?(\w+)"?\(')
+
+
+@dataclass(frozen=True)
+class Query:
+    """A checked query.
+
+    Attributes:
+        sql: The query's text.
+        depends_on_order: Whether its result may depend on the order in which rows are met:
+            sums of floats, windows, `first`, `LIMIT` and their kin.
+    """
+
+    sql: str
+    depends_on_order: bool
 
 
 def one_line(error: duckdb.Error) -> str:
@@ -49,22 +61,13 @@ def one_line(error: duckdb.Error) -> str:
     return " ".join(str(error).split("\n\nLINE")[0].split())
 
 
-def checked_query(connection: duckdb.DuckDBPyConnection, sql: str, sources: list[str]) -> str:
-    """The query to run: the user's, or all of the only source.
+def checked_query(connection: duckdb.DuckDBPyConnection, sql: str, sources: list[str]) -> Query:
+    """The user's query, if it gives the same result everywhere and reads the sources alone.
 
     Raises:
-        ParameterError: not one SELECT, a syntax error, or a function that gives another
-            result on another day.
+        ParameterError: not one SELECT, a syntax error, a table that is not a source, or a
+            function that gives another result on another day or another machine.
     """
-    if not sql.strip():
-        if len(sources) != 1:
-            raise ParameterError(
-                "several sources and no query",
-                where="sql",
-                got=", ".join(sources),
-                expected="one source, or a query that joins them",
-            )
-        return f'SELECT * FROM "{sources[0]}"'
     serialized = connection.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
     assert serialized is not None
     tree = json.loads(serialized[0])
@@ -77,82 +80,135 @@ def checked_query(connection: duckdb.DuckDBPyConnection, sql: str, sources: list
         )
     if len(tree["statements"]) != 1:
         raise ParameterError("not one SELECT statement", where="sql", got=len(tree["statements"]))
-    volatile = _volatile_functions(connection)
+    _check_tables(tree["statements"][0]["node"], sources, frozenset())
+    functions = _Functions(connection)
     for node in _nodes(tree):
-        for name in _volatile_names(node, volatile):
-            raise ParameterError(
-                f"'{name}' gives another result at another time",
-                where="sql",
-                fix="pass the value as a literal in the query",
-            )
-        if node.get("type") == "TABLE_FUNCTION":
-            called = node["function"]["function_name"].lower()
-            if called not in _TABLE_FUNCTIONS:
-                raise ParameterError(
-                    f"'{called}' reads past the sources",
-                    where="sql",
-                    fix="name the file in the parameter `sources`",
-                )
-        if node.get("sample"):
-            raise ParameterError("a sample gives other rows at another time", where="sql")
-    return sql.strip().rstrip(";")
+        _check_node(node, functions)
+    return Query(sql, any(_depends_on_order(node, functions) for node in _nodes(tree)))
 
 
-def canonical_query(
-    connection: duckdb.DuckDBPyConnection, query: str, *, ordered: bool
-) -> tuple[str, pa.Schema]:
-    """`query` with every column cast to its canonical type, and the schema it gives.
+class _Functions:
+    """What DuckDB knows of its functions, by lower-case name."""
 
-    Args:
-        ordered: Give the rows a total order, by all columns.
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        rows = connection.execute(
+            "SELECT function_name, function_type, stability, macro_definition "
+            "FROM duckdb_functions()"
+        ).fetchall()
+        volatile = {name for name, _, stability, _ in rows if stability not in (None, "CONSISTENT")}
+        aggregates = {name for name, kind, _, _ in rows if kind == "aggregate"}
+        scalars = {name for name, kind, _, _ in rows if kind == "scalar"}
+        self.volatile = (volatile | _UNMARKED) - _HARMLESS
+        self.volatile |= {
+            name for name, kind, _, text in rows if kind == "macro" and self._is_volatile(text)
+        }
+        self.of_a_row = (
+            (scalars | _ROW_MACROS | _TABLE_FUNCTIONS) - aggregates
+        ) | _UNORDERED_AGGREGATES
 
-    Raises:
-        DataError: a column of a type that a dataset cannot hold, or a name twice.
-    """
-    selected: list[str] = []
-    fields: list[pa.Field] = []
-    for name, kind, *_ in connection.execute(f"DESCRIBE {query}").fetchall():
-        base = kind.split("(")[0]
-        canonical = None if kind.endswith("]") else _CANONICAL.get(base)
-        if canonical is None:
-            raise DataError(
-                "a dataset cannot hold this type",
-                where=f"column '{name}'",
-                got=kind,
-                expected=", ".join(ARROW_TYPES),
-                fix=f'cast it in `sql`, for instance CAST("{name}" AS VARCHAR)',
-            )
-        if name in {field.name for field in fields}:
-            raise DataError("two columns of one name", where=f"column '{name}'", fix="rename one")
-        quoted = '"' + name.replace('"', '""') + '"'
-        source = f"({quoted} AT TIME ZONE 'UTC')" if base.endswith("ZONE") else quoted
-        # Minus zero and zero are equal, but not the same bits.
-        value = (
-            f"({source}::DOUBLE + 0.0)"
-            if canonical == "float64"
-            else f"{source}::{SQL_TYPES[canonical]}"
+    def _is_volatile(self, definition: str) -> bool:
+        """Whether a macro reads the clock, or the settings and the catalogue of the machine."""
+        called = set(_CALL.findall(definition))
+        words = set(re.findall(r"\w+", definition))
+        return bool(
+            called & self.volatile
+            or words & _CLOCK_WORDS
+            or any(name.startswith(("duckdb_", "pragma_")) for name in called)
         )
-        selected.append(f"{value} AS {quoted}")
-        fields.append(pa.field(name, ARROW_TYPES[canonical]))
-    inner = f"SELECT {', '.join(selected)} FROM ({query})"
-    return (f"SELECT * FROM ({inner}) ORDER BY ALL" if ordered else inner), pa.schema(fields)
 
 
-def _volatile_functions(connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
-    rows = connection.execute(
-        "SELECT DISTINCT function_name FROM duckdb_functions() "
-        "WHERE stability IN ('VOLATILE', 'CONSISTENT_WITHIN_QUERY')"
-    ).fetchall()
-    return frozenset(name for (name,) in rows)
+def _check_node(node: dict[str, Any], functions: _Functions) -> None:
+    for name in _volatile_names(node, functions):
+        raise ParameterError(
+            f"'{name}' gives another result at another time or on another machine",
+            where="sql",
+            fix="pass the value as a literal in the query",
+        )
+    kind = node.get("type")
+    if kind == "TABLE_FUNCTION":
+        called = node["function"]["function_name"].lower()
+        if called not in _TABLE_FUNCTIONS:
+            raise ParameterError(
+                f"'{called}' reads past the sources",
+                where="sql",
+                fix="name the file in the parameter `sources`",
+            )
+    if kind == "SHOW_REF":
+        raise ParameterError(
+            "not one SELECT statement", where="sql", fix="write a SELECT in place of it"
+        )
+    if node.get("sample"):
+        raise ParameterError(
+            "a sample gives other rows at another time",
+            where="sql",
+            fix="choose rows by a hash of a key, such as WHERE hash(id) % 10 = 0",
+        )
 
 
-def _volatile_names(node: dict[str, Any], volatile: frozenset[str]) -> Iterator[str]:
-    if node.get("class") == "FUNCTION" and node["function_name"].lower() in volatile:
-        yield node["function_name"]
+def _volatile_names(node: dict[str, Any], functions: _Functions) -> Iterator[str]:
+    if node.get("class") in ("FUNCTION", "WINDOW"):
+        name = node["function_name"].lower()
+        # With one argument it is the age today; `t.age()` has it before the dot.
+        if name in functions.volatile or (name == "age" and len(node["arguments"]) < 2):
+            yield name
     if node.get("class") == "COLUMN_REF" and len(node["column_names"]) == 1:
         name = node["column_names"][0].lower()
-        if name in _VOLATILE_WORDS:
+        if name in _CLOCK_WORDS:
             yield name
+
+
+def _check_tables(node: Any, sources: list[str], visible: frozenset[str]) -> None:
+    """Every table is a source or one of the query's own, so never one of DuckDB's about itself.
+
+    Args:
+        visible: The query's own tables that can be named here, in lower case.
+    """
+    if isinstance(node, list):
+        for item in node:
+            _check_tables(item, sources, visible)
+        return
+    if not isinstance(node, dict):
+        return
+    for entry in (node.get("cte_map") or {}).get("map", ()):
+        name = entry["key"].lower()
+        body = entry["value"]
+        is_recursive = body["query_node"]["type"] == "RECURSIVE_CTE_NODE"
+        _check_tables(body, sources, visible | {name} if is_recursive else visible)
+        visible |= {name}
+    if node.get("type") == "BASE_TABLE":
+        name = node["table_name"]
+        is_plain = not node.get("catalog_name") and node.get("schema_name") in ("", "main", None)
+        known = visible | {source.lower() for source in sources}
+        if not is_plain or name.lower() not in known:
+            qualified = [node.get("catalog_name"), node.get("schema_name"), name]
+            raise ParameterError(
+                f"no source '{'.'.join(part for part in qualified if part)}'",
+                where="sql",
+                fix=did_you_mean(name, sources),
+            )
+    for key, value in node.items():
+        if key != "cte_map":
+            _check_tables(value, sources, visible)
+
+
+def _depends_on_order(node: dict[str, Any], functions: _Functions) -> bool:
+    """Whether the node may give another result where rows come in another order.
+
+    What is not known to be free of the order is taken to depend on it.
+    """
+    kind, group = node.get("type"), node.get("class")
+    if group == "FUNCTION":
+        name: str = node["function_name"].lower()
+        return name not in functions.of_a_row and not bool(node["is_operator"])
+    if group == "COLUMN_REF":
+        return bool(node["column_names"][-1].lower() == "rowid")
+    if group in ("WINDOW", "COLLATE"):
+        return True
+    if kind == "JOIN":
+        return bool(node["ref_type"] in _ORDERED_JOINS)
+    if kind == "DISTINCT_MODIFIER":
+        return bool(node.get("distinct_on_targets"))
+    return kind in ("LIMIT_MODIFIER", "PIVOT", "RECURSIVE_CTE_NODE")
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import duckdb
@@ -20,7 +22,6 @@ from kfp_suite.components.ingest.splitting import SplitRule
 _BATCH_ROWS = 131_072
 _ROW_GROUP_ROWS = 131_072
 _IN_FLIGHT = 2
-_SPLIT = "__split"
 
 
 def write_splits(
@@ -38,7 +39,7 @@ def write_splits(
     """
     expression = rule.expression(columns_of(schema))
     reader = connection.sql(
-        f'SELECT *, ({expression})::TINYINT AS "{_SPLIT}" FROM ({selection})'
+        f'SELECT *, ({expression})::TINYINT AS "{_unused_name(schema)}" FROM ({selection})'
     ).to_arrow_reader(_BATCH_ROWS)
     writers = {
         name: _SplitWriter(name, index, schema, folder, rows_per_shard)
@@ -46,9 +47,9 @@ def write_splits(
     }
     without = 0
     try:
-        for batch in reader:
-            chosen = batch.column(batch.num_columns - 1)
-            rows = batch.select(schema.names).cast(schema)
+        for batch in _batches(reader):
+            *columns, chosen = batch.columns
+            rows = pa.RecordBatch.from_arrays(columns, names=schema.names).cast(schema)
             without += chosen.null_count
             for writer in writers.values():
                 writer.write(rows, chosen)
@@ -62,6 +63,23 @@ def write_splits(
     finally:
         for writer in writers.values():
             writer.stop()
+
+
+def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The batches of a query; its errors as DuckDB's, not as those of a file."""
+    while True:
+        try:
+            batch = reader.read_next_batch()
+        except StopIteration:
+            return
+        except OSError as error:
+            raise duckdb.Error(str(error)) from error
+        yield batch
+
+
+def _unused_name(schema: pa.Schema) -> str:
+    taken = {name.lower() for name in schema.names}
+    return next(name for i in count() if (name := f"__split{i}") not in taken)
 
 
 class _SplitWriter:
@@ -122,9 +140,9 @@ class _SplitWriter:
 
     def _select(self, rows: pa.RecordBatch, chosen: pa.Array) -> None:
         mask = pc.equal(chosen, self._index)
-        count = pc.sum(mask).as_py() or 0
-        if count:
-            part = rows if count == rows.num_rows else rows.filter(mask)
+        chosen_rows = pc.sum(mask).as_py() or 0
+        if chosen_rows:
+            part = rows if chosen_rows == rows.num_rows else rows.filter(mask)
             digesting = self._digesting.submit(self._digest.update, part)
             self._write(part)
             digesting.result()
