@@ -95,8 +95,8 @@ def print_summary(
         line = Text.assemble((f"{name:>{width}}", "bold"), f"  {value}")
         console.print(line, soft_wrap=True)
     _print_endpoint(run.endpoint, console)
-    for line in failed_notices(folder):
-        console.print(Text.assemble(("could not tell ", "yellow"), line), soft_wrap=True)
+    for notice in failed_notices(folder):
+        console.print(Text.assemble(("could not tell ", "yellow"), notice), soft_wrap=True)
     if failed:
         return
     _print_conclusion(conclusion, console)

@@ -11,6 +11,7 @@ from markupsafe import Markup, escape
 _MARKS = {
     "succeeded": ("✓", "#1a7f37"),
     "cached": ("·", "#0969da"),
+    "refused": ("!", "#9a6700"),
     "running": ("…", "#9a6700"),
     "failed": ("✗", "#cf222e"),
     "pending": (" ", "inherit"),

@@ -23,7 +23,14 @@ from kfp_suite.pipelines.notebook.live import Live
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.checking import checked_endpoint
-from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Started
+from kfp_suite.pipelines.runs.events import (
+    Cached,
+    Event,
+    Finished,
+    Refused,
+    Retried,
+    Started,
+)
 from kfp_suite.pipelines.runs.history import PastRun
 from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import Outputs, missing_output
@@ -225,15 +232,17 @@ class _Progress:
                 self._set(task, "cached")
             case Retried(task, _):
                 self._set(task, "running")
+            case Refused(task):
+                self._set(task, "refused", before="succeeded")
             case _:
                 return
         rows = ((name, html.state(state)) for name, state in self._steps)
         self._live.show(Markup("<i>{}</i>").format(self._summary) + html.table(rows))
 
-    def _set(self, task: str, state: str) -> None:
-        """Of the last of its name that still runs: a loop has several."""
+    def _set(self, task: str, state: str, before: str = "running") -> None:
+        """Of the last of its name that is in the state `before`: a loop has several."""
         for i, (name, known) in reversed(list(enumerate(self._steps))):
-            if name == task and known == "running":
+            if name == task and known == before:
                 self._steps[i] = (task, state)
                 return
         self._steps.append((task, state))

@@ -122,7 +122,7 @@ def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
                 "try this version again": f"--param attempt={attempt}",
             }
         case "published":
-            found = _after_publishing(run)
+            found = _after_publishing(run, folder)
         case _:
             found = {}
     return found
@@ -148,13 +148,13 @@ def _after_evaluation(run: PastRun, folder: Path) -> dict[str, str]:
     return steps
 
 
-def _after_publishing(run: PastRun) -> dict[str, str]:
+def _after_publishing(run: PastRun, folder: Path) -> dict[str, str]:
     version = run.record.version or {}
+    usual = not root_option(folder.parent) and version["store"] == str(folder.parent / "models")
+    reference = f"{version['model']}/{version['version']}" if usual else version["uri"]
     return {
-        "serve this version": shlex.join(["kfp-suite", "serve", version["uri"]]),
-        "make it the champion": shlex.join(
-            ["kfp-suite", "models", "alias", version["uri"], "champion"]
-        ),
+        "serve this version": shlex.join(["kfp-suite", "serve", reference]),
+        "make it the champion": shlex.join(["kfp-suite", "models", "alias", reference, "champion"]),
     }
 
 

@@ -6,9 +6,18 @@ import fcntl
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
-from kfp_suite.pipelines.runs.events import Cached, Event, Finished, LogReader, Said, Started
+from kfp_suite.pipelines.runs.events import (
+    Cached,
+    Event,
+    Finished,
+    LogReader,
+    Refused,
+    Said,
+    Started,
+)
 from kfp_suite.pipelines.runs.history import LOG, Step
 
 MAX_LOG_BYTES = 64 << 20
@@ -51,6 +60,8 @@ class Follower:
                 self._started = time.monotonic()
             case Finished(task, succeeded):
                 self._add(Step(task, "succeeded" if succeeded else "failed", seconds))
+            case Refused(task) if self.steps and self.steps[-1].name == task:
+                self.steps[-1] = replace(self.steps[-1], state="refused")
             case Cached(task):
                 self._add(Step(task, "cached", 0.0))
         self._on_event(event)

@@ -28,7 +28,8 @@ _TIME_PARTS = 7
 
 @dataclass(frozen=True)
 class Step:
-    """One task of a run: `state` is succeeded, failed or cached; `seconds` its duration."""
+    """One task of a run: `state` is succeeded, refused (its verdict was no), failed or cached;
+    `seconds` its duration."""
 
     name: str
     state: str

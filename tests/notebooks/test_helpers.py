@@ -18,7 +18,15 @@ from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.pipelines.notebook import html
 from kfp_suite.pipelines.notebook.live import Live
 from kfp_suite.pipelines.notebook.running import Result, _Progress, run
-from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Retried, Said, Started
+from kfp_suite.pipelines.runs.events import (
+    Cached,
+    Event,
+    Finished,
+    Refused,
+    Retried,
+    Said,
+    Started,
+)
 from kfp_suite.pipelines.runs.history import Step, find_run
 from kfp_suite.pipelines.runs.local import LocalRun
 
@@ -114,10 +122,16 @@ def test_progress_is_of_the_last_that_runs(monkeypatch: pytest.MonkeyPatch) -> N
     events: list[Event] = [
         Started("push"), Finished("push", True), Started("push"), Said("push", "a word"),
         Retried("push", 2), Finished("push", False), Cached("record"),
+        Started("evaluate"), Finished("evaluate", True), Refused("evaluate"),
     ]  # fmt: skip
     for event in events:
         progress(event)
-    assert progress._steps == [("push", "succeeded"), ("push", "failed"), ("record", "cached")]
+    assert progress._steps == [
+        ("push", "succeeded"),
+        ("push", "failed"),
+        ("record", "cached"),
+        ("evaluate", "refused"),
+    ]
     assert len(shown) == len(events) - 1
     assert shown[-1].startswith("<i>All of &lt;it&gt;</i><table>")
 

@@ -1,0 +1,35 @@
+"""The lines of a run's steps, as they are shown where nothing is live."""
+
+from __future__ import annotations
+
+import io
+import re
+
+from rich.console import Console
+
+from kfp_suite.pipelines.cli.progress import Progress
+from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Refused, Said, Started
+
+
+def shown(*events: Event) -> list[str]:
+    text = io.StringIO()
+    with Progress(Console(file=text)) as progress:
+        for event in events:
+            progress(event)
+    return [re.sub(r" +", " ", line) for line in text.getvalue().splitlines()]
+
+
+def test_a_step_that_refused_is_not_shown_as_done() -> None:
+    assert shown(
+        Cached("ingest"),
+        Started("validate"),
+        Said("validate", "7 anomalies"),
+        Finished("validate", True),
+        Refused("validate"),
+        Started("record"),
+        Finished("record", True),
+    ) == ["· ingest cached", "! validate refused 0.0 s", "✓ record done 0.0 s"]
+
+
+def test_the_last_line_is_shown_whatever_comes_after_it() -> None:
+    assert shown(Started("train"), Finished("train", False)) == ["✗ train failed 0.0 s"]
