@@ -14,6 +14,7 @@ from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
 from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
 
 if TYPE_CHECKING:
+    from kfp_suite.pipelines.kubeflow.connection import Backend
     from kfp_suite.pipelines.kubeflow.scheduling import Scheduled
 
 
@@ -88,7 +89,7 @@ def add(
     pipeline_root: str,
     as_json: bool,
     package_of: Callable[[str], Any],
-    connect: Callable[[], Any],
+    connect: Connect,
 ) -> None:
     """Run PIPELINE again and again; a schedule of this name is changed."""
     from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments, told
@@ -128,6 +129,8 @@ def add(
         click.echo(FROM_NOW)
     if line := told(filled):
         click.echo(line)
+    if done.before is None or not done.before.enabled:
+        _tell_missed(backend, done.now, connect)
     _tell_times(done.now)
 
 
@@ -184,17 +187,32 @@ def show(name: str, as_json: bool, connect: Callable[[], Any]) -> None:
 @on_kubeflow
 def pause(name: str, connect: Connect) -> None:
     """Start no more runs of a schedule, for now."""
-    _switch(connect(), name, on=False)
+    from kfp_suite.pipelines.kubeflow.scheduling import find_schedule, switch
+
+    backend = connect()
+    switch(backend, find_schedule(backend, name), on=False)
     click.echo(f"{name} is paused; {connect.command(f'schedule resume {shlex.quote(name)}')}")
 
 
 @schedule.command("resume")
 @click.argument("name")
+@click.option(
+    "--catchup/--no-catchup",
+    default=True,
+    show_default=True,
+    help="Run for the times that the pause left out, or go on from now.",
+)
 @on_kubeflow
-def resume(name: str, connect: Callable[[], Any]) -> None:
-    """Start runs of a schedule again."""
-    _switch(connect(), name, on=True)
+def resume(name: str, catchup: bool, connect: Connect) -> None:
+    """Start runs of a schedule again, and say how many make up for the pause."""
+    from kfp_suite.pipelines.kubeflow.scheduling import find_schedule
+    from kfp_suite.pipelines.kubeflow.scheduling import resume as switch_on
+
+    backend = connect()
+    one = switch_on(backend, find_schedule(backend, name), catchup=catchup)
     click.echo(f"{name} is on")
+    if catchup:
+        _tell_missed(backend, one, connect)
 
 
 @schedule.command("delete")
@@ -210,10 +228,20 @@ def delete(name: str, connect: Callable[[], Any]) -> None:
     click.echo(f"{name} is deleted")
 
 
-def _switch(backend: Any, name: str, *, on: bool) -> None:
-    from kfp_suite.pipelines.kubeflow.scheduling import find_schedule, switch
+def _tell_missed(backend: Backend, one: Scheduled, connect: Connect) -> None:
+    """Say how many runs follow for times that are past."""
+    from kfp_suite.pipelines.kubeflow.missed import MAX_COUNTED, missed_starts
 
-    switch(backend, find_schedule(backend, name), on=on)
+    count = missed_starts(backend, one)
+    if not count:
+        return
+    name = shlex.quote(one.schedule.name)
+    number = f"{count} or more" if count == MAX_COUNTED else str(count)
+    runs = "run follows" if count == 1 else "runs follow, one after the other,"
+    click.echo(
+        f"{number} {runs} for times that are past; to go on from now instead: "
+        f"{connect.command(f'schedule resume {name} --no-catchup')}"
+    )
 
 
 def _coming(one: Scheduled) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -155,6 +155,32 @@ def switch(backend: Backend, one: Scheduled, *, on: bool) -> None:
     backend.call(f"schedule '{one.schedule.name}'", lambda: act(one.id))
 
 
+def resume(backend: Backend, one: Scheduled, *, catchup: bool) -> Scheduled:
+    """Switch a schedule on.
+
+    Args:
+        backend: Where.
+        one: The schedule.
+        catchup: Whether the times that it missed are made up for, as Kubeflow does. The API
+            cannot leave them out: so the schedule is made anew, which starts now, and the old
+            one goes. Later times that are missed are made up for as the schedule says.
+
+    Returns:
+        What is on.
+    """
+    if catchup:
+        switch(backend, one, on=True)
+        return replace(one, enabled=True)
+    plan = one.schedule
+    old = [found for found in _named(backend, plan.name) if _is(found, plan)]
+    wanted = replace(plan, start="") if _is_past(plan.start) else plan
+    made = _make(backend, wanted, {found.id for found in old})
+    for found in old:
+        remove(backend, found)
+    switch(backend, made, on=True)
+    return replace(made, enabled=True)
+
+
 def remove(backend: Backend, one: Scheduled) -> None:
     """Delete one; its runs stay."""
     try:
@@ -208,7 +234,8 @@ def _meant(found: list[Scheduled], same: Sequence[Scheduled] = ()) -> Scheduled 
     return next(iter(on or found), None)
 
 
-def _make(backend: Backend, wanted: Schedule) -> Scheduled:
+def _make(backend: Backend, wanted: Schedule, besides: Set[str] = frozenset()) -> Scheduled:
+    """Make one, switched off, beside those of the identifiers `besides`."""
     times = {"start_time": _time(wanted.start), "end_time": _time(wanted.end)}
     trigger = (
         api.V2beta1Trigger(cron_schedule=api.V2beta1CronSchedule(cron=wanted.cron, **times))
@@ -234,7 +261,8 @@ def _make(backend: Backend, wanted: Schedule) -> Scheduled:
     )
 
     def find() -> Any:
-        return next((one for one in _raw(backend, wanted.name) if _is(_read(one), wanted)), None)
+        there = (one for one in _raw(backend, wanted.name) if one.recurring_run_id not in besides)
+        return next((one for one in there if _is(_read(one), wanted)), None)
 
     made = backend.create(
         f"schedule '{wanted.name}'",

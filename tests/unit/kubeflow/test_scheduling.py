@@ -59,6 +59,57 @@ def test_a_new_schedule_catches_up_and_a_changed_one_does_not_again(
     assert len(kfp.state.runs) == 11
 
 
+def test_a_pause_is_made_up_for_and_the_command_says_by_how_many(
+    command: Command, kfp: KfpDouble
+) -> None:
+    command("schedule", PIPELINE, *ARGUMENTS, "--cron", "0 * * * *")
+    command("schedule", "pause", "progressive-delivery")
+    (one,) = kfp.state.recurring.values()
+    week_ago = datetime.now(UTC) - timedelta(days=7)
+    one["created_at"] = week_ago.isoformat(timespec="seconds")
+    said = command("schedule", "resume", "progressive-delivery").output
+    kfp.advance(1)
+    made_up = len(kfp.state.runs)
+    assert made_up in (167, 168)
+    assert "progressive-delivery is on" in said
+    assert (
+        f"{made_up} runs follow, one after the other, for times that are past; to go on from now "
+        f"instead: kfp-suite schedule resume progressive-delivery --no-catchup --host {kfp.url}"
+    ) in said
+    # They have run: nothing is left to be made up for.
+    command("schedule", "pause", "progressive-delivery")
+    again = command("schedule", "resume", "progressive-delivery").output
+    assert again == "progressive-delivery is on\n"
+
+
+def test_a_pause_may_be_left_out(command: Command, kfp: KfpDouble) -> None:
+    command("schedule", PIPELINE, *ARGUMENTS, "--every", "1h", "--start", ago(7))
+    command("schedule", "pause", "progressive-delivery")
+    (before,) = [dict(one) for one in kfp.state.recurring.values()]
+    for _ in range(2):  # also of one that is on, with runs still to come
+        done = command("schedule", "resume", "progressive-delivery", "--no-catchup")
+        assert (done.exit_code, done.output) == (0, "progressive-delivery is on\n")
+        kfp.advance(60)
+        assert kfp.state.runs == {}
+        (one,) = kfp.state.recurring.values()
+        assert (one["mode"], one.get("no_catchup", False)) == ("ENABLE", False)
+        for field in ("runtime_config", "pipeline_version_reference", "max_concurrency"):
+            assert one[field] == before[field]
+    kfp.advance(3600)
+    assert len(kfp.state.runs) == 1
+
+
+def test_a_new_schedule_says_how_many_runs_it_makes_up_for(
+    command: Command, kfp: KfpDouble
+) -> None:
+    said = command(*DAILY, AT, "--start", ago(10)).output
+    assert "10 runs follow, one after the other, for times that are past" in said
+    paused = command("schedule", PIPELINE, *ARGUMENTS, "--cron", AT, "--start", ago(-10))
+    assert "for times that are past" not in paused.output
+    one_run = command(*DAILY, AT, "--name", "other", "--start", ago(10), "--no-catchup").output
+    assert "1 run follows for times that are past" in one_run
+
+
 def test_a_start_to_come_is_waited_for(command: Command, kfp: KfpDouble) -> None:
     command(*DAILY, AT, "--start", ago(-10))
     kfp.advance(9 * DAY)
