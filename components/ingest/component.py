@@ -42,9 +42,10 @@ def ingest(
         sql: One SELECT (DuckDB's SQL) over the sources by their names: joins, filters,
             casts. Empty: the only source as it is.
         split: `{by: hash, key: [columns], eval: 0.1, test: 0.1, salt: text}` (fractions 0
-            to 1; an empty key is all columns), `{by: time, column, eval_from, test_from}`
-            (ISO 8601 dates or times, or numbers) or `{by: column, column}` (which holds
-            train, eval or test).
+            to 1; an empty key is all columns, and rows without a value of the key stay
+            together, as one key), `{by: time, column, eval_from, test_from}` (ISO 8601 dates
+            or times in quotes, an offset being converted to UTC, or numbers) or `{by: column,
+            column}` (which holds train, eval or test).
         on_bad_rows: fail, or quarantine: keep what cannot be read, with file, line and
             reason, beside the dataset.
         max_bad_fraction: The largest fraction of bad rows that quarantine accepts, 0 to 1,

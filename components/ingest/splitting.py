@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.columns import Column
+from kfp_suite.components.contracts.columns import Column, ColumnType
 from kfp_suite.components.contracts.dataset import SPLITS
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.text_values import parse_text
+from kfp_suite.components.ingest.query import SQL_TYPES
 
 _FORBID = ConfigDict(extra="forbid")
 
@@ -33,7 +35,8 @@ class HashSplit:
     """By MD5 of the key's text, so that rows of one key stay together, on any machine.
 
     Attributes:
-        key: The key's columns; all columns where it is empty.
+        key: The key's columns; all columns if it is empty. Rows whose key is missing are
+            rows of one key: they stay together.
         eval: The fraction of keys in eval, 0 to 1.
         test: The fraction of keys in test, 0 to 1.
         salt: Text that changes which keys go where.
@@ -78,8 +81,9 @@ class TimeSplit:
     """By a date or time: train before `eval_from`, test from `test_from` on.
 
     Attributes:
-        column: A date, timestamp (ISO 8601 bounds), int64 or float64 column.
-        eval_from: The first value of eval; empty for no eval.
+        column: A date, timestamp, int64 or float64 column.
+        eval_from: The first value of eval; empty for no eval. For dates and timestamps a text
+            in ISO 8601; a time with an offset is converted to UTC, as those of the data are.
         test_from: The first value of test; empty for no test.
     """
 
@@ -96,26 +100,61 @@ class TimeSplit:
 
     def expression(self, columns: tuple[Column, ...]) -> str:
         column = _check_column(self.column, columns, "split.column")
-        sql_type = {
-            "date": "DATE",
-            "timestamp": "TIMESTAMP",
-            "int64": "BIGINT",
-            "float64": "DOUBLE",
-        }.get(column.type)
-        if sql_type is None:
+        if column.type not in _BOUNDS:
             raise ParameterError(
                 "cannot split by time",
                 where="split.column",
                 got=f"{column.name} ({column.type})",
                 expected="a date, timestamp or number",
             )
-        name = _quoted(self.column)
-        cases = []
-        for index, bound in ((2, self.test_from), (1, self.eval_from)):
-            if bound != "":
-                text = str(bound).replace("'", "''")
-                cases.append(f"WHEN {name} >= '{text}'::{sql_type} THEN {index}")
+        bounds = {
+            name: _bound(f"split.{name}", value, column)
+            for name, value in (("eval_from", self.eval_from), ("test_from", self.test_from))
+            if value != ""
+        }
+        if len(bounds) == 2 and not bounds["eval_from"] < bounds["test_from"]:
+            raise ParameterError(
+                "eval would have no time of its own",
+                where="split",
+                got=f"eval_from {self.eval_from}, test_from {self.test_from}",
+                expected="eval_from before test_from",
+            )
+        name, kind = _quoted(self.column), SQL_TYPES[column.type]
+        cases = [
+            f"WHEN {name} >= '{bounds[key]}'::{kind} THEN {SPLITS.index(key.removesuffix('_from'))}"
+            for key in ("test_from", "eval_from")
+            if key in bounds
+        ]
         return f"CASE WHEN {name} IS NULL THEN NULL {' '.join(cases)} ELSE 0 END"
+
+
+_BOUNDS: dict[ColumnType, str] = {
+    "date": 'an ISO 8601 date in quotes, such as "2024-01-31"',
+    "timestamp": 'an ISO 8601 date or time in quotes, such as "2024-01-31T08:30", in UTC or '
+    "with its offset",
+    "int64": "a whole number",
+    "float64": "a number",
+}
+"""The types of column that rows can be split by, and what a bound is for each."""
+
+
+def _bound(where: str, value: str | int | float, column: Column) -> Any:
+    """The value that `value` stands for in the column, in UTC if it is a time."""
+    text = str(value)
+    if isinstance(value, float) and value.is_integer() and column.type == "int64":
+        text = str(int(value))  # KFP makes floats of whole numbers
+    try:
+        found = parse_text(text, column.type)
+    except ValueError as error:
+        raise ParameterError(
+            f"not a bound for '{column.name}' ({column.type})",
+            where=where,
+            got=text,
+            expected=_BOUNDS[column.type],
+        ) from error
+    if isinstance(found, float) and not math.isfinite(found):
+        raise ParameterError("not a bound", where=where, got=text, expected="a finite number")
+    return found
 
 
 @dataclass(frozen=True)
