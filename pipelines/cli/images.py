@@ -60,7 +60,9 @@ def images() -> None:
     help="Keep what is fetched here; with --offline, take it from here.",
 )
 @click.option("--offline", is_flag=True, help="Fetch nothing: every wheel is in the wheelhouse.")
-@click.option("--no-cache", is_flag=True, help="Take no layer that was built before.")
+@click.option(
+    "--no-cache", is_flag=True, help="Take no layer and no Debian base that was built before."
+)
 @click.option(
     "--extend",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -104,9 +106,13 @@ def build_images(
         extend=extend,
         cache=not no_cache,
     )
-    found = bases(base, builder)
+
+    def say(line: str) -> None:
+        click.echo(line, err=True)
+
+    found = bases(base, builder, reuse=not no_cache, say=say)
     for family in chosen:
-        click.echo(build(family, found, options, sbom))
+        click.echo(build(family, found, options, sbom, say))
         if push:
             reference = image_lock.push(family, registry)
             image_lock.write_lock(lock, {family: reference})

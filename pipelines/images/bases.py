@@ -7,12 +7,16 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.pipelines.images.client import call, docker_client
+from kfp_suite.components.contracts.canonical import canonical_json
+from kfp_suite.components.contracts.digests import digest_bytes
+from kfp_suite.components.contracts.errors import MissingError, RunError
+from kfp_suite.pipelines.images.archive import write_image
+from kfp_suite.pipelines.images.client import Say, call, docker_client, silent
 
 OFFICIAL = "python:3.13-slim-trixie"
 DEBIAN = "debian"
 _SUITE = "trixie"
+_RECIPE = "kfp-suite.recipe"
 _RUN = ("python3", "ca-certificates")
 # What nobody reads in a container.
 _LEFT_OUT = (
@@ -32,13 +36,16 @@ class Bases:
     builder: str
 
 
-def bases(base: str, builder: str = "") -> Bases:
+def bases(base: str, builder: str = "", *, reuse: bool = True, say: Say = silent) -> Bases:
     """What `--base` and `--builder` name.
 
     Args:
         base: An image, or `debian`: made here of Debian's packages, as its builder is.
         builder: An image; by default the base without `-slim`, which for the official
             Python images is the one with a compiler.
+        reuse: Whether an image that was made here of the same packages is taken as it is;
+            else it is made anew, with what Debian has updated since.
+        say: Is told what is done.
 
     Raises:
         MissingError: mmdebstrap is not installed.
@@ -46,32 +53,72 @@ def bases(base: str, builder: str = "") -> Bases:
     if base != DEBIAN:
         return Bases(base, builder or base.replace("-slim", ""))
     return Bases(
-        debian_image("kfp-suite-base", _RUN), builder or debian_image("kfp-suite-builder", _BUILD)
+        debian_image("kfp-suite-base", _RUN, reuse=reuse, say=say),
+        builder or debian_image("kfp-suite-builder", _BUILD, reuse=reuse, say=say),
     )
 
 
-def debian_image(name: str, packages: tuple[str, ...]) -> str:
-    """An image of Debian trixie with these packages; byte-identical for the same versions.
+def debian_image(
+    name: str, packages: tuple[str, ...], *, reuse: bool = True, say: Say = silent
+) -> str:
+    """An image of Debian trixie with these packages; the same image for the same versions of
+    them, on every machine and day.
+
+    Args:
+        name: Of the image.
+        packages: What it has beside the essential ones.
+        reuse: Whether one that was made here of these packages is taken as it is.
+        say: Is told what is done.
 
     Raises:
         MissingError: mmdebstrap is not installed.
     """
+    tag = f"{name}:{_SUITE}"
+    recipe = digest_bytes(canonical_json([_SUITE, packages, _LEFT_OUT]))
+    if reuse and _recipe_of(tag) == recipe:
+        say(f"{tag}: taken as it is; --no-cache makes it anew, with Debian's updates")
+        return tag
     if shutil.which("mmdebstrap") is None:
         raise MissingError(
             "mmdebstrap is not installed", where="--base debian", fix="apt-get install mmdebstrap"
         )
-    tag = f"{name}:{_SUITE}"
+    say(f"{tag}: made of Debian's packages, which takes a minute or two")
     with tempfile.TemporaryDirectory(prefix="kfp-suite-base-") as scratch:
-        archive = Path(scratch) / "base.tar"
+        layer, image = Path(scratch) / "base.tar", Path(scratch) / "image.tar"
         call(
             [
                 *("mmdebstrap", "--quiet", "--variant=minbase"),
                 f"--include={','.join(packages)}",
                 *(f"--dpkgopt=path-exclude={pattern}" for pattern in _LEFT_OUT),
                 "--dpkgopt=path-include=/usr/share/doc/*/copyright",
-                *(_SUITE, str(archive)),
+                *(_SUITE, str(layer)),
             ],
             environment={"SOURCE_DATE_EPOCH": "0"},
         )
-        call([docker_client(), "import", str(archive), tag])
+        load_image(layer, image, tag, recipe)
     return tag
+
+
+def load_image(layer: Path, archive: Path, tag: str, recipe: str) -> None:
+    """Load an image of one layer into Docker.
+
+    Args:
+        layer: Its files, as a tar archive.
+        archive: Where the image's archive is written.
+        tag: What it is called.
+        recipe: The digest of what it was made of.
+    """
+    client = docker_client()
+    architecture = call([client, "version", "--format", "{{.Server.Arch}}"]).strip()
+    labels = {_RECIPE: recipe}
+    write_image(layer, archive, tag=tag, architecture=architecture, labels=labels)
+    call([client, "load", "--input", str(archive)])
+
+
+def _recipe_of(tag: str) -> str:
+    """The digest of what an image was made of; empty: there is none, or one not made here."""
+    shown = f'{{{{index .Config.Labels "{_RECIPE}"}}}}'
+    try:
+        return call([docker_client(), "image", "inspect", "--format", shown, tag]).strip()
+    except RunError:
+        return ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import ParameterError, RunError
 from kfp_suite.pipelines.images.bases import Bases
-from kfp_suite.pipelines.images.client import call, docker_client
+from kfp_suite.pipelines.images.client import Say, call, docker_client, silent
 from kfp_suite.pipelines.images.families import image_name, tag
 from kfp_suite.pipelines.images.sbom import bill_of_materials
 from kfp_suite.pipelines.images.wheels import (
@@ -58,7 +58,13 @@ class BuildOptions:
             )
 
 
-def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = None) -> str:
+def build(
+    family: str,
+    bases: Bases,
+    options: BuildOptions,
+    sbom: Path | None = None,
+    say: Say = silent,
+) -> str:
     """Build the image of a family, and return its tag.
 
     Args:
@@ -66,6 +72,7 @@ def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = 
         bases: What it is built on and in.
         options: What goes into it.
         sbom: A folder for its software bill of materials, CycloneDX as JSON; None: none.
+        say: Is told what is done.
 
     Raises:
         MissingError: a program, a wheelhouse or a file is not there.
@@ -74,6 +81,7 @@ def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = 
     client = docker_client()
     with tempfile.TemporaryDirectory(prefix="kfp-suite-image-") as scratch:
         context = Path(scratch)
+        say(f"{family}: {'taking' if options.offline else 'fetching'} wheels")
         prepare(family, context, options)
         tags = [tag(family), *([tag(family, options.registry)] if options.registry else [])]
         arguments = {
@@ -85,16 +93,27 @@ def build(family: str, bases: Bases, options: BuildOptions, sbom: Path | None = 
             "REVISION": _git(options.source, "rev-parse", "HEAD"),
             "SOURCE_DATE_EPOCH": "0",
         }
-        call(
-            [
-                *(client, "build", "--quiet", "--network", "none"),
-                *(() if options.cache else ("--no-cache",)),
-                *(part for name in tags for part in ("--tag", name)),
-                *(part for pair in arguments.items() for part in ("--build-arg", "=".join(pair))),
-                str(context),
-            ],
-            environment={"DOCKER_BUILDKIT": "1"},
-        )
+        say(f"{family}: building, which takes some minutes")
+        try:
+            call(
+                [
+                    *(client, "build", "--quiet", "--network", "none"),
+                    *(() if options.cache else ("--no-cache",)),
+                    *(part for name in tags for part in ("--tag", name)),
+                    *(f"--build-arg={name}={value}" for name, value in arguments.items()),
+                    str(context),
+                ],
+                environment={"DOCKER_BUILDKIT": "1"},
+            )
+        except RunError as error:
+            if _is_there(client, bases.base) and _is_there(client, bases.builder):
+                raise
+            raise RunError(
+                error.what,
+                where=f"{family}, on {bases.base}",
+                got=error.got,
+                fix="if no registry answers: --base debian, made here of Debian's packages",
+            ) from error
         if sbom is not None:
             content = bill_of_materials(family, tag(family), context, _packages(client, family))
             write_file(sbom / f"{image_name(family)}.cdx.json", content)
@@ -121,6 +140,14 @@ def prepare(family: str, context: Path, options: BuildOptions) -> None:
         keep(context, options.wheelhouse)
     if options.extend is not None:
         fetch_extension(options.extend, libraries, suite)
+
+
+def _is_there(client: str, image: str) -> bool:
+    try:
+        call([client, "image", "inspect", "--format", "{{.Id}}", image])
+    except RunError:
+        return False
+    return True
 
 
 def _packages(client: str, family: str) -> list[tuple[str, str]]:

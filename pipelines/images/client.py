@@ -7,12 +7,18 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from kfp_suite.components.contracts.errors import MissingError, RunError
 
+Say = Callable[[str], None]
+"""Is told, a line at a time, what a build does: it takes minutes."""
 _CLIENTS = ("docker", "/usr/bin/docker")
+
+
+def silent(_: str) -> None:
+    """Says nothing."""
 
 
 @functools.cache

@@ -8,11 +8,11 @@ from importlib.metadata import version
 from kfp_suite.components.contracts.errors import MissingError, did_you_mean
 
 FAMILIES: Mapping[str, str] = {
-    "sklearn": "resolve, ingest, validate, transform, train, evaluate",
-    "tensorflow": "train_tensorflow, evaluate of its models, and their server",
+    "sklearn": "resolve, changed, ingest, validate, transform, train, tune, evaluate",
+    "tensorflow": "train_tensorflow, evaluate and infra_validate of its models, and their server",
     "tfx": "transform_tft, validate_tfdv, evaluate_tfma, on Apache Beam",
-    "deploy": "push, deploy, record",
-    "serving": "the server of scikit-learn models",
+    "deploy": "windows, push, deploy, deploy_graph, rollout, record",
+    "serving": "infra_validate, and the server of scikit-learn models",
 }
 """By name, which is also the extra of the distribution that it installs."""
 

@@ -147,5 +147,7 @@ def test_a_mistake_is_one_line(client: Any, arguments: list[str], said: str) -> 
 
 def test_a_build_that_fails_says_why(found_bases: Bases, tmp_path: Path) -> None:
     shutil.copytree(SOURCE / "images", tmp_path / "images")
-    with pytest.raises(KfpSuiteError, match=r"images: docker build failed; got .+"):
+    with pytest.raises(
+        KfpSuiteError, match=r"deploy, on no\.such\.host/base: docker build failed; .+--base debian"
+    ):
         build("deploy", Bases("no.such.host/base", "no.such.host/base"), BuildOptions(str(SOURCE)))
