@@ -49,6 +49,23 @@ def check_docker(images: Iterable[str]) -> None:
         client.close()
 
 
+def image_ids(images: Iterable[str]) -> list[str]:
+    """The ids of images, which change with what is in them; as their names do not.
+
+    Raises:
+        MissingError: one is not on this machine.
+    """
+    import docker
+
+    client = docker.from_env()
+    try:
+        return [client.images.get(image).id for image in images]
+    except docker.errors.ImageNotFound as error:
+        raise MissingError("an image is gone", got=str(error)) from error
+    finally:
+        client.close()
+
+
 def images_of(pipeline: Any) -> list[str]:
     """The images that the steps of a pipeline run in, each once."""
     executors = dict(pipeline.pipeline_spec.deployment_spec)["executors"]

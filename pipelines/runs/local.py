@@ -188,8 +188,13 @@ def run_locally(
     follower = Follower(folder, on_event)
     status = CANCELLED
     try:
-        with _ended_by_sigterm():
-            succeeded = _follow(job, follower)
+        with (
+            _ended_by_sigterm(),
+            tempfile.TemporaryDirectory(
+                prefix="kfp-suite-run-", ignore_cleanup_errors=True
+            ) as scratch,
+        ):
+            succeeded = _follow(job, follower, scratch)
         status = FAILED
     finally:
         follower.close()
@@ -208,8 +213,14 @@ def run_locally(
     return run
 
 
-def _follow(job: Job, follower: Follower) -> bool:
-    """Run a job in a child process, and say whether it succeeded."""
+def _follow(job: Job, follower: Follower, scratch: str) -> bool:
+    """Run a job in a child process, and say whether it succeeded.
+
+    Args:
+        job: What is run.
+        follower: Reads what it prints.
+        scratch: For the temporary files of kfp and of steps; kfp leaves some behind.
+    """
     child = subprocess.Popen(
         [sys.executable, "-P", "-u", "-m", "kfp_suite.pipelines.runs.worker"],
         stdin=subprocess.PIPE,
@@ -219,7 +230,12 @@ def _follow(job: Job, follower: Follower) -> bool:
         encoding="utf-8",
         errors="replace",
         # What lies in the working folder is no part of the libraries that steps import.
-        env={**os.environ, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
+        env={
+            **os.environ,
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",
+            "TMPDIR": scratch,
+        },
         start_new_session=True,  # with its steps: they end together
     )
     assert child.stdin is not None

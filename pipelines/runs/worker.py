@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.errors import KfpSuiteError
 
 
@@ -83,14 +84,16 @@ def _run(job: Job) -> None:
     from kfp_suite.pipelines.runs.cached_steps import link_cached_outputs
     from kfp_suite.pipelines.runs.catalog import find_pipeline, load
     from kfp_suite.pipelines.runs.commands import use_whole_commands
-    from kfp_suite.pipelines.runs.docker import use_docker
+    from kfp_suite.pipelines.runs.docker import image_ids, images_of, use_docker
 
+    pipeline, cache = load(find_pipeline(job.pipeline)), job.cache_root
     executor_input_utils.get_local_pipeline_resource_name = lambda _: job.run
     use_whole_commands()
     if job.runner == "docker":
         use_docker()
         network = {"network_mode": job.network} if job.network else {}
         runner: Any = local.DockerRunner(**network)
+        cache = f"{cache}-{digest_value(image_ids(images_of(pipeline))).removeprefix(PREFIX)[:16]}"
     else:
         runner = local.SubprocessRunner(use_venv=False)
     local.init(
@@ -98,10 +101,9 @@ def _run(job: Job) -> None:
         pipeline_root=job.root,
         raise_on_error=True,
         enable_caching=job.caching,
-        cache_root=job.cache_root,
+        cache_root=cache,
     )
     link_cached_outputs()
-    pipeline = load(find_pipeline(job.pipeline))
     _remove_retries(pipeline.pipeline_spec)
     pipeline(**job.arguments)
 

@@ -113,8 +113,14 @@ def test_a_process_that_dies_leaves_a_record_and_tells(
     assert told == ["{'webhooks': []} FAILED"]
 
 
-def test_an_error_of_kfp_itself_is_recorded(tmp_path: Path) -> None:
+def test_an_error_of_kfp_itself_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
     run = ran(tmp_path, seed="many")
+    assert list(scratch.iterdir()) == []
     assert run.record.status == "FAILED"
     assert "InconsistentTypeException" in str(run.failure)
     assert not isinstance(run.failure, InputError)

@@ -18,7 +18,7 @@ from kfp_suite.pipelines.kubeflow.uploading import upload
 from kfp_suite.pipelines.notebook.cluster import Kubeflow
 from kfp_suite.testing.kfp_backend.backend import KfpDouble
 from tests.unit.kubeflow.conftest import Command
-from tests.unit.kubeflow.user_pipelines import stranger, worked
+from tests.unit.kubeflow.user_pipelines import given, stranger, worked
 
 PIPELINE = "progressive_delivery"
 ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
@@ -38,8 +38,8 @@ def test_a_run_on_a_cluster_deploys_to_it(command: Command, kfp: KfpDouble) -> N
 
 
 def test_what_somebody_set_stays(command: Command, kfp: KfpDouble) -> None:
-    given = ("--param", "target=local", "--param", "namespace=fish")
-    done = command("submit", PIPELINE, *ARGUMENTS, *given, "-n", "birds", "--json")
+    said = ("--param", "target=local", "--param", "namespace=fish")
+    done = command("submit", PIPELINE, *ARGUMENTS, *said, "-n", "birds", "--json")
     assert json.loads(done.output)["filled_in"] == {}
     assert (sent(kfp)["target"], sent(kfp)["namespace"]) == ("local", "fish")
 
@@ -83,12 +83,12 @@ def test_a_notice_leads_to_this_kubeflow(command: Command, kfp: KfpDouble) -> No
 @pytest.mark.parametrize("place", ["rows/here", "file:///tmp/rows"])
 def test_a_path_of_this_machine_is_refused(name: str, place: str) -> None:
     usual = {"store": "gs://b/m", "sources.others.uri": "gs://b/rows.parquet"}
-    given = {"model_name": "late", "label": "late", **usual, name: place}
+    values = {"model_name": "late", "label": "late", **usual, name: place}
     with pytest.raises(ParameterError, match="only this machine has this") as refused:
         cluster_arguments(
             open_package("train_and_deploy"),
             None,
-            given,
+            values,
         )
     assert str(refused.value).startswith(name)
 
@@ -137,6 +137,43 @@ def test_an_image_is_of_a_registry_or_not(tmp_path: Path, image: str, found: boo
         return
     with pytest.raises(ParameterError, match="images that no registry has"):
         check_images(package)
+
+
+def test_what_is_written_is_what_kfp_is_sent(
+    command: Command, kfp: KfpDouble, tmp_path: Path
+) -> None:
+    file = tmp_path / "given.yaml"
+    compiler.Compiler().compile(given, str(file))
+    values = "{a: null, b: [null, 2024-01-15, 012, 1e-3], 'c': 'python3 {'}"
+    done = command("submit", str(file), "--param", f"values={values}", "--param", "share=1")
+    assert done.exit_code == 0, done.exception
+    assert sent(kfp) == {
+        "values": {"a": None, "b": [None, "2024-01-15", "012", 0.001], "c": "python3 {"},
+        "share": 1.0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("{a: .nan}", "endpoint.a: not a finite number"),
+        ("{a: 9007199254740993}", "endpoint.a: KFP rounds whole numbers of this size"),
+        ("{annotations: {a: '{{workflow.name}}'}}", "endpoint: on a cluster Argo fills in"),
+        (
+            "{annotations: {a: " + "x" * 100_001 + "}}",
+            "parameter 'endpoint' is too large for a cluster",
+        ),
+    ],
+)
+def test_what_would_not_arrive_is_not_sent(
+    command: Command, kfp: KfpDouble, value: str, message: str
+) -> None:
+    schedule = ("schedule", PIPELINE, "--cron", "0 3 * * *", *ARGUMENTS)
+    for words in (("submit", PIPELINE, *ARGUMENTS), schedule):
+        refused = command(*words, "--param", f"endpoint={value}").exception
+        assert isinstance(refused, ParameterError)
+        assert message in str(refused)
+    assert not kfp.state.runs
 
 
 @pytest.mark.parametrize("performed", [False, True])

@@ -3,6 +3,8 @@
 kfp reads annotations as they are: no `from __future__ import annotations`.
 """
 
+from typing import Any
+
 from kfp import dsl
 
 
@@ -37,3 +39,14 @@ def worked() -> None:
 def stranger(target: str = "local", namespace: str = "default", of: int = 1) -> None:
     """Parameters that are called as the suite's, of something else."""
     step(of=of)
+
+
+@dsl.component(base_image="python:3.12")
+def take(values: dict[str, Any], share: float) -> None:
+    """Does nothing."""
+
+
+@dsl.pipeline(name="given")
+def given(values: dict[str, Any] = {}, share: float = 0.5) -> None:  # noqa: B006 - as kfp has it
+    """Parameters of the kinds that KFP changes."""
+    take(values=values, share=share)
