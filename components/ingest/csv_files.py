@@ -16,7 +16,12 @@ from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
 from kfp_suite.components.ingest.text_columns import ALL_TYPES, literal
-from kfp_suite.components.ingest.text_views import Record, TextSource, create_text_view
+from kfp_suite.components.ingest.text_views import (
+    Record,
+    TextSource,
+    create_expected_view,
+    create_text_view,
+)
 from kfp_suite.components.stores.sources import SourceSpec
 
 _DELIMITERS = (",", "\t", ";", "|")
@@ -56,20 +61,8 @@ def add_csv_view(
         DataError: files with different columns, names that cannot be kept, line ends of two
             kinds, or as `create_text_view`.
     """
-    dialect = _dialect(name, spec, files)
     broken: set[tuple[str, int]] = set()
-
-    def records() -> Iterator[Record]:
-        for file in files:
-            for record in _records(file, dialect, spec.null_values):
-                if (record.file, record.line) not in broken:
-                    yield record
-
-    rejects = f", store_rejects=true, rejects_table='rejects_{name}', rejects_scan='scans_{name}'"
-    checked = _relation(spec, dialect, files, rejects)
-    columns = dict.fromkeys(dialect.names, ALL_TYPES)
-    relation = _relation(spec, dialect, files, ", ignore_errors=true")
-    source = TextSource(name, relation, columns, records, checked)
+    source = _source(name, spec, files, broken)
     by_path = {str(file.path): file for file in files}
     try:
         bad = create_text_view(connection, source, spec)
@@ -78,6 +71,41 @@ def add_csv_view(
         raise _unreadable(name, files, error) from error
     broken.update((row.file, row.line) for row in rejected)
     return rejected + bad
+
+
+def add_expected_csv_view(
+    connection: duckdb.DuckDBPyConnection, name: str, spec: SourceSpec, files: list[SourceFile]
+) -> None:
+    """As `add_csv_view`, for files in which nothing is wrong; see `create_expected_view`."""
+    source = _source(name, spec, files, set())
+    strict = _relation(spec, _dialect(name, spec, files), files, "")
+    create_expected_view(connection, source, spec, strict)
+
+
+def _source(
+    name: str, spec: SourceSpec, files: list[SourceFile], broken: set[tuple[str, int]]
+) -> TextSource:
+    """The files as text.
+
+    Args:
+        broken: The file and line of the rows that DuckDB leaves out, once they are known.
+    """
+    dialect = _dialect(name, spec, files)
+
+    def records() -> Iterator[Record]:
+        for file in files:
+            for record in _records(file, dialect, spec.null_values):
+                if (record.file, record.line) not in broken:
+                    yield record
+
+    rejects = f", store_rejects=true, rejects_table='rejects_{name}', rejects_scan='scans_{name}'"
+    return TextSource(
+        name,
+        _relation(spec, dialect, files, ", ignore_errors=true"),
+        dict.fromkeys(dialect.names, ALL_TYPES),
+        records,
+        checked=_relation(spec, dialect, files, rejects),
+    )
 
 
 def _relation(spec: SourceSpec, dialect: Dialect, files: list[SourceFile], more: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
@@ -9,12 +11,12 @@ import duckdb
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.ingest.bad_rows import BadRow
-from kfp_suite.components.ingest.csv_files import add_csv_view
+from kfp_suite.components.ingest.csv_files import add_csv_view, add_expected_csv_view
 from kfp_suite.components.ingest.json_lines import add_json_view
 from kfp_suite.components.ingest.parquet_files import add_parquet_view
 from kfp_suite.components.ingest.query import one_line
-from kfp_suite.components.ingest.source_files import source_files
-from kfp_suite.components.stores.sources import check_options, spec_of
+from kfp_suite.components.ingest.source_files import SourceFile, source_files
+from kfp_suite.components.stores.sources import SourceSpec, check_options, spec_of
 
 
 def add_view(
@@ -43,15 +45,55 @@ def add_view(
         DataError: a file that cannot be read, columns that differ or cannot keep their names,
             or values for which a type must be declared.
     """
-    spec = spec_of(source)
-    check_options(spec, source.format, f"sources.{name}")
-    plain = source_files(name, source, spec, files, work)
-    try:
+    spec, plain = _prepared(name, source, files, work)
+    with _errors(name, plain):
         match source.format:
             case "parquet":
                 return add_parquet_view(connection, name, spec, plain)
             case "jsonl":
                 return add_json_view(connection, name, spec, plain, work)
         return add_csv_view(connection, name, spec, plain)
+
+
+def add_expected_view(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    files: list[Path],
+    work: Path,
+) -> bool:
+    """Make the files of a source readable as the view `name` for one reading that may fail.
+
+    Reading CSV once to learn its types and once for its values takes long. Mostly the first
+    rows tell the types, and nothing is wrong with any row. This view expects that, and
+    checks it while it is read: reading ends with DuckDB's error if it is not so. Whatever was
+    read is then thrown away, and `add_view` tells what is wrong.
+
+    Returns:
+        Whether there is such a view: only for CSV.
+
+    Raises:
+        As `add_view`.
+    """
+    if source.format != "csv":
+        return False
+    spec, plain = _prepared(name, source, files, work)
+    with _errors(name, plain):
+        add_expected_csv_view(connection, name, spec, plain)
+    return True
+
+
+def _prepared(
+    name: str, source: Source, files: list[Path], work: Path
+) -> tuple[SourceSpec, list[SourceFile]]:
+    spec = spec_of(source)
+    check_options(spec, source.format, f"sources.{name}")
+    return spec, source_files(name, source, spec, files, work)
+
+
+@contextmanager
+def _errors(name: str, files: list[SourceFile]) -> Iterator[None]:
+    try:
+        yield
     except duckdb.Error as error:
-        raise DataError(one_line(error), where=f"sources.{name}: {plain[0].name}") from error
+        raise DataError(one_line(error), where=f"sources.{name}: {files[0].name}") from error

@@ -102,7 +102,7 @@ def value(text: str, kind: ColumnType, date_format: str = "") -> str:
         case "timestamp":
             utc = f"TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
             local = f"TRY_CAST({text} AS TIMESTAMP)"
-            found = f"CASE WHEN {_has_zone(text)} THEN {utc} ELSE {local} END"
+            found = f"CASE WHEN {has_zone(text)} THEN {utc} ELSE {local} END"
         case _:
             found = text
     return found
@@ -111,6 +111,32 @@ def value(text: str, kind: ColumnType, date_format: str = "") -> str:
 def misfits(text: str, kind: ColumnType, date_format: str = "") -> str:
     """SQL that is true for a text that is no value of type `kind`; false for null."""
     return f"({text} IS NOT NULL AND coalesce(NOT {fits(text, kind, date_format)}, true))"
+
+
+def value_or_error(text: str, found: str, rule: str) -> str:
+    """SQL for the value `found` of a text; the query fails if the rule does not hold.
+
+    Args:
+        text: The SQL expression of the text.
+        found: That of its value.
+        rule: That of a condition; null texts need not meet it.
+    """
+    return f"CASE WHEN {text} IS NULL OR {rule} THEN {found} ELSE error('another type') END"
+
+
+def expected_types(
+    connection: duckdb.DuckDBPyConnection,
+    relation: str,
+    columns: Mapping[str, Collection[ColumnType]],
+) -> tuple[dict[str, ColumnType | None], Facts]:
+    """The type of each column in the first rows, None without a value there; and the facts."""
+    sample = f"(SELECT * FROM {relation} LIMIT {_SAMPLE_ROWS})"
+    facts = _facts(connection, sample, _questions(columns), {})
+    types = {
+        name: _decided(name, kinds, facts, strict=False) if facts[name, "values"] else None
+        for name, kinds in columns.items()
+    }
+    return types, facts
 
 
 def column_types(
@@ -135,12 +161,7 @@ def column_types(
     Raises:
         UnclearType: numbers that their type cannot hold, or times of which some have a zone.
     """
-    sample = f"(SELECT * FROM {relation} LIMIT {_SAMPLE_ROWS})"
-    facts = _facts(connection, sample, _questions(columns), {})
-    expected = {
-        name: _decided(name, kinds, facts, strict=False) if facts[name, "values"] else None
-        for name, kinds in columns.items()
-    }
+    expected, _ = expected_types(connection, relation, columns)
     asked: Iterable[tuple[str, str]] = [
         question
         for name, kind in expected.items()
@@ -207,8 +228,8 @@ def _aggregate(name: str, question: str) -> str:
         "whole": f"bool_and(regexp_full_match({text}, '{INTEGER_PATTERN}'))",
         "number": f"bool_and(regexp_full_match({text}, '{PATTERNS['float64']}'))",
         "finite": f"bool_or(NOT regexp_full_match({text}, '{NOT_FINITE_PATTERN}'))",
-        "zoned": f"bool_or({_has_zone(text)})",
-        "local": f"bool_or(NOT {_has_zone(text)})",
+        "zoned": f"bool_or({has_zone(text)})",
+        "local": f"bool_or(NOT {has_zone(text)})",
     }
     return aggregates.get(question) or f"bool_and({fits(text, question)})"  # type: ignore[arg-type]
 
@@ -237,7 +258,8 @@ def _decided(
     return "string"
 
 
-def _has_zone(text: str) -> str:
+def has_zone(text: str) -> str:
+    """SQL that says whether the text of a timestamp has a time zone."""
     clock = f"substr({text}, 12)"
     return f"(suffix({text}, 'Z') OR contains({clock}, '+') OR contains({clock}, '-'))"
 

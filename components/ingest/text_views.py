@@ -13,9 +13,13 @@ from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_m
 from kfp_suite.components.ingest.text_columns import (
     UnclearType,
     column_types,
+    expected_types,
+    fits,
+    has_zone,
     misfits,
     quoted,
     value,
+    value_or_error,
 )
 from kfp_suite.components.stores.sources import SourceSpec
 
@@ -71,41 +75,83 @@ def create_text_view(
         DataError: a declared column is not there, or a type cannot be decided.
     """
     declared = declared_types(source.name, spec, source.columns)
-    open_columns = {
-        name: kinds
-        for name, kinds in source.columns.items()
-        if name not in declared and name not in source.nested
-    }
+    undeclared = _undeclared(source, declared)
     bad = {
         name: misfits(quoted(name), kind, spec.formats.get(name, ""))
         for name, kind in declared.items()
         if kind != "string"
     }
     try:
-        types, counts = column_types(connection, source.relation, open_columns, bad, source.checked)
+        types, counts = column_types(connection, source.relation, undeclared, bad, source.checked)
     except UnclearType as unclear:
         raise _unclear(connection, source, unclear) from unclear
     bad = {name: rule for name, rule in bad.items() if counts[name]}
+    values = {
+        name: _nested(connection, source.relation, name)
+        if name in source.nested and name not in declared
+        else _value(name, declared.get(name) or types[name], spec)
+        for name in source.columns
+    }
+    kept = f" WHERE NOT ({' OR '.join(bad.values())})" if bad else ""
+    _create_view(connection, source.name, values, source.relation + kept)
+    return _misfits(connection, source, declared, bad) if bad else []
+
+
+def create_expected_view(
+    connection: duckdb.DuckDBPyConnection, source: TextSource, spec: SourceSpec, strict: str
+) -> None:
+    """Create the view of the source's name, with the types that the first rows have.
+
+    It is for one reading of the data: that fails where a row is bad or a value has another
+    type, and ends if `create_text_view` would give the same rows.
+
+    Args:
+        connection: Where the view is created.
+        source: The files.
+        spec: How to read them.
+        strict: As `source.relation`, where a row that cannot be read is an error.
+
+    Raises:
+        DataError: a declared column is not there.
+    """
+    declared = declared_types(source.name, spec, source.columns)
+    types, facts = expected_types(connection, source.relation, _undeclared(source, declared))
     values = {}
     for name in source.columns:
-        if name in source.nested and name not in declared:
-            values[name] = _nested(connection, source.relation, name)
-            continue
+        text = quoted(name)
         kind = declared.get(name) or types[name]
-        expression = value(quoted(name), kind, spec.formats.get(name, ""))
-        if kind == "string":
-            # Else a cast in the user's query becomes the reader's, and rows are lost.
-            expression = f"CASE WHEN {quoted(name)} IS NOT NULL THEN {quoted(name)} END"
-        elif kind == "float64":
-            expression = f"({expression} + 0.0)"  # no minus zero
-        values[name] = expression
-    selected = ", ".join(f"{expression} AS {quoted(name)}" for name, expression in values.items())
-    kept = " OR ".join(bad.values())
+        rule = "false" if kind is None else fits(text, kind, spec.formats.get(name, ""))
+        if kind == "timestamp" and name not in declared:
+            rule += f" AND {has_zone(text)} = {bool(facts[name, 'zoned'])}"
+        found = _value(name, kind or "string", spec)
+        values[name] = found if kind == "string" else value_or_error(text, found, rule)
+    _create_view(connection, source.name, values, strict)
+
+
+def _undeclared(source: TextSource, declared: Collection[str]) -> dict[str, Collection[ColumnType]]:
+    return {
+        name: kinds
+        for name, kinds in source.columns.items()
+        if name not in declared and name not in source.nested
+    }
+
+
+def _value(name: str, kind: ColumnType, spec: SourceSpec) -> str:
+    text = quoted(name)
+    found = value(text, kind, spec.formats.get(name, ""))
+    if kind == "string":
+        # Else a cast in the user's query becomes the reader's, and rows are lost.
+        return f"CASE WHEN {text} IS NOT NULL THEN {text} END"
+    return f"({found} + 0.0)" if kind == "float64" else found  # no minus zero
+
+
+def _create_view(
+    connection: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, str], relation: str
+) -> None:
+    selected = ", ".join(f"{found} AS {quoted(column)}" for column, found in values.items())
     connection.execute(
-        f"CREATE OR REPLACE VIEW {quoted(source.name)} AS SELECT {selected} FROM {source.relation}"
-        + (f" WHERE NOT ({kept})" if bad else "")
+        f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {selected} FROM {relation}"
     )
-    return _misfits(connection, source, declared, bad) if bad else []
 
 
 def declared_types(name: str, spec: SourceSpec, columns: Collection[str]) -> dict[str, ColumnType]:
