@@ -23,6 +23,8 @@ from kfp_suite.components.stores.sources import SourceSpec
 _SAFE_DIGITS = 15
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _PLACE, _ROW = '"row of file"', "file_row_number"
+# What DuckDB calls the type of a column without values that pandas and Arrow write.
+_NO_VALUES = '"NULL"'
 _YEARS = "BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'"
 
 
@@ -60,6 +62,8 @@ def add_parquet_view(
     checks, values = {}, {}
     for column in columns:
         kinds = types[column]
+        if set(kinds) == {_NO_VALUES}:
+            kinds = ["VARCHAR"] * len(kinds)
         texts = [_converted(column, kind, declared.get(column)) for kind in kinds]
         values[column], checks[column] = [t[0] for t in texts], [t[1] for t in texts]
     selects, bad = [], []
@@ -159,8 +163,10 @@ def _duckdb_types(
 def _converted(column: str, kind: str, declared: ColumnType | None) -> tuple[str, str]:
     """SQL for a column's value in a dataset, and for whether it is another one ("" if never)."""
     name = quoted(column)
-    found, changed = name, ""
+    found, changed = (f"{name}::VARCHAR" if kind == "VARCHAR" else name), ""
     decimal = _DECIMAL.fullmatch(kind)
+    if kind == _NO_VALUES:
+        return "NULL", ""
     if declared is not None or (decimal and int(decimal[1]) > _SAFE_DIGITS and decimal[2] != "0"):
         text, target = _as_text(name, kind), declared or "float64"
         found = value(text, target)
