@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -15,13 +16,14 @@ import pyarrow as pa
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.dataset import (
+    SPLITS,
     Dataset,
     DatasetManifest,
     Split,
     dataset_digest,
     write_dataset_manifest,
 )
-from kfp_suite.components.contracts.errors import DataError, ParameterError
+from kfp_suite.components.contracts.errors import DataError, InputError, ParameterError
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.bad_rows import BadRow
@@ -34,7 +36,7 @@ from kfp_suite.components.ingest.connections import (
 )
 from kfp_suite.components.ingest.preview import preview_page
 from kfp_suite.components.ingest.query import checked_query
-from kfp_suite.components.ingest.reading import add_view
+from kfp_suite.components.ingest.reading import add_expected_view, add_view
 from kfp_suite.components.ingest.source_tables import add_result, store_table
 from kfp_suite.components.ingest.splitting import SplitRule, parse_split
 from kfp_suite.components.ingest.writing import write_splits
@@ -116,7 +118,7 @@ def ingest(
         write = _write_query if parameters.sql.strip() else _write_source
         schema, written, rejected = write(parameters, sources, split, folder, work)
         _check_splits(written, split.expected, parameters)
-        _remove(work)
+        shutil.rmtree(work)
         _write_quarantine(rejected, folder / "quarantine")
         columns = columns_of(schema)
         manifest = DatasetManifest(
@@ -153,9 +155,24 @@ def _write_source(
         connected(work, parameters.memory_limit) as connection,
         query_errors(f"sources.{name}", parameters.memory_limit),
     ):
-        rejected = _add_view(connection, name, sources[name], work)
-        selection, schema = canonical_query(connection, quoted(name), ordered=False)
-        written = _write(connection, selection, schema, split, folder, parameters)
+        files = materialize(name, sources[name], work / name)
+        rejected: list[BadRow] = []
+
+        def write() -> tuple[pa.Schema, dict[str, Split]]:
+            selection, schema = canonical_query(connection, quoted(name), ordered=False)
+            return schema, _write(connection, selection, schema, split, folder, parameters)
+
+        try:
+            is_expected = add_expected_view(connection, name, sources[name], files, work)
+            schema, written = write() if is_expected else (None, {})
+        except (duckdb.Error, InputError):
+            # What is wrong is told below, when all of the data was looked at.
+            schema = None
+            for part in SPLITS:
+                shutil.rmtree(folder / part, ignore_errors=True)
+        if schema is None:
+            rejected = add_view(connection, name, sources[name], files, work)
+            schema, written = write()
     _check_bad_rows(parameters, rejected, sum(part.rows for part in written.values()))
     return schema, written, rejected
 
@@ -269,9 +286,3 @@ def _write_quarantine(rejected: list[BadRow], folder: Path) -> None:
             for r in rows
         ]
         (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n")
-
-
-def _remove(work: Path) -> None:
-    import shutil
-
-    shutil.rmtree(work)

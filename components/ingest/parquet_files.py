@@ -14,9 +14,10 @@ import pyarrow.parquet as pq
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
+from kfp_suite.components.ingest.casting import quoted
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
-from kfp_suite.components.ingest.text_columns import fits, literal, quoted, value
+from kfp_suite.components.ingest.text_columns import fits, literal, value
 from kfp_suite.components.ingest.text_views import declared_types
 from kfp_suite.components.stores.sources import SourceSpec
 

@@ -19,6 +19,7 @@ from kfp_suite.components.contracts.text_values import (
     PATTERNS,
     TRUE_TEXTS,
 )
+from kfp_suite.components.ingest.casting import quoted
 from kfp_suite.components.ingest.query import SQL_TYPES
 
 Facts = dict[tuple[str, str], Any]
@@ -46,11 +47,6 @@ class UnclearType(Exception):
     def __init__(self, column: str, kind: ColumnType, what: str, fixes: tuple[ColumnType, ...]):
         super().__init__(what)
         self.column, self.kind, self.what, self.fixes = column, kind, what, fixes
-
-
-def quoted(name: str) -> str:
-    """`name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:

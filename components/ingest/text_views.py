@@ -10,6 +10,7 @@ import duckdb
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, did_you_mean
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
+from kfp_suite.components.ingest.casting import quoted
 from kfp_suite.components.ingest.text_columns import (
     UnclearType,
     column_types,
@@ -17,7 +18,6 @@ from kfp_suite.components.ingest.text_columns import (
     fits,
     has_zone,
     misfits,
-    quoted,
     value,
     value_or_error,
 )

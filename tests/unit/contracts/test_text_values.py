@@ -91,7 +91,7 @@ def test_a_decimal_is_exact_to_its_last_digit_or_refused(value: Decimal) -> None
 def test_a_whole_number_is_exact_or_refused(value: int) -> None:
     for kind in ("int64", "float64"):
         try:
-            found = parse_text(str(value), kind)  # type: ignore[arg-type]
+            found = parse_text(str(value), kind)
         except ValueError:
             continue
         assert isinstance(found, (int, float))
