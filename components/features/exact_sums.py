@@ -84,4 +84,10 @@ class Moments:
     def std(self) -> float:
         """The population standard deviation."""
         variance = self._squares / self.count - (self._sum / self.count) ** 2
-        return math.sqrt(float(variance))
+        # Of values beyond 1e154 or below 1e-162 the square is no float64; its root is one.
+        halvings = 0
+        size = variance.numerator.bit_length() - variance.denominator.bit_length()
+        if variance and abs(size) > 1000:
+            halvings = size // 2
+            variance *= Fraction(4) ** -halvings
+        return math.ldexp(math.sqrt(float(variance)), halvings)

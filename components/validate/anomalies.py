@@ -24,6 +24,7 @@ from kfp_suite.components.validate.schema import (
     column_type,
     string_domain,
 )
+from kfp_suite.components.validate.schema_checks import numeric_domain, unchecked_constraints
 from kfp_suite.components.validate.text import StringColumn
 
 Severity = Literal["error", "warning"]
@@ -73,7 +74,11 @@ def find_anomalies(
     schema: DatasetSchema, columns: tuple[Column, ...], splits: Mapping[str, SplitPartial]
 ) -> list[Anomaly]:
     """What contradicts the schema, by split, in the schema's order of columns."""
-    found = [*_row_counts(schema, splits), *_unexpected_columns(schema, columns)]
+    found = [
+        *_row_counts(schema, splits),
+        *_unchecked(schema),
+        *_unexpected_columns(schema, columns),
+    ]
     kinds = {column.name: column.type for column in columns}
     for feature in schema.proto.feature:
         if feature.deprecated or feature.lifecycle_stage in _UNUSED_STAGES:
@@ -242,6 +247,19 @@ def _row_counts(schema: DatasetSchema, splits: Mapping[str, SplitPartial]) -> It
             f"at most {row_text(most)}",
             "train",
             "error",
+        )
+
+
+def _unchecked(schema: DatasetSchema) -> Iterator[Anomaly]:
+    for column, constraints in unchecked_constraints(schema.proto).items():
+        yield Anomaly(
+            column,
+            "STATS_NOT_AVAILABLE",
+            "The schema asks for something that is not checked.",
+            ", ".join(constraints),
+            "constraints of presence, type, range, values and distances",
+            "",
+            "warning",
         )
 
 
@@ -447,7 +465,7 @@ class _Check:
     def _bounds(self) -> tuple[int | float | None, int | float | None]:
         if self.feature.HasField("bool_domain"):
             return 0, 1
-        domain = self.feature.float_domain if self.kind == "float64" else self.feature.int_domain
+        domain = numeric_domain(self.schema, self.feature)
         low, high = (
             getattr(domain, end) if domain.HasField(end) else None for end in ("min", "max")
         )

@@ -10,6 +10,9 @@ What the proto has no field for is in tags of a feature's annotation: `kfp-suite
 from __future__ import annotations
 
 import datetime
+import math
+import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +33,7 @@ from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.tables import ARROW_TYPES
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import SplitPartial
+from kfp_suite.components.validate.schema_checks import check_schema
 from kfp_suite.components.validate.text import StringColumn
 
 LARGEST_INFERRED_DOMAIN = 100
@@ -40,6 +44,7 @@ _TYPE_TAGS: dict[str, ColumnType] = {
     "kfp-suite:date": "date",
     "kfp-suite:timestamp": "timestamp",
 }
+_LARGEST_INTEGER = 2**63 - 1
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - timestamps are naive
 
 Bound = int | float | str
@@ -155,7 +160,16 @@ def parse_schema(value: object, where: str = "schema") -> SchemaSpec:
             fix="edit the schema at the uri, or declare all of it here",
         )
     for name, column in spec.columns.items():
+        _check_text(name, f"{where}: columns")
         _check_column(column, f"{where}: columns.{name}")
+    for split, least in spec.min_rows.items():
+        if not 0 <= least <= _LARGEST_INTEGER:
+            raise ParameterError(
+                f"'{split}' is out of range",
+                where=f"{where}: min_rows",
+                got=least,
+                expected="0 or more",
+            )
     return spec
 
 
@@ -217,7 +231,9 @@ def _check_column(column: ColumnSpec, where: str) -> None:
             raise ParameterError(
                 "'domain' is empty: no value could be right", where=where, fix="list the values"
             )
-        twice = sorted({v for v in column.domain if column.domain.count(v) > 1})
+        for value in column.domain:
+            _check_text(value, f"{where}: domain")
+        twice = sorted(value for value, count in Counter(column.domain).items() if count > 1)
         if twice:
             raise ParameterError("'domain' lists a value twice", where=where, got=twice[0])
         if column.type not in (None, "string"):
@@ -227,6 +243,13 @@ def _check_column(column: ColumnSpec, where: str) -> None:
                 got=f"type {column.type}",
                 fix="use domain: {min: …, max: …}",
             )
+
+
+def _check_text(text: str, where: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ParameterError("not a text in Unicode", where=where, got=ascii(text)) from error
 
 
 def _check_range(domain: RangeSpec, kind: ColumnType | None, where: str) -> None:
@@ -265,10 +288,26 @@ def _bound(bound: Bound | None, kind: ColumnType, where: str) -> int | float | N
                 got=bound,
                 expected="2013-01-31" if kind == "date" else "2013-01-31T06:00:00, without a zone",
             ) from error
+        if kind == "date" and since % datetime.timedelta(days=1):
+            raise ParameterError(
+                "a bound of 'domain' has a time, but the column holds dates",
+                where=where,
+                got=bound,
+                expected="2013-01-31",
+            )
         return since.days if kind == "date" else since // datetime.timedelta(microseconds=1)
     if isinstance(bound, str):
         raise ParameterError(
             "a bound of 'domain' is not a number", where=where, got=bound, expected="a number"
+        )
+    if isinstance(bound, float) and math.isnan(bound):
+        raise ParameterError(
+            "a bound of 'domain' is not a number", where=where, got=bound, expected="a number"
+        )
+    largest = _LARGEST_INTEGER if kind == "int64" else sys.float_info.max
+    if abs(bound) > largest and (kind == "int64" or abs(bound) != math.inf):
+        raise ParameterError(
+            f"a bound of 'domain' is beyond {kind}", where=where, got=bound, fix="leave it out"
         )
     if kind == "int64":
         if not float(bound).is_integer():
@@ -321,18 +360,20 @@ def read_schema(path: Path) -> pb.Schema:
 
     Raises:
         MissingError: it is not there.
-        ContractError: it is not a schema in the text format.
+        ContractError: it is not a schema in the text format, or contradicts itself.
     """
     path = Path(str(path).removeprefix("file://"))
     file = path / "schema.pbtxt" if path.is_dir() else path
     try:
-        return text_format.Parse(file.read_text("utf-8"), pb.Schema())
+        schema = text_format.Parse(file.read_text("utf-8"), pb.Schema())
     except OSError as error:
         raise store_error(error, file) from error
-    except (text_format.ParseError, UnicodeDecodeError) as error:
+    except (text_format.ParseError, ValueError, RecursionError) as error:
         raise ContractError(
             "not a TensorFlow Metadata schema in the text format", where=file, got=str(error)
         ) from error
+    check_schema(schema, file)
+    return schema
 
 
 def column_type(feature: pb.Feature) -> ColumnType | None:

@@ -1,6 +1,8 @@
 """Declared, inferred and given schemas."""
 
 import datetime
+import math
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -17,6 +19,11 @@ from kfp_suite.components.validate.schema import (
     is_unique,
     parse_schema,
     read_schema,
+)
+from kfp_suite.components.validate.schema_checks import (
+    check_schema,
+    numeric_domain,
+    unchecked_constraints,
 )
 
 TABLE = pa.table(
@@ -267,3 +274,134 @@ def test_a_schema_file_that_is_none_is_named(tmp_path: Any) -> None:
         f"{file}: not a TensorFlow Metadata schema in the text format; "
         'got 1:11 : Message type "tensorflow.metadata.v0.Feature" has no field named "nmae".'
     )
+
+
+NAMED = 'feature { name: "carrier" type: BYTES %s } string_domain { name: "carriers" value: "AA" }'
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            'feature { name: "d" type: INT int_domain { min: 10 max: 1 } }',
+            "feature 'd': min is above max: nothing could be right; "
+            "got min 10 and max 1; swap the two",
+        ),
+        (
+            'feature { name: "d" type: FLOAT float_domain { min: nan } }',
+            "feature 'd': 'min' is not a number; got nan",
+        ),
+        (
+            NAMED % 'domain: "carier"',
+            "feature 'carrier': unknown domain 'carier'; "
+            "expected one of the schema's string_domains; did you mean 'carriers'?",
+        ),
+        (
+            'feature { name: "d" type: INT domain: "nosuch" }',
+            "feature 'd': unknown domain 'nosuch'; expected one of the schema's int_domains; "
+            "add it, or remove 'domain'",
+        ),
+        (
+            NAMED % "int_domain { min: 1 }",
+            "feature 'carrier': 'int_domain' does not fit the feature's type; "
+            "got type BYTES; expected string_domain",
+        ),
+        (
+            'feature { name: "d" } feature { name: "d" }',
+            "the feature 'd' is there twice",
+        ),
+        (
+            'feature { name: "d" presence { min_fraction: 1.5 } }',
+            "feature 'd': presence: 'min_fraction' is out of range; got 1.5; expected 0 to 1",
+        ),
+        (
+            'feature { name: "d" unique_constraints { min: 5 max: 2 } }',
+            "feature 'd': unique_constraints: min is above max: nothing could be right; "
+            "got min 5 and max 2; swap the two",
+        ),
+        (
+            'feature { name: "d" drift_comparator { infinity_norm { threshold: -1 } } }',
+            "feature 'd': drift_comparator: infinity_norm: 'threshold' is out of range; got -1.0; "
+            "expected 0 to 1",
+        ),
+        (
+            "dataset_constraints { min_examples_count: -5 }",
+            "dataset_constraints: 'min_examples_count' is out of range; got -5; expected 0 or more",
+        ),
+    ],
+)
+def test_a_schema_file_that_contradicts_itself_is_refused(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    file = tmp_path / "schema.pbtxt"
+    file.write_text(text)
+    with pytest.raises(ContractError) as error:
+        read_schema(file)
+    assert str(error.value) == f"{file}: {message}"
+
+
+def test_a_range_of_the_schema_that_a_column_names_is_enforced(tmp_path: Path) -> None:
+    schema = text_format.Parse(
+        """
+        feature { name: "d" type: INT domain: "hours" }
+        feature { name: "f" type: FLOAT domain: "hours" }
+        int_domain { name: "hours" min: 0 max: 23 }
+        float_domain { name: "hours" min: 0 max: 24 }
+        """,
+        pb.Schema(),
+    )
+    check_schema(schema, tmp_path)
+    assert [numeric_domain(schema, feature).max for feature in schema.feature] == [23, 24]
+
+
+def test_what_a_schema_asks_and_nothing_checks_is_named() -> None:
+    schema = text_format.Parse(
+        """
+        feature { name: "text" type: BYTES natural_language_domain {} }
+        feature { name: "d" type: INT not_in_environment: "SERVING" }
+        feature { name: "plain" type: INT presence { min_count: 1 } }
+        weighted_feature { name: "w" }
+        """,
+        pb.Schema(),
+    )
+    assert unchecked_constraints(schema) == {
+        "text": ["natural_language_domain"],
+        "d": ["not_in_environment"],
+        "": ["weighted_feature"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("declared", "message"),
+    [
+        (
+            {"min_rows": {"train": -5}},
+            "schema: min_rows: 'train' is out of range; got -5; expected 0 or more",
+        ),
+        (
+            {"columns": {"x": {"type": "float64", "domain": {"min": math.nan}}}},
+            "schema: columns.x: a bound of 'domain' is not a number; got nan; expected a number",
+        ),
+        (
+            {"columns": {"x": {"type": "int64", "domain": {"max": 2**63}}}},
+            "schema: columns.x: a bound of 'domain' is beyond int64; got 9223372036854775808; "
+            "leave it out",
+        ),
+        (
+            {"columns": {"x": {"type": "date", "domain": {"min": "2013-01-31T06:00"}}}},
+            "schema: columns.x: a bound of 'domain' has a time, but the column holds dates; "
+            "got 2013-01-31T06:00; expected 2013-01-31",
+        ),
+        (
+            {"columns": {"x": {"domain": ["a", "\ud800"]}}},
+            "schema: columns.x: domain: not a text in Unicode; got '\\ud800'",
+        ),
+    ],
+)
+def test_a_value_that_no_schema_can_hold_is_refused_in_one_line(
+    declared: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ParameterError) as error:
+        parse_schema(declared)
+    assert str(error.value) == message
+    assert error.value.exit_code == 2
