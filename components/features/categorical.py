@@ -7,6 +7,7 @@ Each turns a category into a slot: a number from 0. `one_hot` output is one colu
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
@@ -176,7 +177,7 @@ class _WithVocabulary(Operation):
                     where=where,
                     fix="leave out 'min_count' and 'max_categories'",
                 )
-            repeated = [t for i, t in enumerate(self.vocabulary) if t in self.vocabulary[:i]]
+            repeated = [text for text, count in Counter(self.vocabulary).items() if count > 1]
             require(
                 bool(self.vocabulary) and not repeated,
                 where,

@@ -33,6 +33,8 @@ from kfp_suite.components.features.spec import FeatureSpec
 from kfp_suite.components.features.values import COLUMN_READERS
 
 BATCH_ROWS = 65_536
+MAX_OUTPUTS = 1_000_000
+"""The most columns of the matrix: a row of more takes over 4 MB."""
 
 
 Learn = Callable[[Program, Dataset], tuple[list[State | None], int]]
@@ -65,15 +67,16 @@ def fit(
     if label and label not in names:
         raise ParameterError(f"no column '{label}'", where="label", fix=did_you_mean(label, names))
     exclude = (*spec.exclude, *exclude)
+    known = set(names)
     for name in exclude:
-        if name not in names:
+        if name not in known:
             raise ParameterError(
                 f"no column '{name}'", where="exclude", fix=did_you_mean(name, names)
             )
     features = spec.features
     if spec.others == "auto":
-        named = {name for feature in features for name in feature.columns}
-        rest = [c for c in columns if c.name not in named | {label, *exclude}]
+        named = {label, *exclude} | {name for feature in features for name in feature.columns}
+        rest = [c for c in columns if c.name not in named]
         features += default_features(data, rest)
     if not features:
         raise ParameterError(
@@ -81,7 +84,23 @@ def fit(
         )
     program = Program(features, columns, label=label, exclude=exclude)
     states, rows = (learn or _learn)(program, data)
-    return FittedTransform(program, states, label, rows)
+    fitted = FittedTransform(program, states, label, rows)
+    _check_outputs(fitted)
+    return fitted
+
+
+def _check_outputs(fitted: FittedTransform) -> None:
+    if len(fitted.output_names) <= MAX_OUTPUTS:
+        return
+    widths = [len(names) for names in fitted.outputs_by_feature()]
+    largest = max(range(len(widths)), key=widths.__getitem__)
+    raise ParameterError(
+        "the features give too many columns",
+        where="features",
+        got=f"{sum(widths):,}; features[{largest}] alone gives {widths[largest]:,}",
+        expected=f"at most {MAX_OUTPUTS:,} in all",
+        fix="take fewer buckets or max_categories, or output: index for trees",
+    )
 
 
 class Learning:
@@ -159,7 +178,8 @@ class _Pass:
         self._check = check
         needed = {c for i in learners for c in program.nodes[i].columns}
         self._columns = [c for c in self._nullable if check or c in needed]
-        self._reads = [r for r in program.reads if r.column.name in self._columns]
+        reading = set(self._columns)
+        self._reads = [r for r in program.reads if r.column.name in reading]
         self._by_feature: dict[int, list[tuple[Node, Learner]]] = {}
         for i, learner in learners.items():
             node = program.nodes[i]
@@ -197,10 +217,10 @@ class _Pass:
 
     def _feeder(self, feature: int, columns: dict[int, Any]) -> Callable[[], None]:
         def task() -> None:
-            registers = dict(columns)
+            own: dict[int, Any] = {}  # not a copy of `columns`: there is a feeder a feature
             with np.errstate(all="ignore"):
                 for node, learner in self._by_feature[feature]:
-                    values = [self._value(register, registers) for register in node.inputs]
+                    values = [self._value(register, own, columns) for register in node.inputs]
                     try:
                         learner.update(*values)
                     except TooManyValuesError as error:
@@ -208,16 +228,18 @@ class _Pass:
 
         return task
 
-    def _value(self, register: int, registers: dict[int, Any]) -> Any:
-        if register not in registers:
+    def _value(self, register: int, own: dict[int, Any], columns: dict[int, Any]) -> Any:
+        if register in columns:
+            return columns[register]
+        if register not in own:
             i = self._producer[register]
             node = self._program.nodes[i]
-            values = [self._value(r, registers) for r in node.inputs]
+            values = [self._value(r, own, columns) for r in node.inputs]
             try:
-                registers[register] = self._bound[i].columns(*values)
+                own[register] = self._bound[i].columns(*values)
             except DomainError as error:
                 raise outside_domain(node, error) from error
-        return registers[register]
+        return own[register]
 
 
 def _check_column(name: str, array: pa.Array, nullable: bool) -> None:

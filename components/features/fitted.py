@@ -50,7 +50,6 @@ TRANSFORMERS = "transformers"
 class Fitted:
     """What one operation learned, for a reader: `of` is the column or output it belongs to."""
 
-    feature: int
     op: str
     of: str
     state: Mapping[str, Any]
@@ -209,18 +208,19 @@ class FittedTransform:
         """The digest of `transform.json`, which names the digests of the other files."""
         return digest_bytes(canonical_json(self._content))
 
-    @property
-    def learned(self) -> list[Fitted]:
-        """What each operation learned from the train split."""
-        return [
-            Fitted(item["feature"], item["op"], item["of"], item["state"])
-            for item in self._content["fitted"]
-        ]
+    def learned(self) -> list[list[Fitted]]:
+        """What the operations of each feature learned from the train split."""
+        found: list[list[Fitted]] = [[] for _ in self.features]
+        for item in self._content["fitted"]:
+            found[item["feature"]].append(Fitted(item["op"], item["of"], item["state"]))
+        return found
 
-    def outputs_of(self, feature: int) -> list[str]:
-        """The output columns of a feature, by its number in the spec."""
-        pairs = zip(self.output_names, self.program.features, strict=True)
-        return [name for name, number in pairs if number == feature]
+    def outputs_by_feature(self) -> list[list[str]]:
+        """The output columns of each feature."""
+        found: list[list[str]] = [[] for _ in self.features]
+        for name, feature in zip(self.output_names, self.program.features, strict=True):
+            found[feature].append(name)
+        return found
 
     def _content_of(self, program: Program, states: Sequence[State | None]) -> dict[str, Any]:
         fitted = []

@@ -6,7 +6,7 @@ other primitives, and the numbers left at a feature's end, become columns of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, replace
 
 from kfp_suite.components.contracts.columns import Column, ColumnType
@@ -73,15 +73,17 @@ class Program:
     ) -> None:
         self.features = tuple(features)
         self.reads: list[Read] = []
+        self._read_by: dict[tuple[Column, Kind], Read] = {}
         self.nodes: list[Node] = []
         self.outputs: list[Output] = []
         self._types = {column.name: column.type for column in columns}
         self._registers: list[tuple[str, ...]] = []  # the raw columns behind each
         self._feature = 0
         self._needs_values: set[str] = set()
+        excluded = frozenset(exclude)
         for i, feature in enumerate(self.features):
             self._feature = i
-            self._add(feature, label, exclude, f"{where}[{i}]")
+            self._add(feature, label, excluded, f"{where}[{i}]")
 
     @property
     def registers(self) -> int:
@@ -142,7 +144,7 @@ class Program:
         self._registers.append(columns)
         return len(self._registers) - 1
 
-    def _add(self, feature: Feature, label: str, exclude: Sequence[str], where: str) -> None:
+    def _add(self, feature: Feature, label: str, exclude: Set[str], where: str) -> None:
         lanes = [self._read(name, feature, label, exclude, where) for name in feature.columns]
         for i, step in enumerate(feature.steps):
             at = f"{where}.steps[{i}]" if len(feature.steps) > 1 else where
@@ -161,9 +163,7 @@ class Program:
         if not feature.keep_missing and any(lane.missing for lane in lanes):
             self._needs_values.update(feature.columns)
 
-    def _read(
-        self, name: str, feature: Feature, label: str, exclude: Sequence[str], where: str
-    ) -> Lane:
+    def _read(self, name: str, feature: Feature, label: str, exclude: Set[str], where: str) -> Lane:
         if name == label:
             raise ParameterError(
                 f"column '{name}' is the label", where=where, fix="leave it out of the features"
@@ -182,11 +182,10 @@ class Program:
             )
         column = Column(name, self._types[name])
         kind = _reading(column.type, feature.steps)
-        for read in self.reads:
-            if (read.column, read.kind) == (column, kind):
-                break
-        else:
+        read = self._read_by.get((column, kind))
+        if read is None:
             read = Read(self._new_register((name,)), column, kind)
+            self._read_by[column, kind] = read
             self.reads.append(read)
         return Lane(read.register, feature.name or name, kind, missing=True)
 

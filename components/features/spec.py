@@ -25,6 +25,7 @@ is `others: auto` alone.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -146,7 +147,7 @@ def _feature(entry: object, where: str) -> Feature:
     )
     if not columns:
         raise ParameterError("'columns' is empty", where=where, expected="one or more columns")
-    repeated = [name for i, name in enumerate(columns) if name in columns[:i]]
+    repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise ParameterError(f"column '{repeated[0]}' is named twice", where=where)
     name = entry.get("name")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kfp_suite.components.features.fitted import FittedTransform
+from kfp_suite.components.features.fitted import Fitted, FittedTransform
 from kfp_suite.components.features.spec import Feature, step_to_json
 from kfp_suite.components.reports.charts import bars
 from kfp_suite.components.reports.formatting import number
@@ -37,13 +37,19 @@ def report_page(fitted: FittedTransform, *, dataset_digest: str, columns: int) -
             "Dataset": dataset_digest,
         }
     )
+    outputs = fitted.outputs_by_feature()
     page.heading("Features")
     page.table(
         ["Columns", "Steps", "Learned from train", "Outputs", "Names"],
-        [_feature_row(fitted, i, feature) for i, feature in enumerate(fitted.features)],
+        [
+            _feature_row(feature, learned, names)
+            for feature, learned, names in zip(
+                fitted.features, fitted.learned(), outputs, strict=True
+            )
+        ],
     )
     labels = [_columns(feature) for feature in fitted.features]
-    widths = [len(fitted.outputs_of(i)) for i in range(len(fitted.features))]
+    widths = [len(names) for names in outputs]
     page.figure(bars(labels, widths), "Output columns of each feature")
     page.heading("Inputs")
     page.text("What a request carries. A value may be missing where the features handle it.")
@@ -63,9 +69,9 @@ def report_page(fitted: FittedTransform, *, dataset_digest: str, columns: int) -
     return page
 
 
-def _feature_row(fitted: FittedTransform, i: int, feature: Feature) -> list[str | int]:
-    names = fitted.outputs_of(i)
-    learned = [item for item in fitted.learned if item.feature == i]
+def _feature_row(
+    feature: Feature, learned: Sequence[Fitted], names: Sequence[str]
+) -> list[str | int]:
     several = len({item.of for item in learned}) > 1
     return [
         _columns(feature),

@@ -22,14 +22,14 @@ from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.schema import (
     DatasetSchema,
     column_type,
-    string_domain,
 )
-from kfp_suite.components.validate.schema_checks import numeric_domain, unchecked_constraints
+from kfp_suite.components.validate.schema_checks import Domains, unchecked_constraints
 from kfp_suite.components.validate.text import StringColumn
 
 Severity = Literal["error", "warning"]
 
 _SHOWN_VALUES = 5
+_MOST_HINTS = 20  # columns that are gone, for each of which a near name is looked for
 _UNUSED_STAGES = {
     schema_pb2.PLANNED,
     schema_pb2.ALPHA,
@@ -80,19 +80,22 @@ def find_anomalies(
         *_unexpected_columns(schema, columns),
     ]
     kinds = {column.name: column.type for column in columns}
+    domains = Domains(schema.proto)
+    gone = [feature.name for feature in schema.proto.feature if feature.name not in kinds]
+    candidates = list(kinds) if len(gone) <= _MOST_HINTS else []
     for feature in schema.proto.feature:
         if feature.deprecated or feature.lifecycle_stage in _UNUSED_STAGES:
             continue
         severity: Severity = "error" if feature.name in schema.declared else "warning"
         if feature.name not in kinds:
-            found += _missing_column(feature, kinds, severity)
+            found += _missing_column(feature, candidates, severity)
         elif mismatch := _type_mismatch(feature, kinds[feature.name], severity):
             found.append(mismatch)
         else:
             for split, partial in splits.items():
                 column = partial.columns[feature.name]
                 if column.rows:
-                    check = _Check(schema.proto, feature, kinds[feature.name], split, severity)
+                    check = _Check(domains, feature, kinds[feature.name], split, severity)
                     found += check.run(column)
     return found
 
@@ -283,10 +286,10 @@ def _unexpected_columns(schema: DatasetSchema, columns: tuple[Column, ...]) -> I
 
 
 def _missing_column(
-    feature: schema_pb2.Feature, kinds: Mapping[str, ColumnType], severity: Severity
+    feature: schema_pb2.Feature, candidates: list[str], severity: Severity
 ) -> Iterator[Anomaly]:
     if feature.presence.min_count > 0 or feature.presence.min_fraction > 0:
-        near = did_you_mean(feature.name, kinds)
+        near = did_you_mean(feature.name, candidates) if candidates else ""
         hint = f" ({near})" if near.startswith("did") else ""
         yield Anomaly(
             feature.name,
@@ -322,7 +325,7 @@ def _type_mismatch(
 class _Check:
     """The constraints of one feature against one split."""
 
-    schema: schema_pb2.Schema
+    domains: Domains
     feature: schema_pb2.Feature
     kind: ColumnType
     split: str
@@ -380,7 +383,7 @@ class _Check:
             )
 
     def _strings(self, column: StringColumn) -> Iterator[Anomaly]:
-        domain = string_domain(self.schema, self.feature)
+        domain = self.domains.values(self.feature)
         if domain is None or not column.present:
             return
         kind = "ENUM_TYPE_UNEXPECTED_STRING_VALUES"
@@ -465,7 +468,7 @@ class _Check:
     def _bounds(self) -> tuple[int | float | None, int | float | None]:
         if self.feature.HasField("bool_domain"):
             return 0, 1
-        domain = numeric_domain(self.schema, self.feature)
+        domain = self.domains.range(self.feature)
         low, high = (
             getattr(domain, end) if domain.HasField(end) else None for end in ("min", "max")
         )

@@ -392,17 +392,6 @@ def is_unique(feature: pb.Feature) -> bool:
     return _UNIQUE in feature.annotation.tag
 
 
-def string_domain(schema: pb.Schema, feature: pb.Feature) -> frozenset[str] | None:
-    """The values allowed in a string column; None for any."""
-    if feature.HasField("string_domain"):
-        return frozenset(feature.string_domain.value)
-    if feature.HasField("domain"):
-        for domain in schema.string_domain:
-            if domain.name == feature.domain:
-                return frozenset(domain.value)
-    return None
-
-
 def _set_type(feature: pb.Feature, kind: ColumnType) -> None:
     types = {"float64": pb.FLOAT, "string": pb.BYTES}
     feature.type = types.get(kind, pb.INT)

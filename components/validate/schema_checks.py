@@ -78,14 +78,30 @@ def unchecked_constraints(schema: pb.Schema) -> dict[str, list[str]]:
     return {name: constraints for name, constraints in found.items() if constraints}
 
 
-def numeric_domain(schema: pb.Schema, feature: pb.Feature) -> pb.IntDomain | pb.FloatDomain:
-    """The range of a column of numbers, its own or the schema's of that name; empty for none."""
-    kind = "float_domain" if feature.type == pb.FLOAT else "int_domain"
-    if feature.HasField("domain"):
-        for domain in getattr(schema, kind):
-            if domain.name == feature.domain:
-                return domain
-    return getattr(feature, kind)
+class Domains:
+    """The values and ranges that are allowed, a column's own or those of the schema it names."""
+
+    def __init__(self, schema: pb.Schema) -> None:
+        self._named = {
+            (kind, domain.name): domain
+            for kind in _DOMAINS.values()
+            for domain in getattr(schema, kind)
+        }
+        self._values: dict[str, frozenset[str]] = {}
+
+    def values(self, feature: pb.Feature) -> frozenset[str] | None:
+        """The values allowed in a string column; None for any."""
+        domain = self._named.get(("string_domain", feature.domain), feature.string_domain)
+        if not (feature.HasField("domain") or feature.HasField("string_domain")):
+            return None
+        if feature.name not in self._values:
+            self._values[feature.name] = frozenset(domain.value)
+        return self._values[feature.name]
+
+    def range(self, feature: pb.Feature) -> pb.IntDomain | pb.FloatDomain:
+        """The range of a column of numbers; empty for any."""
+        kind = "float_domain" if feature.type == pb.FLOAT else "int_domain"
+        return self._named.get((kind, feature.domain), getattr(feature, kind))
 
 
 def _check_feature(feature: pb.Feature, domains: dict[str, dict[str, object]], where: str) -> None:

@@ -237,7 +237,7 @@ def test_tokens_number_the_words() -> None:
     # In most texts: the (3), cat and dog (3 each, in their order), sat, a.
     vocabulary = (
         fitted([{"column": "said", "op": "tokens", "length": 3, "min_count": 2}], TABLE)
-        .learned[0]
+        .learned()[0][0]
         .state["vocabulary"]
     )
     rows = list(zip(*found.values(), strict=True))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cProfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -74,3 +75,32 @@ def test_a_bad_parameter_leaves_nothing(
         run(TABLE, tmp_path, **parameters)
     assert message in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_work_grows_with_the_columns_and_not_with_their_square(tmp_path: Path) -> None:
+    def calls(columns: int) -> int:
+        table = pa.table({f"c{i}": [float(i), 1.0, -1.0] for i in range(columns)})
+        profile = cProfile.Profile()
+        folder = tmp_path / str(columns)
+        profile.runcall(run, table, folder, label="", features="auto")
+        return sum(entry.callcount for entry in profile.getstats())
+
+    calls(10)  # what is loaded once
+    fixed, few, many = calls(10), calls(70), calls(130)
+    assert many - fixed < 2.2 * (few - fixed)
+
+
+def test_too_many_outputs_in_all_are_refused_with_their_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfp_suite.components.features.fit.MAX_OUTPUTS", 1_000)
+    table = pa.table({f"c{i}": ["a", "b", "c"] for i in range(20)})
+    features = [{"column": f"c{i}", "op": "hash", "buckets": 64 - i} for i in range(20)]
+    with pytest.raises(ParameterError) as error:
+        run(table, tmp_path, label="", features={"features": features})
+    assert str(error.value) == (
+        "features: the features give too many columns; got 1,090; features[0] alone gives 64; "
+        "expected at most 1,000 in all; take fewer buckets or max_categories, or "
+        "output: index for trees"
+    )
+    assert not (tmp_path / "transform").exists()

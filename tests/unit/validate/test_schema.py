@@ -21,8 +21,8 @@ from kfp_suite.components.validate.schema import (
     read_schema,
 )
 from kfp_suite.components.validate.schema_checks import (
+    Domains,
     check_schema,
-    numeric_domain,
     unchecked_constraints,
 )
 
@@ -351,7 +351,8 @@ def test_a_range_of_the_schema_that_a_column_names_is_enforced(tmp_path: Path) -
         pb.Schema(),
     )
     check_schema(schema, tmp_path)
-    assert [numeric_domain(schema, feature).max for feature in schema.feature] == [23, 24]
+    domains = Domains(schema)
+    assert [domains.range(feature).max for feature in schema.feature] == [23, 24]
 
 
 def test_what_a_schema_asks_and_nothing_checks_is_named() -> None:
