@@ -251,8 +251,11 @@ def _coming(one: Scheduled) -> list[str]:
 
 
 def _tell_times(one: Scheduled) -> None:
-    from kfp_suite.pipelines.kubeflow.timing import coming, in_both_zones, when
+    from kfp_suite.pipelines.kubeflow.timing import coming, in_both_zones, is_readable, when
 
+    if not is_readable(one.schedule):
+        click.echo(f"next times: cannot be told ({when(one.schedule)})")
+        return
     if one.schedule.cron:
         click.echo(
             f"next times of {one.schedule.cron} (second minute hour day month weekday, UTC unless "

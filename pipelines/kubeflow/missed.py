@@ -9,6 +9,7 @@ from typing import Any
 from kfp_suite.pipelines.kubeflow.connection import Backend
 from kfp_suite.pipelines.kubeflow.cron import next_times
 from kfp_suite.pipelines.kubeflow.scheduling import Schedule, Scheduled
+from kfp_suite.pipelines.kubeflow.timing import is_readable
 
 MAX_COUNTED = 1000
 """More starts than that are not counted."""
@@ -27,8 +28,10 @@ def missed_starts(backend: Backend, one: Scheduled, now: datetime | None = None)
         now: The time; None: this machine's.
 
     Returns:
-        At most `MAX_COUNTED`.
+        At most `MAX_COUNTED`; 0 of a schedule whose times cannot be told.
     """
+    if not is_readable(one.schedule):
+        return 0
     moment = now or datetime.now(UTC)
     since = _last_start(backend, one)
     if since is None:

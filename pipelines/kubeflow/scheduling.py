@@ -299,7 +299,8 @@ def _raw(backend: Backend, name: str | None) -> list[Any]:
 def _read(one: Any) -> Scheduled:
     """As the API tells it."""
     reference, config, trigger = one.pipeline_version_reference, one.runtime_config, one.trigger
-    cron, periodic = trigger.cron_schedule, trigger.periodic_schedule
+    # One that others made may have no trigger, or half of one.
+    cron, periodic = (trigger.cron_schedule, trigger.periodic_schedule) if trigger else (None, None)
     times = cron or periodic
     return Scheduled(
         id=one.recurring_run_id,
@@ -308,9 +309,9 @@ def _read(one: Any) -> Scheduled:
             pipeline_id=(reference.pipeline_id if reference else "") or "",
             version_id=(reference.pipeline_version_id if reference else "") or "",
             cron=(cron.cron if cron else "") or "",
-            every=int(periodic.interval_second) if periodic else 0,
-            start=_told(times.start_time),
-            end=_told(times.end_time),
+            every=int(periodic.interval_second or 0) if periodic else 0,
+            start=_told(times.start_time if times else None),
+            end=_told(times.end_time if times else None),
             max_concurrency=int(one.max_concurrency or 1),
             catchup=not one.no_catchup,
             parameters=(config.parameters if config else None) or {},

@@ -50,12 +50,17 @@ def timing(cron: str = "", every: str = "", start: str = "", end: str = "") -> T
 
 def when(one: Schedule) -> str:
     """Cron, or the pause, in words."""
-    return f"cron {one.cron}" if one.cron else f"every {timedelta(seconds=one.every)}"
+    if one.cron:
+        return f"cron {one.cron}"
+    return f"every {timedelta(seconds=one.every)}" if one.every else "no trigger"
 
 
 def coming(one: Scheduled) -> list[datetime]:
-    """The next five times, in UTC; of a pause, where none is late."""
+    """The next five times, in UTC; of a pause, where none is late. None of a schedule whose
+    trigger others wrote, and we do not read: `@daily`."""
     now, plan = datetime.now(UTC), one.schedule
+    if not is_readable(plan):
+        return []
     start = datetime.fromisoformat(plan.start) if plan.start else None
     if plan.cron:
         times = next_times(plan.cron, max(now, start or now), _COMING)
@@ -68,6 +73,16 @@ def coming(one: Scheduled) -> list[datetime]:
         ]
     end = datetime.fromisoformat(plan.end) if plan.end else None
     return [time for time in times if end is None or time <= end]
+
+
+def is_readable(one: Schedule) -> bool:
+    """Whether its times can be told: it has a pause, or a cron expression that we read."""
+    if not one.cron:
+        return one.every > 0
+    try:
+        return parse_cron(one.cron) == one.cron
+    except ParameterError:
+        return False
 
 
 def in_both_zones(time: datetime) -> tuple[str, str]:

@@ -99,6 +99,36 @@ def test_a_pause_may_be_left_out(command: Command, kfp: KfpDouble) -> None:
     assert len(kfp.state.runs) == 1
 
 
+@pytest.mark.parametrize(
+    ("trigger", "words"),
+    [
+        ({"cron_schedule": {"cron": "@daily"}}, "cron @daily"),
+        ({"cron_schedule": {"cron": "0 0 25 * * *"}}, "cron 0 0 25 * * *"),
+        ({"cron_schedule": {"cron": "0 3 * * 7"}}, "cron 0 3 * * 7"),
+        ({"periodic_schedule": {}}, "no trigger"),
+        ({}, "no trigger"),
+    ],
+)
+def test_a_schedule_that_others_made_is_shown(
+    command: Command, kfp: KfpDouble, trigger: dict[str, Any], words: str
+) -> None:
+    """With a trigger that Kubeflow takes and we would not write."""
+    command(*DAILY, AT)
+    (one,) = kfp.state.recurring.values()
+    one["trigger"] = trigger
+    command("schedule", "pause", "progressive-delivery")
+    one["trigger"] = trigger
+    listed = command("schedule", "list")
+    assert f"progressive-delivery: {words}, paused" in listed.output
+    assert command("schedule", "list", "--json").exit_code == 0
+    resumed = command("schedule", "resume", "progressive-delivery")
+    assert (resumed.exit_code, resumed.output) == (0, "progressive-delivery is on\n")
+    shown = command("schedule", "show", "progressive-delivery")
+    assert f"next times: cannot be told ({words})" in shown.output
+    asked = json.loads(command("schedule", "show", "progressive-delivery", "--json").output)
+    assert asked["next"] == []
+
+
 def test_a_new_schedule_says_how_many_runs_it_makes_up_for(
     command: Command, kfp: KfpDouble
 ) -> None:
