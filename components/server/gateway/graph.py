@@ -1,8 +1,6 @@
 """InferenceGraph: sequence, switch, ensemble and splitter, as KServe's router does them.
 
-A condition is a path in the syntax of gjson, in the part of it that graphs use: names,
-positions, and `#(path OP value)` for the first element of a list that fits. It holds where
-the path leads to something. What a step that failed does is what KServe's router does
+What a condition says is in `conditions`. What a step that failed does is what KServe's router does
 (cmd/router): a hard dependency ends the graph with its answer, any other goes on with it.
 Shares of a splitter are exact, where KServe draws.
 """
@@ -11,11 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from kfp_suite.components.contracts.errors import ContractError
+from kfp_suite.components.server.gateway.conditions import Condition, NotFollowed
 
 ROOT = "root"
 Reply = tuple[int, bytes]
@@ -23,8 +21,6 @@ Reply = tuple[int, bytes]
 Ask = Callable[[str, bytes], Awaitable[Reply]]
 _ROUTERS = ("Sequence", "Switch", "Ensemble", "Splitter")
 _DEEPEST = 16
-_QUERY = re.compile(r"#\((?P<path>[^=!<>]*?)\s*(?P<op>==|!=|<=|>=|<|>)\s*(?P<value>.+)\)")
-_NOTHING = object()
 
 
 class GraphError(Exception):
@@ -39,13 +35,15 @@ class Graph:
     """An InferenceGraph, checked.
 
     Raises:
-        ContractError: no root, a router or a node that is not there, or a circle.
+        ContractError: no root, a router or a node that is not there, a circle, or a condition that
+            is not followed.
     """
 
     def __init__(self, manifest: Mapping[str, Any]) -> None:
         self.name = str(manifest["metadata"]["name"])
         self._nodes: dict[str, Any] = (manifest.get("spec") or {}).get("nodes") or {}
         self._shares: dict[str, list[int]] = {}
+        self._conditions: dict[str, Condition] = {}
         self._check(ROOT, ())
 
     def services(self) -> set[str]:
@@ -88,8 +86,30 @@ class Graph:
                 raise ContractError(
                     "a step without serviceName or nodeName", where=f"{where}, {name}", got=step
                 )
+            self._check_condition(node["routerType"], step, f"{where}, {name}")
             if step.get("nodeName"):
                 self._check(step["nodeName"], (*above, name))
+
+    def _check_condition(self, router: str, step: Mapping[str, Any], where: str) -> None:
+        text = step.get("condition") or ""
+        if not text and router == "Switch":
+            raise ContractError(
+                "a step of a Switch without a condition never fits on KServe",
+                where=where,
+                got=step,
+                fix="for one that always fits, write condition: '@this' and put it last",
+            )
+        if not text or router not in ("Switch", "Sequence"):
+            return
+        try:
+            self._conditions[text] = Condition.parse(text)
+        except NotFollowed as error:
+            raise ContractError(
+                "a condition is not followed on one machine",
+                where=where,
+                got=f"{error}",
+                expected='names, positions, #, #(path == "value"), #(…)#, @this',
+            ) from error
 
     async def answer(self, body: bytes, ask: Ask) -> Reply:
         """What the graph says of a request: its last step's status and answer.
@@ -117,7 +137,7 @@ class Graph:
         if node["routerType"] == "Switch":
             document = json.loads(body)
             for step in steps:
-                if holds(step.get("condition", ""), document):
+                if self._conditions[step["condition"]].holds(document):
                     return await self._step(step, body, ask)
             raise GraphError(404, f"no step of '{name}' fits the request")
         return await self._step(steps[self._drawn(name, steps)], body, ask)
@@ -141,7 +161,8 @@ class Graph:
             given = reply[1] if reply[1] and step.get("data") == "$response" else body
             if step.get("mapPredictionsToInstances"):
                 given = _as_request(given)
-            if step.get("condition") and not holds(step["condition"], _json(reply)):
+            condition = self._conditions.get(step.get("condition") or "")
+            if condition is not None and not condition.holds(_json(reply)):
                 return 200, reply[1]
             reply = await self._step(step, given, ask)
             if _failed_hard(step, reply):
@@ -183,59 +204,3 @@ def _as_request(answer: bytes) -> bytes:
     if isinstance(found, dict) and found.get("predictions"):
         return json.dumps({"instances": found["predictions"]}).encode()
     return answer
-
-
-def holds(condition: str, document: Any) -> bool:
-    """Whether a condition leads to something in a document; the empty one always does."""
-    found = document
-    for part in _parts(condition):
-        found = _walk(found, part)
-        if found is _NOTHING:
-            return False
-    return True
-
-
-def _parts(condition: str) -> list[str]:
-    """The parts of a path: dots inside of a query do not part it."""
-    parts, depth, current = [], 0, ""
-    for character in condition:
-        depth += (character == "(") - (character == ")")
-        if character == "." and not depth:
-            parts.append(current)
-            current = ""
-        else:
-            current += character
-    return [part for part in (*parts, current) if part]
-
-
-def _walk(value: Any, part: str) -> Any:
-    if part in ("@this", "[@this]"):
-        return [value] if part.startswith("[") else value
-    query = _QUERY.fullmatch(part.removesuffix("#") if part.endswith(")#") else part)
-    if query is not None:
-        items = value if isinstance(value, list) else []
-        return next((item for item in items if _fits(item, query)), _NOTHING)
-    if isinstance(value, list):
-        return value[int(part)] if part.isdigit() and int(part) < len(value) else _NOTHING
-    return value.get(part, _NOTHING) if isinstance(value, dict) else _NOTHING
-
-
-def _fits(item: Any, query: re.Match[str]) -> bool:
-    for part in _parts(query["path"]):
-        item = _walk(item, part)
-    if item is _NOTHING:
-        return False
-    try:
-        wanted = json.loads(query["value"])
-    except ValueError:
-        wanted = query["value"]
-    operator = query["op"]
-    if operator in ("==", "!="):
-        return bool((item == wanted) == (operator == "=="))
-    if isinstance(item, bool) or (
-        type(item) is not type(wanted)
-        and not (isinstance(item, (int, float)) and isinstance(wanted, (int, float)))
-    ):
-        return False
-    compared = {"<": item < wanted, ">": item > wanted, "<=": item <= wanted, ">=": item >= wanted}
-    return bool(compared[operator])

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.contracts.errors import ContractError
-from kfp_suite.components.server.gateway.graph import Graph, GraphError, holds
+from kfp_suite.components.server.gateway.graph import Graph, GraphError
 
 REQUEST = {"instances": [{"animal": "dog", "legs": 4}]}
 
@@ -151,27 +151,6 @@ def test_nodes_lead_to_nodes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("condition", "fits"),
-    [
-        ("", True),
-        ("a", True),
-        ("a.b.1.c", True),
-        ("a.b.7", False),
-        ("a.x", False),
-        ("a.b.#(c==3)", True),
-        ("a.b.#(c==4)", False),
-        ("a.b.#(c>2).c", True),
-        ("a.b.#(c<=2)", False),
-        ('a.b.#(n=="x.y")', True),
-        ("a.b.#(c!=3)", False),
-        ("a.b.#(n>1)", False),
-    ],
-)
-def test_conditions_are_paths(condition: str, fits: bool) -> None:
-    assert holds(condition, {"a": {"b": [{"n": "x.y"}, {"c": 3}]}}) is fits
-
-
-@pytest.mark.parametrize(
     ("nodes", "told"),
     [
         ({"start": node("Switch", {"serviceName": "a"})}, "no node 'root'"),
@@ -182,6 +161,11 @@ def test_conditions_are_paths(condition: str, fits: bool) -> None:
         ({"root": node("Sequence", {"name": "x"})}, "without serviceName or nodeName"),
         ({"root": node("Splitter", {"serviceName": "a", "weight": 40})}, "weights that are not"),
         ({"root": node("Sequence", {"serviceUrl": "http://x"})}, "serviceUrl is not followed"),
+        ({"root": node("Switch", {"serviceName": "a"})}, "never fits on KServe"),
+        (
+            {"root": node("Sequence", {"serviceName": "a", "condition": "predictions|0"})},
+            "a condition is not followed on one machine",
+        ),
     ],
 )
 def test_a_graph_that_is_not_one_is_refused(nodes: dict[str, Any], told: str) -> None:
