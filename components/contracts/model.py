@@ -48,8 +48,13 @@ Framework = Literal["sklearn", "xgboost", "lightgbm", "tensorflow"]
 
 @dataclass(frozen=True)
 class Field:
-    """A named input or output. `required`: it must be in each record; `nullable`: it may be
-    null, because the transform imputes it."""
+    """A named input or output.
+
+    Attributes:
+        nullable: It may be null, because the transform imputes it.
+        required: It must be in each record; if it is also `nullable`, a record may leave it
+            out, which is the same as null.
+    """
 
     name: str
     type: ColumnType

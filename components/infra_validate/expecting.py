@@ -104,11 +104,13 @@ def _rows(job: Mapping[str, Any]) -> Any:
     """
     from kfp_suite.components.contracts.dataset import read_dataset
     from kfp_suite.components.contracts.model import read_model
-    from kfp_suite.components.models.records import table_of_records
+    from kfp_suite.components.models.records import record_format, table_of_records
 
-    inputs = read_model(Path(job["model"])).manifest.signature.inputs
+    manifest = read_model(Path(job["model"])).manifest
+    inputs = manifest.signature.inputs
     if job["requests"]:
-        return table_of_records(_records(Path(job["requests"]))[: job["rows"]], inputs)
+        records = _records(Path(job["requests"]))[: job["rows"]]
+        return table_of_records(records, record_format(manifest))
     dataset, names = read_dataset(Path(job["dataset"])), [field.name for field in inputs]
     missing = [name for name in names if name not in dataset.schema.names]
     if missing:

@@ -5,15 +5,25 @@ from __future__ import annotations
 import base64
 import datetime
 import itertools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyarrow as pa
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, did_you_mean
-from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE, Field
+from kfp_suite.components.contracts.model import (
+    DEFAULT_SIGNATURE,
+    EXAMPLES_SIGNATURE,
+    Field,
+    ModelManifest,
+)
 from kfp_suite.components.contracts.tables import ARROW_TYPES
+from kfp_suite.components.contracts.text_values import parse_text
 
 _MOST_ERRORS = 5
 _EXPECTED: Mapping[ColumnType, str] = {
@@ -60,18 +70,54 @@ def examples_of(payload: Mapping[str, Any]) -> list[bytes]:
     return found
 
 
-def table_of_records(records: object, inputs: Sequence[Field]) -> pa.Table:
+@dataclass(frozen=True)
+class RecordFormat:
+    """How a model's records are read.
+
+    A value is one of its field's type, or the text that ingest reads as one: what stands in the
+    rows of the model's source is taken as it is. `null`, a field that is left out, and an empty
+    text where the type is not text, are a missing value.
+
+    Attributes:
+        inputs: The fields of the model's signature.
+        date_formats: Name of a field to the format of its dates or times, as strptime takes it,
+            that was declared for the source; beside ISO 8601.
+    """
+
+    inputs: tuple[Field, ...]
+    date_formats: Mapping[str, str] = field(default_factory=dict)
+
+
+def record_format(manifest: ModelManifest) -> RecordFormat:
+    """How the records of a model are read: as its sources were."""
+    declared: dict[str, set[str]] = {}
+    for source in manifest.recipe.sources.values():
+        for column, date_format in (source.options.get("formats") or {}).items():
+            declared.setdefault(column, set()).add(date_format)
+    agreed = {column: found.pop() for column, found in declared.items() if len(found) == 1}
+    return RecordFormat(manifest.signature.inputs, agreed)
+
+
+def table_of_records(
+    records: object, form: RecordFormat, left_out: Counter[str] | None = None
+) -> pa.Table:
     """A list of records to a table of the model's inputs.
+
+    Args:
+        records: What a client sent.
+        form: How it is read.
+        left_out: Counts the records that leave a field out, by its name.
 
     Raises:
         DataError: not a list of records, or fields that are missing, unknown or of another
             type; the first five are named.
     """
+    inputs = form.inputs
     if not isinstance(records, list) or not records:
         raise DataError(
             "no records", where="instances", got=_kind(records), expected="a list of objects"
         )
-    known = {field.name for field in inputs}
+    known = {one.name for one in inputs}
     for i, record in enumerate(records):
         if not isinstance(record, dict):
             raise DataError(
@@ -80,18 +126,34 @@ def table_of_records(records: object, inputs: Sequence[Field]) -> pa.Table:
                 got=_kind(record),
                 expected=f"an object with {', '.join(sorted(known))}",
             )
+        if not record:
+            raise DataError(
+                "an empty record",
+                where=f"instances[{i}]",
+                expected=f"an object with {', '.join(sorted(known))}",
+            )
         if record.keys() != known:
             _check_names(record.keys(), inputs, f"instances[{i}]")
-    columns = {field.name: [record.get(field.name) for record in records] for field in inputs}
-    return _table(columns, inputs, "instances[{row}].{field}")
+            if left_out is not None:
+                left_out.update(known - record.keys())
+    columns = {one.name: [record.get(one.name) for record in records] for one in inputs}
+    return _table(columns, form, "instances[{row}].{field}")
 
 
-def table_of_columns(columns: object, inputs: Sequence[Field]) -> pa.Table:
+def table_of_columns(
+    columns: object, form: RecordFormat, left_out: Counter[str] | None = None
+) -> pa.Table:
     """A mapping of names to lists of values, all as long, to a table.
+
+    Args:
+        columns: What a client sent.
+        form: How it is read.
+        left_out: As of `table_of_records`.
 
     Raises:
         DataError: as `table_of_records`.
     """
+    inputs = form.inputs
     if not isinstance(columns, dict) or not columns:
         raise DataError(
             "no columns", where="inputs", got=_kind(columns), expected="an object of lists"
@@ -105,15 +167,15 @@ def table_of_columns(columns: object, inputs: Sequence[Field]) -> pa.Table:
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1 or not all(lengths.values()):
         raise DataError("columns are not as long", where="inputs", got=lengths)
-    filled = {
-        field.name: columns.get(field.name, [None] * next(iter(lengths.values())))
-        for field in inputs
-    }
-    return _table(filled, inputs, "inputs.{field}[{row}]")
+    rows = next(iter(lengths.values()))
+    if left_out is not None:
+        left_out.update({one.name: rows for one in inputs if one.name not in columns})
+    filled = {one.name: columns.get(one.name, [None] * rows) for one in inputs}
+    return _table(filled, form, "inputs.{field}[{row}]")
 
 
 def _check_names(names: Any, inputs: Sequence[Field], where: str) -> None:
-    known = [field.name for field in inputs]
+    known = [one.name for one in inputs]
     missing = [f.name for f in inputs if f.required and not f.nullable and f.name not in names]
     unknown = [name for name in names if name not in known]
     if unknown:
@@ -132,40 +194,58 @@ def _more(names: Sequence[str]) -> str:
     return f" and {len(names) - 1} more" if len(names) > 1 else ""
 
 
-def _table(columns: Mapping[str, list[Any]], inputs: Sequence[Field], place: str) -> pa.Table:
+def _table(columns: Mapping[str, list[Any]], form: RecordFormat, place: str) -> pa.Table:
     arrays, errors = [], []
-    for field in inputs:
-        convert = _CONVERT[field.type]
-        values = columns[field.name]
+    for one in form.inputs:
+        convert = _converter(one, form)
+        values = columns[one.name]
         try:
-            arrays.append(pa.array([convert(v) for v in values], ARROW_TYPES[field.type]))
+            arrays.append(pa.array([convert(v) for v in values], ARROW_TYPES[one.type]))
         except (ValueError, OverflowError, pa.ArrowException):
-            errors += _wrong(values, field, place)
+            errors += _wrong(values, one, form, place)
     if errors:
         raise DataError("; ".join(errors[:_MOST_ERRORS]), fix="see the model's metadata")
-    return pa.table(arrays, names=[field.name for field in inputs])
+    return pa.table(arrays, names=[one.name for one in form.inputs])
 
 
-def _wrong(values: list[Any], field: Field, place: str) -> list[str]:
+def _wrong(values: list[Any], one: Field, form: RecordFormat, place: str) -> list[str]:
+    convert = _converter(one, form)
+
     def bad(value: Any) -> bool:
         try:
-            pa.scalar(_CONVERT[field.type](value), ARROW_TYPES[field.type])
+            pa.scalar(convert(value), ARROW_TYPES[one.type])
         except (ValueError, OverflowError, pa.ArrowException):
             return True
         return False
 
     wrong = ((row, value) for row, value in enumerate(values) if bad(value))
     return [
-        f"{place.format(row=row, field=field.name)}: got {_short(value)}; "
-        f"expected {_EXPECTED[field.type]}" + (" or null" if field.nullable else "")
+        f"{place.format(row=row, field=one.name)}: got {_short(value)}; "
+        f"expected {_expected(one, form, value)}" + (" or null" if one.nullable else "")
         for row, value in itertools.islice(wrong, _MOST_ERRORS)
     ]
 
 
+def _expected(one: Field, form: RecordFormat, value: Any) -> str:
+    if one.type == "string" and type(value) in (int, float):
+        return f'text, as "{value}"'
+    if date_format := form.date_formats.get(one.name, ""):
+        return f"{_EXPECTED[one.type]} or in the format {date_format}"
+    return _EXPECTED[one.type]
+
+
+def _converter(one: Field, form: RecordFormat) -> Callable[[Any], Any]:
+    if one.type in ("date", "timestamp") and (date_format := form.date_formats.get(one.name, "")):
+        return partial(_dated, one.type, date_format)
+    return _CONVERT[one.type]
+
+
 def _number(value: Any) -> Any:
-    if value is None or type(value) in (int, float):
+    if value is None or type(value) is float:
         return value
-    raise ValueError(value)
+    if type(value) is int:
+        return float(value)  # of those beyond 2^53 the nearest, as everywhere in JSON
+    return _parsed("float64", value)
 
 
 def _whole(value: Any) -> Any:
@@ -173,48 +253,62 @@ def _whole(value: Any) -> Any:
         return value
     if type(value) is float and value.is_integer():
         return int(value)
+    return _parsed("int64", value)
+
+
+def _truth(value: Any) -> Any:
+    return value if value is None or type(value) is bool else _parsed("bool", value)
+
+
+def _text(value: Any) -> Any:
+    if value is None or type(value) is str:
+        return value
     raise ValueError(value)
 
 
-def _exactly(kind: type) -> Callable[[Any], Any]:
-    def convert(value: Any) -> Any:
-        if value is None or type(value) is kind:
-            return value
-        raise ValueError(value)
-
-    return convert
-
-
-def _date(value: Any) -> Any:
-    if value is None:
+def _parsed(kind: ColumnType, value: Any) -> Any:
+    """The value that a text stands for where ingest reads it; none of the empty one."""
+    if value is None or value == "":
         return None
-    if not isinstance(value, str):
+    if type(value) is not str:
         raise ValueError(value)
-    return datetime.date.fromisoformat(value)
+    return parse_text(value, kind)
 
 
-def _time(value: Any) -> Any:
-    if value is None:
-        return None
-    if not isinstance(value, str):
+def _dated(kind: ColumnType, date_format: str, value: Any) -> Any:
+    """A date or time in ISO 8601, or in the format of its source; not what is both, and two."""
+    if type(value) is not str:
+        return _parsed(kind, value)
+    readings = set()
+    with suppress(ValueError):
+        readings.add(_parsed(kind, value))
+    with suppress(ValueError):
+        found = datetime.datetime.strptime(value, date_format)  # noqa: DTZ007 - as naive times are
+        readings.add(found.date() if kind == "date" else _in_utc(found))
+    if len(readings) != 1:
         raise ValueError(value)
-    found = datetime.datetime.fromisoformat(value)
+    return readings.pop()
+
+
+def _in_utc(time: datetime.datetime) -> datetime.datetime:
     # Naive times are UTC, as in training.
-    return found if found.tzinfo is None else found.astimezone(datetime.UTC).replace(tzinfo=None)
+    return time if time.tzinfo is None else time.astimezone(datetime.UTC).replace(tzinfo=None)
 
 
 _CONVERT: Mapping[ColumnType, Callable[[Any], Any]] = {
     "int64": _whole,
     "float64": _number,
-    "bool": _exactly(bool),
-    "string": _exactly(str),
-    "date": _date,
-    "timestamp": _time,
+    "bool": _truth,
+    "string": _text,
+    "date": partial(_parsed, "date"),
+    "timestamp": partial(_parsed, "timestamp"),
 }
 
 
 def _kind(value: object) -> str:
-    names = {dict: "an object", list: "an empty list", str: "text", type(None): "nothing"}
+    if isinstance(value, list):
+        return f"a list of {len(value)} values" if value else "an empty list"
+    names = {dict: "an object", str: "text", type(None): "nothing", bool: "true or false"}
     return names.get(type(value), "a number" if isinstance(value, (int, float)) else "something")
 
 

@@ -82,17 +82,87 @@ def free_port() -> int:
 
 def check_port(host: str, port: int) -> None:
     """Raises EndpointError where the port cannot be bound."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    for listener in bind(host, port):
+        listener.close()
+
+
+def check_grpc_port(host: str, port: int | None, http_port: int) -> None:
+    """Raises EndpointError where gRPC cannot be served on `port`; None: it is not to be."""
+    if port is None:
+        return
+    if port == http_port:
+        raise EndpointError(
+            "HTTP and gRPC cannot share a port",
+            where=host,
+            got=port,
+            fix="choose another with --grpc-port",
+        )
+    check_port(host, port)
+
+
+def bind(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of a host: an IPv4 or IPv6 address, or a name that has both.
+
+    Args:
+        host: `::` is every address, of IPv4, too.
+        port: The port of all.
+
+    Raises:
+        EndpointError: the host has no address here, or the port is in use.
+    """
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError) as error:
+        raise EndpointError(
+            f"no address of '{host}' is known",
+            where="--host",
+            got=getattr(error, "strerror", None) or str(error),
+            expected="an IPv4 or IPv6 address of this machine, or a name that has one",
+        ) from error
+    sockets: list[socket.socket] = []
+    refused: OSError | None = None
+    for family, address in dict.fromkeys((one[0], one[4]) for one in found):
+        one = socket.socket(family, socket.SOCK_STREAM)
         try:
-            probe.bind((host, port))
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                one.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(host != "::"))
+            one.bind(address)
         except OSError as error:
-            raise EndpointError(
-                f"port {port} cannot be used",
-                where=host,
-                got=error.strerror,
-                fix="choose another with --port",
-            ) from error
+            one.close()
+            refused = refused or error
+            if error.errno == errno.EADDRNOTAVAIL:
+                continue  # a name may have an address of IPv6 where there is no IPv6
+            refused = error
+            break
+        sockets.append(one)
+    if refused is not None and (not sockets or refused.errno != errno.EADDRNOTAVAIL):
+        for one in sockets:
+            one.close()
+        raise EndpointError(
+            f"port {port} cannot be used",
+            where=host,
+            got=refused.strerror,
+            fix="choose another with --host"
+            if refused.errno == errno.EADDRNOTAVAIL
+            else "choose another with --port",
+        ) from refused
+    return sockets
+
+
+def every_address() -> str:
+    """The host that stands for all addresses of this machine: IPv6's, too, where it has them."""
+    try:
+        for one in bind("::", 0):
+            one.close()
+    except (OSError, EndpointError):
+        return "0.0.0.0"  # noqa: S104 - the pod's network is the boundary
+    return "::"
+
+
+def address_of(host: str, port: int) -> str:
+    """`host:port` as a URL and gRPC write it: IPv6 in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class LocalServer:

@@ -19,11 +19,13 @@ class SuiteOptions:
 
     Attributes:
         workers: Processes behind the port, each with the model: 1 to 64.
+        cors_origins: Web pages of these origins may ask, `*`: of any.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
     workers: int = 1
+    cors_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         in_range(1, _MOST_WORKERS, workers=self.workers)
@@ -31,7 +33,8 @@ class SuiteOptions:
 
 def arguments(options: SuiteOptions) -> list[str]:
     """What the server is started with for them."""
-    return [f"--workers={options.workers}"] if options.workers > 1 else []
+    workers = [f"--workers={options.workers}"] if options.workers > 1 else []
+    return [*workers, *(f"--cors_origin={origin}" for origin in options.cors_origins)]
 
 
 def lay_out(

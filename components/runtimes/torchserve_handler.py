@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import DataError, InputError
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
-from kfp_suite.components.models.records import table_of_records
+from kfp_suite.components.models.records import record_format, table_of_records
 from kfp_suite.components.models.together import predict_together
 from kfp_suite.components.runtimes.torchserve import ARTIFACT
 
@@ -47,7 +47,7 @@ def _read(model: LoadedModel, request: dict[str, Any]) -> pa.Table | Exception:
                 raise DataError("the request is not JSON", got=str(error)) from error
         if not isinstance(body, dict):
             raise DataError("no records in the request", expected='{"instances": [{...}]}')
-        return table_of_records(body.get("instances"), model.manifest.signature.inputs)
+        return table_of_records(body.get("instances"), record_format(model.manifest))
     except Exception as error:  # of this request alone
         return error
 

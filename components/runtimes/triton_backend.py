@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import DataError, InputError, KfpSuiteError
 from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.models.records import table_of_columns
+from kfp_suite.components.models.records import record_format, table_of_columns
 from kfp_suite.components.models.together import answer_together
 from kfp_suite.components.runtimes.triton import ARTIFACT
 from kfp_suite.components.runtimes.triton_config import FEATURES, SCORES
@@ -54,12 +54,12 @@ class TritonPythonModel:
         return [_response(one, backend) for one in found]
 
     def _columns(self, request: Any, backend: Any) -> pa.Table:
-        inputs = self._model.manifest.signature.inputs
+        manifest = self._model.manifest
         columns = {}
-        for field in inputs:
+        for field in manifest.signature.inputs:
             values = _matrix(field.name, request, backend).ravel().tolist()
             columns[field.name] = [_decoded(one, field.name) for one in values]
-        return table_of_columns(columns, inputs)
+        return table_of_columns(columns, record_format(manifest))
 
     def _preprocess(self, table: pa.Table) -> Tensors:
         return {FEATURES: np.ascontiguousarray(self._model.features(table))}

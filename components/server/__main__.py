@@ -7,6 +7,7 @@ import socket
 import sys
 from pathlib import Path
 
+from kfp_suite.components.runtimes.local import check_grpc_port, every_address
 from kfp_suite.components.server.limits import PREDICT_SECONDS, drain_seconds
 
 
@@ -20,7 +21,7 @@ def main() -> None:
     parser.add_argument(
         "--multi_model", action="store_true", help="serve what is loaded from folders below"
     )
-    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - the pod's network is the boundary
+    parser.add_argument("--host", help="address to bind to; all there are, of IPv6, too")
     parser.add_argument("--http_port", type=int, default=8080)
     parser.add_argument("--grpc_port", type=int, default=8081, help="0: no gRPC")
     parser.add_argument("--predictor_host", help="serve as the transformer before this server")
@@ -32,17 +33,26 @@ def main() -> None:
         help="seconds a prediction may take; then 504, and no sign of life while it goes on: 60",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes behind the port")
-    parser.add_argument("--socket", type=int, help=argparse.SUPPRESS)  # given to a worker
+    parser.add_argument(
+        "--cors_origin",
+        action="append",
+        default=[],
+        help="web pages of this origin may ask, * for all; may be repeated; none",
+    )
+    # Given to a worker.
+    parser.add_argument("--socket", type=int, action="append", default=[], help=argparse.SUPPRESS)
     given, _ = parser.parse_known_args()
+    host = given.host or every_address()
     if not given.multi_model and not (given.model_name and given.model_version):
         parser.error("give --model_name and --model_version, or --multi_model")
     if given.workers < 1 or (given.multi_model and given.workers > 1):
         parser.error("--workers: 1 or more, and 1 with --multi_model")
-    if given.workers > 1 and given.socket is None:
+    if given.workers > 1 and not given.socket:
         from kfp_suite.components.server.workers import run_workers
 
         drain = drain_seconds(given.predict_timeout)
-        where = given.host, given.http_port
+        check_grpc_port(host, given.grpc_port or None, given.http_port)
+        where = host, given.http_port
         sys.exit(run_workers(given.workers, sys.argv[1:], *where, drain=drain))
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
@@ -52,11 +62,12 @@ def main() -> None:
     if given.multi_model:
         serve(
             {},
-            host=given.host,
+            host=host,
             http_port=given.http_port,
             grpc_port=given.grpc_port or None,
             folder=given.model_dir,
             predict_seconds=given.predict_timeout,
+            cors_origins=given.cors_origin,
         )
         return
     remote = None
@@ -65,11 +76,12 @@ def main() -> None:
     served = ServedVersion.load(given.model_version, given.model_dir, estimator=remote is None)
     serve(
         {VersionedModel(given.model_name, served, remote, given.predict_timeout): None},
-        host=given.host,
+        host=host,
         http_port=given.http_port,
         grpc_port=given.grpc_port or None,
         predict_seconds=given.predict_timeout,
-        listener=None if given.socket is None else socket.socket(fileno=given.socket),
+        listeners=[socket.socket(fileno=number) for number in given.socket],
+        cors_origins=given.cors_origin,
     )
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from typing import Any
 
-import grpc
 import uvicorn
-from kserve.protocol.rest.server import _RefreshingServer
+from starlette.types import Receive, Scope, Send
 
-from kfp_suite.components.server.lingering import linger
-from kfp_suite.components.server.unanswered import Receive, Scope, Send, refuse
+from kfp_suite.components.server.lingering import linger, refuse_new
+from kfp_suite.components.server.refusals import refuse
 
 
 class GivenUp:
@@ -26,43 +26,42 @@ class GivenUp:
         except asyncio.CancelledError:
             if scope["type"] != "http":
                 raise
-            await refuse(send, 503, "this server ends before it could answer; ask again")
+            await refuse(scope, send, 503, "this server ends before it could answer; ask again")
 
 
-class DrainingServer(_RefreshingServer):  # type: ignore[misc]
-    """KServe's HTTP server."""
+# After a pause every connection that waited has been accepted: the loop looks for them first.
+_ACCEPT_SECONDS = 0.05
 
-    def __init__(
-        self,
-        config: uvicorn.Config,
-        beside: grpc.aio.Server | None,
-        listener: socket.socket | None = None,
-    ) -> None:
+
+class DrainingServer(uvicorn.Server):
+    """An HTTP server that listens on sockets which are open already."""
+
+    def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket]) -> None:
         """Serve.
 
         Args:
-            config: Where, and what; and how long what was begun may take.
-            beside: The gRPC server that ends with it.
-            listener: What to listen on; None: what the configuration says.
+            config: What; and how long what was begun may take.
+            listeners: What to listen on.
         """
         super().__init__(config)
-        self._beside, self._listener = beside, listener
+        self._listeners = list(listeners)
 
-    async def serve(self, sockets: Any = None) -> None:
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Until a signal."""
-        await super().serve(sockets if self._listener is None else [self._listener])
+        await super().serve(self._listeners)
 
-    async def shutdown(self, sockets: Any = None) -> None:
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is there."""
-        await asyncio.gather(self._end_http(sockets), self._end_grpc())
-
-    async def _end_http(self, sockets: Any) -> None:
-        for listener in self.servers:
-            listener.close()
         self.server_state.default_headers.append((b"connection", b"close"))
-        await linger(lambda: self.server_state.connections)
+        for listener in self._listeners:
+            refuse_new(listener)
+        await asyncio.sleep(_ACCEPT_SECONDS)
+        for server in self.servers:
+            server.close()
+        await linger(lambda: self.server_state.connections, _is_fresh)
         await super().shutdown(sockets)
 
-    async def _end_grpc(self) -> None:
-        if self._beside is not None:
-            await self._beside.stop(self.config.timeout_graceful_shutdown)
+
+def _is_fresh(connection: Any) -> bool:
+    """Whether a connection has not had a request yet."""
+    return getattr(connection, "cycle", None) is None

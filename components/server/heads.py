@@ -12,10 +12,9 @@ from asyncio import TimerHandle
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
+from kfp_suite.components.server.door import TOO_LARGE_HEAD
 from kfp_suite.components.server.limits import HEAD_SECONDS, MOST_HEAD_BYTES
-from kfp_suite.components.server.unanswered import Receive, Scope, Send, refuse
 
-_TOO_LARGE = f"the request's headers are over {MOST_HEAD_BYTES:,} bytes"
 _TOO_LATE = f"the request's headers did not come within {HEAD_SECONDS:g} s"
 
 
@@ -50,7 +49,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self._untold += len(data)
         if self._untold > MOST_HEAD_BYTES:
-            self._refuse(431, _TOO_LARGE)
+            self._refuse(431, TOO_LARGE_HEAD)
         elif self._late is None:
             self._late = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, _TOO_LATE)
 
@@ -60,7 +59,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > (
             MOST_HEAD_BYTES
         ):
-            self.app = _too_large
+            self.scope["too_large_head"] = True  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -82,11 +81,14 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_time()
         if self.transport.is_closing():
             return
+        self._end(status, text)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is not HTTP."""
+        self._end(400, msg)
+
+    def _end(self, status: int, text: str) -> None:
         body = json.dumps({"error": text}).encode()
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)
         self.transport.close()
-
-
-async def _too_large(_: Scope, __: Receive, send: Send) -> None:
-    await refuse(send, 431, _TOO_LARGE)

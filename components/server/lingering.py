@@ -1,23 +1,60 @@
 """A server that ends loses no request that is on its way.
 
 A client may send its next request on a connection that is kept alive at the very moment at
-which that is closed. So at first nobody new is let in, and each answer says that it is the last
-on its connection; whoever has been silent for a while loses nothing.
+which that is closed, and its first one long after it has connected. So at first nobody new is
+let in, and each answer says that it is the last on its connection; whoever has been silent for
+a while loses nothing.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ctypes
+import socket
+import struct
+import sys
 import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import Any
 
 LINGER_SECONDS = 1.0
+"""How long the next request on a connection is waited for."""
+LONGEST_LINGER_SECONDS = 10.0
+"""How long the first one is."""
 _POLL_SECONDS = 0.02
+_SO_ATTACH_FILTER = 26
+_DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # of BPF: return 0 bytes of each packet
 
 
-async def linger(connections: Callable[[], Collection[Any]]) -> None:
-    """Wait until the clients are gone, or silent for long enough."""
-    deadline = time.monotonic() + LINGER_SECONDS
-    while connections() and time.monotonic() < deadline:
+def refuse_new(listener: socket.socket) -> None:
+    """Let nobody connect any more, while those who did can still be accepted.
+
+    Closing a socket resets the connections that nobody accepted yet. On Linux it is told to drop
+    the packets of new ones first: their clients try again, and find it closed. Elsewhere they
+    are as lost as they would be.
+    """
+    if sys.platform != "linux":
+        return
+    code = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
+    program = struct.pack("HP", 1, ctypes.addressof(code))
+    with suppress(OSError):  # a kernel or a sandbox that has no filters
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+async def linger(
+    connections: Callable[[], Collection[Any]], fresh: Callable[[Any], bool] = lambda _: False
+) -> None:
+    """Wait until the clients are gone, or silent for long enough.
+
+    Args:
+        connections: Those there are now.
+        fresh: Whether one has not had a request yet.
+    """
+    started = time.monotonic()
+    while there := connections():
+        waited = time.monotonic() - started
+        longest = LONGEST_LINGER_SECONDS if any(map(fresh, there)) else LINGER_SECONDS
+        if waited >= longest:
+            return
         await asyncio.sleep(_POLL_SECONDS)

@@ -2,11 +2,14 @@
 
     kfp_suite_requests_total{model_name, model_version, code}
     kfp_suite_request_seconds{model_name, model_version}        a histogram
+    kfp_suite_left_out_total{model_name, model_version, field}  records that leave a field out
 
 The server counts its own work; the gateway, what its clients saw.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Histogram
 
@@ -19,7 +22,7 @@ _LABELS = ("model_name", "model_version")
 
 
 class EndpointMetrics:
-    """The two metrics, in a registry of Prometheus."""
+    """The metrics, in a registry of Prometheus."""
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.requests = Counter(
@@ -33,7 +36,23 @@ class EndpointMetrics:
             registry=registry,
         )
 
+        self.left_out = Counter(
+            "kfp_suite_left_out",
+            "Records that leave a field out, which is then missing.",
+            (*_LABELS, "field"),
+            registry=registry,
+        )
+
+    def observe_left_out(self, model: str, version: str, fields: Mapping[str, int]) -> None:
+        """Count the records without a field, by its name."""
+        for field, records in fields.items():
+            self.left_out.labels(model, version, field).inc(records)
+
     def observe(self, model: str, version: str, code: int, seconds: float) -> None:
         """Count one answered request."""
         self.requests.labels(model, version, code).inc()
         self.seconds.labels(model, version).observe(seconds)
+
+
+METRICS = EndpointMetrics()
+"""What this process counts."""

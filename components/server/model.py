@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +16,19 @@ import pyarrow as pa
 from kserve.errors import InvalidInput
 
 from kfp_suite.components.contracts.errors import DataError, InputError
-from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, SAMPLE_REQUEST, Field
+from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, SAMPLE_REQUEST
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
 from kfp_suite.components.models.records import (
+    RecordFormat,
     examples_of,
+    record_format,
     table_of_columns,
     table_of_records,
 )
 from kfp_suite.components.runtimes.asking import VERSION_HEADER
 from kfp_suite.components.server.batching import Batcher
 from kfp_suite.components.server.limits import PREDICT_SECONDS
-from kfp_suite.components.server.metrics import EndpointMetrics
+from kfp_suite.components.server.metrics import METRICS
 from kfp_suite.components.server.remote import RemoteScores
 from kfp_suite.components.server.tensors import (
     check_outputs,
@@ -34,9 +37,8 @@ from kfp_suite.components.server.tensors import (
     table_of_tensors,
 )
 from kfp_suite.components.server.threads import Threads
-from kfp_suite.components.server.unanswered import NotExplained, PredictorFailed, PredictTimeout
+from kfp_suite.components.server.unanswered import NotExplained, PredictTimeout
 
-_METRICS = EndpointMetrics()
 # A call that costs less than this is made where the request is read: a thread costs more.
 _CHEAP_SECONDS = 0.0005
 _FEW_ROWS = 256
@@ -46,11 +48,13 @@ _THREADS = 4
 
 @dataclass(frozen=True)
 class ServedVersion:
-    """A loaded model and the version it is; `cheap`: a call for a few rows costs little."""
+    """A loaded model and the version it is; `cheap`: a call for a few rows costs little;
+    `form`: how its records are read."""
 
     version: str
     model: LoadedModel
     cheap: bool
+    form: RecordFormat
 
     @classmethod
     def load(
@@ -65,13 +69,14 @@ class ServedVersion:
         model = load_model(folder, verify=verify, estimator=estimator)
         call = model.predict if estimator else model.features
         sample = orjson.loads((folder / SAMPLE_REQUEST).read_bytes())
-        row = _table_of_v1(sample, model.manifest.signature.inputs).slice(0, 1)
+        form = record_format(model.manifest)
+        row = _table_of_v1(sample, form).slice(0, 1)
         seconds = []
         for _ in range(_WARM_UP_CALLS):
             started = time.monotonic()
             call(row)
             seconds.append(time.monotonic() - started)
-        return cls(version, model, min(seconds) < _CHEAP_SECONDS)
+        return cls(version, model, min(seconds) < _CHEAP_SECONDS, form)
 
 
 class VersionedModel(kserve.Model):  # type: ignore[misc]
@@ -135,28 +140,14 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
             PredictTimeout: HTTP 504: it took too long.
             PredictorFailed: HTTP 502: the predictor that this is the transformer of.
         """
-        current, started, code = self._current, time.monotonic(), 200
+        current = self._current
         try:
             async with asyncio.timeout(self._predict_seconds):
                 prediction = await self._predicted(payload, current)
         except TimeoutError as error:
-            code = 504
             raise PredictTimeout(self._predict_seconds) from error
         except InputError as error:
-            code = 400
             raise InvalidInput(str(error)) from error
-        except PredictorFailed as error:
-            code = error.code
-            raise
-        except asyncio.CancelledError:  # the server ends
-            code = 503
-            raise
-        except BaseException:
-            code = 500
-            raise
-        finally:
-            seconds = time.monotonic() - started
-            _METRICS.observe(self.name, current.version, code, seconds)
         if response_headers is not None:
             response_headers[VERSION_HEADER] = current.version
         if isinstance(payload, kserve.InferRequest):
@@ -165,6 +156,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         answer = {"predictions": prediction.values.tolist(), "model_version": current.version}
         if prediction.probabilities is not None:
             answer["probabilities"] = prediction.probabilities.tolist()
+            answer["classes"] = list(current.model.manifest.classes)
         return answer
 
     async def explain(self, payload: Any, headers: dict[str, str] | None = None) -> Any:
@@ -187,12 +179,16 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         if tensors := isinstance(payload, kserve.InferRequest):
             check_outputs(payload, signature.outputs)
         read = table_of_tensors if tensors else _table_of_v1
-        if _rows_of(payload) > _FEW_ROWS:
-            table = await self._off_the_loop(read, payload, signature.inputs)
+        left_out: Counter[str] = Counter()
+        few = _rows_of(payload) <= _FEW_ROWS
+        if few:
+            table = read(payload, current.form, left_out)
         else:
-            table = read(payload, signature.inputs)
-            if current.cheap and self._remote is None:
-                return current.model.predict(table)
+            table = await self._off_the_loop(read, payload, current.form, left_out)
+        if left_out:
+            METRICS.observe_left_out(self.name, current.version, left_out)
+        if few and current.cheap and self._remote is None:
+            return current.model.predict(table)
         if self._remote is None:
             return await self._batcher.predict(current.model, table)
         features = await self._off_the_loop(current.model.features, table)
@@ -200,11 +196,19 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
 
     def get_input_types(self) -> list[dict[str, Any]]:
         """The signature's inputs, as V2 model metadata."""
-        return [metadata(field) for field in self._current.model.manifest.signature.inputs]
+        return [
+            {**metadata(field), "parameters": {"type": field.type, "nullable": field.nullable}}
+            for field in self._current.model.manifest.signature.inputs
+        ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
         """The signature's outputs, as V2 model metadata."""
-        return [metadata(field) for field in self._current.model.manifest.signature.outputs]
+        manifest = self._current.model.manifest
+        found = [metadata(field) for field in manifest.signature.outputs]
+        for one in found:
+            if one["name"] == "probabilities" and manifest.classes:
+                one["parameters"] = {"classes": list(manifest.classes)}
+        return found
 
 
 def _rows_of(payload: Any) -> int:
@@ -219,16 +223,18 @@ def _rows_of(payload: Any) -> int:
     return len(payload) // 1024 if isinstance(payload, bytes) else 0
 
 
-def _table_of_v1(payload: object, inputs: tuple[Field, ...]) -> pa.Table:
+def _table_of_v1(
+    payload: object, form: RecordFormat, left_out: Counter[str] | None = None
+) -> pa.Table:
     if isinstance(payload, bytes):  # JSON without its content type, as curl sends it
         try:
             payload = orjson.loads(payload)
         except orjson.JSONDecodeError as error:
             raise DataError("the request is not JSON", got=str(error)) from error
     if isinstance(payload, dict) and "instances" in payload:
-        return table_of_records(payload["instances"], inputs)
+        return table_of_records(payload["instances"], form, left_out)
     if isinstance(payload, dict) and "inputs" in payload:
-        return table_of_columns(payload["inputs"], inputs)
+        return table_of_columns(payload["inputs"], form, left_out)
     raise DataError(
         "no records in the request",
         got=", ".join(payload) if isinstance(payload, dict) else type(payload).__name__,

@@ -6,25 +6,44 @@ binary tensor is not what its header says.
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
+import orjson
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
-from kserve import InferRequest
+from kserve import InferInput, InferRequest
 from kserve.errors import InvalidInput
 from kserve.protocol.dataplane import DataPlane
-from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
-from kserve.protocol.grpc.servicer import InferenceServicer
+from kserve.protocol.infer_type import RequestedOutput
 
-from kfp_suite.components.server.unanswered import VersionNotServed
-
+_JSON_LENGTH = "inference-header-content-length"
 _MOST = 5
 _LONGEST = 60
 
 
+EXTENSIONS = ("binary_tensor_data", "model_repository")
+"""What `/v2` says that is spoken beside the protocol itself."""
+
+
 class ReadingDataPlane(DataPlane):  # type: ignore[misc]
     """KServe's, for which a request that cannot be read is the client's fault."""
+
+    def metadata(self) -> dict[str, Any]:
+        """Of the server."""
+        return {**super().metadata(), "extensions": list(EXTENSIONS)}
+
+    async def model_metadata(self, model_name: str) -> dict[str, Any]:
+        """The signature, and the version that serves. Raises ModelNotFound."""
+        found = await super().model_metadata(model_name)
+        return {**found, "versions": [self.model_registry.version(model_name)]}
+
+    def decode_inference_request(self, body: Any, headers: Any, model_name: str) -> InferRequest:
+        """The request of V2. Raises InvalidInput."""
+        if not isinstance(body, bytes):
+            return super().decode_inference_request(body, headers, model_name)
+        length = headers.get(_JSON_LENGTH, "")
+        if not length.isdecimal() or int(length) > len(body):
+            raise _wrong(_JSON_LENGTH, length, f"the bytes of JSON, of {len(body)} in all")
+        return _binary_request(body, int(length), model_name)
 
     def decode(self, *args: Any, **kwargs: Any) -> Any:
         """The request, and its attributes. Raises InvalidInput."""
@@ -41,47 +60,38 @@ class ReadingDataPlane(DataPlane):  # type: ignore[misc]
         return found
 
 
-class ReadingServicer(InferenceServicer):  # type: ignore[misc]
-    """KServe's gRPC service, which also counts raw tensors and reads versions."""
+def _binary_request(body: bytes, length: int, model: str) -> InferRequest:
+    """JSON, and behind it the bytes of those tensors that say how many are theirs.
 
-    async def ModelReady(self, request: Any, context: Any) -> Any:
-        """Whether a model answers. Raises VersionNotServed."""
-        self._check_version(request.name, request.version)
-        return await super().ModelReady(request, context)
-
-    async def ModelMetadata(self, request: Any, context: Any) -> Any:
-        """The signature. Raises VersionNotServed."""
-        self._check_version(request.name, request.version)
-        return await super().ModelMetadata(request, context)
-
-    async def ModelInfer(self, request: Any, context: Any) -> Any:
-        """An answer. Raises VersionNotServed."""
-        self._check_version(request.model_name, request.model_version)
-        return await super().ModelInfer(request, context)
-
-    async def RepositoryModelLoad(self, request: Any, _: Any) -> Any:
-        """KServe's own reads an answer that there is not. Raises as `RepositoryExtension.load`."""
-        name = request.model_name
-        await self._mode_repository_extension.load(name)
-        return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
-
-    async def RepositoryModelUnload(self, request: Any, _: Any) -> Any:
-        """As above, of `RepositoryExtension.unload`."""
-        name = request.model_name
-        await self._mode_repository_extension.unload(name)
-        return pb.RepositoryModelUnloadResponse(model_name=name, isUnloaded=True)
-
-    def _check_version(self, name: str, version: str) -> None:
-        served = self._data_plane.model_registry.version(name)
-        if version and served is not None and version != served:
-            raise VersionNotServed(name, version, served)
-
-    def validate_grpc_request(self, request: Any) -> None:
-        """Raises InvalidInput."""
-        super().validate_grpc_request(request)
-        raw, tensors = len(request.raw_input_contents), len(request.inputs)
-        if raw and raw != tensors:
-            raise InvalidInput(f"raw_input_contents: got {raw}; expected one an input: {tensors}")
+    Raises:
+        InvalidInput: the bytes are more or fewer than they say.
+        ValueError, TypeError, KeyError: the JSON is none, or not of the protocol's form.
+    """
+    given = orjson.loads(body[:length])
+    inputs, position = [], length
+    for number, one in enumerate(given["inputs"]):
+        parameters = one.get("parameters")
+        tensor = InferInput(one["name"], one["shape"], one["datatype"], one.get("data"), parameters)
+        if tensor.data is None:
+            size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
+            if type(size) is not int or size < 0:
+                raise _wrong(f"inputs[{number}]", one, "data, or parameters.binary_data_size")
+            tensor._raw_data = body[position : position + size]
+            position += size
+        inputs.append(tensor)
+    if position != len(body):
+        got = f"{len(body) - length:,} bytes behind the JSON"
+        raise InvalidInput(f"binary_data_size: got {got}; expected {position - length:,}")
+    outputs = [
+        RequestedOutput(one["name"], one.get("parameters")) for one in given.get("outputs") or ()
+    ]
+    return InferRequest(
+        model_name=model,
+        infer_inputs=inputs,
+        request_id=given.get("id"),
+        parameters=given.get("parameters"),
+        request_outputs=outputs or None,
+    )
 
 
 def _check(request: InferRequest) -> None:
@@ -119,12 +129,10 @@ def _wrong(where: str, got: object, expected: str) -> InvalidInput:
     return InvalidInput(f"{where}: got {_short(got)}; expected {expected}")
 
 
-async def refuse_invalid(_: Any, error: Exception) -> Response:
-    """The answer to a request that is not of the protocol's form."""
-    assert isinstance(error, RequestValidationError)
+def told_of_validation(error: RequestValidationError) -> str:
+    """What a request is told that is not of the protocol's form."""
     said = "; ".join(dict.fromkeys(map(_told, error.errors()[:_MOST])))
-    content = json.dumps({"error": said or "the request is not of the protocol's form"})
-    return Response(content, status_code=400, media_type="application/json")
+    return said or "the request is not of the protocol's form"
 
 
 def _told(error: Any) -> str:

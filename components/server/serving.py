@@ -6,20 +6,23 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-import grpc
 import kserve
-from fastapi.exceptions import RequestValidationError
+import uvicorn
 from kserve.model_server import app
-from kserve.protocol.grpc import grpc_predict_v2_pb2_grpc
-from kserve.protocol.grpc.interceptors import ExceptionToStatusInterceptor
+from kserve.protocol.rest.server import _RefreshingServer
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
-from kfp_suite.components.runtimes.local import check_port
+from kfp_suite.components.runtimes.local import bind, check_grpc_port
 from kfp_suite.components.server.bodies import BodyLimit
+from kfp_suite.components.server.cors import add_cors
+from kfp_suite.components.server.door import Door
 from kfp_suite.components.server.draining import DrainingServer, GivenUp
+from kfp_suite.components.server.endpoints import add_endpoints
+from kfp_suite.components.server.grpc_service import GrpcServer
+from kfp_suite.components.server.handlers import add_handlers
 from kfp_suite.components.server.heads import BoundedProtocol
 from kfp_suite.components.server.lateness import LivingDataPlane
 from kfp_suite.components.server.limits import (
@@ -28,9 +31,9 @@ from kfp_suite.components.server.limits import (
     PREDICT_SECONDS,
     drain_seconds,
 )
+from kfp_suite.components.server.metrics import METRICS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
-from kfp_suite.components.server.reading import ReadingServicer, refuse_invalid
-from kfp_suite.components.server.unanswered import Unanswered, refuse_unanswered
+from kfp_suite.components.server.refusals import log_refusals_once
 from kfp_suite.components.server.versions import Repository, RepositoryExtension, VersionInPath
 from kfp_suite.components.server.workers import summed_metrics
 
@@ -40,6 +43,27 @@ log = logging.getLogger(__name__)
 
 
 Newer = Callable[[], ServedVersion | None]
+
+
+class HttpServer(DrainingServer, _RefreshingServer):  # type: ignore[misc]
+    """KServe's, which also ends the gRPC server beside it."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        listeners: Sequence[socket.socket],
+        beside: GrpcServer | None,
+    ) -> None:
+        """As `DrainingServer`; `beside`: the server that ends with it."""
+        super().__init__(config, listeners)
+        self._beside = beside
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is there."""
+        ending = [super().shutdown(sockets)]
+        if self._beside is not None:
+            ending.append(self._beside.stop(self.config.timeout_graceful_shutdown or 0))
+        await asyncio.gather(*ending)
 
 
 class Server(kserve.ModelServer):  # type: ignore[misc]
@@ -52,8 +76,9 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         grpc_port: int | None,
         models: Mapping[VersionedModel, Newer | None],
         repository: Repository,
-        listener: socket.socket | None = None,
+        listeners: Sequence[socket.socket],
         *,
+        one_of_several: bool,
         drain: float,
     ) -> None:
         # Its own gRPC server listens on every address.
@@ -65,23 +90,27 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         )
         self.dataplane = LivingDataPlane(model_registry=self.registered_models)
         self.model_repository_extension = RepositoryExtension(self.registered_models)
+        add_endpoints(app, self.dataplane, self.model_repository_extension)
         self._host, self._grpc_bound = host, grpc_port
-        self._models, self._listener = models, listener
+        self._models, self._listeners = models, listeners
+        self._one_of_several = one_of_several
 
     async def _serve(self) -> None:
         assert self._rest_server is not None
-        self._rest_server.config.host = self._host
         self._rest_server.config.http = BoundedProtocol
-        grpc_server = None if self._grpc_bound is None else await self._start_grpc()
-        self._rest_server._server = DrainingServer(
-            self._rest_server.config, grpc_server, self._listener
+        self._rest_server._add_exception_handlers = add_handlers
+        if not self.access_log_format:  # its timing writes two more lines of log a request
+            self._rest_server._add_middlewares = lambda _: None
+        grpc_server = None if self._grpc_bound is None else await self._start_grpc(self._grpc_bound)
+        self._rest_server._server = HttpServer(
+            self._rest_server.config, self._listeners, grpc_server
         )
         followers = [
             asyncio.create_task(_follow(model, newer))
             for model, newer in self._models.items()
             if newer is not None
         ]
-        if self._listener is not None:
+        if self._one_of_several:
             followers.append(asyncio.create_task(self._end_if_it_hangs()))
         try:
             await super()._serve()
@@ -102,18 +131,14 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         assert self._rest_server is not None
         self._rest_server._server.should_exit = True
 
-    async def _start_grpc(self) -> grpc.aio.Server:
-        server = grpc.aio.server(
-            interceptors=(ExceptionToStatusInterceptor(),),
-            options=[
-                ("grpc.max_receive_message_length", MOST_BODY_BYTES),
-                ("grpc.so_reuseport", int(self._listener is not None)),
-            ],
+    async def _start_grpc(self, port: int) -> GrpcServer:
+        server = GrpcServer(
+            self.dataplane,
+            self.model_repository_extension,
+            METRICS.observe,
+            shares_port=self._one_of_several,
         )
-        servicer = ReadingServicer(self.dataplane, self.model_repository_extension)
-        grpc_predict_v2_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(servicer, server)
-        server.add_insecure_port(f"{self._host}:{self._grpc_bound}")
-        await server.start()
+        await server.start(self._host, port)
         return server
 
 
@@ -140,7 +165,8 @@ def serve(
     grpc_port: int | None = None,
     folder: Path | None = None,
     predict_seconds: float = PREDICT_SECONDS,
-    listener: socket.socket | None = None,
+    listeners: Sequence[socket.socket] = (),
+    cors_origins: Sequence[str] = (),
 ) -> None:
     """Serve until a signal.
 
@@ -154,25 +180,36 @@ def serve(
             when somebody asks for them to be loaded.
         predict_seconds: How long a prediction may take; and what was begun, when the server is
             asked to stop.
-        listener: Of HTTP, where this is one of several workers: who shares it with them.
+        listeners: Of HTTP, where this is one of several workers: who share them.
+        cors_origins: Web pages of these origins may ask, `*`: all; empty: none.
 
     Raises:
-        EndpointError: a port is in use.
+        EndpointError: a port is in use, or no address of the host is known.
         As `load_model`: what lies below the folder cannot be loaded.
     """
-    if listener is None:
-        for port in (http_port, grpc_port):
-            if port is not None:
-                check_port(host, port)
-    else:
+    one_of_several = bool(listeners)
+    if one_of_several:
         app.add_route("/metrics", summed_metrics)
+    else:
+        check_grpc_port(host, grpc_port, http_port)
+        listeners = bind(host, http_port)
     repository = Repository(folder, predict_seconds)
     repository.read_all()
+    app.router.redirect_slashes = False
     app.add_middleware(VersionInPath, version_of=repository.version)
     app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=BODY_SECONDS)
     app.add_middleware(GivenUp)
-    app.add_exception_handler(RequestValidationError, refuse_invalid)
-    app.add_exception_handler(Unanswered, refuse_unanswered)
-    drain = drain_seconds(predict_seconds)
-    server = Server(host, http_port, grpc_port, models, repository, listener, drain=drain)
+    app.add_middleware(Door, version_of=repository.version, observe=METRICS.observe)
+    add_cors(app, cors_origins)
+    log_refusals_once()
+    server = Server(
+        host,
+        http_port,
+        grpc_port,
+        models,
+        repository,
+        listeners,
+        one_of_several=one_of_several,
+        drain=drain_seconds(predict_seconds),
+    )
     server.start(list(models))

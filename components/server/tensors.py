@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import uuid
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +16,16 @@ from kserve.protocol.infer_type import RequestedOutput
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.model import Field
 from kfp_suite.components.models.loading import Prediction
-from kfp_suite.components.models.records import table_of_columns
+from kfp_suite.components.models.records import RecordFormat, table_of_columns
 from kfp_suite.components.runtimes.exchange import V2_DATATYPES
+
+_DTYPES = {
+    "BOOL": "?",
+    **{f"INT{8 * size}": f"<i{size}" for size in (1, 2, 4, 8)},
+    **{f"UINT{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
+    **{f"FP{8 * size}": f"<f{size}" for size in (2, 4, 8)},
+}
+_NUMBERS = {"BF16", *_DTYPES} - {"BOOL"}
 
 
 def metadata(field: Field) -> dict[str, Any]:
@@ -23,24 +33,41 @@ def metadata(field: Field) -> dict[str, Any]:
     return {"name": field.name, "datatype": V2_DATATYPES[field.type], "shape": [-1, *field.shape]}
 
 
-def table_of_tensors(request: kserve.InferRequest, inputs: tuple[Field, ...]) -> pa.Table:
+def table_of_tensors(
+    request: kserve.InferRequest, form: RecordFormat, left_out: Counter[str] | None = None
+) -> pa.Table:
     """The rows of a request: a tensor a field, of shape (rows,) or (rows, 1).
+
+    Args:
+        request: What a client sent.
+        form: How its values are read.
+        left_out: Counts the rows without a field, by its name.
 
     Raises:
         InputError: naming the tensor, what it got and what it takes.
     """
-    expected = {field.name: V2_DATATYPES[field.type] for field in inputs}
+    fields = {field.name: field for field in form.inputs}
     columns: dict[str, list[Any]] = {}
     for tensor in request.inputs:
-        given, wanted = tensor.datatype, expected.get(tensor.name, tensor.datatype)
-        if given != wanted and not (wanted == "FP64" and given[:2] in ("FP", "IN", "UI")):
+        field = fields.get(tensor.name)
+        if field is not None and not _takes(field, tensor.datatype):
             raise DataError(
-                "another datatype", where=f"inputs.{tensor.name}", got=given, expected=wanted
+                "another datatype",
+                where=f"inputs.{tensor.name}",
+                got=tensor.datatype,
+                expected=V2_DATATYPES[field.type],
             )
         if tensor.name in columns:
             raise DataError("the input is there twice", where=f"inputs.{tensor.name}")
         columns[tensor.name] = _values(tensor)
-    return table_of_columns(columns, inputs)
+    return table_of_columns(columns, form, left_out)
+
+
+def _takes(field: Field, datatype: str) -> bool:
+    """Whether values of a datatype may be those of a field: numbers of any width are numbers,
+    and each type has texts."""
+    wanted = V2_DATATYPES[field.type]
+    return datatype in (wanted, "BYTES") or (wanted in _NUMBERS and datatype in _NUMBERS)
 
 
 def _values(tensor: kserve.InferInput) -> list[Any]:
@@ -69,16 +96,37 @@ def _values(tensor: kserve.InferInput) -> list[Any]:
 
 
 def _raw_values(tensor: kserve.InferInput) -> list[Any]:
-    """The values of a tensor that came as bytes, as most clients of gRPC send it."""
+    """The values of a tensor that came as bytes; a float that is not a number is missing."""
+    raw, datatype = tensor._raw_data, tensor.datatype
     try:
-        found: list[Any] = tensor.as_numpy().ravel().tolist()
-    except Exception as error:  # whatever numpy says of such bytes
+        if datatype == "BYTES":
+            return _texts(raw)
+        if datatype == "BF16":
+            array = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+        else:
+            array = np.frombuffer(raw, _DTYPES[datatype])
+    except (KeyError, ValueError) as error:
         raise DataError(
-            "the data is not of its datatype and shape",
+            "the data is not of its datatype",
             where=f"inputs.{tensor.name}",
-            got=str(error),
-            expected=f"{tensor.datatype} of shape {tensor.shape}",
+            got=f"{len(raw)} bytes of {datatype}",
+            expected=f"{', '.join(_DTYPES)}, BF16 or BYTES, of shape {tensor.shape}",
         ) from error
+    found: list[Any] = array.tolist()
+    if array.dtype.kind == "f" and np.isnan(array).any():
+        return [None if math.isnan(value) else value for value in found]
+    return found
+
+
+def _texts(raw: bytes) -> list[bytes]:
+    """Texts, each behind its length in four bytes. Raises ValueError: they are cut."""
+    found, position = [], 0
+    while position < len(raw):
+        end = position + 4 + int.from_bytes(raw[position : position + 4], "little")
+        if position + 4 > len(raw) or end > len(raw):
+            raise ValueError("cut")
+        found.append(raw[position + 4 : end])
+        position = end
     return found
 
 

@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
-
-from fastapi.responses import Response
 from grpc import StatusCode
 from grpc_interceptor.exceptions import GrpcException
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Scope]]
-Send = Callable[[Scope], Awaitable[None]]
 _LONGEST = 500
 # What a client may do something about: come again, later, or with less.
 _PASSED_ON = {
@@ -73,17 +65,3 @@ class NotLoadable(Unanswered):
     def __init__(self, name: str) -> None:
         details = f"model '{name}' is served for good: only --multi_model loads and unloads"
         super().__init__(details, 403, StatusCode.PERMISSION_DENIED)
-
-
-async def refuse_unanswered(_: Any, error: Exception) -> Response:
-    """The answer of HTTP."""
-    assert isinstance(error, Unanswered)
-    content = json.dumps({"error": error.details})
-    return Response(content, status_code=error.code, media_type="application/json")
-
-
-async def refuse(send: Send, status: int, text: str) -> None:
-    """The answer, as the last one of its connection, where no application was asked."""
-    headers = [(b"content-type", b"application/json"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": json.dumps({"error": text}).encode()})

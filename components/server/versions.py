@@ -16,6 +16,7 @@ from urllib.parse import parse_qsl, unquote, urlencode
 import kserve
 from kserve.errors import InvalidInput, ModelNotFound
 from kserve.protocol.model_repository_extension import ModelRepositoryExtension
+from starlette.types import Receive, Scope, Send
 
 from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError
 from kfp_suite.components.contracts.model import MANIFEST as MODEL_MANIFEST
@@ -23,13 +24,10 @@ from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.kserve.manifests import artifact_version
 from kfp_suite.components.server.limits import PREDICT_SECONDS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
+from kfp_suite.components.server.refusals import refusal
 from kfp_suite.components.server.unanswered import (
     NotLoadable,
-    Receive,
-    Scope,
-    Send,
     VersionNotServed,
-    refuse_unanswered,
 )
 from kfp_suite.components.stores.versions import check_model_name
 
@@ -58,7 +56,8 @@ class VersionInPath:
                 served = self._version_of(name)
                 if served is not None and version != served:
                     error = VersionNotServed(name, version, served)
-                    await (await refuse_unanswered(None, error))(scope, receive, send)
+                    answer = refusal(scope, error.code, str(error.details))
+                    await answer(scope, receive, send)
                     return
         await self._app(scope, receive, send)
 
@@ -128,6 +127,21 @@ class Repository(kserve.ModelRepository):  # type: ignore[misc]
 
 class RepositoryExtension(ModelRepositoryExtension):  # type: ignore[misc]
     """KServe's, for models that come and go; all others stay."""
+
+    async def index(self, filter_ready: bool | None = False) -> list[dict[str, str]]:
+        """The models, as V2 lists them.
+
+        Args:
+            filter_ready: Only those that answer.
+        """
+        found = []
+        for name in self._model_registry.get_models():
+            ready = await self._model_registry.is_model_ready(name)
+            if ready or not filter_ready:
+                version = self._model_registry.version(name)
+                state = "READY" if ready else "UNAVAILABLE"
+                found.append({"name": name, "version": version, "state": state, "reason": ""})
+        return found
 
     async def load(self, model_name: str) -> None:
         """Serve a model, of its folder as it is now.

@@ -10,14 +10,13 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from fastapi import Request
@@ -25,8 +24,8 @@ from fastapi.responses import Response
 from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from kfp_suite.components.runtimes.local import check_port, ending_with_us
-from kfp_suite.components.server.lingering import LINGER_SECONDS
+from kfp_suite.components.runtimes.local import bind, ending_with_us
+from kfp_suite.components.server.lingering import LONGEST_LINGER_SECONDS, refuse_new
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client learns that it is one of several."""
@@ -59,20 +58,23 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int, *, d
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
-    check_port(host, port)
     folder = _MEMORY if os.access(_MEMORY, os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(prefix="kfp-suite-metrics-", dir=folder) as metrics,
-        socket.create_server((host, port), backlog=_BACKLOG) as listener,
+        ExitStack() as opened,
     ):
+        listeners = [opened.enter_context(one) for one in bind(host, port)]
+        for listener in listeners:
+            listener.listen(_BACKLOG)
         command = [sys.executable, "-P", "-m", "kfp_suite.components.server", *arguments]
-        command.append(f"--socket={listener.fileno()}")
+        numbers = tuple(listener.fileno() for listener in listeners)
+        command += [f"--socket={number}" for number in numbers]
 
         def start() -> subprocess.Popen[bytes]:
             return subprocess.Popen(  # noqa: S603 - this command, once more
                 ending_with_us(command),
                 env={**os.environ, METRICS_FOLDER: metrics},
-                pass_fds=(listener.fileno(),),
+                pass_fds=numbers,
             )
 
         workers = [start() for _ in range(count)]
@@ -86,8 +88,10 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int, *, d
                     break
                 log.warning("worker %d ended (%d): started again", worker.pid, worker.returncode)
                 workers[i] = start()
-        listener.close()
-        _end(workers, LINGER_SECONDS + drain + _EXIT_SECONDS)
+        for listener in listeners:
+            refuse_new(listener)
+            listener.close()
+        _end(workers, LONGEST_LINGER_SECONDS + drain + _EXIT_SECONDS)
         return code
 
 

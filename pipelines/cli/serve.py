@@ -39,12 +39,20 @@ LOOPBACK = "127.0.0.1"
     type=click.FloatRange(0, min_open=True),
     help="Seconds a prediction may take; then 504.  [default: 60]",
 )
+@click.option(
+    "--cors-origin",
+    "cors_origins",
+    metavar="ORIGIN",
+    multiple=True,
+    help="Web pages of this origin may ask, * for all; may be repeated.  [default: none]",
+)
 def serve(
     references: tuple[str, ...],
     port: int,
     host: str,
     grpc_port: int | None,
     predict_timeout: float | None,
+    cors_origins: tuple[str, ...],
 ) -> None:
     """Serve published versions on this machine, with KServe's own server.
 
@@ -69,7 +77,7 @@ def serve(
         from kfp_suite.components.server.gateway.serving import serve_manifests
 
         check_port(host, port)
-        serve_manifests(manifests, host=host, port=port)
+        serve_manifests(manifests, host=host, port=port, cors_origins=cors_origins)
         return
     found = [_find(reference) for reference in references]
     names = [target.name for target in found]
@@ -77,12 +85,13 @@ def serve(
         if names.count(name) > 1:
             raise ParameterError(f"model '{name}' is there twice", where="kfp-suite serve")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
-    from kfp_suite.components.runtimes.local import check_port
+    from kfp_suite.components.runtimes.local import address_of, check_grpc_port, check_port
     from kfp_suite.components.server.limits import PREDICT_SECONDS
     from kfp_suite.components.server.model import VersionedModel
     from kfp_suite.components.server.serving import serve as serve_models
 
     check_port(host, port)
+    check_grpc_port(host, grpc_port, port)
     seconds = predict_timeout or PREDICT_SECONDS
     with tempfile.TemporaryDirectory(prefix="kfp-suite-serve-") as scratch:
         models = {}
@@ -93,10 +102,15 @@ def serve(
                 predict_seconds=seconds,
             )
             models[model] = _newer(target, model, Path(scratch)) if target.follows else None
-            url = f"http://{host}:{port}/v1/models/{target.name}:predict"
+            url = f"http://{address_of(host, port)}/v1/models/{target.name}:predict"
             click.echo(f"{target.name} version {target.version}: {url}")
         serve_models(
-            models, host=host, http_port=port, grpc_port=grpc_port, predict_seconds=seconds
+            models,
+            host=host,
+            http_port=port,
+            grpc_port=grpc_port,
+            predict_seconds=seconds,
+            cors_origins=cors_origins,
         )
 
 

@@ -31,7 +31,7 @@ from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import MLSERVER_METRICS, inference_service
 from kfp_suite.components.kserve.settings import EndpointSettings
 from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.models.records import table_of_records
+from kfp_suite.components.models.records import record_format, table_of_records
 from kfp_suite.components.runtimes.asking import ask
 from kfp_suite.components.runtimes.exchange import Question, difference
 from kfp_suite.components.runtimes.launching import Loaded, start
@@ -174,7 +174,7 @@ def behind_our_transformer(
         assert answer.version == str(MISSING_KEPT)
         gaps = [{**record, "weight": None} for record in deployable.sample.records]
         model = load_model(folder / "artifact")
-        expected = model.predict(table_of_records(gaps, model.manifest.signature.inputs))
+        expected = model.predict(table_of_records(gaps, record_format(model.manifest)))
         got = transformer.ask(Question(question.path, {"instances": gaps})).body
         assert np.allclose(got["probabilities"], expected.probabilities, atol=TOLERANCE)
         assert not np.allclose(got["probabilities"], answer.body["probabilities"], atol=TOLERANCE)

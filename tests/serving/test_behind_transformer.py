@@ -18,7 +18,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.models.records import table_of_records
+from kfp_suite.components.models.records import record_format, table_of_records
 from kfp_suite.components.runtimes.local import LOOPBACK, LocalServer
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
@@ -141,7 +141,7 @@ def test_a_missing_number_is_sent_as_the_predictor_reads_it(
     folder = tmp_path / "model"
     models.fetch("wings", 1, folder)
     record = {"span": 7, "weight": None}
-    table = table_of_records([record], read_model(folder).manifest.signature.inputs)
+    table = table_of_records([record], record_format(read_model(folder).manifest))
     expected = np.asarray(load_model(folder).features(table))
     assert np.isnan(expected).any()
     with Predictor() as predictor:

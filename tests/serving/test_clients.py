@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import csv
+import io
 import json
 import subprocess
 import sys
@@ -10,12 +12,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import httpx
 import kserve
 import numpy as np
 import pytest
 
 from kfp_suite.components.models.loading import LoadedModel, load_model
-from kfp_suite.components.models.records import table_of_records
+from kfp_suite.components.models.records import record_format, table_of_records
 from kfp_suite.components.runtimes.local import free_port
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
@@ -55,7 +58,7 @@ class Birds(NamedTuple):
 
     def own_answer(self, records: list[dict[str, Any]]) -> Answer:
         """What the model says itself."""
-        found = self.model.predict(table_of_records(records, self.model.manifest.signature.inputs))
+        found = self.model.predict(table_of_records(records, record_format(self.model.manifest)))
         return {"prediction": list(found.values), "probabilities": found.probabilities.tolist()}
 
 
@@ -127,6 +130,7 @@ def triton(birds: Birds) -> Iterator[Triton]:
 
 BINARY: dict[str, Callable[[int], bool]] = {
     "binary": lambda _: True,
+    "json": lambda _: False,
     "mixed": lambda position: position % 2 == 0,
 }
 
@@ -141,6 +145,100 @@ def answered(found: Answer) -> Answer:
 def test_triton_http(birds: Birds, triton: Triton, form: str) -> None:
     found = triton("http", tensors(binary=BINARY[form]))
     assert answered(found) == birds.own_answer(RECORDS)
+
+
+@pytest.mark.parametrize("form", BINARY)
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_triton_http_compressed(birds: Birds, triton: Triton, algorithm: str, form: str) -> None:
+    inputs = tensors(binary=BINARY[form])
+    found = triton("http", inputs, request_compression_algorithm=algorithm)
+    assert answered(found) == birds.own_answer(RECORDS)
+
+
+NUMBERS = [
+    *("FP16", "FP32", "FP64", "BF16"),
+    *(f"{sign}INT{bits}" for sign in ("", "U") for bits in (8, 16, 32, 64)),
+]
+
+
+@pytest.mark.parametrize("datatype", NUMBERS)
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_numbers_of_each_datatype(
+    birds: Birds, triton: Triton, protocol: str, datatype: str
+) -> None:
+    records = [{**record, "weight": float(i + 1)} for i, record in enumerate(RECORDS)]
+    found = triton(protocol, tensors(records, weight=datatype, span=datatype))
+    assert answered(found) == birds.own_answer(records)
+
+
+@pytest.mark.parametrize("datatype", [one for one in NUMBERS if one not in ("FP16", "BF16")])
+def test_numbers_of_each_datatype_in_json(birds: Birds, triton: Triton, datatype: str) -> None:
+    records = [{**record, "weight": float(i + 1)} for i, record in enumerate(RECORDS)]
+    found = triton("http", tensors(records, BINARY["json"], weight=datatype, span=datatype))
+    assert answered(found) == birds.own_answer(records)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("datatype", ["INT64", "UINT64"])
+def test_whole_numbers_that_a_float_has_not_exactly(
+    birds: Birds, triton: Triton, protocol: str, datatype: str
+) -> None:
+    records = [{**record, "weight": 2**53 + 1 + i} for i, record in enumerate(RECORDS)]
+    floats = [{**record, "weight": float(record["weight"])} for record in records]
+    found = triton(protocol, tensors(records, weight=datatype))
+    assert answered(found) == birds.own_answer(floats)
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_not_a_number_is_missing(birds: Birds, triton: Triton, protocol: str) -> None:
+    records = [{**record, "weight": float("nan"), "span": float("nan")} for record in RECORDS]
+    missing = [{**record, "weight": None, "span": None} for record in RECORDS]
+    found = triton(protocol, tensors(records, weight="FP32", span="FP64"))
+    assert answered(found) == birds.own_answer(missing)
+
+
+def test_half_a_whole_number_is_refused(triton: Triton) -> None:
+    found = triton("grpc", tensors([{**RECORDS[0], "span": 1.5}], span="FP64"))
+    assert found["status"] == "StatusCode.INVALID_ARGUMENT"
+    assert found["error"].startswith("inputs.span[0]: got 1.5; expected a whole number")
+
+
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_the_server_and_the_model_say_what_they_are(
+    birds: Birds, triton: Triton, protocol: str
+) -> None:
+    for call, options in [
+        ("is_server_live", {}),
+        ("is_server_ready", {}),
+        ("is_model_ready", {"model_name": "birds", "model_version": "1"}),
+    ]:
+        assert triton(protocol, call=call, **options) == {"found": True}
+    server = triton(protocol, call="get_server_metadata")["found"]
+    assert server["extensions"] == ["binary_tensor_data", "model_repository"]
+    found = triton(protocol, call="get_model_metadata", model_name="birds")["found"]
+    assert (found["name"], found["versions"]) == ("birds", ["1"])
+    assert {one["name"]: one["datatype"] for one in found["inputs"]} == DATATYPES
+    (probabilities,) = (one for one in found["outputs"] if one["name"] == "probabilities")
+    assert [int(size) for size in probabilities["shape"]] == [-1, 3]
+    if protocol == "http":
+        assert probabilities["parameters"] == {"classes": list(birds.model.manifest.classes)}
+        kinds = {one["name"]: one["parameters"] for one in found["inputs"]}
+        assert kinds["hatched"] == {"type": "date", "nullable": True}
+
+
+def test_the_repository_lists_its_models(triton: Triton) -> None:
+    found = triton("http", call="get_model_repository_index")["found"]
+    assert found == [{"name": "birds", "version": "1", "state": "READY", "reason": ""}]
+
+
+@pytest.mark.parametrize("call", ["get_model_config", "get_inference_statistics"])
+def test_what_the_server_does_not_speak_is_an_error_that_the_client_reads(
+    triton: Triton, call: str
+) -> None:
+    found = triton("http", call=call, model_name="birds")
+    assert found["status"] == "404"
+    assert "no such path" in found["error"]
+    assert triton("grpc", call=call, model_name="birds")["status"] == "StatusCode.UNIMPLEMENTED"
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -198,3 +296,62 @@ def test_kserve_grpc(birds: Birds, binary: bool) -> None:
             return await client.infer(kserve_request(binary=binary))
 
     assert kserve_answer(asyncio.run(ask())) == birds.own_answer(RECORDS)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_kserve_http(birds: Birds, binary: bool) -> None:
+    async def ask() -> Any:
+        config = kserve.RESTConfig(protocol="v2")
+        async with kserve.InferenceRESTClient(config) as client:
+            return await client.infer(
+                f"http://127.0.0.1:{birds.http_port}", kserve_request(binary=binary), "birds"
+            )
+
+    assert kserve_answer(asyncio.run(ask())) == birds.own_answer(RECORDS)
+
+
+def test_kserve_v1_says_which_class_a_column_is(birds: Birds) -> None:
+    async def ask() -> Any:
+        config = kserve.RESTConfig(protocol="v1")
+        async with kserve.InferenceRESTClient(config) as client:
+            base = f"http://127.0.0.1:{birds.http_port}"
+            return await client.infer(base, {"instances": RECORDS}, "birds")
+
+    found = asyncio.run(ask())
+    own = birds.own_answer(RECORDS)
+    assert found["predictions"] == own["prediction"]
+    assert found["probabilities"] == own["probabilities"]
+    assert found["classes"] == list(birds.model.manifest.classes)
+    best = [found["classes"][row.index(max(row))] for row in found["probabilities"]]
+    assert best == found["predictions"]
+
+
+def test_a_row_of_the_csv_is_a_record(birds: Birds, triton: Triton) -> None:
+    names, *lines = list(csv.reader(io.StringIO(rows())))
+    texts = [dict(zip(names, line, strict=True)) for line in lines[:5]]
+    for one in texts:
+        del one["size"]
+    typed = [
+        {
+            **one,
+            "span": int(one["span"]),
+            "weight": float(one["weight"]),
+            "ringed": one["ringed"] == "true",
+        }
+        for one in texts
+    ]
+    expected = birds.own_answer(typed)
+    url = f"http://127.0.0.1:{birds.http_port}/v1/models/birds:predict"
+    found = httpx.post(url, json={"instances": texts}, timeout=60).json()
+    assert found["predictions"] == expected["prediction"]
+    assert found["probabilities"] == expected["probabilities"]
+    inputs = [{**one, "datatype": "BYTES"} for one in tensors(texts)]
+    assert answered(triton("grpc", inputs)) == expected
+
+
+def test_records_without_a_field_are_counted(birds: Birds) -> None:
+    base = f"http://127.0.0.1:{birds.http_port}"
+    found = httpx.post(f"{base}/v1/models/birds:predict", json={"instances": [{"kind": "ä"}] * 3})
+    assert found.status_code == 200
+    labels = 'field="hatched",model_name="birds",model_version="1"'
+    assert f"kfp_suite_left_out_total{{{labels}}} 3.0" in httpx.get(f"{base}/metrics").text

@@ -196,7 +196,7 @@ def test_null_is_missing_where_the_model_imputes(endpoint: Endpoint) -> None:
         (
             {"instances": [{**RECORD, "kind": 3, "weight": True}]},
             "instances[0].weight: got True; expected a number or null; "
-            "instances[0].kind: got 3; expected text or null; see the model's metadata",
+            'instances[0].kind: got 3; expected text, as "3" or null; see the model\'s metadata',
         ),
         (
             {"instances": [{**RECORD, "seen": "yesterday"}]},
@@ -397,7 +397,7 @@ def test_a_new_champion_takes_over_without_a_dropped_request(models: ModelStore)
     with local_endpoint(f"{models.store.uri}/wings", "wings", free_port()) as served:
         seen = [served.ask({"instances": [RECORD]}).version]
         models.set_alias("wings", CHAMPION, 2, "test")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 240
         while seen[-1] != "2" and time.monotonic() < deadline:
             seen.append(served.ask({"instances": [RECORD]}).version)
     assert seen[0] == "1"
@@ -416,6 +416,6 @@ def test_a_champion_that_cannot_predict_does_not_end_the_following(tmp_path: Pat
         time.sleep(3 * POLL_SECONDS)
         assert served.ask({"instances": [RECORD]}).version == "1"
         models.set_alias("wings", CHAMPION, 3, "test")
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 240
         while served.ask({"instances": [RECORD]}).version != "3":
             assert time.monotonic() < deadline, "it is followed no longer"

@@ -19,7 +19,7 @@ from PIL import Image
 
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.models.loading import LoadedModel, load_model
-from kfp_suite.components.models.records import table_of_records
+from kfp_suite.components.models.records import record_format, table_of_records
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.stores.versions import ModelStore
@@ -121,7 +121,7 @@ def ask(endpoint: Endpoint, *rooms: dict[str, Any]) -> httpx.Response:
 
 def features(model: LoadedModel, record: dict[str, Any]) -> dict[str, float]:
     """What the estimator sees of a record, by the feature's name."""
-    table: pa.Table = table_of_records([record], model.manifest.signature.inputs)
+    table: pa.Table = table_of_records([record], record_format(model.manifest))
     matrix = np.asarray(model.features(table))[0]
     names: Any = model.transform.output_names
     return dict(zip(names, map(float, matrix), strict=True))

@@ -64,12 +64,12 @@ def test_two_workers_count_together_and_replace_each_other(model: Path) -> None:
         first = workers(server)[0]
         first.kill()
         assert post(server, 1).status_code == 200
-        eventually(lambda: len({one.pid for one in workers(server)} - {first.pid}) == 2, 40)
+        eventually(lambda: len({one.pid for one in workers(server)} - {first.pid}) == 2)
         assert counted(server) == asked + 1
         # One that hangs ends itself: probes would find the other alive.
         before = {one.pid for one in workers(server)}
         assert post(server, HANGS).status_code == 504
-        eventually(lambda: len({one.pid for one in workers(server)} - before) == 1, 40)
+        eventually(lambda: len({one.pid for one in workers(server)} - before) == 1)
         assert post(server, 1).status_code == 200
 
 
@@ -79,8 +79,8 @@ def test_sigterm_ends_both_when_they_have_finished(model: Path) -> None:
         with Load(server.base + V1, {"instances": [RECORD]}) as load:
             eventually(lambda: load.versions["1"] > 50)
             server.process.terminate()
-            assert server.process.wait(20) == 0
-        assert psutil.wait_procs(both, timeout=5)[1] == []
+            assert server.process.wait(240) == 0
+        assert psutil.wait_procs(both, timeout=60)[1] == []
     assert load.failed
     assert [one for one in load.failed if "ConnectError" not in one] == []
 

@@ -9,6 +9,7 @@ import json
 import sys
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import tritonclient.grpc
 import tritonclient.http
@@ -20,7 +21,7 @@ _DTYPES: dict[str, Any] = {
     "FP16": np.float16,
     "FP32": np.float32,
     "FP64": np.float64,
-    "BF16": np.float32,
+    "BF16": ml_dtypes.bfloat16,
     **{f"INT{bits}": getattr(np, f"int{bits}") for bits in (8, 16, 32, 64)},
     **{f"UINT{bits}": getattr(np, f"uint{bits}") for bits in (8, 16, 32, 64)},
 }

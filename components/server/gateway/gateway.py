@@ -12,87 +12,93 @@ import asyncio
 import json
 import time
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any
 
 import aiohttp
-from aiohttp import web
-from aiohttp.typedefs import Handler
 from prometheus_client import CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route as Path
+from yarl import URL
 
 from kfp_suite.components.runtimes.asking import VERSION_CHOICE, VERSION_HEADER
+from kfp_suite.components.server.bodies import BodyRefused, unpack_body
 from kfp_suite.components.server.gateway.backends import Backend
 from kfp_suite.components.server.gateway.graph import Graph, GraphError, Reply
 from kfp_suite.components.server.gateway.routing import Route, model_of
+from kfp_suite.components.server.limits import MOST_BODY_BYTES
 from kfp_suite.components.server.metrics import EndpointMetrics
+from kfp_suite.components.server.refusals import refusal, refuse_path, tell_defect
 
-MOST_BODY_BYTES = 32 * 1024 * 1024
 _MOST_COPIES = 64
+_METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Not passed on: they are about one connection (RFC 9110, 7.6.1), or made anew.
 _OF_A_CONNECTION = frozenset(
-    ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade")
+    ("connection", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade", "expect")
 ) | {"content-length", "host", "date", "server"}
-# Of a request: its body has been unpacked when it is here.
-_OF_A_BODY = frozenset(("content-encoding",))
 
 
 class Gateway:
-    """Routes by the name of the endpoint; `status` is what `/status` says, `ending` whether each
-    answer is the last on its connection."""
+    """Routes by the name of the endpoint; `status` is what `/status` says. An asynchronous context
+    manager: it asks servers while it is entered."""
 
     def __init__(self) -> None:
-        self.ending = False
         self.routes: dict[str, Route] = {}
         self.graphs: dict[str, Graph] = {}
-        self._copies: set[asyncio.Task[web.Response]] = set()
+        self._copies: set[asyncio.Task[Response]] = set()
         self.status: dict[str, Any] = {}
         self._registry = CollectorRegistry()
         self._metrics = EndpointMetrics(self._registry)
         self._session: aiohttp.ClientSession | None = None
 
-    def app(self) -> web.Application:
-        """The application that aiohttp serves."""
-        app = web.Application(client_max_size=MOST_BODY_BYTES, middlewares=[self._last])
-        app.on_startup.append(self._open)
-        app.on_cleanup.append(self._close)
-        app.router.add_get("/metrics", self._metrics_page)
-        app.router.add_get("/status", self._status_page)
-        app.router.add_get("/v2/health/live", self._live)
-        app.router.add_get("/v2/health/ready", self._ready)
-        app.router.add_get("/v2/models", self._models)
-        app.router.add_get("/v1/models", self._models)
-        app.router.add_post("/", self._graph)
-        app.router.add_post("/graphs/{name}", self._graph)
-        app.router.add_route("*", "/{path:.*}", self._endpoint)
-        return app
-
-    @web.middleware
-    async def _last(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        response = await handler(request)
-        if self.ending:
-            response.force_close()
-        return response
-
-    async def _open(self, _: web.Application) -> None:
+    async def __aenter__(self) -> Gateway:
         # No limit of its own: what is slow must not hold up what is not.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
+        return self
 
-    async def _close(self, _: web.Application) -> None:
-        if self._session is not None:
-            await self._session.close()
+    async def __aexit__(self, *_: object) -> None:
+        assert self._session is not None
+        await self._session.close()
 
-    async def _endpoint(self, request: web.Request) -> web.StreamResponse:
-        name = model_of(request.path)
+    def app(self) -> Starlette:
+        """The ASGI application."""
+        pages = {
+            "/": self._alive,
+            "/metrics": self._metrics_page,
+            "/status": self._status_page,
+            "/v2": self._about,
+            "/v2/health/live": self._live,
+            "/v2/health/ready": self._ready,
+            "/v2/models": self._models,
+            "/v1/models": self._models,
+        }
+        return Starlette(
+            routes=[
+                *(Path(path, page, methods=["GET"]) for path, page in pages.items()),
+                Path("/", self._graph, methods=["POST"]),
+                Path("/graphs/{name}", self._graph, methods=["POST"]),
+                Path("/{path:path}", self._endpoint, methods=list(_METHODS)),
+            ],
+            exception_handlers={HTTPException: refuse_path, Exception: tell_defect},
+        )
+
+    async def _endpoint(self, request: Request) -> Response:
+        name = model_of(request.url.path)
         route = self.routes.get(name)
         if route is None:
             known = ", ".join(sorted(self.routes)) or "none yet"
-            return _error(404, f"no endpoint '{name}'; known: {known}")
+            return refusal(request.scope, 404, f"no endpoint '{name}'; known: {known}")
+        path, query = request.scope["raw_path"], request.scope["query_string"]
         return await self._answer(
             name,
             route,
             request.method,
-            request.path_qs,
-            await request.read(),
+            (path + b"?" + query if query else path).decode("latin-1"),
+            await request.body(),
             request.headers,
         )
 
@@ -104,9 +110,8 @@ class Gateway:
         path: str,
         body: bytes,
         headers: Mapping[str, str],
-    ) -> web.Response:
-        dropped = _OF_A_CONNECTION | _OF_A_BODY
-        passed = {k: v for k, v in headers.items() if k.lower() not in dropped}
+    ) -> Response:
+        passed = {k: v for k, v in headers.items() if k.lower() not in _OF_A_CONNECTION}
         if method == "POST" and (shadow := route.copied_to()) is not None:
             self._copy(name, shadow, path, body, passed)
         wanted = headers.get(VERSION_CHOICE, "")
@@ -119,7 +124,7 @@ class Gateway:
             counted = method == "POST" and not position
             response = await self._asked(name, side, method, path, body, passed, counted=counted)
             # What the stable version takes is the endpoint's contract, and not the candidate's.
-            if response.status < (400 if side is route.candidate else 500):
+            if response.status_code < (400 if side is route.candidate else 500):
                 break
         return response
 
@@ -133,7 +138,7 @@ class Gateway:
         headers: Mapping[str, str],
         *,
         counted: bool,
-    ) -> web.Response:
+    ) -> Response:
         """What one side answers; 502 where it does not."""
         started = time.monotonic()
         side.in_flight += 1
@@ -154,7 +159,7 @@ class Gateway:
             side.in_flight -= 1
         if counted:
             seconds, version = time.monotonic() - started, str(side.served.version)
-            self._metrics.observe(name, version, response.status, seconds)
+            self._metrics.observe(name, version, response.status_code, seconds)
         return response
 
     def _copy(
@@ -171,20 +176,23 @@ class Gateway:
 
     async def _pass_on(
         self, side: Backend, method: str, path: str, body: bytes, headers: Mapping[str, str]
-    ) -> web.Response:
+    ) -> Response:
         assert self._session is not None
         async with self._session.request(
             method,
-            side.base + path,
+            URL(side.base + path, encoded=True),
             data=body or None,
             headers=headers,
             allow_redirects=False,
             timeout=aiohttp.ClientTimeout(total=side.side.patience),
         ) as answer:
             content = await answer.read()
-            kept = {k: v for k, v in answer.headers.items() if k.lower() not in _OF_A_CONNECTION}
+            given = {name.lower(): value for name, value in answer.headers.items()}
+            kept = {k: v for k, v in given.items() if k not in _OF_A_CONNECTION}
             kept.setdefault(VERSION_HEADER, str(side.served.version))
-            return web.Response(status=answer.status, body=content, headers=kept)
+            if "location" in kept:  # an address of the server is none for clients
+                kept["location"] = kept["location"].removeprefix(side.base) or "/"
+            return Response(content, answer.status, kept)
 
     async def ask(self, name: str, body: bytes) -> Reply:
         """What an endpoint answers a graph. Raises GraphError where there is no such one."""
@@ -199,41 +207,47 @@ class Gateway:
             body,
             {"content-type": "application/json"},
         )
-        assert isinstance(answer.body, bytes)
-        return answer.status, answer.body
+        return answer.status_code, bytes(answer.body)
 
-    async def _graph(self, request: web.Request) -> web.Response:
-        name = request.match_info.get("name") or next(iter(self.graphs), "")
+    async def _graph(self, request: Request) -> Response:
+        name = request.path_params.get("name") or next(iter(self.graphs), "")
         graph = self.graphs.get(name)
         if graph is None:
-            return _error(404, f"no graph '{name}'; known: {', '.join(self.graphs) or 'none'}")
+            known = ", ".join(self.graphs) or "none"
+            return refusal(request.scope, 404, f"no graph '{name}'; known: {known}")
         try:
-            status, content = await graph.answer(await request.read(), self.ask)
-        except GraphError as error:
-            return _error(error.status, str(error))
-        return web.Response(status=status, body=content, content_type="application/json")
+            coding = request.headers.get("content-encoding", "")
+            body = await unpack_body(await request.body(), coding, MOST_BODY_BYTES)
+            status, content = await graph.answer(body, self.ask)
+        except (BodyRefused, GraphError) as error:
+            return refusal(request.scope, error.status, str(error))
+        return Response(content, status, media_type="application/json")
 
-    async def _metrics_page(self, _: web.Request) -> web.Response:
+    async def _metrics_page(self, _: Request) -> Response:
         text = generate_latest(self._registry)
-        return web.Response(body=text, headers={"content-type": "text/plain; version=0.0.4"})
+        return Response(text, headers={"content-type": "text/plain; version=0.0.4"})
 
-    async def _status_page(self, _: web.Request) -> web.Response:
-        return web.json_response(self.status)
+    async def _status_page(self, _: Request) -> Response:
+        return JSONResponse(self.status)
 
-    async def _live(self, _: web.Request) -> web.Response:
-        return web.json_response({"live": True})
+    async def _alive(self, _: Request) -> Response:
+        return JSONResponse({"status": "alive"})
 
-    async def _ready(self, _: web.Request) -> web.Response:
+    async def _about(self, _: Request) -> Response:
+        about = {"name": "kfp-suite-gateway", "version": version("kfp-suite"), "extensions": []}
+        return JSONResponse(about)
+
+    async def _live(self, _: Request) -> Response:
+        return JSONResponse({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
         ready = bool(self.routes)
-        return web.json_response({"ready": ready}, status=200 if ready else 503)
+        return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
 
-    async def _models(self, _: web.Request) -> web.Response:
-        return web.json_response({"models": sorted(self.routes)})
+    async def _models(self, _: Request) -> Response:
+        return JSONResponse({"models": sorted(self.routes)})
 
 
-def _error(status: int, text: str) -> web.Response:
-    return web.Response(
-        status=status,
-        body=json.dumps({"error": text}).encode(),
-        content_type="application/json",
-    )
+def _error(status: int, text: str) -> Response:
+    content = json.dumps({"error": text})
+    return Response(content, status, media_type="application/json")

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
+import httpx
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import TestServer
 
 from kfp_suite.components.kserve.manifests import Served
 from kfp_suite.components.rollout.judging import Limits, judge
@@ -49,20 +50,20 @@ async def ask(
     stable: Conduct, candidate: Conduct, percent: int, requests: int
 ) -> tuple[Counter[int], Growth]:
     """The codes that clients saw, and what was counted."""
-    gateway = Gateway()
     codes: Counter[int] = Counter()
     async with (
         backend(1, stable) as one,
         backend(2, candidate) as two,
-        TestClient(TestServer(gateway.app())) as client,
+        Gateway() as gateway,
+        httpx.AsyncClient(
+            transport=httpx.ASGITransport(gateway.app()), base_url="http://gateway"
+        ) as client,
     ):
         gateway.routes["wings"] = Route(one, two, percent)
         pages = ["", ""]
         for number in range(requests):
-            async with client.post(PATH, json={"number": number}) as answer:
-                codes[answer.status] += 1
-        async with client.get("/metrics") as page:
-            pages[1] = await page.text()
+            codes[(await client.post(PATH, json={"number": number})).status_code] += 1
+        pages[1] = (await client.get("/metrics")).text
     counted = iter(pages)
     return codes, Growth(lambda: {"gateway": parse_metrics(next(counted), "wings")})
 

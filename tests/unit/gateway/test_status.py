@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 
 from kfp_suite.components.contracts.digests import digest_bytes
 from kfp_suite.components.contracts.errors import EndpointError
@@ -24,9 +23,10 @@ from kfp_suite.components.kserve.gateway_status import (
 )
 from kfp_suite.components.kserve.graphs import inference_graph
 from kfp_suite.components.kserve.manifests import to_yaml
-from kfp_suite.components.runtimes.local import LOOPBACK, free_port
+from kfp_suite.components.runtimes.local import LOOPBACK, bind, free_port
 from kfp_suite.components.server.gateway.following import Follower
 from kfp_suite.components.server.gateway.gateway import Gateway
+from kfp_suite.components.server.gateway.serving import GatewayServer, gateway_config
 
 
 class Running:
@@ -37,12 +37,14 @@ class Running:
         self.url = f"http://{LOOPBACK}:{self.port}"
         self._gateway = Gateway()
         self._follower = Follower(self._gateway, [manifest], manifest.parent, self.url)
-        self._runner = web.AppRunner(self._gateway.app(), access_log=None)
+        config = gateway_config(self._gateway)
+        self._server = GatewayServer(config, bind(LOOPBACK, self.port))
 
     async def start(self) -> None:
         await self._follower.first()
-        await self._runner.setup()
-        await web.TCPSite(self._runner, LOOPBACK, self.port).start()
+        self._serving = asyncio.create_task(self._server.serve())
+        while not self._server.started:
+            await asyncio.sleep(0.01)
         self._following = asyncio.create_task(self._follower.follow())
 
     async def die(self) -> None:
@@ -50,11 +52,8 @@ class Running:
         self._following.cancel()
         with suppress(asyncio.CancelledError):
             await self._following
-        for site in list(self._runner.sites):
-            await site.stop()
-        while self._runner.server is not None and self._runner.server.connections:
-            await asyncio.sleep(0.01)
-        await self._runner.cleanup()
+        self._server.should_exit = self._server.force_exit = True
+        await self._serving
 
     async def stop(self) -> None:
         self._follower.withdraw()

@@ -124,6 +124,8 @@ class TestPods:
 
         assert arguments({"workers": 2.0}) == ["--model_version=3", "--workers=2"]
         assert arguments({}) == arguments({"workers": 1}) == ["--model_version=3"]
+        pages = {"cors_origins": ["https://a.example", "https://b.example"]}
+        assert arguments(pages)[1:] == [f"--cors_origin={one}" for one in pages["cors_origins"]]
         for refused in ({"workers": 0}, {"workers": 65}, {"worker": 2}):
             with pytest.raises(ParameterError, match="runtime_options"):
                 arguments(refused)

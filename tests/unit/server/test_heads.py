@@ -11,6 +11,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from kfp_suite.components.server import heads
+from kfp_suite.components.server.door import Door
 from kfp_suite.components.server.limits import MOST_HEAD_BYTES
 
 LINE = b"POST / HTTP/1.1\r\n"
@@ -31,7 +32,7 @@ def answered(chunks: list[bytes], pause: float = 0.02) -> tuple[int, str]:
     """The status and the body that a client gets who sends this bit by bit."""
 
     async def run() -> bytes:
-        config = uvicorn.Config(sized, log_config=None, ws="none")
+        config = uvicorn.Config(Door(sized), log_config=None, ws="none")
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
             lambda: heads.BoundedProtocol(config, state, {}), "127.0.0.1", 0

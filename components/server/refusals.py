@@ -1,0 +1,92 @@
+"""What a request is told that gets no prediction: one form of answer, one line in the log.
+
+An answer is `{"error": "..."}`. The log says what was refused and why, without a traceback:
+that is for defects alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Scope, Send
+
+_LONGEST = 500
+_FIRST_REFUSAL = 400
+log = logging.getLogger("uvicorn.refusals")  # with the time, as all that uvicorn says
+
+
+def log_refusal(scope: Scope, status: int, text: str) -> None:
+    """One line, whatever a client has sent."""
+    client, _ = scope.get("client") or ("-", 0)
+    what = f"{scope.get('method', '-')} {scope.get('path', '')}"
+    log.warning("%s %s: %d %s", client, one_line(what), status, one_line(text))
+
+
+def one_line(text: str) -> str:
+    """What a log can hold of a text that others wrote."""
+    shown = text[:_LONGEST].encode("unicode_escape").decode()
+    return shown if len(text) <= _LONGEST else shown + "…"
+
+
+def log_refusals_once() -> None:
+    """Leave refused requests out of uvicorn's log of all: `log_refusal` says more of them."""
+    logging.getLogger("uvicorn.access").addFilter(_is_no_refusal)
+
+
+def _is_no_refusal(record: logging.LogRecord) -> bool:
+    arguments = record.args
+    status = arguments[-1] if isinstance(arguments, tuple) and arguments else 0
+    return not (isinstance(status, int) and status >= _FIRST_REFUSAL)
+
+
+async def refuse(
+    scope: Scope,
+    send: Send,
+    status: int,
+    text: str,
+    headers: Sequence[tuple[bytes, bytes]] = (),
+) -> None:
+    """Answer where no application was asked, as the last answer of its connection."""
+    log_refusal(scope, status, text)
+    body = json.dumps({"error": text}).encode()
+    sent = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"connection", b"close"),
+        *headers,
+    ]
+    await send({"type": "http.response.start", "status": status, "headers": sent})
+    await send({"type": "http.response.body", "body": body})
+
+
+def refusal(scope: Scope, status: int, text: str, headers: Any = None) -> Response:
+    """The answer of an application."""
+    log_refusal(scope, status, text)
+    content = json.dumps({"error": text})
+    return Response(content, status, headers, media_type="application/json")
+
+
+async def refuse_path(request: Request, error: Exception) -> Response:
+    """A path or a method that there is not."""
+    assert isinstance(error, HTTPException)
+    what = f"{request.method} {request.url.path}"
+    standard = HTTPStatus(error.status_code).phrase
+    if error.status_code in (404, 405) and error.detail == standard:
+        text = f"{what}: no such path" if error.status_code == 404 else f"{what}: no such method"
+    else:
+        text = error.detail
+    return refusal(request.scope, error.status_code, text, error.headers)
+
+
+async def tell_defect(request: Request, error: Exception) -> Response:
+    """An exception that is not the client's doing."""
+    log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    content = json.dumps({"error": f"{type(error).__name__} : {error}"})
+    return Response(content, 500, media_type="application/json")
