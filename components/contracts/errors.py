@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -156,6 +157,12 @@ def store_error(error: OSError, where: object) -> KfpSuiteError:
     """The error for an `OSError` met while writing or reading `where`."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return StoreError("no space left", where=where, fix="free space or choose another folder")
+    if error.errno == errno.EACCES and _is_unreadable(error.filename):
+        return DataError(
+            "permission denied",
+            where=where,
+            fix="give the user who runs this permission to read it",
+        )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return StoreError(
             "permission denied", where=where, fix="give write permission or choose another folder"
@@ -163,3 +170,14 @@ def store_error(error: OSError, where: object) -> KfpSuiteError:
     if isinstance(error, FileNotFoundError):
         return MissingError("no such file or folder", where=where, fix="check the path")
     return StoreError(error.strerror or str(error), where=where)
+
+
+def _is_unreadable(path: object) -> bool:
+    """Whether `path` is there, and this process may not read it."""
+    if not isinstance(path, (str, os.PathLike)):
+        return False
+    effective = os.access in os.supports_effective_ids
+    is_there, is_readable = (
+        os.access(path, mode, effective_ids=effective) for mode in (os.F_OK, os.R_OK)
+    )
+    return is_there and not is_readable

@@ -23,6 +23,11 @@ def resolve(
     in the store that holds them), `module` (JSON: URI and digest; empty for none) and
     `champion` (JSON: URI, version and manifest digest; empty for none).
 
+    A folder and a bucket of the same layout name the same files, in the order of their
+    names. In a pattern `*` and `?` stay within a name, and `**` is any number of folders.
+    Names below a folder that begin with `.` or `_` are left out, as Hive and Spark do.
+    Links are followed, each file is read once, and a link that leads to nothing is an error.
+
     Args:
         sources: Name to a URI, or to a mapping with `uri` (a path, pattern or folder,
             `package://NAME/path`, `gs://`, `s3://`, or `postgresql://user@host/name` with

@@ -7,8 +7,6 @@ names now and what they hold, and `materialize` gives exactly those bytes or an 
 from __future__ import annotations
 
 import codecs
-import fnmatch
-import glob
 import importlib.util
 import json
 from collections.abc import Mapping
@@ -28,6 +26,14 @@ from kfp_suite.components.contracts.errors import (
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.sources import Source, SourceObject
 from kfp_suite.components.stores.databases import is_database, snapshot
+from kfp_suite.components.stores.matching import (
+    EVERYTHING,
+    find_files,
+    fixed_prefix,
+    matching_names,
+    readable,
+    split_pattern,
+)
 from kfp_suite.components.stores.store import Store, open_store
 
 PACKAGE = "package://"
@@ -50,9 +56,11 @@ class SourceSpec:
     """A source as the user writes it.
 
     Attributes:
-        uri: A path, a pattern (`*`, `?`, `**`), a folder, `package://NAME/path` (a file of
-            an installed package), `gs://…`, `s3://…`, or a database as
-            `postgresql://user@host:5432/name`, its password in PGPASSWORD or PGPASSFILE.
+        uri: A path, a pattern, a folder, `package://NAME/path` (a file of an installed
+            package), `gs://…`, `s3://…`, or a database as
+            `postgresql://user@host:5432/name`, its password in PGPASSWORD or PGPASSFILE. Of a
+            pattern, `*` and `?` stay within a name and `**` is any number of folders, also in
+            a bucket. Names below a folder that begin with `.` or `_` are left out.
         query: Of a database: one SELECT in its own dialect.
         format: csv, jsonl or parquet; told from the files' names if not given.
         delimiter: Of CSV: one character; found if not given.
@@ -160,6 +168,7 @@ def parse_sources(sources: Mapping[str, Any]) -> dict[str, SourceSpec]:
     if not sources:
         raise ParameterError("no source", where="sources", expected="a name and a URI")
     parsed = {}
+    in_lower_case: dict[str, str] = {}
     for name, value in sources.items():
         if not name.isidentifier():
             raise ParameterError(
@@ -168,8 +177,19 @@ def parse_sources(sources: Mapping[str, Any]) -> dict[str, SourceSpec]:
                 got=name,
                 expected="letters, digits and '_', as SQL names a table",
             )
+        other = in_lower_case.setdefault(name.lower(), name)
+        if other != name:
+            raise ParameterError(
+                "two names that SQL takes for one", where="sources", got=f"{other}, {name}"
+            )
         spec = {"uri": value} if isinstance(value, str) else value
         parsed[name] = parse(SourceSpec, spec, f"sources.{name}")
+        if not parsed[name].uri.strip():
+            raise ParameterError(
+                "no URI",
+                where=f"sources.{name}.uri",
+                expected="a path, gs://…, s3://… or a database",
+            )
     return parsed
 
 
@@ -253,11 +273,12 @@ def materialize(name: str, source: Source, folder: Path) -> list[Path]:
             files.append(_copy(pinned, folder / f"{number:05}"))
             continue
         path = Path(pinned.uri)
-        if digest_file(path) != pinned.digest:
+        digest = digest_file(path)
+        if digest != pinned.digest:
             raise IntegrityError(
                 "the file changed since it was resolved",
                 where=f"sources.{name}: {path}",
-                got=digest_file(path),
+                got=digest,
                 expected=pinned.digest,
                 fix="run the pipeline again; do not edit sources while a run reads them",
             )
@@ -285,29 +306,34 @@ def package_path(uri: str, where: str) -> Path:
 def local_files(uri: str, where: str, base: Path = Path()) -> dict[str, Path]:
     """The files that a local URI names, by a name that is unique among them, in order.
 
+    Links are followed, and a file that is reached twice is there once.
+
     Raises:
-        MissingError: it names none.
+        MissingError: it names none, or a link leads to nothing.
+        DataError: a folder that may not be read.
     """
+    if not uri.strip():
+        raise ParameterError("no path", where=where, expected="a file, a folder or a pattern")
     if not uri.isprintable():
         raise ParameterError("control characters in a path", where=where, got=uri)
-    path = (
-        package_path(uri, where) if uri.startswith(PACKAGE) else base / uri.removeprefix("file://")
-    )
-    if path.is_file():
-        return {path.name: path}
-    root = path
-    if path.is_dir():
-        found = [p for p in path.rglob("*") if p.is_file()]
-    else:
-        found = [Path(p) for p in glob.glob(str(path), recursive=True) if Path(p).is_file()]
-        before_wildcard = str(path).split("*")[0].split("?")[0].split("[")[0]
-        root = Path(before_wildcard.rpartition("/")[0] or "/")
-    visible = sorted(p for p in found if not p.name.startswith((".", "_")))
-    if not visible:
+    with readable(where):
+        path = _local_path(uri, where, base)
+        if path.is_file():
+            return {path.name: path}
+        folder, pattern = split_pattern(uri.rstrip("/"))
+        root = _local_path(folder, where, base)
+        while len(pattern) > 1 and (root / pattern[0]).is_dir():  # a folder's name has a bracket
+            root, pattern = root / pattern[0], pattern[1:]
+        found = find_files(*((path, EVERYTHING) if path.is_dir() else (root, pattern)), where)
+    if not found:
         raise MissingError("no file matches", where=where, got=uri, fix="check the path")
-    return {
-        p.relative_to(root).as_posix() if p.is_relative_to(root) else p.name: p for p in visible
-    }
+    return found
+
+
+def _local_path(uri: str, where: str, base: Path) -> Path:
+    if uri.startswith(PACKAGE):
+        return package_path(uri, where)
+    return base / (uri.removeprefix("file://") or "/")
 
 
 def _local(uri: str, where: str) -> tuple[SourceObject, ...]:
@@ -320,29 +346,18 @@ def _local(uri: str, where: str) -> tuple[SourceObject, ...]:
 def _remote(uri: str, where: str) -> tuple[SourceObject, ...]:
     scheme, _, rest = uri.partition("://")
     bucket, _, key = rest.partition("/")
+    key = key.rstrip("/")
     store = open_store(f"{scheme}://{bucket}")
-    prefix = key.split("*")[0].split("?")[0]
-    matching = [
-        info
-        for info in store.list(prefix)
-        if (
-            fnmatch.fnmatchcase(info.name, key)
-            if prefix != key
-            else _is_or_is_below(info.name, key)
-        )
-        and not info.name.rsplit("/", 1)[-1].startswith((".", "_"))
-        and not info.name.endswith("/")
-    ]
-    if not matching:
+    listed = {info.name: info for info in store.list(fixed_prefix(key))}
+    names = [key] if key in listed else matching_names(listed, key)
+    if not names:
         raise MissingError("no object matches", where=where, got=uri, fix="check the URI")
     return tuple(
-        SourceObject(f"{scheme}://{bucket}/{i.name}", i.bytes, generation=i.generation)
-        for i in sorted(matching, key=lambda info: info.name)
+        SourceObject(
+            f"{scheme}://{bucket}/{name}", listed[name].bytes, generation=listed[name].generation
+        )
+        for name in names
     )
-
-
-def _is_or_is_below(name: str, key: str) -> bool:
-    return not key or name == key or name.startswith(key.rstrip("/") + "/")
 
 
 def _copy(pinned: SourceObject, folder: Path) -> Path:
