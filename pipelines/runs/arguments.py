@@ -37,8 +37,8 @@ def read_values(
     from_file = read_parameters(file) if file else {}
     from_version = parameters_from(origin, known) if origin else {}
     values = merge(known, from_version | from_file, assigned)
-    if "store" in known:
-        values.setdefault("store", store)
+    if "store" in known and values.get("store") is None:
+        values["store"] = store
     return check(known, values, str(file) if file else "--param")
 
 
@@ -69,11 +69,19 @@ def run_arguments(
     values = read_values(pipeline, file, assigned, str(root.models), origin)
     check_values(add_defaults(pipeline, values))
 
-    def base(name: str) -> Path:
-        return file.parent if file and name not in assigned else Path()
+    def base(*names: str) -> Path:
+        return file.parent if file and not assigned.keys() & set(names) else Path()
 
     if isinstance(values.get("sources"), dict):
-        values["sources"] = stage_sources(values["sources"], base("sources"), root.data)
+        values["sources"] = {
+            name: staged
+            for name, source in values["sources"].items()
+            for staged in stage_sources(
+                {name: source},
+                base("sources", f"sources.{name}", f"sources.{name}.uri"),
+                root.data,
+            ).values()
+        }
     if values.get("module_file"):
         values["module_file"] = stage(
             values["module_file"], base("module_file"), root.data, "module_file"

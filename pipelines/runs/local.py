@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import signal
@@ -114,9 +113,12 @@ class Root:
     def cache(self) -> Path:
         """KFP's local cache, one for each version of our code, of Python and of what is
         installed: its key never sees them."""
-        installed = sorted(
-            f"{found.metadata['Name']} {found.version}"
-            for found in importlib.metadata.distributions()
+        installed = sorted(  # by the folders of their metadata, which name their versions
+            found.name
+            for folder in sys.path
+            if folder and Path(folder).is_dir()
+            for found in os.scandir(folder)
+            if found.name.endswith((".dist-info", ".egg-info"))
         )
         digest = digest_value([code_digest(), sys.version, installed])
         return self.path / "cache" / digest.removeprefix(PREFIX)[:16]
