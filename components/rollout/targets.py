@@ -39,6 +39,8 @@ from kfp_suite.components.rollout.measuring import (
 )
 
 _METRICS_PORT = 8080
+# Between the end of one gateway and the next one's taking over.
+_HANDOVER_SECONDS = 30.0
 T = TypeVar("T")
 
 
@@ -129,7 +131,8 @@ class LocalTarget:
 
     def address(self) -> tuple[str, dict[str, str]]:
         """The gateway's."""
-        return wait_for_gateway(self._path, self._timeout, self._sleep).url, {}
+        patience = min(self._timeout, _HANDOVER_SECONDS)
+        return wait_for_gateway(self._path, patience, self._sleep).url, {}
 
     def sides(self) -> list[tuple[str, dict[str, str]]]:
         """The gateway, which splits."""
