@@ -18,7 +18,7 @@ from kfp_suite.components.contracts.digests import PREFIX, digest_bytes
 from kfp_suite.components.contracts.errors import IntegrityError, ParameterError
 
 MODULE = "module.py"
-ONE_FILE = (
+_ONE_FILE = (
     "one file is pinned: code of a file beside it goes into it; a library must be installed "
     "where the step runs, or in its image"
 )
@@ -71,6 +71,11 @@ def import_module(content: bytes, digest: str) -> ModuleType:
             "the module cannot be imported",
             where=MODULE,
             got=f"{type(error).__name__}: {error}",
-            fix=ONE_FILE if isinstance(error, ModuleNotFoundError) else "run it on its own first",
+            fix=mend_module(error),
         ) from error
     return module
+
+
+def mend_module(error: BaseException) -> str:
+    """What to do about an error of a user's module."""
+    return _ONE_FILE if isinstance(error, ModuleNotFoundError) else "run it on its own first"

@@ -9,6 +9,7 @@ from typing import Any
 
 from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
 from kfp_suite.components.models.estimators import framework_of, make_estimator
+from kfp_suite.components.models.modules import mend_module
 from kfp_suite.components.train.labels import Target
 from kfp_suite.components.train.rows import Rows
 
@@ -120,7 +121,7 @@ def fit_by_module(module: ModuleType, training: Training) -> Any:
             f"{FUNCTION}(training) failed",
             where="module_file",
             got=f"{type(error).__name__}: {error}",
-            fix="run it on its own first",
+            fix=mend_module(error),
         ) from error
     if not hasattr(estimator, "predict"):
         raise ParameterError(

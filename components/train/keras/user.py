@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
+from kfp_suite.components.models.modules import mend_module
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.rows import Rows
 
@@ -76,7 +77,7 @@ def train_by_module(module: ModuleType, training: Training, outputs: int, logs: 
             f"{FUNCTION}(fn_args) failed",
             where="module_file",
             got=f"{type(error).__name__}: {said[0]}",
-            fix="run it on its own first",
+            fix=mend_module(error),
         ) from error
     _check(network, training, outputs)
     return network

@@ -214,6 +214,10 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     [
         ("import nowhere", "module.py: the module cannot be imported; got ModuleNotFoundError"),
         ("from helpers import depth", "one file is pinned: code of a file beside it goes into it"),
+        (
+            "def fit(training):\n    from helpers import depth",
+            "fit(training) failed; got ModuleNotFoundError: No module named 'helpers'; one file",
+        ),
         ("def fitt(training): ...", "module_file: no function 'fit(training)'; did you mean"),
         ("def fit(training): 1 / 0", "module_file: fit(training) failed; got ZeroDivisionError"),
         ("def fit(training): return 3", "fit(training) returned no estimator; got int"),
