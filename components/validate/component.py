@@ -29,7 +29,9 @@ def validate(
         enforced_schema: A folder with `schema.pbtxt` (a TensorFlow Metadata `Schema`): what
             was enforced, inferred where it was not given. Edit it and give it back.
         anomalies: A folder: `anomalies.pbtxt` (TensorFlow Metadata `Anomalies`) and
-            `validation.json` (verdict, reasons, anomalies, distances, dataset digest).
+            `validation.json` (verdict, reasons, anomalies, distances, dataset digest, and hints:
+            identifiers, numbers and dates read as text, free text, columns that give the label
+            away; none of them is an anomaly).
         report: The report, one self-contained HTML file.
         schema: What the data should be. Empty: inferred from train; what contradicts an
             inferred constraint is a warning. Else `uri`, the path of a `schema.pbtxt`; or

@@ -19,6 +19,7 @@ from kfp_suite.components.validate.comparison_anomalies import (
     unmeasured_limits,
 )
 from kfp_suite.components.validate.comparisons import compare
+from kfp_suite.components.validate.hints import find_hints
 from kfp_suite.components.validate.outputs import (
     verdict_of,
     write_anomalies,
@@ -83,13 +84,14 @@ def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOut
     anomalies += unmeasured_limits(statistics, baseline, options.skew, options.drift)
     anomalies += row_count_anomalies(schema.proto, statistics.datasets[0], baseline)
     anomalies += comparison_anomalies(comparisons)
+    hints = find_hints(data, partials["train"], parameters.label)
     with whole_folder(outputs.anomalies) as folder:
         unique = {feature.name for feature in schema.proto.feature if is_unique(feature)}
         checked = tuple(column for column in columns if column.name in unique)
         if checked:
             files = [file for name in partials for file in data.files(name)]
             anomalies += duplicate_anomalies(checked, files, threads, folder)
-        verdict = verdict_of(data, anomalies, comparisons, options.warnings_are_errors)
+        verdict = verdict_of(data, anomalies, comparisons, options.warnings_are_errors, hints)
         write_anomalies(folder, schema.proto, anomalies, comparisons, verdict)
     summary = statistics_summary(columns, partials, statistics)
     write_statistics(outputs.statistics, summary, statistics)
@@ -103,6 +105,7 @@ def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOut
         valid=verdict["valid"],
         reasons=verdict["reasons"],
         inferred=not (spec.uri or spec.columns),
+        hints=hints,
     )
     write_file(outputs.report, render(findings, options.report_columns).encode())
     return bool(verdict["valid"])

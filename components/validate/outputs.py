@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from kfp_suite.components.validate.anomalies import Anomaly, anomalies_proto
 from kfp_suite.components.validate.baseline import STATISTICS_FILE
 from kfp_suite.components.validate.comparison_anomalies import add_distances
 from kfp_suite.components.validate.comparisons import Comparison
+from kfp_suite.components.validate.hints import Hint
 
 VALIDATION_FORMAT = 1
 
@@ -24,6 +26,7 @@ def verdict_of(
     anomalies: list[Anomaly],
     comparisons: list[Comparison],
     warnings_are_errors: bool,
+    hints: Sequence[Hint] = (),
 ) -> dict[str, Any]:
     """What `validation.json` holds."""
     reasons = [
@@ -48,6 +51,7 @@ def verdict_of(
             }
             for c in comparisons
         ],
+        "hints": [hint.to_json() for hint in hints],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from kfp_suite.components.reports.formatting import number, percent
 from kfp_suite.components.reports.page import Align, Cell, Page, tag
 from kfp_suite.components.validate.anomalies import Anomaly, shown
 from kfp_suite.components.validate.comparisons import Comparison
+from kfp_suite.components.validate.hints import Hint
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.protos import bucket_edges, equal_width_counts
@@ -26,6 +27,7 @@ _TOP_VALUES = 5
 _TYPICAL_VALUES = 3
 _MOST_ANOMALIES = 200
 _MOST_REASONS = 10
+_MOST_HINTS = 100
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Findings:
     reasons: list[str]
     inferred: bool
     statistics: statistics_pb2.DatasetFeatureStatisticsList | None = None
+    hints: Sequence[Hint] = ()
 
 
 def render(findings: Findings, most_columns: int) -> str:
@@ -51,6 +54,7 @@ def render(findings: Findings, most_columns: int) -> str:
     _facts(page, findings)
     columns = _shown_columns(findings, most_columns)
     _anomalies(page, findings)
+    _hints(page, findings)
     if findings.partials:
         _columns(page, findings, columns)
     _distances(page, findings, columns)
@@ -73,11 +77,14 @@ def _verdict(page: Page, findings: Findings) -> None:
         reasons = [*reasons, f"and {hidden} more, in the table below"]
     if findings.valid:
         warnings = len(findings.anomalies)
+        hints = len(findings.hints)
         against = "inferred from train" if findings.inferred else "that was given"
         reasons = [f"nothing contradicts the schema {against}"]
         if warnings:
             noun = "warning" if warnings == 1 else "warnings"
             reasons = [f"no error; {warnings} {noun} to look at"]
+        if hints:
+            reasons.append("1 hint to look at" if hints == 1 else f"{hints} hints to look at")
     page.verdict(findings.valid, reasons, "Valid" if findings.valid else "Not valid")
 
 
@@ -137,6 +144,22 @@ def _anomalies(page: Page, findings: Findings) -> None:
         page.note(
             "A warning contradicts what was inferred from train. To make it an error, declare "
             "the column in the schema."
+        )
+
+
+def _hints(page: Page, findings: Findings) -> None:
+    if not findings.hints:
+        return
+    page.heading("Hints")
+    page.text("Nothing here is an error: look whether it is meant.")
+    page.table(
+        ["column", "what was seen", "if it is not meant"],
+        [[hint.column, hint.text, hint.fix] for hint in findings.hints[:_MOST_HINTS]],
+    )
+    if len(findings.hints) > _MOST_HINTS:
+        page.note(
+            f"The first {_MOST_HINTS} of {number(len(findings.hints))} hints; "
+            "all are in validation.json."
         )
 
 
@@ -372,7 +395,7 @@ def _typical(column: Column, train: SplitPartial) -> Cell:
     )
     if column.type in ("date", "timestamp"):
         return f"{low} to {high}"
-    return low if low == high else f"{middle} ({low} to {high})"
+    return low if low == high else f"median {middle}, {low} to {high}"
 
 
 def _short(value: str) -> str:
