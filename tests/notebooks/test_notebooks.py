@@ -17,7 +17,7 @@ from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
 from tests.contract.component_readmes import COMPONENTS
 
 NOTEBOOKS = sorted((COMPONENTS.parent / "notebooks").glob("*.ipynb"))
-SECONDS_A_CELL = 180
+SECONDS_A_CELL = 400
 # What a reader has to find below the cells, as patterns in the text.
 SHOWN = {
     "1_quick_start": [
@@ -123,13 +123,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.serving
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 # Its own event loop leaves sockets to the garbage collector.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     ("time", "path"),
-    [("first", path) for path in NOTEBOOKS] + [("again", path) for path in reversed(NOTEBOOKS)],
+    # The fourth starts a double of its own, and leaves nothing.
+    [("first", path) for path in NOTEBOOKS]
+    + [("again", path) for path in reversed(NOTEBOOKS) if not path.stem.startswith("4_")],
     ids=lambda value: getattr(value, "stem", value),
 )
 def test_it_runs_from_top_to_bottom(time: str, path: Path, folder: Path) -> None:
