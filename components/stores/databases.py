@@ -36,6 +36,15 @@ _CONNECT_SECONDS = "10"
 _SAID = "ERROR: "  # how PostgreSQL begins what it says of a query
 # Types that Arrow has no plain type for, to one that the database casts them to.
 _CASTS = {"numeric": "float8", "uuid": "text", "json": "text", "jsonb": "text", "bpchar": "text"}
+_READ_ONLY = "-c default_transaction_read_only=on"
+# What a value is as text depends on no setting of the server, the role, the URI or, as PGTZ and
+# PGDATESTYLE, the machine: the environment comes after options, and SET after that.
+_SETTINGS = (
+    "TimeZone = 'UTC'",
+    "DateStyle = ISO",
+    "IntervalStyle = postgres",
+    "extra_float_digits = 1",
+)
 
 
 def is_database(uri: str) -> bool:
@@ -64,11 +73,15 @@ def snapshot(uri: str, query: str, store: str, where: str) -> SourceObject:
     with tempfile.TemporaryDirectory(prefix="kfp-suite-snapshot-") as scratch:
         file = Path(scratch) / "rows.parquet"
         with _connected(uri, where) as cursor, _one_line_errors(where):
-            cursor.execute(f"SELECT * FROM ({query}) AS source LIMIT 0")  # noqa: S608 - the user's own
+            cursor.execute(f"SELECT * FROM ({query}\n) AS source LIMIT 0")  # noqa: S608 - the user's own
             empty = cursor.fetch_arrow_table()
             _check_names(empty.schema.names, f"{where}.query")
-            cursor.execute(f"SELECT {_selected(empty.schema)} FROM ({query}) AS source")  # noqa: S608
-            _write(cursor.fetch_record_batch(), file, Path(scratch))
+            numerics = [f.name for f in empty.schema if _type_of(f) == "numeric"]
+            columns = ", ".join([_selected(f) for f in empty.schema] + _inexact(numerics))
+            cursor.execute(f"SELECT {columns} FROM ({query}\n) AS source")  # noqa: S608
+            rows = _ExactRows(cursor.fetch_record_batch(), numerics)
+            _write(rows.reader(), file, Path(scratch))
+            rows.check(f"{where}.query")
         digest = digest_file(file)
         name = f"{SNAPSHOTS}/{digest.removeprefix(PREFIX)}.parquet"
         kept = open_store(store)
@@ -103,12 +116,14 @@ def _connected(uri: str, where: str) -> Iterator[Any]:
     from adbc_driver_manager import Error
     from adbc_driver_postgresql import dbapi
 
+    parts = urlsplit(uri)
+    given = dict(parse_qsl(parts.query))
     options = {
         "connect_timeout": _CONNECT_SECONDS,
-        "options": "-c default_transaction_read_only=on -c TimeZone=UTC",
+        **given,
+        "options": f"{given.get('options', '')} {_READ_ONLY}".strip(),  # the last of two counts
     }
-    parts = urlsplit(uri)
-    query = urlencode({**options, **dict(parse_qsl(parts.query))}).replace("+", "%20")
+    query = urlencode(options).replace("+", "%20")
     try:
         connection = dbapi.connect(parts._replace(query=query).geturl())
     except Error as error:
@@ -122,6 +137,8 @@ def _connected(uri: str, where: str) -> Iterator[Any]:
             ) from error
         raise TransientError("no connection", where=f"{where}.uri", got=message) from error
     with connection, connection.cursor() as cursor:
+        for setting in _SETTINGS:
+            cursor.execute(f"SET {setting}")
         yield cursor
 
 
@@ -154,13 +171,66 @@ def _check_names(names: list[str], where: str) -> None:
         )
 
 
-def _selected(schema: pa.Schema) -> str:
-    columns = []
-    for field in schema:
-        kind = (field.metadata or {}).get(b"POSTGRESQL:type", b"").decode()
-        name = '"' + field.name.replace('"', '""') + '"'
-        columns.append(f"{name}::{_CASTS[kind]} AS {name}" if kind in _CASTS else name)
-    return ", ".join(columns)
+def _type_of(field: pa.Field) -> str:
+    kind: bytes = (field.metadata or {}).get(b"POSTGRESQL:type", b"")
+    return kind.decode()
+
+
+def _selected(field: pa.Field) -> str:
+    kind, name = _type_of(field), _quoted(field.name)
+    return f"{name}::{_CASTS[kind]} AS {name}" if kind in _CASTS else name
+
+
+def _inexact(numerics: list[str]) -> list[str]:
+    """A column for each one of type numeric: the text of what float8 does not hold."""
+    return [
+        f"CASE WHEN {name}::float8::text::numeric <> {name} THEN {name}::text END"
+        for name in map(_quoted, numerics)
+    ]
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+class _ExactRows:
+    """Rows whose last columns are those of `_inexact`; it ends at the first that has a value."""
+
+    def __init__(self, rows: pa.RecordBatchReader, numerics: list[str]) -> None:
+        self._rows, self._numerics = rows, numerics
+        self._found: tuple[str, str] | None = None
+
+    def reader(self) -> pa.RecordBatchReader:
+        """The rows without those columns."""
+        import pyarrow as pa
+
+        fields = list(self._rows.schema)
+        schema = pa.schema(fields[: len(fields) - len(self._numerics)])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
+
+    def check(self, where: str) -> None:
+        """Raise DataError for a value that was met and is not exact."""
+        if self._found is None:
+            return
+        column, value = self._found
+        raise DataError(
+            f"the value of '{column}' is not exact as float64",
+            where=where,
+            got=value,
+            fix=f"say in the query what may be lost, {_quoted(column)}::float8, or keep all of "
+            "it: ::bigint for whole numbers, ::text for others",
+        )
+
+    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        import pyarrow as pa
+
+        for batch in self._rows:
+            columns = batch.columns[len(schema) :]
+            for name, texts in zip(self._numerics, columns, strict=True):
+                if texts.null_count < len(texts):
+                    self._found = (name, texts.drop_null()[0].as_py())
+                    return  # an exception would be DuckDB's, which is the reader
+            yield pa.RecordBatch.from_arrays(batch.columns[: len(schema)], schema=schema)
 
 
 def _write(rows: pa.RecordBatchReader, file: Path, scratch: Path) -> None:
@@ -169,6 +239,8 @@ def _write(rows: pa.RecordBatchReader, file: Path, scratch: Path) -> None:
     import pyarrow.parquet as pq
 
     with duckdb.connect(config={"temp_directory": str(scratch)}) as connection:
+        # The zone is written with the column, and is the machine's otherwise.
+        connection.execute("SET TimeZone = 'UTC'")
         connection.register("rows", rows)
         ordered = connection.sql("SELECT * FROM rows ORDER BY ALL")
         reader = ordered.to_arrow_reader(_ROW_GROUP_ROWS)

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -166,6 +167,56 @@ def test_a_pinned_source_stays_when_the_table_moves_on(birds: str, tmp_path: Pat
     assert before.digest != after.digest
     rows = [pq.read_metadata(source.objects[0].uri).num_rows for source in (before, after)]
     assert rows == [501, 101]
+
+
+@pytest.mark.parametrize("options", ["", "?options=-c%20TimeZone%3DAsia/Kolkata"])
+def test_the_time_zone_changes_no_source(
+    options: str, birds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    query = "SELECT seen, seen::text AS text, seen::date AS day FROM birds"
+    digests = set()
+    try:
+        for number, zone in enumerate(("UTC", "America/New_York")):
+            with monkeypatch.context() as patch:
+                patch.setenv("TZ", zone)
+                patch.setenv("PGTZ", zone)
+                patch.setenv("PGDATESTYLE", "ISO" if zone == "UTC" else "SQL, DMY")
+                time.tzset()
+                pins = resolved(birds + options, tmp_path / f"store{number}", query)
+            digests.add(sources_from_json(pins)["birds"].digest)
+    finally:
+        time.tzset()
+    assert len(digests) == 1
+
+
+@pytest.mark.parametrize(
+    "value", ["0.1", "12345678.25", "9007199254740992", "-1e300", "123456789012345.6", "NaN"]
+)
+def test_a_numeric_that_a_float_holds_is_kept(value: str, birds: str, tmp_path: Path) -> None:
+    query = f"SELECT '{value}'::numeric AS a, id FROM birds"
+    source = sources_from_json(resolved(birds, tmp_path / "store", query))["birds"]
+    table = pq.read_table(source.objects[0].uri)
+    assert table.schema.names == ["a", "id"]
+    assert {str(a) for a in table["a"].to_pylist()} == {str(float(value))}
+
+
+@pytest.mark.parametrize(
+    "value", ["9007199254740993", "12345678901234567.1", "0.33333333333333333333"]
+)
+def test_a_numeric_that_no_float_holds_is_refused(value: str, birds: str, tmp_path: Path) -> None:
+    query = f"SELECT id, CASE WHEN id = 400 THEN {value}::numeric ELSE id END AS amount FROM birds"
+    message = fails(birds, tmp_path / "store", query)
+    assert message == (
+        "sources.birds.query: the value of 'amount' is not exact as float64; "
+        f'got {value}; say in the query what may be lost, "amount"::float8, or keep all of it: '
+        "::bigint for whole numbers, ::text for others"
+    )
+    kept = query.replace("END AS", "END::text AS")
+    assert resolved(birds, tmp_path / "store", kept)
+
+
+def test_a_query_may_end_in_a_comment(birds: str, tmp_path: Path) -> None:
+    assert resolved(birds, tmp_path / "store", "SELECT id FROM birds -- all of them")
 
 
 def test_no_secret_is_pinned(birds: str, tmp_path: Path) -> None:
