@@ -76,8 +76,13 @@ def fits(text: str, kind: ColumnType, date_format: str = "") -> str:
             rule = f"strlen({text}) = 10 AND coalesce({same}, {text} IS NULL)"
         case "timestamp":
             matches = f"regexp_full_match({text}, {literal(PATTERNS['timestamp'])})"
-            between = f"coalesce({value(text, kind)} BETWEEN {_FIRST} AND {_LAST}, false)"
-            rule = f"CASE WHEN {matches} THEN {between} ELSE false END"
+            found = value(text, kind)
+            # Only at the ends of time can an offset lead beyond them.
+            rule = (
+                f"CASE WHEN NOT {matches} THEN false"
+                f" WHEN {text} BETWEEN '0001-01-02' AND '9999-12-30' THEN {found} IS NOT NULL"
+                f" ELSE coalesce({found} BETWEEN {_FIRST} AND {_LAST}, {text} IS NULL) END"
+            )
         case _:
             rule = "true"
     return f"({rule})"
@@ -98,7 +103,9 @@ def value(text: str, kind: ColumnType, date_format: str = "") -> str:
         case "timestamp":
             utc = f"TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
             local = f"TRY_CAST({text} AS TIMESTAMP)"
-            found = f"CASE WHEN {has_zone(text)} THEN {utc} ELSE {local} END"
+            # A cast to TIMESTAMP drops the offset; of Z that is none.
+            with_offset = f"NOT suffix({text}, 'Z') AND {has_zone(text)}"
+            found = f"CASE WHEN {with_offset} THEN {utc} ELSE {local} END"
         case _:
             found = text
     return found
@@ -117,7 +124,8 @@ def value_or_error(text: str, found: str, rule: str) -> str:
         found: That of its value.
         rule: That of a condition; null texts need not meet it.
     """
-    return f"CASE WHEN {text} IS NULL OR {rule} THEN {found} ELSE error('another type') END"
+    holds = f"coalesce({rule}, {text} IS NULL)"
+    return f"CASE WHEN {holds} THEN {found} ELSE error('another type') END"
 
 
 def expected_types(

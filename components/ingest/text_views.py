@@ -120,7 +120,7 @@ def create_expected_view(
     for name in source.columns:
         text = quoted(name)
         kind = declared.get(name) or types[name]
-        rule = "false" if kind is None else fits(text, kind, spec.formats.get(name, ""))
+        rule = f"{text} IS NULL" if kind is None else fits(text, kind, spec.formats.get(name, ""))
         if kind == "timestamp" and name not in declared:
             rule += f" AND {has_zone(text)} = {bool(facts[name, 'zoned'])}"
         found = _value(name, kind or "string", spec)
