@@ -38,4 +38,6 @@ def preview_page(dataset: Dataset) -> str:
 
 
 def _cells(table: pa.Table) -> list[list[Any]]:
-    return [["" if v is None else str(v) for v in row.values()] for row in table.to_pylist()]
+    # As Arrow writes them: Python has no dates beyond the year 9999.
+    columns = [column.cast(pa.string()).fill_null("").to_pylist() for column in table.columns]
+    return [list(row) for row in zip(*columns, strict=True)]
