@@ -23,6 +23,11 @@ def ingest(
     threads. Memory stays flat as the data grow. Files are read as they were pinned by
     resolve: bytes that changed since are an error.
 
+    A value in the dataset is exactly the value in the file, or its row is bad, or the run is
+    refused with the line to add. The type of a CSV column is the narrowest that every value
+    of all files is written in: `007`, `yes` and `01/02/2020` are text. A declared type holds
+    exactly, or the row is bad. docs/reading.md has the rules, and the options of a format.
+
     A query reads the sources and nothing else, and gives the same rows whenever and
     wherever it runs. So these are refused: any statement but one SELECT; a table that is
     not a source, such as `pg_settings` or a file's name; the clock (`now()`,
