@@ -19,7 +19,7 @@ from kfp_suite.pipelines.runs.compilation import Adaptation, adapted, compile_pi
 from kfp_suite.pipelines.runs.parameters import Parameter
 
 _SUFFIXES = (".yaml", ".yml")
-_TYPES = {
+TYPES = {
     "STRING": "String",
     "NUMBER_INTEGER": "Integer",
     "NUMBER_DOUBLE": "Float",
@@ -136,5 +136,5 @@ def _package(content: str, where: str, made_by: str) -> Package:
 
 def _parameter(name: str, given: Mapping[str, Any]) -> Parameter:
     optional = given.get("isOptional", False) or "defaultValue" in given
-    kind = _TYPES.get(given["parameterType"], "Any")
+    kind = TYPES.get(given["parameterType"], "Any")
     return Parameter(name, kind, not optional, given.get("defaultValue"))

@@ -1,4 +1,4 @@
-"""`pipelines/README.md`, made from the compiled pipelines.
+"""`pipelines/README.md`, made from the compiled pipelines of tests/golden.
 
 `python -m tests.contract.pipeline_readme` (make readmes) writes it; a test holds it fresh.
 """
@@ -6,18 +6,18 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from collections.abc import Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
-from kfp_suite.pipelines.runs.compilation import compile_pipeline
+from kfp_suite.pipelines.kubeflow.package import TYPES
+from kfp_suite.pipelines.runs.catalog import components, pipelines
 from tests.contract.component_readmes import COMPONENTS, readme_file
 
 README = COMPONENTS.parent / "pipelines" / "README.md"
+GOLDEN = COMPONENTS.parent / "tests" / "golden"
 _CHANNEL = "pipelinechannel--"
 _INTRODUCTION = """\
 # Pipelines
@@ -34,31 +34,33 @@ Spec = Mapping[str, Any]
 
 def pipeline_readme() -> str:
     """The page of all pipelines, in Markdown."""
-    with tempfile.TemporaryDirectory() as folder:
-        parts = [_section(entry, Path(folder)) for entry in pipelines().values()]
     listed = [f"| [{e.name}](#{e.name}) | {e.summary} |" for e in pipelines().values()]
     table = "\n".join(["| pipeline | what it does |", "|---|---|", *listed])
+    parts = [_section(entry.name) for entry in pipelines().values()]
     return "\n".join([_INTRODUCTION, table, "", *parts])
 
 
-def _section(entry: Entry, folder: Path) -> str:
-    spec = next(yaml.safe_load_all(compile_pipeline(entry, folder).read_text()))
-    inputs = load(entry).component_spec.inputs
-    uses: dict[str, dict[str, None]] = {name: {} for name in inputs}
-    for component, component_input, parameter in _handed_over(spec, spec["root"]["dag"]):
-        if parameter in uses:
-            uses[parameter][f"{_link(component)} `{component_input}`"] = None
+def _section(pipeline: str) -> str:
+    spec = next(yaml.safe_load_all((GOLDEN / f"{pipeline}.yaml").read_text()))
+    inputs = spec["root"]["inputDefinitions"]["parameters"]
+    uses: dict[str, dict[str, None]] = {}
+    order = _in_order(dict(_dependencies(spec, _without_exit_handler(spec), ())))
+    for use in sorted(_uses(spec, spec["root"]["dag"]), key=lambda use: _rank(order, use.step)):
+        if use.parameter in inputs:  # and not the output of a step, handed into a condition
+            uses.setdefault(use.parameter, {})[f"{_link(use.component)} `{use.input}`"] = None
+    # Those that are required first, then in the order of the steps that take them.
+    names = sorted(uses, key=lambda name: "isOptional" in inputs[name])
+    assert set(names) == set(inputs), f"no step of {pipeline} takes {set(inputs) - set(names)}"
     rows = [
-        f"| `{name}` | {found.type} | {_default(found)} | {_cell(found.description)} | "
-        f"{', '.join(uses[name])} |"
-        for name, found in inputs.items()
+        f"| `{name}` | {TYPES[inputs[name]['parameterType']]} | {_default(inputs[name])} | "
+        f"{_cell(inputs[name]['description'])} | {', '.join(uses[name])} |"
+        for name in names
     ]
-    description = spec["pipelineInfo"].get("description", "")
     return "\n".join(
         [
-            f"## {entry.name}",
+            f"## {pipeline}",
             "",
-            description,
+            spec["pipelineInfo"]["description"],
             "",
             "```mermaid",
             *_picture(spec),
@@ -72,16 +74,31 @@ def _section(entry: Entry, folder: Path) -> str:
     )
 
 
-def _handed_over(spec: Spec, dag: Spec) -> Iterator[tuple[str, str, str]]:
-    """Component, its input, and the pipeline's parameter, of every step in order."""
-    for task in dag["tasks"].values():
+@dataclass(frozen=True)
+class Use:
+    """An input of a step's component that is a parameter of the pipeline."""
+
+    step: str
+    component: str
+    input: str
+    parameter: str
+
+
+def _uses(spec: Spec, dag: Spec) -> Iterator[Use]:
+    """The inputs of a DAG's steps that come from outside of it."""
+    for step, task in dag["tasks"].items():
         component = spec["components"][task["componentRef"]["name"]]
         if "dag" in component:
-            yield from _handed_over(spec, component["dag"])
+            yield from _uses(spec, component["dag"])
             continue
         for name, source in task.get("inputs", {}).get("parameters", {}).items():
             if parameter := source.get("componentInputParameter"):
-                yield _component_of(task), name, parameter.removeprefix(_CHANNEL)
+                yield Use(step, _component_of(task), name, parameter.removeprefix(_CHANNEL))
+
+
+def _rank(order: Sequence[str], step: str) -> int:
+    """The position of a step; the exit handler's is the last."""
+    return order.index(step) if step in order else len(order)
 
 
 def _picture(spec: Spec) -> Iterator[str]:
@@ -90,12 +107,17 @@ def _picture(spec: Spec) -> Iterator[str]:
     yield "flowchart LR"
     if len(earlier) == 1:
         yield f"  {next(iter(earlier))}"
-    for name in sorted(earlier, key=lambda one: (len(_all_before(earlier, one)), one)):
+    for name in _in_order(earlier):
         direct = earlier[name]
         implied = set().union(*(_all_before(earlier, other) for other in direct))
         for other in dict.fromkeys(direct):
             if other not in implied:
                 yield f"  {other} --> {name}"
+
+
+def _in_order(earlier: Mapping[str, tuple[str, ...]]) -> list[str]:
+    """The steps, each after those that it depends on."""
+    return sorted(earlier, key=lambda step: (len(_all_before(earlier, step)), step))
 
 
 def _without_exit_handler(spec: Spec) -> Spec:
@@ -146,8 +168,12 @@ def _link(component: str) -> str:
     return f"[{component}](../{page})"
 
 
-def _default(spec: Any) -> str:
-    return f"`{json.dumps(spec.default, sort_keys=True)}`" if spec.optional else "required"
+def _default(spec: Spec) -> str:
+    if "isOptional" not in spec:
+        return "required"
+    value = spec["defaultValue"]
+    whole = spec["parameterType"] == "NUMBER_INTEGER"  # a float in YAML
+    return f"`{json.dumps(int(value) if whole else value)}`"
 
 
 def _cell(text: str) -> str:

@@ -18,9 +18,8 @@ from kfp_suite.pipelines.kubeflow.connection import OLDEST
 from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
 from kfp_suite.pipelines.runs.compilation import compile_pipeline
 from tests.contract.component_readmes import COMPONENTS, metadata, readme, readme_file
-from tests.contract.pipeline_readme import README, pipeline_readme
+from tests.contract.pipeline_readme import GOLDEN, README, pipeline_readme
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
 # Without google.cloud and kubernetes: kfp itself imports them.
 HEAVY = [
     "boto3",
