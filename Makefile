@@ -71,6 +71,7 @@ golden: $(VENV)/dev $(VENV)/suite ## Write the compiled pipelines that the tests
 readmes: $(VENV)/dev $(VENV)/suite ## Write the READMEs of components and pipelines from their interfaces.
 	$(BIN)/python -m tests.contract.component_readmes
 	$(BIN)/python -m tests.contract.pipeline_readme
+	$(BIN)/python -m tests.contract.feature_reference
 
 LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes \
 	--no-annotate --no-header

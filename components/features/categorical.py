@@ -348,7 +348,7 @@ class Cross(Operation):
             Joined(self.missing == "bucket"),
             lanes,
             Kind.CATEGORY,
-            name="*".join(lane.name for lane in lanes),
+            name=program.joint_name or "*".join(lane.name for lane in lanes),
             missing=any(lane.missing for lane in lanes) and self.missing != "bucket",
         )
         return Hash(self.buckets, self.output, self.missing).build(program, [both], where)

@@ -101,7 +101,13 @@ class Primitive(Protocol):
 
 
 class Builder(Protocol):
-    """The program under construction."""
+    """The program under construction.
+
+    Attributes:
+        joint_name: The entry's `name`, for what is made of several columns.
+    """
+
+    joint_name: str | None
 
     def map(
         self,

@@ -79,10 +79,12 @@ class Program:
         self._types = {column.name: column.type for column in columns}
         self._registers: list[tuple[str, ...]] = []  # the raw columns behind each
         self._feature = 0
+        self.joint_name: str | None = None
         self._needs_values: set[str] = set()
         excluded = frozenset(exclude)
         for i, feature in enumerate(self.features):
             self._feature = i
+            self.joint_name = feature.name
             self._add(feature, label, excluded, f"{where}[{i}]")
 
     @property
@@ -187,7 +189,8 @@ class Program:
             read = Read(self._new_register((name,)), column, kind)
             self._read_by[column, kind] = read
             self.reads.append(read)
-        return Lane(read.register, feature.name or name, kind, missing=True)
+        called = feature.name if len(feature.columns) == 1 else None
+        return Lane(read.register, called or name, kind, missing=True)
 
     def _step(self, step: Operation, lanes: list[Lane], where: str) -> list[Lane]:
         if all(lane.kind is None for lane in lanes):

@@ -15,8 +15,9 @@ parameters may be its name alone, an entry without steps its column alone. Of se
 columns each is treated alike, and fitted by itself, except by operations that take them
 together (cross, polynomial, transformer).
 
-Entry keys: `name` calls the outputs after it and not after the column; `keep_missing: true`
-lets missing values through as NaN, for estimators that take them.
+Entry keys: `name` calls the outputs after it and not after the column (of an entry of one
+column, or of a cross); `keep_missing: true` lets missing values through as NaN, for
+estimators that take them.
 
 Beside `features`: `exclude`, columns that no feature may read; `others: auto`, default
 features (see `defaults`) for the columns that no entry names. `auto`, or an empty mapping,
@@ -35,6 +36,7 @@ from pydantic.fields import FieldInfo
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.contracts.plain_yaml import read_yaml
+from kfp_suite.components.features.categorical import Cross
 from kfp_suite.components.features.numeric import Identity
 from kfp_suite.components.features.operation import Operation
 from kfp_suite.components.features.operations import OPERATIONS
@@ -120,7 +122,7 @@ def parse_features(value: object, where: str = "features") -> FeatureSpec:
 
 def step_to_json(step: Operation) -> dict[str, Any]:
     """A step with every parameter spelled out, under the keys of the spec."""
-    keys = _parameter_keys(type(step))
+    keys = parameter_keys(type(step))
     values = {key: getattr(step, attribute) for key, attribute in keys.items()}
     return {"op": step.op} | {
         key: list(value) if isinstance(value, tuple) else value
@@ -150,20 +152,22 @@ def _feature(entry: object, where: str) -> Feature:
     repeated = [name for name, count in Counter(columns).items() if count > 1]
     if repeated:
         raise ParameterError(f"column '{repeated[0]}' is named twice", where=where)
+    steps = _steps(entry, where)
     name = entry.get("name")
-    if name is not None and (not isinstance(name, str) or not name or len(columns) > 1):
+    joined = len(columns) == 1 or any(isinstance(step, Cross) for step in steps)
+    if name is not None and (not isinstance(name, str) or not name or not joined):
         raise ParameterError(
             "'name' is not allowed",
             where=where,
             got=name,
-            expected="a text, for an entry of one column",
+            expected="a text, for an entry of one column or a cross",
         )
     keep_missing = entry.get("keep_missing", False)
     if not isinstance(keep_missing, bool):
         raise ParameterError(
             "'keep_missing' is not allowed", where=where, got=keep_missing, expected="true or false"
         )
-    return Feature(columns, _steps(entry, where), name, keep_missing)
+    return Feature(columns, steps, name, keep_missing)
 
 
 def _steps(entry: Mapping[str, Any], where: str) -> tuple[Operation, ...]:
@@ -215,7 +219,7 @@ def _step(value: object, where: str) -> Operation:
             f"unknown op '{op}'", where=where, fix=did_you_mean(str(op), OPERATIONS)
         )
     cls = OPERATIONS[op]
-    keys = _parameter_keys(cls)
+    keys = parameter_keys(cls)
     _known(parameters, keys, where, f" of op '{op}'")
     hints = get_type_hints(cls)
     for field in fields(cls):
@@ -232,7 +236,7 @@ def _step(value: object, where: str) -> Operation:
     return step
 
 
-def _parameter_keys(cls: type[Operation]) -> dict[str, str]:
+def parameter_keys(cls: type[Operation]) -> dict[str, str]:
     """The spec's key and the attribute of each parameter (`with` is a word of Python)."""
     hints = get_type_hints(cls, include_extras=True)
     keys = {}

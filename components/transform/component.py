@@ -30,8 +30,9 @@ def transform(
             that no entry names; `exclude`: columns that no feature may read. Operations:
             bucketize, cast, clip, convert_units, cross, cyclic, date_parts, hash, identity,
             impute, log, log1p, ngrams, one_hot, ordinal, polynomial, scale, sqrt, and
-            `transformer`, the import path of a scikit-learn transformer. Empty: default
-            features of every column but the label.
+            `transformer`, the import path of a scikit-learn transformer; docs/features.md has
+            the keys of each, with an example. Empty: default features of every column but the
+            label.
         label: The label column, which no feature may read. Empty: none.
         exclude: Further columns that no feature may read. Empty: none.
         sample_weight: The column of sample weights, which no feature may read. Empty: none.
