@@ -89,7 +89,13 @@ class BoundProgram:
                     pass
         return out
 
-    def _by_columns(self, arrays: Sequence[pa.Array], out: Matrix) -> None:
+    def numbers_in_64_bits(self, arrays: Sequence[pa.Array]) -> dict[str, Any]:
+        """The output columns that are a number each, by name, as they are before they are
+        written to the matrix: float64."""
+        registers = self._registers(arrays)
+        return {self.names[place]: registers[register] for register, place in self.numbers}
+
+    def _registers(self, arrays: Sequence[pa.Array]) -> list[Any]:
         registers: list[Any] = [None] * self.program.registers
         # What is not finite is looked for in the end, so no warnings on the way.
         with np.errstate(all="ignore"):
@@ -98,6 +104,14 @@ class BoundProgram:
             try:
                 for node, bound in self.maps:
                     registers[node.output] = bound.columns(*[registers[i] for i in node.inputs])
+            except DomainError as error:
+                raise outside_domain(node, error) from error
+        return registers
+
+    def _by_columns(self, arrays: Sequence[pa.Array], out: Matrix) -> None:
+        registers = self._registers(arrays)
+        with np.errstate(all="ignore"):
+            try:
                 for node, bound, start, stop in self.emits:
                     bound.write(out[:, start:stop], *[registers[i] for i in node.inputs])
             except DomainError as error:

@@ -28,6 +28,7 @@ from kfp_suite.components.features.operation import (
     State,
     TooManyValuesError,
 )
+from kfp_suite.components.features.precision import check_features
 from kfp_suite.components.features.program import EMITS, Node, Program
 from kfp_suite.components.features.spec import FeatureSpec
 from kfp_suite.components.features.values import COLUMN_READERS
@@ -35,6 +36,7 @@ from kfp_suite.components.features.values import COLUMN_READERS
 BATCH_ROWS = 65_536
 MAX_OUTPUTS = 1_000_000
 """The most columns of the matrix: a row of more takes over 4 MB."""
+_CHECKED_ROWS = 4096
 
 
 Learn = Callable[[Program, Dataset], tuple[list[State | None], int]]
@@ -86,6 +88,7 @@ def fit(
     states, rows = (learn or _learn)(program, data)
     fitted = FittedTransform(program, states, label, rows)
     _check_outputs(fitted)
+    _check_precision(fitted, data)
     return fitted
 
 
@@ -101,6 +104,21 @@ def _check_outputs(fitted: FittedTransform) -> None:
         expected=f"at most {MAX_OUTPUTS:,} in all",
         fix="take fewer buckets or max_categories, or output: index for trees",
     )
+
+
+def _check_precision(fitted: FittedTransform, data: Dataset) -> None:
+    """Refuse features that 32-bit floats blur. All of train is looked at only where its first
+    rows, which may be alike because they are sorted, lose too much."""
+    inputs = [field.name for field in fitted.inputs]
+    try:
+        check_features([fitted.numbers_in_64_bits(data.head("train", _CHECKED_ROWS, inputs))])
+    except DataError:
+        tables = (
+            pa.Table.from_batches([batch])
+            for batch in data.batches("train", inputs, BATCH_ROWS)
+            if batch.num_rows
+        )
+        check_features(fitted.numbers_in_64_bits(table) for table in tables)
 
 
 class Learning:

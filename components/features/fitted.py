@@ -126,6 +126,18 @@ class FittedTransform:
             self._check(matrix, columns)
         return matrix
 
+    def numbers_in_64_bits(self, table: pa.Table) -> dict[str, Any]:
+        """The outputs that are a number each, by name, before they are rounded to 32 bits.
+
+        Raises:
+            MissingError, DataError: as `transform`.
+        """
+        columns = []
+        for position, type_ in self._layout(table.schema):
+            column = table.column(position).combine_chunks()
+            columns.append(column if type_ is None else column.cast(type_))
+        return self.program.numbers_in_64_bits(columns)
+
     def _layout(self, schema: pa.Schema) -> list[tuple[int, pa.DataType | None]]:
         """Where each input is in tables of `schema`, and the type to cast it to."""
         if self._last_layout is not None and self._last_layout[0].equals(schema):

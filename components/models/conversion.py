@@ -18,7 +18,9 @@ from kfp_suite.components.models.onnx import INPUT, OPSET
 from kfp_suite.components.models.proof import Proof, keep_if_equal
 
 TOLERANCE = 1e-6
-"""The largest difference of a probability, and of a predicted number relative to it."""
+"""The largest difference of a probability."""
+NUMBER_TOLERANCE = 1e-5
+"""The largest difference of a predicted number, relative to what predictions differ by."""
 
 
 def convert(estimator: Any, task: Task, features: int) -> bytes:
@@ -67,8 +69,9 @@ def save_if_equal(
     folder: Path,
     calibration: Calibration | None = None,
 ) -> Proof:
-    """Convert, compare on real rows, and write `estimator.onnx` only if it is the same, within
-    1e-6: see `keep_if_equal`.
+    """Convert, compare on real rows, and write `estimator.onnx` only if it is the same: a
+    probability within 1e-6, a number within 1e-5 of what predictions differ by; see
+    `keep_if_equal`.
 
     Args:
         estimator: The fitted estimator.
@@ -86,6 +89,6 @@ def save_if_equal(
         expected,
         threshold,
         folder,
-        tolerance=TOLERANCE,
+        tolerance=NUMBER_TOLERANCE if task == "regression" else TOLERANCE,
         calibration=calibration,
     )

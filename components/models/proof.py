@@ -18,6 +18,9 @@ from kfp_suite.components.models.calibration import Calibration
 from kfp_suite.components.models.onnx import OnnxEstimator, decide
 
 _ROWS_AT_ONCE = 4096
+# A 32-bit number is rounded by at most this part of it; a prediction is a sum of some.
+_HALF_STEP = 2.0**-24
+_ROUNDINGS = 8
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ def keep_if_equal(
 ) -> Proof:
     """Convert, compare on real rows, and write `estimator.onnx` only if it is the same.
 
-    The same means: the same class for every row, and every probability (or number,
-    relatively) within the tolerance.
+    The same means: the same class for every row, and every probability or number within the
+    tolerance; see `largest_difference`.
 
     Args:
         convert: Gives the graph; whatever it raises is the reason that there is none.
@@ -68,8 +71,7 @@ def keep_if_equal(
         return Proof(False, f"no conversion: {said}")
     if got.shape != expected.shape:
         return Proof(False, "another shape")
-    scale = np.maximum(np.abs(expected), 1.0)
-    difference = float(np.max(np.abs(got - expected) / scale)) if len(matrix) else 0.0
+    difference = largest_difference(got, expected, task)
     if not difference <= tolerance:
         return Proof(False, "other values", len(matrix), difference)
     if (
@@ -81,6 +83,35 @@ def keep_if_equal(
         return Proof(False, "other classes", len(matrix), difference)
     write_file(folder / ESTIMATOR_ONNX, graph)
     return Proof(True, "", len(matrix), difference, converted.output)
+
+
+def largest_difference(got: Any, expected: Any, task: Task) -> float:
+    """How far apart predictions are.
+
+    Probabilities: the largest difference. Numbers: the largest in relation to what the
+    expected ones differ by, for a label of 250,000,000 to 250,000,100 is not predicted by what
+    is off by 100: a row's distance from the median, at least the interquartile range (the
+    standard deviation, if that is 0). 32-bit predictions may be off by their own rounding.
+
+    Args:
+        got: Predictions of the rows.
+        expected: The predictions to compare with, of the same shape.
+        task: What they are of.
+    """
+    if not len(expected):
+        return 0.0
+    given = np.asarray(expected, np.float64)
+    difference = np.abs(np.asarray(got, np.float64) - given)
+    if task != "regression":
+        return float(difference.max())
+    low, median, high = np.quantile(given, [0.25, 0.5, 0.75])
+    spread = high - low or given.std()
+    scale = np.maximum(np.abs(given - median), spread)
+    if np.asarray(expected).dtype == np.float32:
+        difference = np.maximum(0.0, difference - _ROUNDINGS * _HALF_STEP * np.abs(given))
+    off = difference > 0
+    with np.errstate(divide="ignore"):
+        return float((difference[off] / scale[off]).max()) if off.any() else 0.0
 
 
 class UnconvertibleError(Exception):

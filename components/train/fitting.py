@@ -7,13 +7,19 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
+
 from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
+from kfp_suite.components.features.precision import rounding_of
 from kfp_suite.components.models.estimators import framework_of, make_estimator
 from kfp_suite.components.models.modules import mend_module
-from kfp_suite.components.train.labels import Target
+from kfp_suite.components.train.labels import Target, check_precision
 from kfp_suite.components.train.rows import Rows
 
 FUNCTION = "fit"
+# In standard deviations of the labels. Linear models of scikit-learn round labels to the type
+# of the matrix: with more than this, they are given one of 64 bits.
+_EXACT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -56,8 +62,14 @@ def fit_named(name: str, training: Training, early_stopping: int) -> Any:
     train = training.train
     if train.weight is not None:
         extra["sample_weight"] = train.weight
+    matrix = train.matrix
+    if target.task == "regression":
+        if framework_of(estimator) != "sklearn":
+            check_precision(train.target, name)
+        elif rounding_of(train.target).loss > _EXACT:
+            matrix = matrix.astype(np.float64)
     try:
-        return estimator.fit(train.matrix, train.target, **extra)
+        return estimator.fit(matrix, train.target, **extra)
     except Exception as error:
         raise DataError(
             f"{name} could not be fitted",

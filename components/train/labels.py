@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from kfp_suite.components.contracts.errors import DataError, ParameterError
 from kfp_suite.components.contracts.model import Task
+from kfp_suite.components.features.precision import MAX_LOSS, rounding_of
 
 TASKS = ("auto", "binary", "multiclass", "regression")
 MOST_CLASSES = 1000
@@ -90,6 +91,27 @@ def target_of(label: str, column: pa.ChunkedArray, task: str, where: str) -> Tar
         )
     classes = tuple(sorted(distinct.to_pylist()))
     return Target("binary" if len(classes) == 2 else "multiclass", classes)
+
+
+def check_precision(target: Any, learner: str) -> None:
+    """Refuse labels of which a learner that takes 32-bit floats would lose what they differ by.
+
+    Args:
+        target: Numeric labels, float64.
+        learner: What learns them, for the error.
+
+    Raises:
+        DataError: more than a thousandth of their standard deviation is lost.
+    """
+    rounding = rounding_of(target)
+    if rounding.loss > MAX_LOSS:
+        raise DataError(
+            f"the labels are too close together for 32-bit floats, in which {learner} learns them",
+            where="label",
+            got=rounding,
+            expected=f"a rounding of at most {MAX_LOSS:g} standard deviations",
+            fix="subtract a constant in ingest's SQL, or train hist_gradient_boosting",
+        )
 
 
 def _check_varied(distinct: pa.Array, column: pa.ChunkedArray, place: str) -> None:

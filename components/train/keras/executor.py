@@ -39,6 +39,7 @@ from kfp_suite.components.train.keras.networks import (
     parse_hyperparameters,
 )
 from kfp_suite.components.train.keras.user import train_by_module
+from kfp_suite.components.train.labels import check_precision
 from kfp_suite.components.train.packing import Made, pack, threshold_of
 from kfp_suite.components.train.rows import rows_to_compare
 
@@ -86,6 +87,8 @@ def train_keras(
     hyper = None if module else parse_hyperparameters(parameters.hyperparameters)
     threads = computing_threads(threads or available_cpus())
     inputs = read_inputs(parameters, dataset, transform, threads)
+    if inputs.target.task == "regression":
+        check_precision(inputs.training.train.target, "a network")
     seed_everything(parameters.seed)
     outputs = len(inputs.target.classes) if inputs.target.task == "multiclass" else 1
     folder_of_checkpoints = checkpoints or output.with_name(f"{output.name}.checkpoints")

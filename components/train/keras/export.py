@@ -27,12 +27,14 @@ from kfp_suite.components.features.graph import (
 )
 from kfp_suite.components.features.graphs import graph_of
 from kfp_suite.components.features.loading import Transform
+from kfp_suite.components.models.proof import largest_difference
 from kfp_suite.components.models.saved_model import FEATURES, SCORES
 from kfp_suite.components.train.keras.learning import Scale
 from kfp_suite.components.train.labels import Target
 
 TOLERANCE = 1e-5
-"""The largest difference of a probability, and of a predicted number relative to it."""
+"""The largest difference of a probability, and of a predicted number relative to what
+predictions differ by."""
 WARM_UP = "assets.extra/tf_serving_warmup_requests"
 _WARM_UP_REQUESTS = 20
 
@@ -147,7 +149,7 @@ def export(
     expected = scores_of(network(transform.transform(rows), training=False), target, scale).numpy()
     try:
         served = ServedNetwork(network, scale, target, threshold, transform)
-        agreement = _compare(served, expected, tensors_of(rows, transform.inputs))
+        agreement = _compare(served, expected, tensors_of(rows, transform.inputs), target)
     except ParameterError as error:
         served, agreement = None, Agreement(False, str(error))
     if served is not None and agreement.equal:
@@ -166,13 +168,13 @@ def export(
     return agreement
 
 
-def _compare(served: ServedNetwork, expected: Any, raw: Mapping[str, Tensor]) -> Agreement:
+def _compare(
+    served: ServedNetwork, expected: Any, raw: Mapping[str, Tensor], target: Target
+) -> Agreement:
     predict = tf.function(served.predict, autograph=False)
     said = predict(raw)
     got = said.get("probabilities", said["prediction"]).numpy()
-    if not len(expected):
-        return Agreement(True)
-    difference = float(np.max(np.abs(got - expected) / np.maximum(np.abs(expected), 1.0)))
+    difference = largest_difference(got, expected, target.task)
     equal = difference <= TOLERANCE
     return Agreement(equal, "" if equal else "the graph gives other values", len(got), difference)
 
