@@ -113,6 +113,16 @@ class ModelManifest:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
+def estimator_name(manifest: ModelManifest) -> str:
+    """What was trained: the name of an estimator or network, or the class that the user's
+    module returned."""
+    train = manifest.recipe.train
+    if not manifest.recipe.module_digest:
+        return str(train.get("network") or train.get("estimator") or "unknown")
+    returned = manifest.notes.get("returned")
+    return f"{returned}, of the user's module" if returned else "the user's module"
+
+
 def model_digest(
     *,
     task: Task,

@@ -67,6 +67,45 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "logistic_regression": {"max_iter": 1000},
 }
 
+# What xgboost.train takes beside the names of its scikit-learn interface: other names of those,
+# and settings of single boosters and objectives.
+_XGBOOST_NAMES = frozenset(
+    [
+        "alpha",
+        "aft_loss_distribution",
+        "aft_loss_distribution_scale",
+        "eta",
+        "huber_slope",
+        "lambda",
+        "lambdarank_bias_norm",
+        "lambdarank_normalization",
+        "lambdarank_num_pair_per_sample",
+        "lambdarank_pair_method",
+        "lambdarank_unbiased",
+        "max_cached_hist_node",
+        "min_split_loss",
+        "ndcg_exp_gain",
+        "normalize_type",
+        "nthread",
+        "one_drop",
+        "process_type",
+        "quantile_alpha",
+        "rate_drop",
+        "refresh_leaf",
+        "sample_type",
+        "seed",
+        "seed_per_iteration",
+        "skip_drop",
+        "top_k",
+        "tweedie_variance_power",
+        "updater",
+        "disable_default_eval_metric",
+        "extmem_single_page",
+        "feature_selector",
+        "num_class",
+    ]
+)
+
 _PARALLEL = {"extra_trees", "k_neighbors", "lightgbm", "random_forest", "xgboost"}
 
 
@@ -87,18 +126,10 @@ def make_estimator(
         ParameterError: an unknown name or hyperparameter, or an estimator that does not do
             the task.
     """
-    path = _path(name, task)
-    kind = _import(path)
+    kind = _import(_path(name, task))
+    check_hyperparameters(name, task, hyperparameters)
     known = inspect.signature(kind).parameters
     given = {**_DEFAULTS.get(name, {}), **_shares(kind, whole_numbers(dict(hyperparameters)))}
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in known.values())
-    for key in given:
-        if key not in known and not open_ended:
-            raise ParameterError(
-                f"unknown hyperparameter '{key}' of {name}",
-                where="hyperparameters",
-                fix=did_you_mean(key, known),
-            )
     if "random_state" in known:
         given.setdefault("random_state", seed)
     if name in _PARALLEL and (given.get("n_jobs") or -1) < 0:  # as many as there are
@@ -111,6 +142,48 @@ def make_estimator(
             where="hyperparameters",
             got=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def check_hyperparameters(name: str, task: Task, hyperparameters: Mapping[str, Any]) -> None:
+    """Check the names of hyperparameters; no data is needed.
+
+    Args:
+        name: As `make_estimator`.
+        task: What it is for.
+        hyperparameters: Its keyword arguments.
+
+    Raises:
+        ParameterError: an unknown estimator or hyperparameter, with the near miss.
+    """
+    kind = _import(_path(name, task))
+    known = _known_hyperparameters(kind)
+    for key in hyperparameters:
+        if known is not None and key not in known:
+            raise ParameterError(
+                f"unknown hyperparameter '{key}' of {name}",
+                where="hyperparameters",
+                fix="give it as the parameter class_weight"
+                if key == "class_weight"
+                else did_you_mean(key, known),
+            )
+
+
+def _known_hyperparameters(kind: Any) -> set[str] | None:
+    """The names that an estimator's class takes; None where nobody can say."""
+    parameters = inspect.signature(kind).parameters
+    named = {name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
+    if len(named) == len(parameters):
+        return named
+    # The scikit-learn interfaces of these two take any keyword, and ignore what they do not know.
+    framework = kind.__module__.partition(".")[0]
+    if framework == "xgboost":
+        return named | set(kind().get_params()) | _XGBOOST_NAMES
+    if framework == "lightgbm":
+        from lightgbm.basic import _ConfigAliases
+
+        aliases = _ConfigAliases._get_all_param_aliases()
+        return named | set(kind().get_params()) | set(aliases) | set().union(*aliases.values())
+    return None
 
 
 def _shares(kind: Any, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,7 +226,7 @@ def _import(path: str) -> Any:
     module_name, _, class_name = path.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # the import of a user's package may fail in any way
         raise ParameterError(
             f"cannot import '{path}'",
             where="estimator",

@@ -30,6 +30,7 @@ from kfp_suite.components.models.modules import MODULE, import_module
 from kfp_suite.components.models.persistence import save_estimator, save_joblib
 from kfp_suite.components.models.proof import Proof
 from kfp_suite.components.stores.files import PinnedFile
+from kfp_suite.components.train.checking import check_fitted, check_scores
 from kfp_suite.components.train.fitting import Training, fit_by_module, fit_named
 from kfp_suite.components.train.inputs import Objective, read_inputs
 from kfp_suite.components.train.labels import Target
@@ -97,6 +98,7 @@ def train(
             source = module.read()
             estimator = fit_by_module(import_module(source, module.digest), training)
             write_file(folder / MODULE, source)
+        check_fitted(estimator, training, by_module=module is not None)
         log.info("trained %s", type(estimator).__name__)
         calibration = _calibration(estimator, target, training.eval, parameters)
         if calibration is not None:
@@ -110,7 +112,11 @@ def train(
             described=_named(estimator, parameters, module),
             has_probabilities=_probable(estimator, target),
             derived=(ESTIMATOR_ONNX, ESTIMATOR_JOBLIB),
-            notes={"trusted_types": types, "onnx": asdict(proof)},
+            notes={
+                "trusted_types": types,
+                "onnx": asdict(proof),
+                "returned": type(estimator).__name__,
+            },
             scorer=FittedEstimator(estimator, target.task),
             calibration=calibration,
         )
@@ -133,6 +139,7 @@ def _write_estimator(
         save_joblib(estimator, folder)
     matrix = rows_to_compare(training.train, training.eval)
     expected = FittedEstimator(estimator, target.task).scores(matrix)
+    check_scores(expected, training, len(matrix), "estimator", "the estimator predicts")
     if target.task != "regression" and expected.ndim == 1:
         return Proof(False, "the estimator has no probabilities"), types
     proof = save_if_equal(

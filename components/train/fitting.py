@@ -75,8 +75,15 @@ def fit_named(name: str, training: Training, early_stopping: int) -> Any:
             f"{name} could not be fitted",
             where=f"{len(train):,} rows of split train",
             got=f"{type(error).__name__}: {error}",
-            fix="see the transform's report: impute and scale what the estimator needs",
+            fix=_advice(str(error)),
         ) from error
+
+
+def _advice(said: str) -> str:
+    """What to do about what an estimator says against the rows."""
+    if "class_weight" in said:
+        return "give it as the parameter class_weight, not as a hyperparameter"
+    return "see the transform's report: impute and scale what the estimator needs"
 
 
 def _early_stopping(estimator: Any, name: str, training: Training, rounds: int) -> dict[str, Any]:
@@ -116,7 +123,7 @@ def fit_by_module(module: ModuleType, training: Training) -> Any:
     """What the user's `fit(training)` returns.
 
     Raises:
-        ParameterError: no such function, it failed, or it returned no estimator.
+        ParameterError: no such function, or it failed.
     """
     function = getattr(module, FUNCTION, None)
     if not callable(function):
@@ -128,18 +135,11 @@ def fit_by_module(module: ModuleType, training: Training) -> Any:
         )
     try:
         estimator = function(training)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ParameterError(
             f"{FUNCTION}(training) failed",
             where="module_file",
             got=f"{type(error).__name__}: {error}",
             fix=mend_module(error),
         ) from error
-    if not hasattr(estimator, "predict"):
-        raise ParameterError(
-            f"{FUNCTION}(training) returned no estimator",
-            where="module_file",
-            got=type(estimator).__name__,
-            expected="an object with predict(X), and predict_proba(X) for probabilities",
-        )
     return estimator

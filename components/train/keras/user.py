@@ -71,7 +71,7 @@ def train_by_module(module: ModuleType, training: Training, outputs: int, logs: 
     )
     try:
         network = function(arguments)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         said = str(error).strip().splitlines() or [""]
         raise ParameterError(
             f"{FUNCTION}(fn_args) failed",

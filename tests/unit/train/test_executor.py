@@ -33,6 +33,26 @@ def fit(training):
 """
 
 
+def _returns(value: str) -> str:
+    """A module whose `fit` returns `value`; `Says` is an estimator that says one thing."""
+    return f"""
+import numpy as np
+from sklearn.ensemble import IsolationForest
+from sklearn.linear_model import LinearRegression, LogisticRegression
+
+class Says:
+    def __init__(self, value):
+        self.value = value
+
+    def predict(self, matrix):
+        return np.array([self.value] * len(matrix))
+
+def fit(training):
+    x, y = training.train.matrix, training.train.target
+    return {value}
+"""
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a dataset and the transform of its features `a` and `b`."""
@@ -149,6 +169,20 @@ def test_weights_and_early_stopping_change_the_model(data: Path, tmp_path: Path)
     assert len(digests) == 5
 
 
+@pytest.mark.parametrize(
+    ("estimator", "hyperparameters"),
+    [
+        ("xgboost", {"eta": 0.3, "max_depth": 3}),
+        ("xgboost", {"num_parallel_tree": 2, "n_estimators": 5}),
+        ("lightgbm", {"eta": 0.3, "bagging_fraction": 0.5, "bagging_freq": 1, "num_leaves": 5}),
+    ],
+)
+def test_other_names_of_the_library_are_taken(
+    estimator: str, hyperparameters: dict[str, Any], data: Path, tmp_path: Path
+) -> None:
+    fit(data, tmp_path / "m", estimator=estimator, hyperparameters=hyperparameters)
+
+
 def test_a_module_travels_with_its_model(data: Path, tmp_path: Path) -> None:
     (tmp_path / "ours.py").write_text(MODULE)
     pinned = pin_file(str(tmp_path / "ours.py"))
@@ -186,6 +220,28 @@ def test_a_changed_byte_is_not_loaded(data: Path, tmp_path: Path) -> None:
             "did you mean 'max_iter'?",
         ),
         ({"hyperparameters": {"max_iter": -1}}, "hist_gradient_boosting could not be fitted"),
+        (
+            {"estimator": "xgboost", "hyperparameters": {"learning_rat": 0.9}},
+            "unknown hyperparameter 'learning_rat' of xgboost; did you mean 'learning_rate'?",
+        ),
+        (
+            {"estimator": "lightgbm", "hyperparameters": {"num_leafs": 5}},
+            "unknown hyperparameter 'num_leafs' of lightgbm; did you mean 'num_leaf'?",
+        ),
+        (
+            {
+                "estimator": "random_forest",
+                "hyperparameters": {"class_weight": {"false": 1, "true": 5}},
+            },
+            "give it as the parameter class_weight, not as a hyperparameter",
+        ),
+        ({"estimator": "."}, "estimator: cannot import '.'; got ValueError"),
+        ({"estimator": "sklearn."}, "estimator: cannot import 'sklearn.'; got"),
+        (
+            {"estimator": "sklearn.ensemble.RandomForestRegressor"},
+            "estimator: it is an estimator of another task; got RandomForestRegressor; "
+            "expected a classifier",
+        ),
         ({"class_weight": {"yes": 2}}, "class_weight: unknown class 'yes'; known: false, true"),
         ({"class_weight": {"true": -1}}, "class_weight.true: not a weight; got -1"),
         ({"sample_weight": "weigth"}, "no column 'weigth'; did you mean 'weight'?"),
@@ -220,7 +276,32 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         ),
         ("def fitt(training): ...", "module_file: no function 'fit(training)'; did you mean"),
         ("def fit(training): 1 / 0", "module_file: fit(training) failed; got ZeroDivisionError"),
-        ("def fit(training): return 3", "fit(training) returned no estimator; got int"),
+        ("def fit(training): return 3", "fit(training) returned no fitted estimator; got int"),
+        ("import sys\nsys.exit(0)", "the module cannot be imported; got SystemExit: 0"),
+        ("import sys\ndef fit(training): sys.exit(0)", "fit(training) failed; got SystemExit: 0"),
+        (_returns("LogisticRegression"), "no fitted estimator; got the class LogisticRegression"),
+        (
+            _returns("LogisticRegression()"),
+            "module_file: fit(training) returned an estimator that does not predict; got "
+            "LogisticRegression: NotFittedError",
+        ),
+        (_returns("LinearRegression().fit(x, y)"), "an estimator of another task; got LinearReg"),
+        (
+            _returns("LogisticRegression().fit(x, 6 - y)"),
+            "returned an estimator of other classes; got classes_ 5, 6; expected 0, 1; fit on",
+        ),
+        (
+            _returns("IsolationForest(n_estimators=3).fit(x)"),
+            "an estimator that predicts a class that there is not; got -1; expected 0 to 1",
+        ),
+        (_returns("Says(np.nan)"), "an estimator that predicts what is no finite number; got nan"),
+        (_returns("Says('late')"), "predicts what is no finite number; got np.str_('late')"),
+        (_returns("Says(2)"), "predicts a class that there is not; got 2; expected 0 to 1"),
+        (
+            _returns("Says([1, 0, 0])"),
+            "an estimator that predicts another shape; got (256, 3); expected (256,) or (256, 2)",
+        ),
+        (_returns("Says([7, -7])"), "predicts what is no probability; got -7.0; expected 0 to 1"),
     ],
 )
 def test_a_module_that_does_not_work_is_one_line(
