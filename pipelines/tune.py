@@ -37,6 +37,7 @@ def tune(
     features: dict = {},
     task: str = "auto",
     estimator: str = "hist_gradient_boosting",
+    hyperparameters: dict = {},
     search_space: dict = {},
     search: str = "tpe",
     trials: int = 32,
@@ -83,7 +84,9 @@ def tune(
         baseline_statistics: Statistics of an earlier dataset, to measure drift against.
         features: The feature spec; empty: default features. See transform.
         task: `auto`, `binary`, `multiclass` or `regression`.
-        estimator: What to search where there is no search space; see train.
+        estimator: What the search starts from, and what is searched if there is no search
+            space; see train.
+        hyperparameters: Those of `estimator` that the search starts from: its first trial.
         search_space: Estimators with what their hyperparameters may be; empty: what is usual
             for `estimator`. See tune.
         search: `random`, `grid` or `tpe`.
@@ -169,6 +172,8 @@ def tune(
                     sample_weight=sample_weight,
                     early_stopping=early_stopping,
                     seed=seed,
+                    estimator=estimator,
+                    hyperparameters=hyperparameters,
                 )
                 sized(searched, "4Gi", "8Gi", cpu="4", hours=24)
                 # Finished trials are in the study: no cache has to remember them.

@@ -25,6 +25,8 @@ def tune(
     sample_weight: str = "",
     early_stopping: int = 0,
     seed: int = 0,
+    estimator: str = "",
+    hyperparameters: dict = {},
 ) -> str:
     """Run the trials of a search, or of one shard of it, on all cores.
 
@@ -38,7 +40,8 @@ def tune(
         trials: A folder with `trials.json`: this shard's trials.
         label: The column to predict.
         search_space: Estimator to hyperparameters, each a value, a list of values, or a range:
-            `low`, `high`, `type` (float or int), `log`, `step`.
+            `low`, `high`, `type` (float or int), `log`, `step`, `share_of_rows` (`high` is at
+            most this part of the rows of train).
         store: Where the trials are kept, beside the versions of the model.
         model_name: The model that is searched for.
         search: `random`, `grid`, or `tpe`: Optuna's tree-structured Parzen estimator (Bergstra
@@ -46,7 +49,8 @@ def tune(
         count: How many trials this shard runs, at least 1.
         shard: Which shard this is, from 0.
         shards: How many there are.
-        folds: 2 or more: cross-validation over `train`. 0: fitted on growing parts of `train`
+        folds: 2 or more: cross-validation over `train`, which keeps rows of one `key` of the
+            dataset's split together. 0: fitted on growing parts of `train`
             and judged on `eval`.
         metric: What is searched for: roc_auc, average_precision, log_loss, brier, accuracy or
             f1; f1_macro, log_loss or accuracy; rmse, mae or r2. Empty: the first that fits.
@@ -57,6 +61,10 @@ def tune(
         sample_weight: As train's; fitting is weighted, judging is not.
         early_stopping: As train's; on the rows that judge.
         seed: The seed of the search, of the folds and of the estimators.
+        estimator: What the search starts from: the first trial, unless it is a grid. If the
+            space has no such estimator, it is the space's first.
+        hyperparameters: Those of `estimator` that the search starts from; empty: the
+            library's defaults.
 
     Returns:
         The URI of the study.
@@ -76,6 +84,8 @@ def tune(
                 sample_weight=sample_weight,
                 early_stopping=early_stopping,
                 seed=seed,
+                estimator=estimator,
+                hyperparameters=hyperparameters,
                 search_space=search_space,
                 search=search,
                 trials=count,

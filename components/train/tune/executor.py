@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 from warnings import catch_warnings, filterwarnings
@@ -13,16 +13,18 @@ from warnings import catch_warnings, filterwarnings
 import numpy as np
 
 from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_json
+from kfp_suite.components.contracts.canonical import canonical_json, write_json
 from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.environment import available_cpus, code_digest
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.contracts.run_record import TRIALS
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
+from kfp_suite.components.train.tune.groups import groups_of_split
 from kfp_suite.components.train.tune.scoring import Metric, Step, metric_of, score, steps_of
-from kfp_suite.components.train.tune.space import Space, parse_space
+from kfp_suite.components.train.tune.space import Candidate, Space, parse_space
 from kfp_suite.components.train.tune.study import (
     Asked,
     Sampler,
@@ -45,8 +47,11 @@ log = logging.getLogger(__name__)
 class TuneParameters(Objective):
     """What to search, by what, and which part of it this shard does.
 
-    `hyperparameters` of an Objective are not read: the trials have their own.
+    The first trial is `estimator` with `hyperparameters`, so that a search does not end below
+    what it starts from.
     """
+
+    estimator: str = ""
 
     search_space: Mapping[str, Any] = field(default_factory=dict)
     search: str = "tpe"
@@ -91,20 +96,23 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
         ParameterError: a parameter that is not allowed, or does not fit the data.
         DataError: labels or values that nothing can be learned from.
     """
-    space = parse_space(parameters.search_space)
     inputs = read_inputs(parameters, dataset, transform)
+    space = parse_space(parameters.search_space).of_rows(len(inputs.training.train))
+    _check_count(parameters, space)
     metric = metric_of(parameters.metric, inputs.target.task)
     key = _key(parameters, inputs, metric)
     study = Study(open_store(parameters.store), parameters.model_name, key)
     names = [trial_name(parameters.shard, number) for number in range(parameters.trials)]
     finished = {trial.name: trial for trial in study.trials() if trial.name in names}
     log.info("study %s: %s of %s trials are there", study.uri, len(finished), len(names))
-    steps = steps_of(inputs.training, parameters.folds, parameters.seed)
+    groups = groups_of_split(inputs.data, parameters.label) if parameters.folds else None
+    steps = steps_of(inputs.training, parameters.folds, parameters.seed, groups)
     sampler = _sampler(parameters, space, metric)
     for first in range(0, parameters.trials, _BATCH):
         numbers = range(first, min(first + _BATCH, parameters.trials))
         before = {name: finished[name] for name in names[:first]}
-        batch = [one for one in sampler.ask(numbers, before) if one.name not in finished]
+        asked = [one for one in sampler.ask(numbers, before) if one.name not in finished]
+        batch, repeated = _without_repeats(asked, finished)
         with (
             catch_warnings(),
             closing(_run(batch, inputs.training, steps, metric, parameters)) as ended,
@@ -122,14 +130,60 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
                     trial.name,
                     _told(trial),
                 )
+        for one in repeated:
+            trial = replace(_same(one.candidate, finished), name=one.name)
+            study.keep(trial)
+            finished[trial.name] = trial
     with whole_folder(output) as folder:
         write_json(folder / TRIALS, [asdict(finished[name]) for name in names])
     return study
 
 
+def _check_count(parameters: TuneParameters, space: Space) -> None:
+    if parameters.search != "grid":
+        return
+    combinations = len(space.grid())
+    most = len(range(parameters.shard, combinations, parameters.shards))
+    if parameters.trials > most:
+        raise ParameterError(
+            "more trials than the grid has combinations",
+            where="count",
+            got=parameters.trials,
+            expected=f"at most {most}, of {combinations} in {parameters.shards} shards",
+        )
+
+
+def _candidate_key(estimator: str, hyperparameters: Mapping[str, Any]) -> bytes:
+    return canonical_json([estimator, dict(hyperparameters)])
+
+
+def _without_repeats(
+    asked: Sequence[Asked], finished: Mapping[str, Trial]
+) -> tuple[list[Asked], list[Asked]]:
+    """Those to fit, and those whose candidate another trial has: it is not fitted again."""
+    seen = {_candidate_key(one.estimator, one.hyperparameters) for one in finished.values()}
+    new: list[Asked] = []
+    repeated: list[Asked] = []
+    for one in asked:
+        key = _candidate_key(one.candidate.estimator, one.candidate.hyperparameters)
+        (repeated if key in seen else new).append(one)
+        seen.add(key)
+    return new, repeated
+
+
+def _same(candidate: Candidate, finished: Mapping[str, Trial]) -> Trial:
+    """The first trial of a candidate."""
+    key = _candidate_key(candidate.estimator, candidate.hyperparameters)
+    return next(
+        trial
+        for _, trial in sorted(finished.items())
+        if _candidate_key(trial.estimator, trial.hyperparameters) == key
+    )
+
+
 def _key(parameters: TuneParameters, inputs: Inputs, metric: Metric) -> str:
     """The digest of what the trials' outcome rests on. Not how many there are."""
-    not_in_it = {"trials", "shard", "store", "model_name", "hyperparameters"}
+    not_in_it = {"trials", "shard", "store", "model_name"}
     made_of = {
         **{k: v for k, v in asdict(parameters).items() if k not in not_in_it},
         "metric": metric.name,
@@ -150,6 +204,9 @@ def _sampler(parameters: TuneParameters, space: Space, metric: Metric) -> Sample
         shards=parameters.shards,
         lower_is_better=lower_is_better(metric.name),
         prune=parameters.prune,
+        start=space.start(parameters.estimator, whole_numbers(dict(parameters.hyperparameters)))
+        if parameters.shard == 0 and parameters.search != "grid"
+        else None,
     )
 
 

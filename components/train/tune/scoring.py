@@ -88,12 +88,20 @@ class Step:
     judged: Any = None
 
 
-def steps_of(training: Training, folds: int, seed: int) -> list[Step]:
+def steps_of(training: Training, folds: int, seed: int, groups: Any = None) -> list[Step]:
     """The folds of a cross-validation over train; or, with 0 folds, growing parts of train,
     each judged on eval.
 
+    Args:
+        training: The rows.
+        folds: How many; 0 for growing parts.
+        seed: What they are drawn by.
+        groups: Of each row of train, the number of its group, which no fold cuts; None: rows
+            stand for themselves.
+
     Raises:
-        ParameterError: one fold, more than a class has rows, or no eval split to judge by.
+        ParameterError: one fold, more than a class has rows or than there are groups, or no
+            eval split to judge by.
     """
     rows = len(training.train)
     if folds == 0:
@@ -115,7 +123,7 @@ def steps_of(training: Training, folds: int, seed: int) -> list[Step]:
         raise ParameterError(
             "out of range", where="folds", got=folds, expected=f"0, or 2 to {rows}"
         )
-    from sklearn.model_selection import KFold, StratifiedKFold
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
 
     classes = training.task != "regression"
     if classes and (fewest := np.bincount(training.train.target).min()) < folds:
@@ -125,9 +133,20 @@ def steps_of(training: Training, folds: int, seed: int) -> list[Step]:
             got=folds,
             expected=f"at most {fewest}",
         )
-    kind = StratifiedKFold if classes else KFold
+    if groups is not None and (count := len(np.unique(groups))) < folds:
+        raise ParameterError(
+            "fewer groups of the split's key than folds",
+            where="folds",
+            got=folds,
+            expected=f"at most {count}",
+        )
+    if groups is None:
+        kind = StratifiedKFold if classes else KFold
+    else:
+        kind = StratifiedGroupKFold if classes else GroupKFold
     parts = kind(folds, shuffle=True, random_state=seed)
-    return [Step(fit, judged) for fit, judged in parts.split(np.zeros(rows), training.train.target)]
+    target = training.train.target
+    return [Step(fit, judged) for fit, judged in parts.split(np.zeros(rows), target, groups)]
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar, Literal
 
@@ -29,7 +29,8 @@ class Range:
     """Numbers from `low` to `high`, both included; KFP knows no integers, so `type` says it.
 
     `log`: as many between 0.01 and 0.1 as between 0.1 and 1. `step`: every so many, and what
-    a grid takes.
+    a grid takes. `share_of_rows`: `high` is at most this part of the rows of train, but not
+    below `low`: a leaf of 200 rows is none of 100.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -39,6 +40,7 @@ class Range:
     type: Literal["float", "int"] = "float"
     log: bool = False
     step: float | None = None
+    share_of_rows: float | None = None
 
     def __post_init__(self) -> None:
         values = (self.low, self.high, self.step or 1.0)
@@ -46,8 +48,19 @@ class Range:
             raise ParameterError("not a range", got=f"low {self.low}, high {self.high}")
         if self.log and (self.low <= 0 or self.step is not None):
             raise ParameterError("a logarithmic range is above 0 and has no step", got=self.low)
+        if self.share_of_rows is not None and not 0 < self.share_of_rows <= 1:
+            raise ParameterError("not a share", got=self.share_of_rows, expected="above 0, to 1")
         if self.type == "int" and not all(float(value).is_integer() for value in values):
             raise ParameterError("not whole numbers", got=f"low {self.low}, high {self.high}")
+
+    def of_rows(self, rows: int) -> Range:
+        """The range where train has so many rows."""
+        if self.share_of_rows is None:
+            return self
+        most = self.share_of_rows * rows
+        if self.type == "int":
+            most = float(int(most))
+        return replace(self, high=max(self.low, min(self.high, most)))
 
     def grid(self) -> list[Plain]:
         """Every step from `low` on."""
@@ -101,6 +114,35 @@ class Space:
     """A parsed search space."""
 
     estimators: Mapping[str, Mapping[str, Range | Choice]]
+
+    def of_rows(self, rows: int) -> Space:
+        """The space where train has so many rows; see `Range.share_of_rows`."""
+        return Space(
+            {
+                name: {
+                    key: found.of_rows(rows) if isinstance(found, Range) else found
+                    for key, found in dimensions.items()
+                }
+                for name, dimensions in self.estimators.items()
+            }
+        )
+
+    def start(self, estimator: str, hyperparameters: Mapping[str, Plain]) -> Candidate:
+        """What a search starts from: an estimator as it is without a search.
+
+        Args:
+            estimator: If the space has none of that name, it is the space's first.
+            hyperparameters: Of `estimator`; what the space fixes is set, too, and the rest is
+                the library's defaults.
+        """
+        name = estimator if estimator in self.estimators else next(iter(self.estimators))
+        given = hyperparameters if name == estimator else {}
+        fixed = {
+            key: found.values[0]
+            for key, found in self.estimators[name].items()
+            if isinstance(found, Choice) and len(found.values) == 1
+        }
+        return Candidate(name, {**fixed, **given})
 
     def grid(self) -> list[Candidate]:
         """Every combination, in order.

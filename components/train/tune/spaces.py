@@ -14,24 +14,26 @@ from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 
 Space = Mapping[str, Any]
 
+# Of few rows, a leaf or a neighbourhood is not most of them.
+_PART: Space = {"share_of_rows": 0.1}
 _TREES: Space = {
     "n_estimators": {"type": "int", "low": 100, "high": 500, "log": True},
     "max_features": [0.2, 0.4, 0.7, 1.0],
-    "min_samples_leaf": {"type": "int", "low": 1, "high": 50, "log": True},
+    "min_samples_leaf": {"type": "int", "low": 1, "high": 50, "log": True, **_PART},
 }
 SPACES: Mapping[str, Space] = {
     "hist_gradient_boosting": {
         "learning_rate": {"low": 0.02, "high": 0.3, "log": True},
         "max_iter": {"type": "int", "low": 50, "high": 500, "log": True},
         "max_leaf_nodes": {"type": "int", "low": 7, "high": 127, "log": True},
-        "min_samples_leaf": {"type": "int", "low": 5, "high": 200, "log": True},
+        "min_samples_leaf": {"type": "int", "low": 5, "high": 200, "log": True, **_PART},
         "l2_regularization": {"low": 1e-3, "high": 10.0, "log": True},
     },
     "lightgbm": {
         "learning_rate": {"low": 0.02, "high": 0.3, "log": True},
         "n_estimators": {"type": "int", "low": 50, "high": 500, "log": True},
         "num_leaves": {"type": "int", "low": 7, "high": 127, "log": True},
-        "min_child_samples": {"type": "int", "low": 5, "high": 200, "log": True},
+        "min_child_samples": {"type": "int", "low": 5, "high": 200, "log": True, **_PART},
         "reg_lambda": {"low": 1e-3, "high": 10.0, "log": True},
         "colsample_bytree": {"low": 0.4, "high": 1.0},
     },
@@ -59,7 +61,7 @@ SPACES: Mapping[str, Space] = {
         "learning_rate_init": {"low": 1e-4, "high": 1e-2, "log": True},
     },
     "k_neighbors": {
-        "n_neighbors": {"type": "int", "low": 1, "high": 100, "log": True},
+        "n_neighbors": {"type": "int", "low": 1, "high": 100, "log": True, **_PART},
         "weights": ["uniform", "distance"],
     },
     "svm": {"C": {"low": 1e-2, "high": 100.0, "log": True}},
@@ -100,6 +102,10 @@ def space_around(estimator: str, hyperparameters: Mapping[str, Any]) -> dict[str
     return {estimator: space}
 
 
+def _has_part(usual: Any) -> bool:
+    return isinstance(usual, Mapping) and "share_of_rows" in usual
+
+
 def _around(value: Any, usual: Any) -> Any:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or value <= 0:
         return usual if isinstance(usual, list) and value in usual else value
@@ -111,5 +117,7 @@ def _around(value: Any, usual: Any) -> Any:
     else:
         whole, fraction = isinstance(value, int), value <= 1.0 and isinstance(value, float)
     if whole:
-        return {"type": "int", "low": max(1, math.floor(low)), "high": math.ceil(high), "log": True}
+        part = {"share_of_rows": usual["share_of_rows"]} if _has_part(usual) else {}
+        top = {"high": math.ceil(high), "log": True}
+        return {"type": "int", "low": max(1, math.floor(low)), **top, **part}
     return {"low": low, "high": min(high, 1.0) if fraction else high, "log": True}

@@ -133,7 +133,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Sampler:
-    """What suggests a shard's trials."""
+    """What suggests a shard's trials; `start`: the candidate of its first one."""
 
     search: Search
     space: Space
@@ -142,6 +142,7 @@ class Sampler:
     shards: int
     lower_is_better: bool
     prune: bool
+    start: Candidate | None = None
 
     def ask(self, numbers: Sequence[int], finished: Mapping[str, Trial]) -> list[Asked]:
         """Suggest the trials `numbers` of a batch, from what earlier batches found.
@@ -167,6 +168,8 @@ class Sampler:
 
     def _ask(self, study: Any, number: int, grid: Sequence[Candidate]) -> Asked:
         name, trial = trial_name(self.shard, number), study.ask()
+        if number == 0 and self.start is not None:
+            return Asked(name, self.start, trial, study)
         at = number * self.shards + self.shard
         return Asked(name, grid[at] if grid else self.space.suggest(trial), trial, study)
 
@@ -180,12 +183,12 @@ class Sampler:
 
 
 def _tell(optuna: Any, study: Any, space: Space, trial: Trial) -> None:
-    """Let Optuna know a finished trial."""
+    """Let Optuna know a finished trial; not one that is outside the space, as the first may be."""
     states = optuna.trial.TrialState
     fixed = _Fixed(optuna, trial)
-    space.suggest(fixed)
-    study.add_trial(
-        optuna.trial.create_trial(
+    try:
+        space.suggest(fixed)
+        known = optuna.trial.create_trial(
             state=states.COMPLETE
             if trial.state == "complete"
             else states.PRUNED
@@ -196,7 +199,9 @@ def _tell(optuna: Any, study: Any, space: Space, trial: Trial) -> None:
             distributions=fixed.distributions,
             intermediate_values=dict(enumerate(trial.scores)),
         )
-    )
+    except (KeyError, ValueError):
+        return
+    study.add_trial(known)
 
 
 class _Fixed:

@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 
 from kfp_suite.components.contracts.errors import DataError, KfpSuiteError, ParameterError
+from kfp_suite.components.ingest.executor import IngestParameters, ingest
+from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.components.train.inputs import read_inputs
 from kfp_suite.components.train.tune import executor
 from kfp_suite.components.train.tune.best.executor import best_trial
 from kfp_suite.components.train.tune.executor import TuneParameters, tune
 from kfp_suite.components.train.tune.plan.executor import PlanParameters, plan_trials
 from kfp_suite.components.train.tune.scoring import METRICS
+from kfp_suite.components.train.tune.space import Range, parse_space
 from kfp_suite.components.train.tune.spaces import SPACES
 from kfp_suite.components.train.tune.study import Study, Trial, lower_is_better, ranked
+from kfp_suite.components.transform.executor import TransformParameters, transform
 from tests.steps import STEPS, write_source
 
 SPACE = {
@@ -160,7 +165,12 @@ def test_shards_of_a_grid_are_the_grid(
 def test_what_is_hopeless_is_given_up(
     parameters: TuneParameters, made: Path, tmp_path: Path
 ) -> None:
-    bad_and_good = {"dummy": {"strategy": ["prior"]}, "decision_tree": {"max_depth": [3, 4, 5]}}
+    any_seed = {"random_state": {"type": "int", "low": 0, "high": 10**6}}
+    bad_and_good = {
+        "decision_tree": {"max_depth": [3, 4, 5], **any_seed},
+        "sklearn.tree.DecisionTreeClassifier": any_seed,
+        "dummy": {"strategy": ["prior"], **any_seed},
+    }
     given = replace(parameters, search="random", search_space=bad_and_good, trials=40)
     trials = run(given, made, tmp_path / "out")
     pruned = [trial for trial in trials if trial.state == "pruned"]
@@ -169,6 +179,114 @@ def test_what_is_hopeless_is_given_up(
     assert all(len(trial.scores) == 1 and trial.value is None for trial in pruned)
     without = run(replace(given, prune=False), made, tmp_path / "without")
     assert {trial.state for trial in without} == {"complete"}
+
+
+def test_a_search_tries_what_it_starts_from_and_does_not_end_below_it(
+    parameters: TuneParameters, made: Path, tmp_path: Path
+) -> None:
+    # Of this space, nothing is as good as what it starts from, which is outside of it.
+    fixed = {"max_depth": 1, "min_samples_leaf": 250}
+    space = {"decision_tree": {**fixed, "criterion": ["gini", "entropy"]}}
+    start = {"max_depth": 6.0, "min_samples_leaf": 2.0}
+    given = replace(
+        parameters, search_space=space, trials=6, estimator="decision_tree", hyperparameters=start
+    )
+    first, *others = run(given, made, tmp_path / "out")
+    assert first.hyperparameters == {"max_depth": 6, "min_samples_leaf": 2}
+    assert first.state == "complete"
+    uri = tune(given, made / "dataset", made / "transform", tmp_path / "again").uri
+    best = best_trial([uri], tmp_path / "best", tmp_path / "best.html")
+    assert best.name == first.name
+    assert best.value is not None
+    assert all(trial.value is None or trial.value < best.value for trial in others)
+    # Without hyperparameters it is the library's defaults, with what the space fixes.
+    plain = replace(given, hyperparameters={}, estimator="", trials=1)
+    (only,) = run(plain, made, tmp_path / "plain")
+    assert (only.estimator, only.hyperparameters) == ("decision_tree", fixed)
+
+
+def test_a_candidate_is_fitted_once(
+    parameters: TuneParameters, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted: list[str] = []
+    run_batch = executor._run
+
+    def counted(batch: Any, *rest: Any) -> Any:
+        fitted.extend(asked.name for asked in batch)
+        return run_batch(batch, *rest)
+
+    monkeypatch.setattr(executor, "_run", counted)
+    space = {"decision_tree": {"max_depth": [1, 2, 3]}}
+    trials = run(replace(parameters, search_space=space, prune=False), made, tmp_path / "out")
+    assert len(trials) == 12
+    assert len(fitted) <= 4  # three, and the library's default
+    values: dict[Any, set[Any]] = {}
+    for trial in trials:
+        values.setdefault(trial.hyperparameters.get("max_depth"), set()).add(trial.value)
+    assert all(len(found) == 1 for found in values.values())
+
+
+def test_a_grid_has_no_more_trials_than_combinations(
+    parameters: TuneParameters, made: Path, tmp_path: Path
+) -> None:
+    space = {"decision_tree": {"max_depth": [1, 2, 3]}}
+    given = replace(parameters, search="grid", search_space=space, trials=5)
+    with pytest.raises(ParameterError, match="more trials than the grid has combinations; got 5;"):
+        run(given, made, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_leaves_of_few_rows_are_not_most_of_them(
+    parameters: TuneParameters, made: Path, tmp_path: Path
+) -> None:
+    usual = {"hist_gradient_boosting": SPACES["hist_gradient_boosting"]}
+    assert usual["hist_gradient_boosting"]["min_samples_leaf"]["high"] == 200
+    rows = len(read_inputs(parameters, made / "dataset", made / "transform").training.train)
+    space = parse_space(usual).of_rows(rows)
+    found = space.estimators["hist_gradient_boosting"]["min_samples_leaf"]
+    assert isinstance(found, Range)
+    assert (found.low, found.high) == (5, rows // 10)
+    assert rows < 400
+
+
+def test_folds_keep_the_groups_of_the_split_together(tmp_path: Path) -> None:
+    """The label is one of each group's, and the features tell the group: of a new group nothing
+    is known, so an honest score is that of chance."""
+    generator = np.random.default_rng(0)
+    groups = np.repeat(np.arange(60), 10)
+    features = generator.normal(size=(60, 3))[groups] + 1e-3 * generator.normal(size=(600, 3))
+    late = generator.random(60) < 0.5
+    lines = ["g,a,b,c,late"]
+    lines += [
+        f"{group},{a},{b},{c},{str(bool(late[group])).lower()}"
+        for group, (a, b, c) in zip(groups, features, strict=True)
+    ]
+    (tmp_path / "rows.csv").write_text("\n".join(lines) + "\n")
+    sources = parse_sources({"t": str(tmp_path / "rows.csv")})
+    ingest(
+        IngestParameters(split={"by": "hash", "key": ["g"], "eval": 0.0, "test": 0.2}),
+        {name: pin(name, source) for name, source in sources.items()},
+        tmp_path / "dataset",
+        tmp_path / "preview",
+    )
+    transform(
+        TransformParameters(features={"features": ["a", "b", "c"]}, label="late"),
+        tmp_path / "dataset",
+        tmp_path / "transform",
+        tmp_path / "report",
+    )
+    given = TuneParameters(
+        label="late",
+        search_space={"decision_tree": {"max_depth": [8]}},
+        trials=1,
+        folds=5,
+        store=str(tmp_path / "store"),
+        model_name="grouped",
+    )
+    study = tune(given, tmp_path / "dataset", tmp_path / "transform", tmp_path / "out")
+    (trial,) = study.trials()
+    assert trial.value is not None
+    assert trial.value < 0.75
 
 
 def test_a_trial_that_cannot_be_fitted_is_a_record_too(
