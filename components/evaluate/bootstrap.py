@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfp_suite.components.evaluate.metrics import Floats, Scored
+from kfp_suite.components.evaluate.metrics import SHARES, Floats, Scored
 
 _BLOCK_CELLS = 1_000_000
 """Weights held at once (resamples times rows): 8 MB."""
@@ -83,6 +83,23 @@ class Resampling:
         low, high = np.quantile(defined, [tail, 1 - tail])
         return float(low), float(high)
 
+    def exact_interval(self, value: float, rows: int) -> tuple[float, float]:
+        """The interval of a share of 0 or 1, which is the same in every resample.
+
+        Clopper and Pearson's (1934): of `rows` of which none was wrong, a share of errors p is
+        likely enough while (1 - p)^rows is at least half of what the interval leaves out.
+
+        Args:
+            value: 0 or 1; another value is its own interval.
+            rows: How many rows the share is of, at least 1.
+        """
+        edge = ((1 - self.confidence) / 2) ** (1 / max(rows, 1))
+        if value == 1:
+            return edge, 1.0
+        if value == 0:
+            return 0.0, 1.0 - edge
+        return value, value
+
 
 def measure(models: Sequence[Scored], resampling: Resampling, name: str) -> list[Measured]:
     """Measure models on the same rows under the same draws.
@@ -99,17 +116,21 @@ def measure(models: Sequence[Scored], resampling: Resampling, name: str) -> list
         for found, scored in zip(parts, models, strict=True):
             found.append(scored.measure(weights))
     measured = []
-    for scored, point, blocks in zip(models, plain, parts, strict=True):
+    for scored, values, blocks in zip(models, plain, parts, strict=True):
         draws = {
             metric: np.concatenate([block[metric] for block in blocks] or [np.empty(0)])
-            for metric in point
+            for metric in values
         }
         estimates = {}
-        for metric, value in point.items():
+        for metric, value in values.items():
             if np.isnan(value[0]):
                 estimates[metric] = Estimate(None, reason=scored.why_undefined(metric))
             else:
-                estimates[metric] = Estimate(float(value[0]), *resampling.interval(draws[metric]))
+                point = float(value[0])
+                low, high = resampling.interval(draws[metric])
+                if low is not None and low == high == point and metric in SHARES:
+                    low, high = resampling.exact_interval(point, scored.support(metric))
+                estimates[metric] = Estimate(point, low, high)
         measured.append(Measured(estimates, draws))
     return measured
 

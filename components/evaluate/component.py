@@ -24,14 +24,18 @@ def evaluate(
 ) -> bool:
     """Decide whether a model is blessed, and show what that rests on.
 
-    A model is blessed where every threshold is met and the champion, scored on the same
-    rows, is not better by more than is allowed. Confidence intervals are percentiles of a
-    bootstrap over rows. Metrics of a binary model: roc_auc, average_precision, log_loss,
-    brier, calibration_error, accuracy, balanced_accuracy, precision, recall, f1, mcc,
-    prevalence, predicted_positive_rate. Of several classes: accuracy, balanced_accuracy,
-    f1_macro, f1_weighted, precision_macro, precision_weighted, recall_macro,
-    recall_weighted, mcc, log_loss, roc_auc_ovr, top_2_accuracy, top_3_accuracy,
-    top_5_accuracy, calibration_error. Of regression: rmse, mae, median_ae, r2, mape, bias.
+    A model is blessed if every threshold is met and the champion, scored on the same rows,
+    is not better by more than is allowed. Confidence intervals are percentiles of a bootstrap
+    over rows; of a share of 0 or 1, exact (Clopper-Pearson). The metrics of always predicting
+    the commonest class, or the mean, stand beside them. The report warns if the model is no
+    better than that, if few rows were scored, and if a feature tells the label.
+
+    Metrics of a binary model: roc_auc, average_precision, log_loss, brier, calibration_error,
+    accuracy, balanced_accuracy, precision, recall, f1, mcc, prevalence,
+    predicted_positive_rate. Of several classes: accuracy, balanced_accuracy, f1_macro,
+    f1_weighted, precision_macro, precision_weighted, recall_macro, recall_weighted, mcc,
+    log_loss, roc_auc_ovr, top_2_accuracy, top_3_accuracy, top_5_accuracy, calibration_error.
+    Of regression: rmse, mae, median_ae, r2, mape, bias.
 
     Args:
         dataset: A Dataset artifact.
@@ -40,7 +44,7 @@ def evaluate(
         thresholds: Limits by metric, inclusive: `{roc_auc: {min: 0.7}, log_loss: {max: 0.5}}`.
             With `decide_by: interval` (default `value`) the interval's worse end must keep
             them. `slices: {min: 0.6, max: ..., columns: [...]}` limits each slice, or those of
-            the named columns.
+            the named columns; if none has `min_slice_rows`, the model is not blessed.
         slices: Columns whose values are measured apart: each a name, or a list of up to 3 names
             for their combinations. Numbers of more than 12 values are cut at quartiles, dates
             into months, text at its 20 most frequent values.
@@ -49,8 +53,9 @@ def evaluate(
             `manifest_digest` (resolve gives it); empty for none.
         comparison: What is asked against the champion: `metric` (default roc_auc, f1_macro or
             rmse), either `max_regression` (at least 0, default 0) or `min_improvement` (at
-            least 0) in the metric's units, `decide_by` (`interval`, the default: a regression
-            or improvement must be shown by the paired interval; or `value`) and
+            least 0) in the metric's units, `decide_by` (`value`, the default: the
+            difference itself, so that champions never get worse; or `interval`: a regression
+            or improvement must be shown by the paired interval) and
             `on_incomparable` (`reject`, the default, or `bless`) for a champion that cannot be
             scored on these data.
         resamples: Bootstrap resamples, 0 (no intervals) to 10,000.

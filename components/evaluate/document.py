@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kfp_suite.components.contracts.model import estimator_name
 from kfp_suite.components.evaluate.bootstrap import Measured, rounded
 from kfp_suite.components.evaluate.metrics import RESIDUAL_QUANTILES, RegressionScores
 from kfp_suite.components.evaluate.outcome import Outcome, SliceResult
@@ -23,6 +24,7 @@ def document(outcome: Outcome, dataset_uri: str, model_uri: str) -> dict[str, An
         "format_version": FORMAT_VERSION,
         "blessed": outcome.blessed,
         "reasons": list(outcome.reasons),
+        "warnings": list(outcome.warnings),
         "task": manifest.task,
         "label": manifest.label,
         "split": outcome.split,
@@ -31,6 +33,10 @@ def document(outcome: Outcome, dataset_uri: str, model_uri: str) -> dict[str, An
         "unseen_classes": outcome.unseen,
         "primary_metric": outcome.comparison.metric,
         "metrics": _estimates(outcome.measured[0]),
+        "baseline": {
+            "predicts": outcome.baseline.says,
+            "metrics": {n: rounded(value) for n, value in outcome.baseline.metrics.items()},
+        },
         "residual_quantiles": _residual_quantiles(outcome),
         "confusion": None
         if confusion is None
@@ -43,6 +49,7 @@ def document(outcome: Outcome, dataset_uri: str, model_uri: str) -> dict[str, An
         "dataset": {"uri": dataset_uri, "digest": outcome.dataset_digest},
         "model": {
             **manifest.recipe.train,
+            "estimator": estimator_name(manifest),
             "uri": model_uri,
             "digest": manifest.digest,
             "framework": manifest.framework,

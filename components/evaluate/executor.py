@@ -10,9 +10,10 @@ from typing import Any
 from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.contracts.run_record import EVALUATION
+from kfp_suite.components.evaluate.baseline import baseline_of
 from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampling, measure, rounded
 from kfp_suite.components.evaluate.champion import (
     Fetch,
@@ -25,6 +26,12 @@ from kfp_suite.components.evaluate.curves import Curve, roc_curve
 from kfp_suite.components.evaluate.document import document
 from kfp_suite.components.evaluate.metrics import BinaryScores
 from kfp_suite.components.evaluate.outcome import Confusion, Outcome, SliceResult
+from kfp_suite.components.evaluate.parameters import (
+    Threshold,
+    check_slice_limits,
+    parse_comparison,
+    parse_thresholds,
+)
 from kfp_suite.components.evaluate.predictions import (
     LabelledRows,
     Scores,
@@ -36,13 +43,12 @@ from kfp_suite.components.evaluate.report import draw
 from kfp_suite.components.evaluate.slices import SliceColumns, check_columns, cut, parse_slices
 from kfp_suite.components.evaluate.verdict import (
     Check,
-    Threshold,
+    Unchecked,
     check_threshold,
     compare,
     decide,
-    parse_comparison,
-    parse_thresholds,
 )
+from kfp_suite.components.evaluate.warning import warnings_of
 from kfp_suite.components.stores.champions import parse_champion
 
 MOST_CATEGORIES = 50
@@ -121,7 +127,7 @@ def evaluate(
     comparison = parse_comparison(parameters.comparison, manifest.task)
     wanted = parse_slices(parameters.slices)
     reference = parse_champion(parameters.champion)
-    _check_slice_limits(thresholds, wanted)
+    check_slice_limits(thresholds, wanted)
     slice_columns = check_columns(wanted, data)
     resampling = Resampling(parameters.resamples, parameters.confidence, parameters.seed)
 
@@ -136,7 +142,10 @@ def evaluate(
     slices = _measure_slices(scores, rows, wanted, parameters.min_slice_rows, resampling)
     checks = _check(thresholds, measured[0], slices, scores[0])
     duel = compare(comparison, manifest.task, measured, resampling) if len(scores) > 1 else None
-    blessed, reasons = decide(checks, champion, duel, comparison)
+    unchecked = Unchecked(_slices_left_out(thresholds, slices), parameters.min_slice_rows)
+    blessed, reasons = decide(checks, champion, duel, comparison, unchecked)
+    baseline = baseline_of(scores[0], manifest, rows)
+    asked = bool(checks) or champion is not None
     outcome = Outcome(
         manifest=manifest,
         dataset_digest=data.manifest.digest,
@@ -154,26 +163,14 @@ def evaluate(
         duel=duel,
         blessed=blessed,
         reasons=reasons,
+        baseline=baseline,
+        warnings=warnings_of(manifest, rows, measured[0], baseline, asked),
     )
     write_file(report, draw(outcome).encode())
     with whole_folder(evaluation) as folder:
         content = document(outcome, parameters.dataset_uri, parameters.model_uri)
         write_json(folder / EVALUATION, content)
     return _for_kfp(outcome)
-
-
-def _check_slice_limits(
-    thresholds: Mapping[str, Threshold], wanted: tuple[SliceColumns, ...]
-) -> None:
-    known = {name for columns in wanted for name in columns}
-    for metric, threshold in thresholds.items():
-        for name in threshold.slices.columns if threshold.slices else ():
-            if name not in known:
-                raise ParameterError(
-                    f"'{name}' is not among the slices",
-                    where=f"thresholds: {metric}: slices",
-                    fix=did_you_mean(name, known),
-                )
 
 
 def _measure_slices(
@@ -204,6 +201,7 @@ def _check(
     checks = [
         check_threshold(metric, threshold, estimate(measured, metric))
         for metric, threshold in thresholds.items()
+        if threshold.min is not None or threshold.max is not None
     ]
     checks += [
         check_threshold(metric, threshold, estimate(result.challenger, metric), result.name)
@@ -212,6 +210,15 @@ def _check(
         if result.challenger is not None and threshold.limits_slices_of(result.columns)
     ]
     return checks
+
+
+def _slices_left_out(thresholds: Mapping[str, Threshold], slices: Sequence[SliceResult]) -> int:
+    """How many slices have limits, and too few rows to be measured."""
+    return sum(
+        result.challenger is None
+        and any(threshold.limits_slices_of(result.columns) for threshold in thresholds.values())
+        for result in slices
+    )
 
 
 def _for_kfp(outcome: Outcome) -> Evaluation:

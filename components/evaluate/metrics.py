@@ -94,6 +94,10 @@ NEEDS_PROBABILITIES = frozenset(
         "top_5_accuracy",
     }
 )
+SHARES = frozenset(
+    {name for of in (BINARY, MULTICLASS) for name, better in of.items() if better == "higher"}
+) - {"mcc"}
+"""Metrics from 0 to 1, of which 1 means that nothing was wrong."""
 TOP_K = {"top_2_accuracy": 2, "top_3_accuracy": 3, "top_5_accuracy": 5}
 
 
@@ -112,6 +116,9 @@ class Scored(Protocol):
 
     def why_undefined(self, metric: str) -> str:
         """Why `metric` has no value on these rows."""
+
+    def support(self, metric: str) -> int:
+        """How many rows a share rests on; of several shares, the fewest."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +177,14 @@ class BinaryScores:
         if self.actual.all() or not self.actual.any():
             return "the rows are all of one class"
         return "only one class was predicted"
+
+    def support(self, metric: str) -> int:
+        positive, flagged = int(self.actual.sum()), int(self.predicted.sum())
+        if metric in ("roc_auc", "balanced_accuracy"):
+            return min(positive, self.rows - positive)
+        if metric in ("recall", "f1", "average_precision"):
+            return positive
+        return flagged if metric == "precision" else self.rows
 
     @cached_property
     def _ranked(self) -> Ranking | None:
@@ -257,6 +272,12 @@ class MulticlassScores:
             return f"left out beyond {MOST_CLASSES_FOR_ROC} classes"
         return "the rows are all of one class"
 
+    def support(self, metric: str) -> int:
+        if metric.endswith("_weighted") or metric == "accuracy" or metric in TOP_K:
+            return self.rows
+        counts = np.bincount(self.actual)
+        return int(counts[counts > 0].min())
+
     def confusion(self) -> Integers:
         """Counts of shape (classes + 1, classes + 1): actual by predicted."""
         size = self.classes + 1
@@ -326,6 +347,9 @@ class RegressionScores:
         if metric == "mape":
             return "the label is 0 in some rows"
         return "the label is the same in all rows"
+
+    def support(self, metric: str) -> int:
+        return self.rows
 
 
 @dataclass(frozen=True)

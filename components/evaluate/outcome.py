@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from kfp_suite.components.contracts.model import ModelManifest
+from kfp_suite.components.evaluate.baseline import Baseline
 from kfp_suite.components.evaluate.bootstrap import Measured, Resampling
 from kfp_suite.components.evaluate.champion import Champion
 from kfp_suite.components.evaluate.metrics import BinaryScores, MulticlassScores
-from kfp_suite.components.evaluate.predictions import Scores
+from kfp_suite.components.evaluate.parameters import Comparison
+from kfp_suite.components.evaluate.predictions import Scores, class_name
 from kfp_suite.components.evaluate.slices import SliceColumns
-from kfp_suite.components.evaluate.verdict import Check, Comparison, Duel
+from kfp_suite.components.evaluate.verdict import Check, Duel
 
 UNSEEN = "(not seen in training)"
 
@@ -61,6 +63,8 @@ class Outcome:
     duel: Duel | None
     blessed: bool
     reasons: Sequence[str]
+    baseline: Baseline
+    warnings: Sequence[str] = ()
 
     @property
     def rows(self) -> int:
@@ -81,8 +85,3 @@ class Outcome:
                 return Confusion(names, matrix[:-1, :-1].tolist())
             case _:
                 return None
-
-
-def class_name(value: str | int | bool) -> str:
-    """A class as people and JSON write it."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -117,7 +117,7 @@ def score(model: Predictor, rows: LabelledRows) -> Scores:
             where=rows.dataset.path,
             expected=f"one of {', '.join(map(str, manifest.classes))}",
         )
-    codes = _codes(_column_values(label), manifest.classes)
+    codes = class_positions(label, manifest.classes)
     if probabilities is not None:
         _check_finite(probabilities, rows)
     if manifest.task == "multiclass":
@@ -143,6 +143,11 @@ def unseen_classes(model: ModelManifest, rows: LabelledRows) -> dict[str, int]:
     counted = rows.columns[rows.label].value_counts()
     pairs = zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True)
     return {str(value): count for value, count in pairs if value not in known}
+
+
+def class_positions(labels: pa.ChunkedArray, classes: tuple[str | int | bool, ...]) -> Integers:
+    """The position of each label in `classes`; their number for one that is not among them."""
+    return _codes(_column_values(labels), classes)
 
 
 def _predict(model: Predictor, rows: LabelledRows) -> tuple[Any, Floats | None]:
@@ -201,3 +206,8 @@ def _check_finite(predicted: Floats, rows: LabelledRows) -> None:
             where=f"{rows.dataset.path}: split {rows.split}",
             fix="check the features for infinities, and the model's training",
         )
+
+
+def class_name(value: str | int | bool) -> str:
+    """A class as people and JSON write it."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

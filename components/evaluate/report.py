@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
 
 import numpy as np
 
-from kfp_suite.components.contracts.model import Task
+from kfp_suite.components.contracts.model import Task, estimator_name
 from kfp_suite.components.evaluate.bootstrap import Estimate
 from kfp_suite.components.evaluate.curves import (
     calibration,
@@ -24,8 +23,8 @@ from kfp_suite.components.evaluate.metrics import (
     MulticlassScores,
     RegressionScores,
 )
-from kfp_suite.components.evaluate.outcome import Confusion, Outcome, class_name
-from kfp_suite.components.evaluate.predictions import Scores
+from kfp_suite.components.evaluate.outcome import Confusion, Outcome, SliceResult
+from kfp_suite.components.evaluate.predictions import Scores, class_name
 from kfp_suite.components.evaluate.verdict import Check, Duel
 from kfp_suite.components.reports.charts import (
     MOST_LABELS,
@@ -97,14 +96,14 @@ def draw(outcome: Outcome) -> str:
         _classes(page, confusion)
     if outcome.slices:
         _slices(page, outcome)
+    _hyperparameters(page, outcome)
     return page.html()
 
 
 def _facts(page: Page, outcome: Outcome) -> None:
     champion = outcome.champion
-    train: dict[str, Any] = outcome.manifest.recipe.train
     facts: dict[str, Cell] = {
-        "Estimator": str(train.get("estimator") or train.get("module") or "–"),
+        "Estimator": estimator_name(outcome.manifest),
         "Framework": outcome.manifest.framework,
         "Rows": outcome.rows,
         "Champion": "none" if champion is None else f"version {champion.reference.version}",
@@ -116,6 +115,8 @@ def _facts(page: Page, outcome: Outcome) -> None:
     if outcome.unlabelled:
         facts["Rows without a label, left out"] = outcome.unlabelled
     page.facts(facts)
+    for warning in outcome.warnings:
+        page.note(warning)
     if outcome.unseen:
         seen = ", ".join(f"{name} ({number(count)})" for name, count in outcome.unseen.items())
         page.note(
@@ -131,6 +132,7 @@ def _metrics(page: Page, outcome: Outcome) -> None:
     header = ["Metric", "Value", _interval_name(outcome)]
     if several:
         header += ["Champion", _interval_name(outcome)]
+    header.append(f"Baseline: {outcome.baseline.says}")
     rows: list[list[Cell]] = []
     for metric, better in METRICS[outcome.manifest.task].items():
         found = [m.estimates.get(metric) for m in measured]
@@ -140,12 +142,15 @@ def _metrics(page: Page, outcome: Outcome) -> None:
         row: list[Cell] = [f"{METRIC_NAMES[metric]}{arrow}"]
         for estimate in found:
             row += _estimate_cells(estimate)
+        baseline, value = outcome.baseline.metrics.get(metric), found[0].value
+        row.append(None if baseline is None else _set_like(baseline, value or baseline))
         rows.append(row)
-    align: list[Align] = ["left", "right", "right", "right", "right"]
+    align: list[Align] = ["left", *(["right"] * 5)]  # type: ignore[list-item]
     how = "No intervals were asked for."
     if outcome.resampling.resamples:
         how = f"Intervals are percentiles of {number(outcome.resampling.resamples)} bootstrap "
-        how += "resamples, the same for both models." if several else "resamples of the rows."
+        how += "resamples, the same for both models" if several else "resamples of the rows"
+        how += "; a share of 0 or 1 has an exact one (Clopper-Pearson)."
     page.table(
         header,
         rows,
@@ -161,6 +166,24 @@ def _metrics(page: Page, outcome: Outcome) -> None:
             + "; ".join(f"{name}, as {why}" for name, why in undefined.items())
             + "."
         )
+
+
+def _hyperparameters(page: Page, outcome: Outcome) -> None:
+    given = outcome.manifest.recipe.train.get("hyperparameters") or {}
+    if given:
+        page.heading("Hyperparameters")
+        page.table(
+            ["Hyperparameter", "Value"],
+            [[name, _plain(value)] for name, value in sorted(given.items())],
+            caption="Those that were set; the others are the library's defaults.",
+        )
+
+
+def _plain(value: object) -> str:
+    """A hyperparameter as it was written: KFP has made floats of whole numbers."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
 
 
 def _duel(page: Page, outcome: Outcome, duel: Duel) -> None:
@@ -398,7 +421,7 @@ def _slices(page: Page, outcome: Outcome) -> None:
     for columns in dict.fromkeys(result.columns for result in slices):
         group = [result for result in slices if result.columns == columns]
         page.heading(" × ".join(columns), level=3)
-        shown = [r for r in group if r.challenger is not None]
+        shown = _worst_first([r for r in group if r.challenger is not None], primary, task)
         points = []
         for result in shown:
             for name, own in (("challenger", result.challenger), ("champion", result.champion)):
@@ -448,6 +471,18 @@ def _slices(page: Page, outcome: Outcome) -> None:
                 + ", ".join(f"{r.name} ({number(r.rows)})" for r in small)
                 + "."
             )
+
+
+def _worst_first(slices: list[SliceResult], metric: str, task: Task) -> list[SliceResult]:
+    """Slices by a metric of the model under evaluation; those where it is undefined last."""
+
+    def place(result: SliceResult) -> tuple[bool, float]:
+        found = result.challenger.estimates.get(metric) if result.challenger else None
+        if found is None or found.value is None:
+            return True, 0.0
+        return False, found.value if METRICS[task][metric] == "higher" else -found.value
+
+    return sorted(slices, key=place)
 
 
 _SLICE_METRICS: Mapping[Task, tuple[str, ...]] = {

@@ -2,84 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any
 
 import numpy as np
-from pydantic import ConfigDict, FiniteFloat
 
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.model import Task
-from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampling, rounded
 from kfp_suite.components.evaluate.champion import Champion
-from kfp_suite.components.evaluate.metrics import METRICS, PRIMARY
+from kfp_suite.components.evaluate.metrics import METRICS
+from kfp_suite.components.evaluate.parameters import Comparison, Threshold
 from kfp_suite.components.reports.formatting import interval, number
-
-
-@dataclass(frozen=True)
-class SliceLimit:
-    """Limits that every slice must keep; of `columns` only, where given."""
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
-
-    min: FiniteFloat | None = None
-    max: FiniteFloat | None = None
-    columns: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """Limits of one metric, both inclusive.
-
-    Args:
-        min: The least allowed value.
-        max: The greatest allowed value.
-        decide_by: `value` compares the metric itself; `interval` its confidence interval's
-            worse end, so that the limit is kept with that confidence.
-        slices: Limits for each slice of enough rows.
-    """
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
-
-    min: FiniteFloat | None = None
-    max: FiniteFloat | None = None
-    decide_by: Literal["value", "interval"] = "value"
-    slices: SliceLimit | None = None
-
-    def limits_slices_of(self, columns: tuple[str, ...]) -> bool:
-        """Whether slices by `columns` have limits."""
-        if self.slices is None:
-            return False
-        return not self.slices.columns or set(columns) <= set(self.slices.columns)
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What the champion asks of a challenger, on the same rows.
-
-    With `min_improvement` 0 the challenger may not be worse by more than `max_regression`;
-    above 0 it must be better by at least that. Both are in units of `metric`.
-
-    Args:
-        metric: The metric compared; by default roc_auc, f1_macro or rmse.
-        min_improvement: At least 0.
-        max_regression: At least 0.
-        decide_by: `interval` rests on the paired bootstrap: a regression counts where the
-            whole interval of the difference shows it, an improvement likewise. `value`
-            compares the difference itself.
-        on_incomparable: The verdict where the champion cannot be scored on these data:
-            `reject` or `bless`.
-    """
-
-    __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
-
-    metric: str = ""
-    min_improvement: FiniteFloat = 0.0
-    max_regression: FiniteFloat = 0.0
-    decide_by: Literal["value", "interval"] = "interval"
-    on_incomparable: Literal["reject", "bless"] = "reject"
 
 
 @dataclass(frozen=True)
@@ -101,6 +35,20 @@ class Check:
         """The mapping evaluation.json holds."""
         rounds = {name: rounded(getattr(self, name)) for name in ("value", "low", "high")}
         return asdict(self) | rounds
+
+
+@dataclass(frozen=True)
+class Unchecked:
+    """Slices that have limits and fewer rows than are measured."""
+
+    slices: int
+    min_rows: int
+
+    def __bool__(self) -> bool:
+        return self.slices > 0
+
+    def __str__(self) -> str:
+        return f"{number(self.slices)} with fewer than {number(self.min_rows)} rows left out"
 
 
 @dataclass(frozen=True)
@@ -127,62 +75,6 @@ class Duel:
             "decide_by": comparison.decide_by,
             "passed": self.passed,
         }
-
-
-def parse_thresholds(value: object, task: Task) -> dict[str, Threshold]:
-    """The thresholds of `{metric: {min: x, max: y, ...}}`.
-
-    Raises:
-        ParameterError: an unknown metric or key, no limit, or min above max.
-    """
-    if not isinstance(value, Mapping):
-        raise ParameterError("is not allowed", where="thresholds", got=value, expected="a mapping")
-    found = {}
-    for metric, limits in value.items():
-        where = f"thresholds: {metric}"
-        _check_metric(str(metric), task, "thresholds")
-        threshold = parse(Threshold, limits, where)
-        if threshold.min is None and threshold.max is None and threshold.slices is None:
-            raise ParameterError("no limit", where=where, expected="min, max or slices")
-        _check_order(threshold.min, threshold.max, where)
-        if threshold.slices is not None:
-            _check_order(threshold.slices.min, threshold.slices.max, f"{where}: slices")
-            if threshold.slices.min is None and threshold.slices.max is None:
-                raise ParameterError("no limit", where=f"{where}: slices", expected="min or max")
-        found[str(metric)] = threshold
-    return found
-
-
-def parse_comparison(value: object, task: Task) -> Comparison:
-    """The comparison of a mapping, its metric filled in.
-
-    Raises:
-        ParameterError: an unknown metric or key, or a limit below 0.
-    """
-    comparison = parse(Comparison, value, "comparison")
-    metric = comparison.metric or PRIMARY[task]
-    _check_metric(metric, task, "comparison: metric")
-    if METRICS[task][metric] == "none":
-        raise ParameterError(
-            f"'{metric}' is neither better high nor better low",
-            where="comparison: metric",
-            fix=f"compare by another, such as {PRIMARY[task]}",
-        )
-    for name in ("min_improvement", "max_regression"):
-        if getattr(comparison, name) < 0:
-            raise ParameterError(
-                f"'{name}' is not allowed",
-                where="comparison",
-                got=getattr(comparison, name),
-                expected="a number of at least 0",
-            )
-    if comparison.min_improvement and comparison.max_regression:
-        raise ParameterError(
-            "'min_improvement' and 'max_regression' exclude each other",
-            where="comparison",
-            fix="leave one of them out",
-        )
-    return Comparison(**(asdict(comparison) | {"metric": metric}))
 
 
 def check_threshold(
@@ -246,14 +138,30 @@ def compare(
 
 
 def decide(
-    checks: Sequence[Check], champion: Champion | None, duel: Duel | None, comparison: Comparison
+    checks: Sequence[Check],
+    champion: Champion | None,
+    duel: Duel | None,
+    comparison: Comparison,
+    unchecked: Unchecked | None = None,
 ) -> tuple[bool, list[str]]:
-    """The verdict and its reasons: of a refusal what refused, of a blessing what was met."""
+    """The verdict and its reasons: of a refusal what refused, of a blessing what was met.
+
+    Args:
+        checks: Every limit that was held against a value.
+        champion: What became of the champion, if there is one.
+        duel: The comparison with it, if it could be scored.
+        comparison: What was asked of the comparison.
+        unchecked: The slices that have limits and too few rows.
+    """
     judged = [(check.passed, check.reason) for check in checks if check.slice is None]
     in_slices = [check for check in checks if check.slice is not None]
     judged += [(False, check.reason) for check in in_slices if not check.passed]
+    left_out = f"; {unchecked}" if unchecked else ""
     if in_slices and all(check.passed for check in in_slices):
-        judged.append((True, f"every slice is within its limits ({len(in_slices)} checked)"))
+        kept = f"every slice is within its limits ({len(in_slices)} checked{left_out})"
+        judged.append((True, kept))
+    if unchecked and not in_slices:
+        judged.append((False, f"no slice could be checked: {unchecked}; lower min_slice_rows"))
     if champion is not None:
         judged.append(_against(champion, duel, comparison))
     if not judged:
@@ -289,13 +197,17 @@ def _judge(comparison: Comparison, difference: Estimate) -> tuple[bool, str]:
         asked = comparison.min_improvement
         reached = value if by_value or low is None else low
         passed = bool(reached >= asked)
-        return passed, f"{gain}; an improvement of {number(asked)} {_proof(passed, by_value)}"
+        return passed, f"{gain}; an improvement of {number(asked)} {_proof(passed, by_value)}" + (
+            "" if passed else "; to ask for less, set comparison.min_improvement"
+        )
     allowed = comparison.max_regression
     reached = value if by_value or high is None else high
     # A difference of exactly the allowance, written in decimals, is allowed.
     passed = bool(reached >= -allowed or np.isclose(reached, -allowed, rtol=1e-9, atol=1e-15))
     limit = f"a regression of more than {number(allowed)}" if allowed else "a regression"
-    return passed, f"{gain}; {limit} {_proof(not passed, by_value)}"
+    return passed, f"{gain}; {limit} {_proof(not passed, by_value)}" + (
+        "" if passed else "; to allow it, set comparison.max_regression"
+    )
 
 
 def _proof(found: bool, by_value: bool) -> str:
@@ -319,17 +231,3 @@ def _telling_digits(value: float | None, limits: Sequence[float]) -> int:
         ),
         16,
     )
-
-
-def _check_metric(metric: str, task: Task, where: str) -> None:
-    if metric not in METRICS[task]:
-        raise ParameterError(
-            f"unknown metric '{metric}' of a {task} model",
-            where=where,
-            fix=did_you_mean(metric, METRICS[task]),
-        )
-
-
-def _check_order(low: float | None, high: float | None, where: str) -> None:
-    if low is not None and high is not None and low > high:
-        raise ParameterError("min is above max", where=where, got=f"min {low}, max {high}")

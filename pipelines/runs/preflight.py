@@ -148,7 +148,7 @@ def _check_search_space(values: Values) -> None:
 
 def _check_thresholds(values: Values) -> None:
     from kfp_suite.components.evaluate.metrics import METRICS
-    from kfp_suite.components.evaluate.verdict import parse_thresholds
+    from kfp_suite.components.evaluate.parameters import parse_thresholds
 
     thresholds = values["thresholds"]
     known = [task for task in METRICS if set(thresholds) <= set(METRICS[task])]
@@ -156,7 +156,7 @@ def _check_thresholds(values: Values) -> None:
 
 
 def _check_comparison(values: Values) -> None:
-    from kfp_suite.components.evaluate.verdict import parse_comparison
+    from kfp_suite.components.evaluate.parameters import parse_comparison
 
     _check_for_a_task(values, lambda task: parse_comparison(values["comparison"], task))
 

@@ -29,6 +29,12 @@ from kfp_suite.components.contracts.model import ModelManifest, read_model
 from kfp_suite.components.contracts.run_record import EVALUATION
 from kfp_suite.components.evaluate.bootstrap import Estimate
 from kfp_suite.components.evaluate.document import FORMAT_VERSION
+from kfp_suite.components.evaluate.parameters import (
+    Comparison,
+    Threshold,
+    check_slice_limits,
+    parse_thresholds,
+)
 from kfp_suite.components.evaluate.slices import check_columns, parse_slices
 from kfp_suite.components.evaluate.tfma.metrics import (
     COUNT,
@@ -38,14 +44,7 @@ from kfp_suite.components.evaluate.tfma.metrics import (
     eval_config,
     metrics_of,
 )
-from kfp_suite.components.evaluate.verdict import (
-    Check,
-    Comparison,
-    Threshold,
-    check_threshold,
-    decide,
-    parse_thresholds,
-)
+from kfp_suite.components.evaluate.verdict import Check, Unchecked, check_threshold, decide
 from kfp_suite.components.models.loading import LoadedModel, load_model
 from kfp_suite.components.reports.page import Page
 
@@ -101,6 +100,7 @@ def evaluate_tfma(
     thresholds = parse_thresholds(parameters.thresholds, manifest.task)
     _check_thresholds(thresholds, manifest)
     wanted = parse_slices(parameters.slices)
+    check_slice_limits(thresholds, wanted)
     check_columns(wanted, data)
     _check_split(data, parameters.split, manifest.label)
     found = _measure(
@@ -112,14 +112,25 @@ def evaluate_tfma(
         raise DataError(
             f"split '{parameters.split}' has no rows with a label of the model", where=data.path
         )
-    checks = [check_threshold(m, t, _estimate(whole, m)) for m, t in thresholds.items()]
+    checks = [
+        check_threshold(metric, threshold, _estimate(whole, metric))
+        for metric, threshold in thresholds.items()
+        if threshold.min is not None or threshold.max is not None
+    ]
     checks += [
         check_threshold(metric, threshold, _estimate(one, metric), one.name)
         for one in slices
         for metric, threshold in thresholds.items()
         if one.rows >= parameters.min_slice_rows and threshold.limits_slices_of(one.columns)
     ]
-    blessed, reasons = decide(checks, None, None, Comparison(metric=METRICS[manifest.task][0]))
+    left_out = sum(
+        one.rows < parameters.min_slice_rows
+        and any(threshold.limits_slices_of(one.columns) for threshold in thresholds.values())
+        for one in slices
+    )
+    comparison = Comparison(metric=METRICS[manifest.task][0])
+    unchecked = Unchecked(left_out, parameters.min_slice_rows)
+    blessed, reasons = decide(checks, None, None, comparison, unchecked)
     write_file(report, _page(manifest, parameters, whole, slices, blessed, reasons).html().encode())
     with whole_folder(evaluation) as folder:
         content = _document(data, manifest, parameters, whole, slices, checks, blessed, reasons)

@@ -11,16 +11,14 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.evaluate.bootstrap import Estimate, Resampling, measure
 from kfp_suite.components.evaluate.champion import Champion
 from kfp_suite.components.evaluate.metrics import RegressionScores
-from kfp_suite.components.evaluate.verdict import (
+from kfp_suite.components.evaluate.parameters import (
     Comparison,
     SliceLimit,
     Threshold,
-    check_threshold,
-    compare,
-    decide,
     parse_comparison,
     parse_thresholds,
 )
+from kfp_suite.components.evaluate.verdict import Unchecked, check_threshold, compare, decide
 from kfp_suite.components.stores.champions import ChampionReference
 
 CHAMPION = Champion(ChampionReference("/store/late/3", 3))
@@ -90,12 +88,15 @@ def duel(challenger_error: float, champion_error: float, comparison: Comparison)
     ("challenger", "champion", "comparison", "passed"),
     [
         (1.0, 1.0, {}, True),  # as good, up to chance
-        (1.02, 1.0, {}, True),  # worse, but by no more than chance
-        (1.02, 1.0, {"decide_by": "value", "max_regression": 0.0}, False),
+        (1.02, 1.0, {}, False),  # by chance or not: champions do not get worse
+        (1.02, 1.0, {"max_regression": 0.03}, True),
+        (1.02, 1.0, {"decide_by": "interval"}, True),  # worse, but by no more than chance
         (1.5, 1.0, {}, False),
         (1.5, 1.0, {"max_regression": 1.0}, True),
         (1.0, 1.5, {"min_improvement": 0.1}, True),
-        (1.0, 1.02, {"min_improvement": 0.01}, False),  # not shown
+        (1.0, 1.02, {"min_improvement": 0.01}, True),
+        (1.0, 1.0, {"min_improvement": 0.0001}, False),
+        (1.0, 1.02, {"min_improvement": 0.01, "decide_by": "interval"}, False),  # not shown
         (1.0, 1.5, {"min_improvement": 0.9}, False),
     ],
 )
@@ -104,6 +105,36 @@ def test_the_champion_is_beaten_or_nearly(
 ) -> None:
     found = duel(challenger, champion, Comparison(metric="rmse", **comparison))
     assert found.passed is passed, found.reason
+
+
+def test_the_default_lets_no_champion_get_worse_and_takes_a_better_one() -> None:
+    """Two models, one a little worse on few rows: neither order ends with the worse one."""
+    worse = duel(1.02, 1.0, Comparison(metric="rmse"))
+    better = duel(1.0, 1.02, Comparison(metric="rmse", min_improvement=0.0001))
+    assert (worse.passed, better.passed) == (False, True)
+    assert worse.reason.endswith("is seen; to allow it, set comparison.max_regression")
+
+
+def test_slices_with_limits_that_none_could_be_held_to_refuse() -> None:
+    met = check_threshold("f1", Threshold(min=0.5, slices=SliceLimit(min=0.6)), Estimate(0.8), "a")
+    none_left = "no slice could be checked: 20 with fewer than 100 rows left out; lower min"
+    blessed, reasons = decide([], None, None, Comparison(), Unchecked(20, 100))
+    assert not blessed
+    assert reasons[0].startswith(none_left)
+    assert decide([met], None, None, Comparison(), Unchecked(3, 100)) == (
+        True,
+        ["every slice is within its limits (1 checked; 3 with fewer than 100 rows left out)"],
+    )
+
+
+def test_what_is_asked_is_parsed_without_a_task() -> None:
+    assert parse_thresholds({"rmse": {"max": 1}, "f1": {"min": 0}})
+    assert parse_comparison({"metric": "r2"}).metric == "r2"
+    assert parse_comparison({}).metric == ""
+    with pytest.raises(ParameterError, match="unknown metric 'f1_makro'; did you mean 'f1_macro'"):
+        parse_thresholds({"f1_makro": {"min": 0.5}})
+    with pytest.raises(ParameterError, match="neither better high nor better low"):
+        parse_comparison({"metric": "bias"})
 
 
 def test_a_lower_error_is_an_improvement() -> None:
