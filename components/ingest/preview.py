@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pyarrow as pa
 
 from kfp_suite.components.contracts.dataset import Dataset
+from kfp_suite.components.contracts.text_values import PATTERNS
 from kfp_suite.components.reports.page import Page
 
 _ROWS = 10
+_LOOKED_AT_ROWS = 5_000
+# Texts that are often meant as something else, and how to read them as that.
+_LOOKS: tuple[tuple[str, str], ...] = (
+    (
+        r"-?\d{1,3}(\.\d{3})*,\d+|-?\d+,\d+",
+        "numbers with a decimal comma: replace it in `sql` and cast",
+    ),
+    (r"-?\d{1,3}(,\d{3})+(\.\d+)?|-?\d{1,3}(_\d{3})+", "numbers with separated thousands"),
+    (r"[$€£¥]\s?-?\d[\d.,]*|-?\d[\d.,]*\s?[$€£¥%]", "numbers with a unit: cut it off in `sql`"),
+    (
+        r"\d{1,2}[/.-]\d{1,2}[/.-](\d{4}|\d{2})( .*)?",
+        "dates: give their format in the source's `formats`, such as %d/%m/%Y",
+    ),
+    (PATTERNS["float64"], "numbers: set the other texts to null in `null_values` or `sql`"),
+)
+_MIN_SHARE = 0.9
 
 
 def preview_page(dataset: Dataset) -> str:
@@ -31,10 +49,29 @@ def preview_page(dataset: Dataset) -> str:
         ],
         caption="Sources",
     )
-    page.table(["column", "type"], [[c.name, c.type] for c in manifest.columns], caption="Columns")
-    first = dataset.head("train", _ROWS)
+    looked_at = dataset.head("train", _LOOKED_AT_ROWS)
+    page.table(
+        ["column", "type", "note"],
+        [
+            [c.name, c.type, _note(looked_at[c.name]) if c.type == "string" else ""]
+            for c in manifest.columns
+        ],
+        caption="Columns",
+    )
+    first = looked_at.slice(0, _ROWS)
     page.table(first.column_names, _cells(first), caption="The first rows of train")
     return page.html()
+
+
+def _note(column: pa.ChunkedArray) -> str:
+    """What the values of a text column look like, if most of them look alike."""
+    texts = [text for text in column.to_pylist() if text]
+    for pattern, meaning in _LOOKS:
+        share = sum(bool(re.fullmatch(pattern, text)) for text in texts) / max(len(texts), 1)
+        if share >= _MIN_SHARE:
+            some = "all" if share == 1 else f"{share:.1%}"
+            return f"{some} of the first values look like {meaning}"
+    return ""
 
 
 def _cells(table: pa.Table) -> list[list[Any]]:

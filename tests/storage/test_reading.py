@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -37,7 +38,8 @@ def test_a_store_gives_the_dataset_of_a_disk(suffix: str, store: Store, tmp_path
         path = tmp_path / "disk" / name
         path.parent.mkdir(parents=True)
         path.write_bytes(content)
-    digests, columns = set(), []
+    digests: set[str] = set()
+    columns: dict[str, list[Any]] = {}
     for number, uri in enumerate((f"{store.uri}/h", str(tmp_path / "disk" / "h"))):
         pinned = {name: pin(name, spec) for name, spec in parse_sources({"t": uri}).items()}
         parameters = IngestParameters(split={"by": "hash", "eval": 0, "test": 0})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import bz2
 import datetime
 import gzip
+import html
 import io
 import lzma
 import zipfile
@@ -317,3 +318,23 @@ def test_a_file_that_cannot_be_read_is_one_short_line(
     error = reading.error(reading.file("a.csv", content))
     assert message in error
     assert len(error) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("values", "note"),
+    [
+        (["1,5", "-2,25"], "all of the first values look like numbers with a decimal comma"),
+        (["$1,234.00", "$3"], "numbers with a unit"),
+        (["01/02/2020", "3.4.21"], "dates: give their format in the source's `formats`"),
+        (["1", "2.5"] * 20 + ["unknown"], "97.6% of the first values look like numbers"),
+        (["a", "b"], None),
+    ],
+)
+def test_the_preview_says_what_text_looks_like(
+    values: list[str], note: str | None, reading: Reading
+) -> None:
+    content = "v,n\n" + "".join(f'"{text}",1\n' for text in values)
+    reading.dataset(reading.file("a.csv", content))
+    page = html.unescape((reading.folder / "preview").read_text())
+    assert ("look like" in page) == (note is not None)
+    assert note is None or note in page

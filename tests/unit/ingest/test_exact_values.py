@@ -187,7 +187,7 @@ def _time_zone(name: str) -> Iterator[None]:
 
 @pytest.mark.parametrize("writer", WRITERS)
 @settings(
-    max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+    max_examples=3, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
 )
 @given(
     columns=_tables(),
@@ -235,7 +235,7 @@ def test_what_is_read_is_what_was_written_or_refused(
 
 
 @pytest.mark.parametrize("kind", ALL_TYPES)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     texts=st.lists(
         _TEXTS
