@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from kfp_suite.components.reports.formatting import number, percent, shorten
+from kfp_suite.components.reports.formatting import distinct_labels, number, percent, shorten
 from kfp_suite.components.reports.scales import (
     Range,
     Scale,
@@ -256,6 +256,11 @@ def lines(
     return plot.drawing.markup()
 
 
+_TITLE_ROOM = 26
+_LABEL_ROOM = 16
+_WIDE_LETTERS = 1.15  # a browser's font may be wider than the one that text_width knows
+
+
 def heatmap(
     matrix: Sequence[Sequence[float]],
     rows: Sequence[str],
@@ -274,26 +279,29 @@ def heatmap(
     columns = columns or rows
     n, m = min(len(rows), MOST_LABELS), min(len(columns), MOST_LABELS)
     longest = _LONGEST_LABEL if n <= 12 else 14
-    left = 26 + min(
-        max((text_width(shorten(r, longest)) for r in rows[:n]), default=0) + 8, width * 0.4
-    )
+    row_labels = distinct_labels(rows[:n], longest)
+    column_labels = distinct_labels(columns[:m], longest)
+    widest = max((text_width(label) for label in row_labels), default=0)
+    left = _TITLE_ROOM + min(_WIDE_LETTERS * widest + 8, width * 0.5)
+    if n > 12:  # else labels that stand upright lie over one another
+        width = max(width, left + _LABEL_ROOM * m + 4)
     side = (width - left - 4) / max(1, m)
     tall = min(max(side * 0.62, 16.0 if n > 12 else 40.0), 84.0)
-    turned = any(text_width(shorten(c, longest)) > side - 4 for c in columns[:m])
-    longest_column = max((text_width(shorten(c, longest)) for c in columns[:m]), default=0)
-    top = 22 + (longest_column + 8 if turned else 18)
+    longest_column = max((text_width(label) for label in column_labels), default=0)
+    turned = longest_column > side - 4
+    top = _TITLE_ROOM + (_WIDE_LETTERS * longest_column + 8 if turned else 18)
     drawing = Drawing(width, top + tall * n + 6, title or "Confusion matrix")
     drawing.text(left + side * m / 2, 13, column_title, "label", "middle")
     drawing.text(13, top + tall * n / 2, row_title, "label", "middle", turned=True)
     for j in range(m):
         middle = left + (j + 0.5) * side
         if turned:
-            drawing.text(middle + 4, top - 6, columns[j], "name", turned=True, longest=longest)
+            drawing.text(middle + 4, top - 6, column_labels[j], "name", turned=True)
         else:
-            drawing.text(middle, top - 7, columns[j], "name", "middle", longest=longest)
+            drawing.text(middle, top - 7, column_labels[j], "name", "middle")
     for i in range(n):
         total = sum(matrix[i])
-        drawing.text(left - 8, top + (i + 0.5) * tall + 4, rows[i], "name", "end", longest=longest)
+        drawing.text(left - 8, top + (i + 0.5) * tall + 4, row_labels[i], "name", "end")
         for j in range(m):
             share = matrix[i][j] / total if total else 0.0
             x, y = left + j * side, top + i * tall

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 MISSING = "–"
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -101,3 +102,22 @@ def shorten(text: str, length: int) -> str:
 
 def _minus(text: str) -> str:
     return text.replace("-", "−", 1) if text.startswith("-") else text
+
+
+def distinct_labels(names: Sequence[str], length: int) -> list[str]:
+    """The names, cut to `length` characters and still told apart.
+
+    Where beginnings are not enough, the middle is left out; where the ends do not tell the
+    names apart either, they are numbered.
+    """
+    first = [shorten(name, length) for name in names]
+    if len(set(first)) == len(set(names)):
+        return first
+    tail = (length - 1) // 2
+    ends = [
+        name if len(name) <= length else f"{name[: length - 1 - tail].rstrip()}…{name[-tail:]}"
+        for name in names
+    ]
+    if len(set(ends)) == len(set(names)):
+        return ends
+    return [f"{i + 1} {shorten(name, max(length - 4, 2))}" for i, name in enumerate(names)]

@@ -136,13 +136,13 @@ def _texts(column: Column, train: SplitPartial) -> Iterator[Hint]:
         examples = ", ".join(shown(value, "string") for value in others[:_SHOWN])
         what = (
             f"{share(numbers, rows)} of the values are numbers, the others are such as {examples}"
-            if others
-            else "All values are numbers"
         )
-        if dressed:
-            what += (
-                f"; {share(dressed, rows)} are numbers with a currency, a percent sign, a decimal "
-                "comma or thousands separated"
+        if not others:
+            what = "All values are numbers"
+        elif dressed:
+            what = (
+                f"{share(numbers + dressed, rows)} of the values are numbers, also with a "
+                f"currency, a percent sign, a decimal comma or thousands: {examples}"
             )
         yield Hint(
             column.name,

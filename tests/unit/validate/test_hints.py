@@ -61,7 +61,11 @@ def test_an_identifier_of_very_many_rows_is_named(hints_of: Any) -> None:
     [
         ("unknown", 1, ["99.6% of the values are numbers, the others are such as 'unknown'"]),
         ("inf.", 3, ["98.8% of the values are numbers, the others are such as 'inf.'"]),
-        ("$1,234.00", ROWS, ["0% of the values are numbers", "100% are numbers with a currency"]),
+        (
+            "$1,234.00",
+            ROWS,
+            ["100% of the values are numbers, also with a currency"],
+        ),
         ("0,123", ROWS, ["'0,123'", "decimal comma"]),
         ("12 %", ROWS, ["percent"]),
         ("1_000", ROWS, ["thousands"]),
