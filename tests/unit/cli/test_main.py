@@ -11,7 +11,7 @@ import pytest
 from rich.table import Table
 
 from kfp_suite.pipelines.cli.tables import print_whole
-from tests.contract.test_definitions import GOLDEN
+from tests.contract.pipeline_readme import GOLDEN
 
 COMMAND = Path(sys.executable).with_name("kfp-suite")
 
