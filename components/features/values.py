@@ -91,6 +91,9 @@ def read_categories(array: pa.Array) -> Categories:
     codes = encoded.indices
     if codes.null_count:
         codes = codes.fill_null(-1)
+    if pa.types.is_date32(array.type):
+        days = encoded.dictionary.view(pa.int32()).to_pylist()
+        return Categories(codes.to_numpy(), [_day_text(day) for day in days])
     text = category_text(array.type)
     values = encoded.dictionary.to_pylist()
     return Categories(codes.to_numpy(), values if text is None else [text(v) for v in values])
@@ -129,6 +132,11 @@ def category_text(type_: pa.DataType) -> Callable[[Any], str] | None:
     return str
 
 
+def _day_text(days: int) -> str:
+    """A day since 1970 in ISO 8601, also of a year that Python's dates do not reach."""
+    return str(np.datetime64(days, "D"))
+
+
 def _bool_text(value: bool) -> str:
     return "true" if value else "false"
 
@@ -138,6 +146,8 @@ def row_reader(kind: Kind, type_: pa.DataType) -> Callable[[pa.Scalar], Any]:
     if kind is Kind.TIME:
         days = pa.types.is_date32(type_)
         return _days_of_scalar if days else _microseconds_of_scalar
+    if kind is Kind.CATEGORY and pa.types.is_date32(type_):
+        return lambda scalar: _day_text(scalar.value) if scalar.is_valid else None
     if kind is Kind.CATEGORY:
         text = category_text(type_)
         if text is None:

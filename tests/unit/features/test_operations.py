@@ -231,6 +231,19 @@ def test_missing_values_pass_where_asked_for() -> None:
     assert [math.isnan(v) for v in found] == [False, True, False, True, False, False, False]
 
 
+def test_dates_and_times_beyond_those_of_python_are_features_too() -> None:
+    far = pa.table(
+        {
+            "on": pa.array([6_000_000, 1, 2, 3], pa.int32()).cast(pa.date32()),
+            "at": pa.array([10**18, 1, 2, 3]).cast(pa.timestamp("us")),
+        }
+    )
+    found = fitted([{"column": "on", "op": "one_hot"}], far)
+    assert f"on={np.datetime64(6_000_000, 'D')}" in found.output_names
+    assert found.transform(far.slice(0, 1)).sum() == 1
+    assert np.isfinite(fitted("auto", far).transform(far)).all()
+
+
 def test_tokens_number_the_words() -> None:
     found = matrix([{"column": "said", "op": "tokens", "length": 3, "min_count": 2}], TABLE)
     assert list(found) == ["said[0]", "said[1]", "said[2]"]
