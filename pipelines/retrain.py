@@ -88,8 +88,8 @@ def retrain(
         calibration: `isotonic` or `sigmoid` corrects the probabilities on eval; empty: as is.
         thresholds: What a model must reach to be blessed, by metric; see evaluate.
         slices: Columns whose values are measured apart.
-        comparison: What is asked against the champion; see evaluate. By default its interval
-            has to show that the model is better.
+        comparison: What is asked against the champion; see evaluate. By default the model has
+            to be better on the same rows, by 0.0001 of the metric.
         force: Train, whatever is new.
         target: `local` writes the endpoint's manifest, `cluster` applies it.
         namespace: The Kubernetes namespace of the endpoint.

@@ -85,7 +85,7 @@ def test_only_what_is_new_is_trained_and_only_what_is_better_is_served(tmp_path:
 
     no_better = run(tmp_path, "retrain", hyperparameters={"C": 0.5})
     assert no_better["blessed"] is False
-    assert "an improvement of 0.0001 is not shown" in no_better["reasons"][0]
+    assert "an improvement of 0.0001 is not seen" in no_better["reasons"][0]
 
     rows(tmp_path / "rows.csv", late_above=False)  # the world has turned
     better = run(tmp_path, "retrain")
