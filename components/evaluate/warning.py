@@ -41,6 +41,11 @@ def warnings_of(
             f"Only {number(count)} rows were scored: the figures may be far from what new rows "
             "will give. Give the split more rows."
         )
+    if manifest.task == "regression" and _two_valued(rows.columns[rows.label]):
+        found.append(
+            "The label has two values and was trained as a number: to predict classes, cast it "
+            "to an integer in ingest's SQL."
+        )
     metric = PRIMARY[manifest.task]
     value = measured.estimates[metric].value if metric in measured.estimates else None
     if value is not None and baseline.is_reached_by(metric, value, manifest.task):
@@ -78,6 +83,10 @@ def columns_that_tell(manifest: ModelManifest, rows: LabelledRows) -> list[str]:
         if tells(column.combine_chunks(), label):
             found.append(name)
     return found
+
+
+def _two_valued(label: pa.ChunkedArray) -> bool:
+    return bool(pc.count_distinct(label).as_py() == 2)
 
 
 def _one_to_one(column: pa.Array, label: pa.Array) -> bool:

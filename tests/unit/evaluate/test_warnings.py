@@ -115,6 +115,18 @@ def test_a_feature_that_is_the_label_is_named(
     assert f"Of 'signal', '{copied}' the label can be told by itself" in warned(made)
 
 
+def test_a_label_of_two_numbers_is_told(tmp_path: Path) -> None:
+    signal = np.linspace(-2, 2, 200)
+    table = pa.table({"signal": signal, "label": (signal > 0).astype(np.float64)})
+    made = Case(
+        write_dataset(tmp_path / "dataset", {"test": table}),
+        write_model(tmp_path / "model", "regression", weight=0.2, shift=0.5),
+        tmp_path,
+    )
+    run(made)
+    assert "The label has two values and was trained as a number" in warned(made)
+
+
 def test_slices_that_are_too_small_for_their_limits_refuse(case: Make) -> None:
     made = case("binary")
     limits = {"accuracy": {"slices": {"min": 0.1}}}
