@@ -111,10 +111,9 @@ def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
         case "not blessed":
             found = _after_evaluation(run, folder)
         case "not servable":
-            found = {
-                "see the figures": open_command(folder, "infra-validate"),
-                "allow more": "raise the limit in `infra_limits`",
-            }
+            found = {"see how it was tried": open_command(folder, "infra-validate")}
+            if (run.record.infra_validation or {}).get("figures"):  # none if nothing answered
+                found["allow more"] = "raise the limit in `infra_limits`"
         case "not promoted":
             attempt = int(run.parameters.get("attempt", 1)) + 1
             found = {
