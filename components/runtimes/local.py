@@ -122,7 +122,8 @@ def bind(host: str, port: int) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     refused: OSError | None = None
     for family, address in dict.fromkeys((one[0], one[4]) for one in found):
-        one = socket.socket(family, socket.SOCK_STREAM)
+        # Without the protocol asyncio leaves Nagle's algorithm on: 40 ms an answer.
+        one = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
