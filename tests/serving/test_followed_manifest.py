@@ -52,8 +52,10 @@ def gateway(manifest: Path) -> Iterator[Endpoint]:
         yield endpoint
 
 
-def roll(models: ModelStore, manifest: Path, version: int, number: int) -> tuple[Outcome, LocalRun]:
-    """A rollout, as a run that ended with it."""
+def roll(
+    models: ModelStore, manifest: Path, version: int, number: int, seconds: float
+) -> tuple[Outcome, LocalRun]:
+    """A rollout, as a run that ended with it; `seconds`: of a step at most."""
     folder = manifest.parent / f"run-{number}"
     limits = {
         "error_margin": 0.05,
@@ -63,7 +65,7 @@ def roll(models: ModelStore, manifest: Path, version: int, number: int) -> tuple
     }
     parameters = RolloutParameters(
         models.store.uri, "wings", str(version), manifest=str(manifest), attempt=number,
-        steps=(0, 100), look_seconds=0.2, step_seconds=5, undecided="go_on", limits=limits,
+        steps=(0, 100), look_seconds=0.2, step_seconds=seconds, undecided="go_on", limits=limits,
     )  # fmt: skip
     outcome = rollout(parameters, folder / "endpoint")
     endpoint = json.loads((folder / "endpoint" / ENDPOINT).read_text())
@@ -77,7 +79,7 @@ def test_rollouts_follow_each_other_while_one_gateway_serves(
     sample = Deployable.find(models, "wings", 1).sample.request
     with Load(gateway.url, sample) as load:
         for number, version in enumerate((2, 1), 1):
-            outcome, finished = roll(models, manifest, version, number)
+            outcome, finished = roll(models, manifest, version, number, 40)
             assert outcome.promoted, outcome.why
             with checked_endpoint(finished) as checked:
                 assert checked.process is None
@@ -95,7 +97,7 @@ def test_the_check_of_a_rollout_leaves_the_champion_alone(
 ) -> None:
     """Nobody asks the candidate: it is rolled back. Who is champion meanwhile is not of this
     endpoint's making."""
-    outcome, finished = roll(models, manifest, 2, 3)
+    outcome, finished = roll(models, manifest, 2, 3, 3)
     assert not outcome.promoted
     models.set_alias("wings", CHAMPION, 2, "another endpoint's word")
     with checked_endpoint(finished) as checked:
