@@ -153,7 +153,7 @@ def run_folders(root: Path) -> dict[str, Path]:
 def _began(folder: Path) -> float:
     """When a run began, in seconds since 1970: what `run.json` says. A run that kfp alone started
     has none; the end of its name is then the time where it ran."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
         started = json.loads((folder / RUN).read_bytes())["started_at"]
         return datetime.fromisoformat(started).timestamp()
     with suppress(ValueError):

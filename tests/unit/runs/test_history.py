@@ -82,6 +82,13 @@ def test_the_latest_is_the_one_that_began_last_whatever_its_name_says(root: Path
     assert find_run(root, "latest")[0] == name
 
 
+def test_a_run_record_without_its_start_hides_no_other_run(root: Path) -> None:
+    name = "other-2025-12-31-23-59-59-000001"
+    (root / name).mkdir()
+    (root / name / "run.json").write_text("{}")
+    assert list(run_folders(root)) == [name, FIRST, SECOND]
+
+
 def test_a_run_that_was_killed_is_cancelled_and_one_that_goes_on_is_running(root: Path) -> None:
     folder = root / "p-2026-01-02-03-04-06-000001"
     folder.mkdir()
