@@ -462,7 +462,10 @@ def test_the_role_is_enough_and_less_is_said(
         ),
         ({"settings": {"name": "Late_Flights"}}, "use 'late-flights'"),
         ({"settings": {"min_replicas": 3, "max_replicas": 2}}, "below min_replicas"),
-        ({"runtime_options": {"a": 1}}, "runtime_options: unknown key 'a'; known: workers"),
+        (
+            {"runtime_options": {"a": 1}},
+            "runtime_options: unknown key 'a'; known: cors_origins, workers",
+        ),
     ],
 )
 def test_bad_parameters_are_refused(given: dict[str, Any], message: str) -> None:
