@@ -320,7 +320,10 @@ def local_files(uri: str, where: str, base: Path = Path()) -> dict[str, Path]:
         path = _local_path(uri, where, base)
         if path.is_file():
             return {path.name: path}
-        folder, pattern = split_pattern(uri.rstrip("/"))
+        text = uri.removeprefix("file://")
+        folder, pattern = split_pattern(text.rstrip("/"))
+        if not folder and text.startswith("/"):
+            folder = "/"
         root = _local_path(folder, where, base)
         while len(pattern) > 1 and (root / pattern[0]).is_dir():  # a folder's name has a bracket
             root, pattern = root / pattern[0], pattern[1:]
@@ -333,7 +336,7 @@ def local_files(uri: str, where: str, base: Path = Path()) -> dict[str, Path]:
 def _local_path(uri: str, where: str, base: Path) -> Path:
     if uri.startswith(PACKAGE):
         return package_path(uri, where)
-    return base / (uri.removeprefix("file://") or "/")
+    return base / uri.removeprefix("file://")
 
 
 def _local(uri: str, where: str) -> tuple[SourceObject, ...]:

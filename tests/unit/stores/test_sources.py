@@ -86,6 +86,16 @@ def test_a_bracket_in_a_folder_is_no_pattern(data: Path) -> None:
     assert list(local_files("a/*.csv", "t", folder)) == ["1.csv"]
 
 
+@pytest.mark.parametrize("uri", ["*.csv", "./*.csv", "file://*.csv"])
+def test_a_pattern_without_a_folder_starts_at_the_base(
+    uri: str, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = ["a-b.csv", "a.csv", "x1.csv", "x[1].csv"]
+    assert list(local_files(uri, "t", data)) == expected
+    monkeypatch.chdir(data)
+    assert list(local_files(uri, "t")) == expected
+
+
 @pytest.mark.parametrize("uri", ["", "/**/*.csv", "/**"])
 def test_each_file_is_read_once_through_links(uri: str, tmp_path: Path) -> None:
     data = tmp_path / "data"
