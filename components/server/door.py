@@ -74,8 +74,14 @@ class Door:
         if before is None:
             await self._enter(scope, receive, send)
             return
-        started = time.monotonic()
-        observe = self._observe
+        started, is_counted = time.monotonic(), False
+
+        def count(version: str, status: int) -> None:
+            nonlocal is_counted
+            is_counted = True
+            if self._observe is not None:
+                seconds = time.monotonic() - scope.get(READ_AT, started)
+                self._observe(model, version, status, seconds)
 
         async def watch(message: Scope) -> None:
             if message["type"] == "http.response.start":
@@ -86,12 +92,15 @@ class Door:
                         break
                 else:
                     message["headers"] = [*message["headers"], (_VERSION, before.encode())]
-                if observe is not None:
-                    seconds = time.monotonic() - scope.get(READ_AT, started)
-                    observe(model, version, message["status"], seconds)
+                count(version, message["status"])
             await send(message)
 
-        await self._enter(scope, receive, watch)
+        try:
+            await self._enter(scope, receive, watch)
+        except Exception:  # Starlette answers a defect with 500 outside of all middleware
+            if not is_counted:
+                count(before, 500)
+            raise
 
 
 def _set_content_type(scope: Scope) -> None:
