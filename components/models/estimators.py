@@ -132,7 +132,7 @@ def make_estimator(
     given = {**_DEFAULTS.get(name, {}), **_shares(kind, whole_numbers(dict(hyperparameters)))}
     if "random_state" in known:
         given.setdefault("random_state", seed)
-    if name in _PARALLEL and (given.get("n_jobs") or -1) < 0:  # as many as there are
+    if name in _PARALLEL and _is_open(given.get("n_jobs")):
         given["n_jobs"] = threads
     try:
         return kind(**given)
@@ -142,6 +142,11 @@ def make_estimator(
             where="hyperparameters",
             got=f"{type(error).__name__}: {error}",
         ) from error
+
+
+def _is_open(jobs: object) -> bool:
+    """Whether `n_jobs` is not given, or means as many as there are."""
+    return not jobs or (isinstance(jobs, (int, float)) and jobs < 0)
 
 
 def check_hyperparameters(name: str, task: Task, hyperparameters: Mapping[str, Any]) -> None:

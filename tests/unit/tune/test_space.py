@@ -121,6 +121,13 @@ def test_what_kfp_made_of_a_number_is_undone(
     assert (found, type(found)) == (made, type(made))
 
 
+@pytest.mark.parametrize(("jobs", "made"), [(None, 3), (-1, 3), (0, 3), (2, 2), ("all", "all")])
+def test_the_number_of_threads_is_set_where_it_is_open(jobs: object, made: object) -> None:
+    given = {"n_jobs": jobs}
+    estimator = make_estimator("random_forest", "binary", given, seed=0, threads=3)
+    assert estimator.n_jobs == made
+
+
 def test_nothing_to_search_around() -> None:
     with pytest.raises(KfpSuiteError, match="nothing to search around 'dummy'"):
         space_around("dummy", {"strategy": "prior"})
