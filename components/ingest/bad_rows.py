@@ -101,7 +101,7 @@ def _line_numbers(file: SourceFile, positions: list[int]) -> list[int]:
     if not positions:
         return []
     numbers = []
-    line, read = 1, 0
+    line, read, last = 1, 0, b""
     with file.open() as content:
         for position in positions:
             remaining = position - 1 - read
@@ -109,7 +109,9 @@ def _line_numbers(file: SourceFile, positions: list[int]) -> list[int]:
                 block = content.read(min(remaining, 1 << 20))
                 if not block:
                     break
-                line += block.count(b"\n")
+                pairs = block.count(b"\r\n") + (last == b"\r" and block[:1] == b"\n")
+                line += block.count(b"\n") + block.count(b"\r") - pairs
+                last = block[-1:]
                 read += len(block)
                 remaining -= len(block)
             numbers.append(line)

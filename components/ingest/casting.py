@@ -35,9 +35,10 @@ _CANONICAL: dict[str, ColumnType] = {
     ),
 }
 _WIDE_INTEGERS = ("UBIGINT", "HUGEINT", "UHUGEINT")
-_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-# A decimal of so many digits comes back from a float64 as it was.
-_EXACT_DIGITS = 15
+DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
+"""DuckDB's name of a decimal type: its digits, and how many of them are behind the point."""
+MAX_EXACT_DIGITS = 15
+"""A decimal of at most so many digits comes back from a float64 as it was."""
 _MARK = "not exact in column"
 _MARKED = re.compile(rf"{_MARK} (\d+): (.*)", re.DOTALL)
 _FIXES = {
@@ -104,7 +105,7 @@ def quoted(name: str) -> str:
 def _canonical_type(kind: str) -> ColumnType | None:
     if kind.endswith("]"):
         return None
-    decimal = _DECIMAL.fullmatch(kind)
+    decimal = DECIMAL.fullmatch(kind)
     if decimal and decimal[2] == "0":
         return "int64"
     return _CANONICAL.get(kind.split("(", maxsplit=1)[0])
@@ -113,11 +114,11 @@ def _canonical_type(kind: str) -> ColumnType | None:
 def _exact_value(column: str, kind: str, canonical: ColumnType, position: int) -> str:
     """The SQL of the column's value in its new type."""
     target = SQL_TYPES[canonical]
-    decimal = _DECIMAL.fullmatch(kind)
+    decimal = DECIMAL.fullmatch(kind)
     if kind in _WIDE_INTEGERS or (decimal and canonical == "int64"):
         value = f"TRY_CAST({column} AS BIGINT)"
         return _or_error(value, f"{value} IS NOT NULL", column, position)
-    if decimal and int(decimal[1]) > _EXACT_DIGITS:
+    if decimal and int(decimal[1]) > MAX_EXACT_DIGITS:
         value = f"{column}::VARCHAR::DOUBLE"
         return _or_error(
             value, f"TRY_CAST({value}::VARCHAR AS {kind}) = {column}", column, position

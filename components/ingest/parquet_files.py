@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -14,15 +13,13 @@ import pyarrow.parquet as pq
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
-from kfp_suite.components.ingest.casting import quoted
+from kfp_suite.components.ingest.casting import DECIMAL, MAX_EXACT_DIGITS, quoted
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
 from kfp_suite.components.ingest.text_columns import fits, literal, value
 from kfp_suite.components.ingest.text_views import declared_types
 from kfp_suite.components.stores.sources import SourceSpec
 
-_SAFE_DIGITS = 15
-_DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _PLACE, _ROW = '"row of file"', "file_row_number"
 # What DuckDB calls the type of a column without values that pandas and Arrow write.
 _NO_VALUES = '"NULL"'
@@ -165,14 +162,16 @@ def _converted(column: str, kind: str, declared: ColumnType | None) -> tuple[str
     """SQL for a column's value in a dataset, and for whether it is another one ("" if never)."""
     name = quoted(column)
     found, changed = (f"{name}::VARCHAR" if kind == "VARCHAR" else name), ""
-    decimal = _DECIMAL.fullmatch(kind)
+    decimal = DECIMAL.fullmatch(kind)
     if kind == _NO_VALUES:
         return "NULL", ""
-    if declared is not None or (decimal and int(decimal[1]) > _SAFE_DIGITS and decimal[2] != "0"):
+    is_whole = bool(decimal and decimal[2] == "0")
+    is_long = bool(decimal and int(decimal[1]) > MAX_EXACT_DIGITS)
+    if declared is not None or (is_long and not is_whole):
         text, target = _as_text(name, kind), declared or "float64"
         found = value(text, target)
         changed = "" if target == "string" else f"NOT {fits(text, target)}"
-    elif kind in ("UBIGINT", "HUGEINT", "UHUGEINT") or (decimal and decimal[2] == "0"):
+    elif kind in ("UBIGINT", "HUGEINT", "UHUGEINT") or is_whole:
         found = f"TRY_CAST({name} AS BIGINT)"
         changed = f"{found} IS NULL"
     elif decimal:

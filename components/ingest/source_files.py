@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import codecs
 import gzip
 import lzma
 import re
@@ -195,8 +196,6 @@ def _check_kind(name: str, file: SourceFile, spec: SourceSpec) -> None:
 
 def _in_utf_8(name: str, file: SourceFile, spec: SourceSpec, target: Path) -> SourceFile:
     """A copy of the file in UTF-8; line ends stay as they are."""
-    import codecs
-
     decoder = codecs.getincrementaldecoder(spec.encoding)()
     target.parent.mkdir(parents=True, exist_ok=True)
     line = 1

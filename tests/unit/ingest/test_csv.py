@@ -309,6 +309,8 @@ def test_an_option_that_means_nothing_is_refused(
         ("a,b;c\n1,2;3\n", "the delimiter cannot be told; got ',' and ';'"),
         ('a,b\n1,"x"y\n', "IN/a.csv:2: a quoted value that does not end at its quote"),
         ("a,b\n1\n", "IN/a.csv:2: fewer values than columns"),
+        ("a,b\r1,2\r3\r", "IN/a.csv:3: fewer values than columns"),
+        ("a,b\r\n1,2\r\n3\r\n", "IN/a.csv:3: fewer values than columns"),
         ("\na,b\n", "the first line is empty"),
     ],
 )
