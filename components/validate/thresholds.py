@@ -63,7 +63,7 @@ class Thresholds:
             "jensen_shannon": self.jensen_shannon,
             "missing": self.missing,
         }
-        for name, limit in {**limits, **self.columns}.items():
+        for name, limit in (*limits.items(), *self.columns.items()):
             if limit is not None and not 0 <= limit <= 1:
                 raise ParameterError(
                     f"the threshold '{name}' is out of range",
