@@ -5,12 +5,11 @@ from __future__ import annotations
 import click
 
 from kfp_suite.components.contracts.errors import InputError
+from kfp_suite.pipelines.cli.references import DEFAULT_STORE
 from kfp_suite.pipelines.runs.arguments import add_defaults, read_values
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.parameters import parameter_file, parameters_of, parse_assignments
 from kfp_suite.pipelines.runs.preflight import find_errors
-
-_STORE = "kfp-suite-runs/models"
 
 
 @click.command("check")
@@ -32,7 +31,7 @@ def check(pipeline: str, params: str | None, assignments: tuple[str, ...]) -> No
     loaded = load(find_pipeline(pipeline))
     assigned = parse_assignments(assignments, parameters_of(loaded))
     file = parameter_file(params) if params else None
-    values = read_values(loaded, file, assigned, _STORE)
+    values = read_values(loaded, file, assigned, str(DEFAULT_STORE))
     errors = list(find_errors(add_defaults(loaded, values)))
     for error in errors:
         click.echo(f"error: {error}", err=True)
