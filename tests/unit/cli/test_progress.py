@@ -16,7 +16,8 @@ def shown(*events: Event) -> list[str]:
     with Progress(Console(file=text)) as progress:
         for event in events:
             progress(event)
-    return [re.sub(r" +", " ", line) for line in text.getvalue().splitlines()]
+    lines = re.sub(r" +", " ", text.getvalue())
+    return re.sub(r"\d+\.\d s", "… s", lines).splitlines()
 
 
 def test_a_step_that_refused_is_not_shown_as_done() -> None:
@@ -28,8 +29,8 @@ def test_a_step_that_refused_is_not_shown_as_done() -> None:
         Refused("validate"),
         Started("record"),
         Finished("record", True),
-    ) == ["· ingest cached", "! validate refused 0.0 s", "✓ record done 0.0 s"]
+    ) == ["· ingest cached", "! validate refused … s", "✓ record done … s"]
 
 
 def test_the_last_line_is_shown_whatever_comes_after_it() -> None:
-    assert shown(Started("train"), Finished("train", False)) == ["✗ train failed 0.0 s"]
+    assert shown(Started("train"), Finished("train", False)) == ["✗ train failed … s"]

@@ -12,6 +12,7 @@ from scipy.spatial.distance import jensenshannon
 from tensorflow_metadata.proto.v0 import statistics_pb2 as pb
 
 from kfp_suite.components.contracts.columns import Column
+from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.validate.distances import (
     Frequencies,
     distance,
@@ -23,6 +24,7 @@ from kfp_suite.components.validate.distances import (
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.protos import split_statistics
+from kfp_suite.components.validate.thresholds import Thresholds
 
 Values = np.ndarray | list[float]
 
@@ -240,3 +242,9 @@ def test_what_is_empty_has_no_distance() -> None:
     nothing = distance(full, full)
     assert nothing is not None
     assert nothing.value is None
+
+
+def test_a_column_that_is_called_as_a_distance_hides_no_limit() -> None:
+    limits = Thresholds(missing=2.0, columns={"missing": 0.1})
+    with pytest.raises(ParameterError, match="'missing' is out of range; got 2"):
+        limits.check(["missing"], "options: drift")
