@@ -16,7 +16,7 @@ from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.completion import complete_model
-from kfp_suite.pipelines.cli.references import DEFAULT_STORE, named, version_argument
+from kfp_suite.pipelines.cli.references import DEFAULT_STORE, find_reference, version_argument
 from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.comparing import OTHER_ROWS, measured_rows
 from kfp_suite.pipelines.runs.history import best_of
@@ -75,7 +75,7 @@ def list_models(store: str, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def best(reference: str, metric: str, lowest: bool | None, as_json: bool) -> None:
     """The version with the best value of a metric, wherever it was made."""
-    store, name, _ = named(reference)
+    store, name, _ = find_reference(reference)
     opened = ModelStore(open_store(store))
     evaluations = {one: opened.manifest(name, one).evaluation for one in opened.versions(name)}
     values = {
@@ -169,7 +169,7 @@ def rollback(reference: str, alias: str) -> None:
     Once: run again, it changes nothing. To go back further, name the version:
     `kfp-suite models alias STORE/MODEL/VERSION champion`.
     """
-    store, name, wanted = named(reference)
+    store, name, wanted = find_reference(reference)
     if wanted:
         raise ParameterError(
             "rollback takes a model, not a version", got=reference, expected="STORE/MODEL"
@@ -182,7 +182,7 @@ def rollback(reference: str, alias: str) -> None:
 @version_argument
 def verify(reference: str) -> None:
     """Recompute every digest of a version, or of all versions of a model."""
-    store, name, wanted = named(reference)
+    store, name, wanted = find_reference(reference)
     opened = ModelStore(open_store(store))
     versions = [opened.resolve(name, wanted)] if wanted else opened.versions(name)
     for version in versions or [opened.resolve(name)]:
@@ -203,6 +203,6 @@ def _training(models: ModelStore, manifest: VersionManifest) -> dict[str, Any]:
 
 
 def _version(reference: str) -> tuple[ModelStore, str, int]:
-    store, name, wanted = named(reference)
+    store, name, wanted = find_reference(reference)
     opened = ModelStore(open_store(store))
     return opened, name, opened.resolve(name, wanted)

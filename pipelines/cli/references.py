@@ -16,7 +16,7 @@ version_argument = click.argument(
 )
 
 
-def named(reference: str) -> tuple[str, str, str]:
+def find_reference(reference: str) -> tuple[str, str, str]:
     """The store, the model and the version or alias (empty: none) that a reference names.
 
     Args:

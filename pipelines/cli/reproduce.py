@@ -10,7 +10,7 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.pipelines.cli.native_output import set_aside
-from kfp_suite.pipelines.cli.references import named, version_argument
+from kfp_suite.pipelines.cli.references import find_reference, version_argument
 from kfp_suite.pipelines.runs.reproduce import reproduce as make_again
 from kfp_suite.pipelines.runs.reproduce import to_json
 
@@ -36,7 +36,7 @@ def reproduce(reference: str, sources: tuple[str, ...], as_json: bool) -> None:
         if not separator:
             raise ParameterError("not a source", where="--source", got=given, expected="NAME=PATH")
         moved[name] = path
-    store, model, wanted = named(reference)
+    store, model, wanted = find_reference(reference)
     models = ModelStore(open_store(store))
     version = models.resolve(model, wanted)
 

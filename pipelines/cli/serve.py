@@ -16,7 +16,7 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.pipelines.cli.completion import complete_model
-from kfp_suite.pipelines.cli.references import named
+from kfp_suite.pipelines.cli.references import find_reference
 
 if TYPE_CHECKING:
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
@@ -146,6 +146,6 @@ def _newer(
 
 def _find(reference: str) -> _Target:
     """What a reference names."""
-    store, name, wanted = named(reference)
+    store, name, wanted = find_reference(reference)
     models = ModelStore(open_store(store))
     return _Target(models, name, models.resolve(name, wanted), follows=not wanted)

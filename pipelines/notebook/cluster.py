@@ -32,7 +32,7 @@ from kfp_suite.pipelines.kubeflow.uploading import Uploaded, upload
 from kfp_suite.pipelines.kubeflow.watching import RunState, Task, check_succeeded, follow
 from kfp_suite.pipelines.notebook import html
 from kfp_suite.pipelines.notebook.live import Live
-from kfp_suite.pipelines.runs.parameters import given
+from kfp_suite.pipelines.runs.parameters import drop_nulls
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ class Kubeflow:
             parameters: Over those of the file.
         """
         package = self._package(pipeline)
-        arguments = cluster_arguments(package, params or None, given(parameters), origin)
+        arguments = cluster_arguments(package, params or None, drop_nulls(parameters), origin)
         order = Order(name, experiment, service_account, pipeline_root)
         made, filled = run(self.backend, package, arguments, order)
         said = told(filled)
@@ -217,7 +217,7 @@ class Kubeflow:
         how = {"cron" if len(when.split()) > 1 else "every": when}
         recurrence = Recurrence(timing(**how, start=start, end=end), max_concurrency, catchup, pin)
         package = self._package(pipeline)
-        arguments = cluster_arguments(package, params or None, given(parameters), origin)
+        arguments = cluster_arguments(package, params or None, drop_nulls(parameters), origin)
         order = Order(name, experiment, service_account, pipeline_root)
         done, filled = recur(self.backend, package, arguments, order, recurrence)
         wanted = done.now.schedule

@@ -34,7 +34,7 @@ from kfp_suite.pipelines.runs.events import (
 from kfp_suite.pipelines.runs.history import PastRun
 from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
 from kfp_suite.pipelines.runs.outputs import Outputs, missing_output
-from kfp_suite.pipelines.runs.parameters import given, parameter_file
+from kfp_suite.pipelines.runs.parameters import drop_nulls, parameter_file
 from kfp_suite.pipelines.runs.reports import collect_reports
 from kfp_suite.pipelines.runs.serving import ModelAddress
 
@@ -200,7 +200,7 @@ def run(
     """
     entry, runs = find_pipeline(pipeline), open_root(Path(root))
     file = parameter_file(params) if params else None
-    arguments = run_arguments(load(entry), file, given(parameters), runs, origin)
+    arguments = run_arguments(load(entry), file, drop_nulls(parameters), runs, origin)
     progress = _Progress(entry.summary)
     finished = run_locally(entry.name, arguments, runs, caching=caching, on_event=progress)
     found = None

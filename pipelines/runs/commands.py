@@ -118,10 +118,10 @@ def run_step(full_command: Sequence[str], env_vars: dict[str, str] | None = None
             print(line, end="")
             last = line.strip() or last
         print("\n")
-        return judged(full_command, process.wait(), last)
+        return exit_code_of(full_command, process.wait(), last)
 
 
-def judged(command: Sequence[str], code: int, last: str) -> int:
+def exit_code_of(command: Sequence[str], code: int, last: str) -> int:
     """The exit code of a step that has ended; 1 for one that left no outputs.
 
     Of a step that failed without an error of its own, the error is left where the run record

@@ -14,7 +14,7 @@ from typing import Any
 
 from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
 from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.pipelines.runs.commands import judged
+from kfp_suite.pipelines.runs.commands import exit_code_of
 
 
 def use_docker() -> None:
@@ -127,6 +127,6 @@ def run_container(
             line = block.decode(errors="replace")
             print(line, end="", flush=True)
             last = line.strip() or last
-        return judged(command, container.wait()["StatusCode"], last)
+        return exit_code_of(command, container.wait()["StatusCode"], last)
     finally:
         container.remove(force=True)

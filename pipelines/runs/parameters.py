@@ -114,7 +114,7 @@ def parse_assignments(
     return values
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
+def drop_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
     """What a notebook passes; None is no value."""
     return {name: value for name, value in values.items() if value is not None}
 

@@ -13,7 +13,7 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.models import _training, models
-from kfp_suite.pipelines.cli.references import named
+from kfp_suite.pipelines.cli.references import find_reference
 
 TRAINED = {"task": "auto", "threshold": 0.5, "hyperparameters": {"n_estimators": 400.0, "C": 0.5}}
 
@@ -39,11 +39,11 @@ def test_a_model_of_local_runs_needs_no_store(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParameterError, match="not a model reference"):
-        named("penguins")
+        find_reference("penguins")
     assert CliRunner().invoke(models, ["list"]).output == "no models in kfp-suite-runs/models\n"
     Path("kfp-suite-runs/models/penguins").mkdir(parents=True)
-    assert named("penguins") == ("kfp-suite-runs/models", "penguins", "")
-    assert named("penguins/2") == ("kfp-suite-runs/models", "penguins", "2")
-    assert named("gs://bucket/penguins/2") == ("gs://bucket", "penguins", "2")
+    assert find_reference("penguins") == ("kfp-suite-runs/models", "penguins", "")
+    assert find_reference("penguins/2") == ("kfp-suite-runs/models", "penguins", "2")
+    assert find_reference("gs://bucket/penguins/2") == ("gs://bucket", "penguins", "2")
     Path("penguins").mkdir()  # a store that is called as a model is
-    assert named("penguins/wings/2") == ("penguins", "wings", "2")
+    assert find_reference("penguins/wings/2") == ("penguins", "wings", "2")
