@@ -15,7 +15,7 @@ from kfp.local import executor_input_utils
 
 from kfp_suite.pipelines.runs import commands
 from kfp_suite.pipelines.runs.checked_values import MAX_EXACT
-from kfp_suite.pipelines.runs.commands import command_of, judged, protobuf_value, run_step
+from kfp_suite.pipelines.runs.commands import command_of, exit_code_of, protobuf_value, run_step
 from kfp_suite.pipelines.runs.parameters import (
     check,
     merge,
@@ -169,7 +169,7 @@ def test_a_step_without_an_error_of_its_own_leaves_one(
     tmp_path: Path, code: int, what: str
 ) -> None:
     command = ["x", "--executor_input", str(tmp_path / "take" / "in.json")]
-    assert judged(command, code, "last words") == (code or 1)
+    assert exit_code_of(command, code, "last words") == (code or 1)
     error = json.loads((tmp_path / "take" / "error.json").read_text())
     assert error["step"] == "take"
     assert error["message"].startswith(what)
