@@ -15,11 +15,15 @@ _ROWS = 10
 _LOOKED_AT_ROWS = 5_000
 # Texts that are often meant as something else, and how to read them as that.
 _LOOKS: tuple[tuple[str, str], ...] = (
+    # Before the decimal comma: 1,234 is both, and as 1.234 it would be wrong by a thousand.
+    (
+        r"-?[1-9]\d{0,2}(,\d{3})+(\.\d+)?|-?[1-9]\d{0,2}(_\d{3})+",
+        "numbers with separated thousands: take the separator out in `sql` and cast",
+    ),
     (
         r"-?\d{1,3}(\.\d{3})*,\d+|-?\d+,\d+",
         "numbers with a decimal comma: replace it in `sql` and cast",
     ),
-    (r"-?\d{1,3}(,\d{3})+(\.\d+)?|-?\d{1,3}(_\d{3})+", "numbers with separated thousands"),
     (r"[$€£¥]\s?-?\d[\d.,]*|-?\d[\d.,]*\s?[$€£¥%]", "numbers with a unit: cut it off in `sql`"),
     (
         r"\d{1,2}[/.-]\d{1,2}[/.-](\d{4}|\d{2})( .*)?",

@@ -326,6 +326,11 @@ def test_a_file_that_cannot_be_read_is_one_short_line(
     ("values", "note"),
     [
         (["1,5", "-2,25"], "all of the first values look like numbers with a decimal comma"),
+        (["0,125", "1,5"], "all of the first values look like numbers with a decimal comma"),
+        (
+            ["1,234", "-12,345"],
+            "all of the first values look like numbers with separated thousands",
+        ),
         (["$1,234.00", "$3"], "numbers with a unit"),
         (["01/02/2020", "3.4.21"], "dates: give their format in the source's `formats`"),
         (["1", "2.5"] * 20 + ["unknown"], "97.6% of the first values look like numbers"),
