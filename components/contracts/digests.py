@@ -31,7 +31,7 @@ def digest_file(path: Path) -> str:
     """The digest of a file's bytes, in constant memory.
 
     Raises:
-        MissingError, StoreError: the file cannot be read.
+        MissingError, DataError, StoreError: the file cannot be read.
     """
     try:
         with open(path, "rb") as file:

@@ -341,18 +341,9 @@ def _local_path(uri: str, where: str, base: Path) -> Path:
 
 def _local(uri: str, where: str) -> tuple[SourceObject, ...]:
     return tuple(
-        SourceObject(str(path.absolute()), path.stat().st_size, _digest(path, where))
+        SourceObject(str(path.absolute()), path.stat().st_size, digest_file(path))
         for path in local_files(uri, where).values()
     )
-
-
-def _digest(path: Path, where: str) -> str:
-    try:
-        return digest_file(path)
-    except PermissionError as error:
-        raise MissingError(
-            "the file may not be read", where=f"{where}: {path}", fix=f"chmod +r {path}"
-        ) from error
 
 
 def _remote(uri: str, where: str) -> tuple[SourceObject, ...]:
