@@ -9,7 +9,6 @@ request that names its version gets that one's answer, whatever it is.
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -118,8 +117,8 @@ class Gateway:
         sides = route.choose(wanted)
         if not sides:
             served = ", ".join(str(side.served.version) for side in route.sides())
-            return _error(404, f"endpoint '{name}' serves version {served}, not {wanted!r}")
-        response = _error(503, "no server answers")
+            text = f"endpoint '{name}' serves version {served}, not {wanted!r}"
+            return refusal({"method": method, "path": path}, 404, text)
         for position, side in enumerate(sides):
             counted = method == "POST" and not position
             response = await self._asked(name, side, method, path, body, passed, counted=counted)
@@ -152,8 +151,8 @@ class Gateway:
                 # a prediction may be asked for twice.
                 response = await self._pass_on(side, method, path, body, passed)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            kind = type(error).__name__
-            response = _error(502, f"version {side.served.version} does not answer ({kind})")
+            text = f"version {side.served.version} does not answer ({type(error).__name__})"
+            response = refusal({"method": method, "path": path}, 502, text)
             response.headers[VERSION_HEADER] = str(side.served.version)
         finally:
             side.in_flight -= 1
@@ -246,8 +245,3 @@ class Gateway:
 
     async def _models(self, _: Request) -> Response:
         return JSONResponse({"models": sorted(self.routes)})
-
-
-def _error(status: int, text: str) -> Response:
-    content = json.dumps({"error": text})
-    return Response(content, status, media_type="application/json")
