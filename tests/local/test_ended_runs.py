@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_a_run_that_is_interrupted_is_listed_as_cancelled(tmp_path: Path) -> Non
     assert child.stdout is not None
     while not run_folders(tmp_path / "runs"):
         assert child.poll() is None
+        time.sleep(0.05)
     listed = json.loads(
         kfp_suite("runs", "list", "--root", str(tmp_path / "runs"), "--json").stdout
     )
