@@ -28,6 +28,7 @@ from kfp_suite.components.validate.anomalies import Anomaly, Severity
 from kfp_suite.components.validate.baseline import read_baseline
 from kfp_suite.components.validate.comparison_anomalies import (
     comparison_anomalies,
+    row_count_anomalies,
     unmeasured_limits,
 )
 from kfp_suite.components.validate.comparisons import compare
@@ -99,6 +100,7 @@ def validate_tfdv(
     if parameters.label:
         anomalies += _label_anomalies(parameters.label, statistics)
     anomalies += unmeasured_limits(statistics, baseline, options.skew, options.drift)
+    anomalies += row_count_anomalies(schema, train, baseline)
     anomalies += comparison_anomalies(comparisons)
     verdict = verdict_of(data, anomalies, comparisons, options.warnings_are_errors)
     with whole_folder(outputs.anomalies) as folder:
