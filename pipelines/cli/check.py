@@ -9,7 +9,7 @@ from kfp_suite.pipelines.cli.references import DEFAULT_STORE
 from kfp_suite.pipelines.runs.arguments import add_defaults, read_values
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.parameters import parameter_file, parameters_of, parse_assignments
-from kfp_suite.pipelines.runs.preflight import find_errors
+from kfp_suite.pipelines.runs.preflight import check_all_values
 
 
 @click.command("check")
@@ -32,9 +32,11 @@ def check(pipeline: str, params: str | None, assignments: tuple[str, ...]) -> No
     assigned = parse_assignments(assignments, parameters_of(loaded))
     file = parameter_file(params) if params else None
     values = read_values(loaded, file, assigned, str(DEFAULT_STORE))
-    errors = list(find_errors(add_defaults(loaded, values)))
-    for error in errors:
+    findings = check_all_values(add_defaults(loaded, values))
+    for error in findings.errors:
         click.echo(f"error: {error}", err=True)
-    if errors:
+    for name in findings.unchecked:
+        click.echo(f"not checked here: {name}; its step's libraries are not installed", err=True)
+    if findings.errors:
         raise click.exceptions.Exit(InputError.exit_code)
     click.echo(f"no error in {len(values)} parameters of {pipeline}")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from kfp_suite.components.contracts.errors import MissingError, ParameterError
@@ -31,28 +32,46 @@ def check_values(pipeline_values: Values) -> None:
     Raises:
         ParameterError: naming the parameter and the key at fault.
     """
-    for error in find_errors(pipeline_values):
+    for error in check_all_values(pipeline_values).errors:
         raise error
 
 
-def find_errors(pipeline_values: Values) -> Iterator[ParameterError]:
-    """The errors that `check_values` would raise: at most one a parameter.
+@dataclass(frozen=True)
+class Findings:
+    """What checking the parameters of a pipeline found.
+
+    Attributes:
+        errors: At most one a parameter.
+        unchecked: Parameters whose check needs a library that is not installed here; a run
+            may be submitted without it, and its steps check them.
+    """
+
+    errors: tuple[ParameterError, ...]
+    unchecked: tuple[str, ...]
+
+
+def check_all_values(pipeline_values: Values) -> Findings:
+    """Check what `check_values` checks, and go on after an error.
 
     Args:
         pipeline_values: As for `check_values`.
 
     Returns:
-        An iterator, in the order of the steps.
+        The findings, in the order of the steps.
     """
+    errors, unchecked = [], []
     for name, check in _CHECKS.items():
-        if pipeline_values.get(name):
-            try:
-                check(pipeline_values)
-            except ModuleNotFoundError:
-                # A step's library is not needed to submit a run: its own check remains.
-                continue
-            except ParameterError as error:
-                yield _name_parameter(error, name, pipeline_values)
+        if not pipeline_values.get(name):
+            continue
+        try:
+            check(pipeline_values)
+        except ModuleNotFoundError as error:
+            if (error.name or "").startswith("kfp_suite"):
+                raise
+            unchecked.append(name)
+        except ParameterError as error:
+            errors.append(_name_parameter(error, name, pipeline_values))
+    return Findings(tuple(errors), tuple(unchecked))
 
 
 def check_libraries(images: Iterable[str]) -> None:

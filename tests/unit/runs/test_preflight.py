@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from kfp_suite.components.contracts.errors import MissingError, ParameterError
 from kfp_suite.pipelines.cli.main import cli
 from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
 from kfp_suite.pipelines.kubeflow.package import open_package
+from kfp_suite.pipelines.runs import preflight
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.local import open_root
 from kfp_suite.pipelines.runs.parameters import parameter_file, parameters_of
-from kfp_suite.pipelines.runs.preflight import check_libraries, check_values
+from kfp_suite.pipelines.runs.preflight import check_all_values, check_libraries, check_values
 
 GOOD: dict[str, Any] = {
     "model_name": "wings",
@@ -114,6 +116,20 @@ def test_check_lists_every_error(tmp_path: Path) -> None:
         "endpoint",
     ]
     assert not done.stdout
+
+
+def test_check_says_what_it_could_not_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(library: str) -> Callable[[object], None]:
+        def check(values: object) -> None:
+            raise ModuleNotFoundError(f"No module named '{library}'", name=library)
+
+        return check
+
+    monkeypatch.setattr(preflight, "_CHECKS", {"slices": fail("duckdb")})
+    assert check_all_values({"slices": ["a"]}).unchecked == ("slices",)
+    monkeypatch.setattr(preflight, "_CHECKS", {"slices": fail("kfp_suite.components.slices")})
+    with pytest.raises(ModuleNotFoundError):  # a defect of the suite is not a missing library
+        check_all_values({"slices": ["a"]})
 
 
 def test_check_finds_no_error_in_the_shipped_parameters() -> None:
