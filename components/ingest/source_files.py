@@ -132,8 +132,11 @@ def _members(name: str, file: SourceFile, folder: Path) -> list[SourceFile]:
             target = folder / f"member-{number:05}{suffix}"
             with archive.open(entry) as content:
                 _write(content, target)
-            if entry.file_size:
-                found.append(SourceFile(target, f"{file.name}/{entry.filename}"))
+            if not entry.file_size:
+                raise DataError(
+                    "the file is empty", where=f"sources.{name}: {file.name}/{entry.filename}"
+                )
+            found.append(SourceFile(target, f"{file.name}/{entry.filename}"))
     if not found:
         raise DataError("the archive is empty", where=f"sources.{name}: {file.name}")
     return found

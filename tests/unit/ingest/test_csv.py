@@ -220,6 +220,11 @@ def test_files_are_unpacked_by_what_they_are(reading: Reading) -> None:
         assert reading.column(source) == ["007"] * (2 if name == "F.CSV.ZIP" else 1), name
 
 
+def test_an_empty_file_in_an_archive_is_refused_like_one_beside_it(reading: Reading) -> None:
+    reading.file("a.csv.zip", _zip(**{"a.csv": b"v\n1\n", "b.csv": b""}))
+    assert "IN/a.csv.zip/b.csv: the file is empty" in reading.error(str(reading.folder / "in"))
+
+
 def test_archives_of_one_name_in_two_folders_are_both_read(reading: Reading) -> None:
     reading.file("one/a.csv.zip", _zip(**{"a.csv": b"v\n1\n"}))
     reading.file("two/a.csv.zip", _zip(**{"a.csv": b"v\n2\n3,4\n"}))
