@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.train.rows import labels_of
@@ -30,11 +29,8 @@ def groups_of_split(data: Dataset, label: str) -> Any:
     table = data.table("train", keys)
     codes = np.zeros(len(kept), np.int64)
     for name in keys:
-        column = table[name].combine_chunks()
-        if isinstance(column, pa.ChunkedArray):
-            column = column.chunk(0)
-        encoded = column.dictionary_encode(null_encoding="encode")
-        found = np.asarray(encoded.indices, np.int64)
-        codes = np.unique(codes * (len(encoded.dictionary) + 1) + found, return_inverse=True)[1]
+        parts = table[name].dictionary_encode(null_encoding="encode").unify_dictionaries().chunks
+        found = np.concatenate([np.asarray(part.indices, np.int64) for part in parts])
+        codes = np.unique(codes * (found.max() + 1) + found, return_inverse=True)[1]
     codes = codes[kept]
     return codes if len(np.unique(codes)) < len(codes) else None
