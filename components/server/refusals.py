@@ -86,7 +86,10 @@ async def refuse_path(request: Request, error: Exception) -> Response:
 
 
 async def tell_defect(request: Request, error: Exception) -> Response:
-    """An exception that is not the client's doing."""
+    """Answer 500 to an exception that the client did not cause.
+
+    The text of such an exception may hold data or paths, so it is in the log alone.
+    """
     log.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    content = json.dumps({"error": f"{type(error).__name__} : {error}"})
+    content = json.dumps({"error": f"{type(error).__name__}: see the server's log"})
     return Response(content, 500, media_type="application/json")

@@ -22,10 +22,10 @@ async def predict(request: Request) -> Response:
     return PlainTextResponse("ok")
 
 
-async def status_of(app: Starlette, path: str) -> int:
+async def post(app: Starlette, path: str) -> httpx.Response:
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://server") as client:
-        return (await client.post(path)).status_code
+        return await client.post(path)
 
 
 @pytest.mark.parametrize(("name", "status"), [("broken", 500), ("sound", 200)])
@@ -40,5 +40,7 @@ def test_an_answer_is_counted_once(name: str, status: int) -> None:
         version_of=lambda _: "3",
         observe=lambda model, version, code, _: counted.append((model, version, code)),
     )
-    assert asyncio.run(status_of(app, f"/v1/models/{name}:predict")) == status
+    answer = asyncio.run(post(app, f"/v1/models/{name}:predict"))
+    assert answer.status_code == status
+    assert "a defect" not in answer.text
     assert counted == [(name, "3", status)]
