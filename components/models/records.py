@@ -75,17 +75,19 @@ class RecordFormat:
     """How a model's records are read.
 
     A value is one of its field's type, or the text that ingest reads as one: what stands in the
-    rows of the model's source is taken as it is. `null`, a field that is left out, and an empty
-    text where the type is not text, are a missing value.
+    rows of the model's source is taken as it is. `null`, a field that is left out, a text that
+    the source has for a missing value, and an empty text if the type is not text, are missing.
 
     Attributes:
         inputs: The fields of the model's signature.
         date_formats: Name of a field to the format of its dates or times, as strptime takes it,
             that was declared for the source; beside ISO 8601.
+        null_texts: Texts that are a missing value in the rows of the model's source.
     """
 
     inputs: tuple[Field, ...]
     date_formats: Mapping[str, str] = field(default_factory=dict)
+    null_texts: frozenset[str] = frozenset()
 
 
 def record_format(manifest: ModelManifest) -> RecordFormat:
@@ -95,7 +97,16 @@ def record_format(manifest: ModelManifest) -> RecordFormat:
         for column, date_format in (source.options.get("formats") or {}).items():
             declared.setdefault(column, set()).add(date_format)
     agreed = {column: found.pop() for column, found in declared.items() if len(found) == 1}
-    return RecordFormat(manifest.signature.inputs, agreed)
+    return RecordFormat(manifest.signature.inputs, agreed, _null_texts(manifest))
+
+
+def _null_texts(manifest: ModelManifest) -> frozenset[str]:
+    """Of a CSV source as it is: the empty text and its `null_values`. A query may have made
+    such a text a value again, and other formats have a null of their own."""
+    sources = list(manifest.recipe.sources.values())
+    if manifest.recipe.ingest.get("sql") or any(one.format != "csv" for one in sources):
+        return frozenset()
+    return frozenset({""}.union(*(one.options.get("null_values") or () for one in sources)))
 
 
 def table_of_records(
@@ -235,9 +246,14 @@ def _expected(one: Field, form: RecordFormat, value: Any) -> str:
 
 
 def _converter(one: Field, form: RecordFormat) -> Callable[[Any], Any]:
+    convert = _CONVERT[one.type]
     if one.type in ("date", "timestamp") and (date_format := form.date_formats.get(one.name, "")):
-        return partial(_dated, one.type, date_format)
-    return _CONVERT[one.type]
+        convert = partial(_dated, one.type, date_format)
+    return partial(_read_null, form.null_texts, convert) if form.null_texts else convert
+
+
+def _read_null(null_texts: frozenset[str], convert: Callable[[Any], Any], value: Any) -> Any:
+    return None if type(value) is str and value in null_texts else convert(value)
 
 
 def _number(value: Any) -> Any:

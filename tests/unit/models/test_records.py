@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.model import Field
+from kfp_suite.components.contracts.model import Field, ModelManifest
+from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.models.records import (
     RecordFormat,
+    record_format,
     table_of_columns,
     table_of_records,
 )
@@ -25,6 +28,37 @@ def read(kind: ColumnType, value: Any, date_format: str = "") -> Any:
     assert by_record == by_column
     assert type(by_record) is type(by_column)
     return by_record
+
+
+def test_a_text_that_is_null_in_the_source_is_null_for_every_type() -> None:
+    kinds: tuple[ColumnType, ...] = ("string", "float64", "int64", "date", "bool")
+    inputs = tuple(Field(kind, kind, nullable=True) for kind in kinds)
+    form = RecordFormat(inputs, null_texts=frozenset({"", "NA"}))
+    for text in ("", "NA"):
+        record = dict.fromkeys(kinds, text)
+        assert table_of_records([record], form).to_pylist() == [dict.fromkeys(kinds)]
+    assert table_of_records([{"string": "na"}], form)["string"].to_pylist() == ["na"]
+
+
+@pytest.mark.parametrize(
+    ("formats", "sql", "expected"),
+    [
+        (("csv",), "", {"", "NA"}),
+        (("csv", "jsonl"), "", set()),
+        (("parquet",), "", set()),
+        (("csv",), "SELECT coalesce(x, '') AS x FROM a", set()),
+    ],
+)
+def test_null_texts_are_those_of_csv_sources_as_they_are(
+    formats: tuple[str, ...], sql: str, expected: set[str]
+) -> None:
+    sources = {
+        f"s{number}": Source("", one, "", options={"null_values": ["NA"]})
+        for number, one in enumerate(formats)
+    }
+    recipe = SimpleNamespace(sources=sources, ingest={"sql": sql})
+    manifest = SimpleNamespace(recipe=recipe, signature=SimpleNamespace(inputs=()))
+    assert record_format(cast(ModelManifest, manifest)).null_texts == expected
 
 
 @pytest.mark.parametrize(
