@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,9 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_CONFIG_DIR", str(tmp_path / "jupyter"))
     monkeypatch.delenv("KF_PIPELINES_ENDPOINT", raising=False)
+    # kfp's own runner, which two notebooks use, splits the interpreter's path at a space.
+    (tmp_path / "environment").symlink_to(sys.prefix)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "environment" / "bin" / "python"))
     # A user has no such setting: a warning of a library ends no notebook.
     monkeypatch.delenv("PYTHONWARNINGS", raising=False)
 
