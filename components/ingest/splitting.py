@@ -101,7 +101,7 @@ class TimeSplit:
 
     def expression(self, columns: tuple[Column, ...]) -> str:
         column = _check_column(self.column, columns, "split.column")
-        if column.type not in _BOUNDS:
+        if column.type not in BOUNDS:
             raise ParameterError(
                 "cannot split by time",
                 where="split.column",
@@ -129,7 +129,7 @@ class TimeSplit:
         return f"CASE WHEN {name} IS NULL THEN NULL {' '.join(cases)} ELSE 0 END"
 
 
-_BOUNDS: dict[ColumnType, str] = {
+BOUNDS: dict[ColumnType, str] = {
     "date": 'an ISO 8601 date in quotes, such as "2024-01-31"',
     "timestamp": 'an ISO 8601 date or time in quotes, such as "2024-01-31T08:30", in UTC or '
     "with its offset",
@@ -151,7 +151,7 @@ def _bound(where: str, value: str | int | float, column: Column) -> Any:
             f"not a bound for '{column.name}' ({column.type})",
             where=where,
             got=text,
-            expected=_BOUNDS[column.type],
+            expected=BOUNDS[column.type],
         ) from error
     if isinstance(found, float) and not math.isfinite(found):
         raise ParameterError("not a bound", where=where, got=text, expected="a finite number")

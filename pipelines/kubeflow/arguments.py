@@ -43,11 +43,11 @@ def cluster_arguments(
     from_file = read_parameters(path) if path else {}
     values = merge(package.parameters, from_version | from_file, assigned)
     where = str(path) if path else "--param"
-    values = check(package.parameters, values, where)
+    values = check(package.parameters, values, where, assigned)
     if package.name.replace("-", "_") in pipelines():
         defaults = {name: known.default for name, known in package.parameters.items()}
         check_values(defaults | values)
-    check_for_cluster(values, where)
+    check_for_cluster(values, where, assigned)
     for name in _PLACES:
         _check_place(name, values.get(name))
     for name, source in (values.get("sources") or {}).items():

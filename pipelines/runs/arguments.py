@@ -39,7 +39,7 @@ def read_values(
     values = merge(known, from_version | from_file, assigned)
     if "store" in known and values.get("store") is None:
         values["store"] = store
-    return check(known, values, str(file) if file else "--param")
+    return check(known, values, str(file) if file else "--param", assigned)
 
 
 def add_defaults(pipeline: Any, values: Mapping[str, Any]) -> dict[str, Any]:

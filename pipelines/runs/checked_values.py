@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from kfp_suite.components.contracts.errors import ParameterError
@@ -24,6 +24,21 @@ MAX_CLUSTER_BYTES = 100_000
 """Of all parameters of a run on a cluster, as JSON: KFP passes them in one argument of a
 command, for which Linux has 131,072 bytes."""
 _PLACEHOLDER, _ARGO = "{{$", "{{"
+
+
+def place_of(name: str, where: str, assigned: Collection[str]) -> str:
+    """Where the parameter `name` is set.
+
+    Args:
+        name: A parameter.
+        where: The parameter file.
+        assigned: Names that override the file's; `a.b` is a key of the parameter `a`.
+
+    Returns:
+        `--param` if the parameter or a key inside it is assigned, else `where`.
+    """
+    is_assigned = any(other == name or other.startswith(f"{name}.") for other in assigned)
+    return "--param" if is_assigned else where
 
 
 def plain(value: Any, path: str, where: str) -> Any:
@@ -42,8 +57,15 @@ def plain(value: Any, path: str, where: str) -> Any:
     return _Reader(where).read(value, path, 0)
 
 
-def check_for_cluster(arguments: Mapping[str, Any], where: str) -> None:
+def check_for_cluster(
+    arguments: Mapping[str, Any], where: str, assigned: Collection[str] = ()
+) -> None:
     """Refuse what reaches a step on this machine, and not on a cluster.
+
+    Args:
+        arguments: Values by parameter.
+        where: The parameter file.
+        assigned: As `place_of` takes them.
 
     Raises:
         ParameterError: parameters that are too large, naming the largest; or one with `{{`, which
@@ -53,7 +75,7 @@ def check_for_cluster(arguments: Mapping[str, Any], where: str) -> None:
         if _ARGO in json.dumps(value):
             raise ParameterError(
                 f"{name}: on a cluster Argo fills in what stands in '{{{{…}}}}'",
-                where=where,
+                where=place_of(name, where, assigned),
                 got=value,
                 expected="text without '{{'",
             )
@@ -64,7 +86,7 @@ def check_for_cluster(arguments: Mapping[str, Any], where: str) -> None:
     largest = max(sizes, key=lambda name: sizes[name])
     raise ParameterError(
         f"parameter '{largest}' is too large for a cluster",
-        where=where,
+        where=place_of(largest, where, assigned),
         got=f"{sizes[largest]:,} bytes, of {total:,} in all",
         expected=f"at most {MAX_CLUSTER_BYTES:,} bytes in all parameters",
         fix="name a folder or a pattern instead of many files; put a long query into a view",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from kfp_suite.components.contracts.errors import (
     store_error,
 )
 from kfp_suite.components.contracts.plain_yaml import read_yaml
-from kfp_suite.pipelines.runs.checked_values import plain
+from kfp_suite.pipelines.runs.checked_values import place_of, plain
 
 # KFP's name of a type: what Python holds it, and what a person calls it.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -139,10 +139,21 @@ def _with(mapping: Any, path: list[str], value: Any) -> Any:
     return {**base, head: _with(base.get(head), rest, value) if rest else value}
 
 
-def check(known: Mapping[str, Parameter], values: Mapping[str, Any], where: str) -> dict[str, Any]:
+def check(
+    known: Mapping[str, Parameter],
+    values: Mapping[str, Any],
+    where: str,
+    assigned: Collection[str] = (),
+) -> dict[str, Any]:
     """`values`, complete, of the right types, and such as reach a step as they were written.
 
     A parameter that is null is as if it were not there.
+
+    Args:
+        known: The parameters of the pipeline.
+        values: What is given.
+        where: The parameter file, or `--param` without one.
+        assigned: The names that did not come from the file, as `merge` takes them.
 
     Raises:
         ParameterError: an unknown name, a wrong type, a missing value, or one that would not
@@ -150,12 +161,13 @@ def check(known: Mapping[str, Parameter], values: Mapping[str, Any], where: str)
     """
     checked = {}
     for name, value in values.items():
+        place = place_of(name, where, assigned)
         if name not in known:
             raise ParameterError(
-                f"unknown parameter '{name}'", where=where, fix=did_you_mean(name, known)
+                f"unknown parameter '{name}'", where=place, fix=did_you_mean(name, known)
             )
         if value is not None:
-            checked[name] = _of_type(known[name].type, name, plain(value, name, where), where)
+            checked[name] = _of_type(known[name].type, name, plain(value, name, place), place)
     missing = sorted(name for name, p in known.items() if p.required and name not in checked)
     if missing:
         raise ParameterError(

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import importlib.util
 import re
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any, get_args
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, get_args
 
-from kfp_suite.components.contracts.errors import MissingError, ParameterError
+from kfp_suite.components.contracts.errors import MissingError, ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.pipelines.images.families import family_of
+
+if TYPE_CHECKING:
+    from kfp_suite.components.ingest.splitting import SplitRule
 
 Values = Mapping[str, Any]
 
@@ -57,12 +62,11 @@ def check_all_values(pipeline_values: Values) -> Findings:
         pipeline_values: As for `check_values`.
 
     Returns:
-        The findings, in the order of the steps.
+        The findings: of single values, then of what the steps parse.
     """
-    errors, unchecked = [], []
-    for name, check in _CHECKS.items():
-        if not pipeline_values.get(name):
-            continue
+    errors: dict[str, ParameterError] = {}
+    unchecked = []
+    for name, check in _checks_of(pipeline_values):
         try:
             check(pipeline_values)
         except ModuleNotFoundError as error:
@@ -70,8 +74,9 @@ def check_all_values(pipeline_values: Values) -> Findings:
                 raise
             unchecked.append(name)
         except ParameterError as error:
-            errors.append(_name_parameter(error, name, pipeline_values))
-    return Findings(tuple(errors), tuple(unchecked))
+            named = _name_parameter(error, name, pipeline_values)
+            errors.setdefault(_first_word(named), named)
+    return Findings(tuple(errors.values()), tuple(unchecked))
 
 
 def check_libraries(images: Iterable[str]) -> None:
@@ -94,7 +99,7 @@ def check_libraries(images: Iterable[str]) -> None:
 
 def _name_parameter(error: ParameterError, name: str, values: Values) -> ParameterError:
     """The error at the pipeline's parameter `name`, which the component may call otherwise."""
-    head = re.split(r"\W", error.where or "", maxsplit=1)[0]
+    head = _first_word(error)
     if head in values:
         return error
     inside = (error.where or "").removeprefix(head)
@@ -107,6 +112,94 @@ def _name_parameter(error: ParameterError, name: str, values: Values) -> Paramet
     )
 
 
+def _first_word(error: ParameterError) -> str:
+    """The parameter that the error names, without the key inside it."""
+    return re.split(r"\W", error.where or "", maxsplit=1)[0]
+
+
+def _checks_of(values: Values) -> Iterator[tuple[str, Callable[[Values], None]]]:
+    """The checks of the steps that the pipeline has, each by the parameter that starts it."""
+    for step in _STEPS:
+        if all(name in values for name in step.fields):
+            yield from ((name, step.check_of(name)) for name in step.fields)
+    yield from ((name, check) for name, check in _CHECKS.items() if values.get(name))
+
+
+@dataclass(frozen=True)
+class _Step:
+    """A step whose own dataclass says which single values it takes.
+
+    Attributes:
+        load: Imports the dataclass.
+        fields: A parameter of the pipeline, and the field that it becomes. A pipeline that
+            lacks one of them does not have the step.
+        usual: Right values of other fields that have to be given.
+    """
+
+    load: Callable[[], type]
+    fields: Mapping[str, str]
+    usual: Values = field(default_factory=dict)
+
+    def check_of(self, name: str) -> Callable[[Values], None]:
+        """The check of the parameter `name` alone, so that another's error does not hide it."""
+
+        def check(values: Values) -> None:
+            given = {**self.usual, self.fields[name]: values[name]}
+            parse(self.load(), given, name)
+
+        return check
+
+
+def _ingest_parameters() -> type:
+    from kfp_suite.components.ingest.executor import IngestParameters
+
+    return IngestParameters
+
+
+def _objective() -> type:
+    from kfp_suite.components.train.inputs import Objective
+
+    return Objective
+
+
+def _infra_parameters() -> type:
+    from kfp_suite.components.infra_validate.executor import InfraParameters
+
+    return InfraParameters
+
+
+def _deploy_parameters() -> type:
+    from kfp_suite.components.deploy.executor import DeployParameters
+
+    return DeployParameters
+
+
+def _rollout_parameters() -> type:
+    from kfp_suite.components.rollout.parameters import RolloutParameters
+
+    return RolloutParameters
+
+
+def _check_model_name(values: Values) -> None:
+    from kfp_suite.components.stores.versions import check_model_name
+
+    check_model_name(values["model_name"])
+
+
+def _check_task(values: Values) -> None:
+    from kfp_suite.components.contracts.model import Task
+
+    allowed = ("auto", *get_args(Task))
+    if values["task"] not in allowed:
+        raise ParameterError(
+            "not allowed",
+            where="task",
+            got=values["task"],
+            expected=" or ".join(allowed),
+            fix=did_you_mean(values["task"], allowed),
+        )
+
+
 def _check_sources(values: Values) -> None:
     from kfp_suite.components.stores.sources import parse_sources
 
@@ -117,6 +210,7 @@ def _check_split(values: Values) -> None:
     from kfp_suite.components.ingest.splitting import parse_split
 
     rule = parse_split(values["split"])
+    _check_bounds(rule)
     if "by" in values["split"] and values["split"]["by"] == "column":
         return
     if "thresholds" in values and "test" not in rule.expected:
@@ -126,6 +220,32 @@ def _check_split(values: Values) -> None:
             got=values["split"],
             fix="set test_from" if values["split"].get("by") == "time" else "set test above 0",
         )
+
+
+def _check_bounds(rule: SplitRule) -> None:
+    """Check the bounds as those of some type of column: which one, the data will tell."""
+    from kfp_suite.components.contracts.columns import Column
+    from kfp_suite.components.ingest.splitting import BOUNDS, TimeSplit
+
+    if not isinstance(rule, TimeSplit):
+        return
+    errors = []
+    for kind in BOUNDS:
+        try:
+            rule.expression((Column(rule.column, kind),))
+            return
+        except ParameterError as error:
+            errors.append((error.where != "split", error))  # bounds that are read, say more
+    raise min(errors, key=lambda found: found[0])[1]
+
+
+def _check_windows(values: Values) -> None:
+    from kfp_suite.components.windows.executor import WindowsParameters, windows
+
+    names = ("sources", "sql", "start", "end", "every")
+    parameters = WindowsParameters(**{name: values[name] for name in names if name in values})
+    with TemporaryDirectory() as folder:
+        windows(parameters, Path(folder) / "windows")
 
 
 def _check_schema(values: Values) -> None:
@@ -159,10 +279,39 @@ def _check_estimator(values: Values) -> None:
     )
 
 
-def _check_search_space(values: Values) -> None:
-    from kfp_suite.components.train.tune.space import parse_space
+def _check_class_weight(values: Values) -> None:
+    from kfp_suite.components.train.labels import Target
+    from kfp_suite.components.train.rows import class_weights
 
-    parse_space(values["search_space"])
+    given = values["class_weight"]
+    classes = tuple(given)  # as if the data had these
+
+    _check_for_a_task(
+        values,
+        lambda task: class_weights(given, Target(task, classes), range(len(classes))),
+        ("binary", "multiclass"),
+    )
+
+
+def _check_calibration(values: Values) -> None:
+    from kfp_suite.components.train.executor import TrainParameters
+
+    TrainParameters(label="label", calibration=values["calibration"])
+
+
+def _check_search(values: Values) -> None:
+    from kfp_suite.components.train.tune.plan.executor import PlanParameters, plan_trials
+
+    names = ("search_space", "estimator", "search", "trials", "shards")
+    parameters = PlanParameters(**{name: values[name] for name in names if name in values})
+    with TemporaryDirectory() as folder:
+        plan_trials(parameters, Path(folder) / "plan")
+
+
+def _check_metric(values: Values) -> None:
+    from kfp_suite.components.train.tune.scoring import metric_of
+
+    _check_for_a_task(values, lambda task: metric_of(values["metric"], task))
 
 
 def _check_thresholds(values: Values) -> None:
@@ -184,6 +333,12 @@ def _check_slices(values: Values) -> None:
     from kfp_suite.components.evaluate.slices import parse_slices
 
     parse_slices(values["slices"])
+
+
+def _check_target(values: Values) -> None:
+    from kfp_suite.components.deploy.place import check_place
+
+    check_place(values["target"], values.get("timeout_seconds", 600))
 
 
 def _check_infra_limits(values: Values) -> None:
@@ -213,7 +368,7 @@ def _check_notify(values: Values) -> None:
 def _check_for_a_task(
     values: Values, check: Callable[[Any], object], likely: Iterable[str] = ()
 ) -> None:
-    """Check for the task that is set; while the data will tell it, for any that it may be.
+    """Check for the task that is set; for any, if the data will tell it or it is none.
 
     Args:
         values: All parameters.
@@ -225,9 +380,9 @@ def _check_for_a_task(
     """
     from kfp_suite.components.contracts.model import Task
 
-    task = values.get("task") or "auto"
+    tasks = get_args(Task)
     errors = []
-    for candidate in get_args(Task) if task == "auto" else (task,):
+    for candidate in (values["task"],) if values.get("task") in tasks else tasks:
         try:
             check(candidate)
             return
@@ -236,14 +391,55 @@ def _check_for_a_task(
     raise min(errors, key=lambda found: found[0])[1]
 
 
+_STEPS = (
+    _Step(
+        _ingest_parameters,
+        {"on_bad_rows": "on_bad_rows", "max_bad_fraction": "max_bad_fraction"},
+    ),
+    _Step(
+        _objective,
+        {
+            "label": "label",
+            "early_stopping": "early_stopping",
+            "threshold": "threshold",
+            "seed": "seed",
+        },
+        {"label": "label"},
+    ),
+    _Step(_infra_parameters, {"infra_place": "place"}, {"name": "model"}),
+    _Step(_deploy_parameters, {"deploy_on_failure": "on_failure"}),
+    _Step(
+        _rollout_parameters,
+        {
+            "steps": "steps",
+            "shadow": "shadow",
+            "step_seconds": "step_seconds",
+            "look_seconds": "look_seconds",
+            "undecided": "undecided",
+            "limits": "limits",
+            "attempt": "attempt",
+        },
+        # Copies of requests are allowed if the first step is 0.
+        {"store": "store", "model_name": "model", "manifest": "file", "steps": (0, 100)},
+    ),
+)
+"""What single values are checked by."""
+
 _CHECKS: Mapping[str, Callable[[Values], None]] = {
+    "model_name": _check_model_name,
+    "task": _check_task,
+    "target": _check_target,
     "sources": _check_sources,
+    "start": _check_windows,
     "split": _check_split,
     "schema": _check_schema,
     "validation": _check_validation,
     "features": _check_features,
     "estimator": _check_estimator,
-    "search_space": _check_search_space,
+    "class_weight": _check_class_weight,
+    "calibration": _check_calibration,
+    "search": _check_search,
+    "metric": _check_metric,
     "thresholds": _check_thresholds,
     "comparison": _check_comparison,
     "slices": _check_slices,

@@ -6,6 +6,10 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
+from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
+from kfp_suite.pipelines.kubeflow.package import open_package
+from kfp_suite.pipelines.runs.arguments import read_values
+from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.checked_values import check_for_cluster
 from kfp_suite.pipelines.runs.parameters import (
     Parameter,
@@ -72,6 +76,39 @@ def test_what_is_wrong_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ParameterError) as caught:
         check(KNOWN, values, "p.yaml")
     assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("from_file", "assigned", "place"),
+    [
+        ({"label": "x"}, {"lable": "x"}, "--param: unknown parameter 'lable'"),
+        ({"label": "x"}, {"splt.test": 1}, "--param: unknown parameter 'splt'"),
+        ({"label": "x"}, {"seed": "many"}, "--param: parameter 'seed'"),
+        ({"label": "x"}, {"split.test": float("nan")}, "--param: split.test: not a finite"),
+        ({"lable": "x"}, {"label": "x"}, "p.yaml: unknown parameter 'lable'"),
+        ({"label": "x", "seed": "many"}, {"split.seed": 1}, "p.yaml: parameter 'seed'"),
+        ({}, {"seed": 1}, "p.yaml: missing parameter 'label'"),
+    ],
+)
+def test_an_error_is_where_the_value_was_set(
+    from_file: dict[str, Any], assigned: dict[str, Any], place: str
+) -> None:
+    with pytest.raises(ParameterError) as caught:
+        check(KNOWN, merge(KNOWN, from_file, assigned), "p.yaml", assigned)
+    assert str(caught.value).startswith(place)
+
+
+def test_a_run_and_a_submission_say_where_a_name_was_assigned(tmp_path: Path) -> None:
+    file = tmp_path / "p.yaml"
+    file.write_text("{model_name: m, label: y, store: gs://b/m, sources: {a: gs://b/a.csv}}\n")
+    wrong = {"lable": "x"}
+    with pytest.raises(ParameterError, match="unknown parameter 'lable'") as local:
+        read_values(load(find_pipeline("train_and_deploy")), file, wrong, "models")
+    with pytest.raises(ParameterError, match="unknown parameter 'lable'") as cluster:
+        cluster_arguments(open_package("train_and_deploy"), str(file), wrong)
+    with pytest.raises(ParameterError, match="on a cluster Argo fills in") as filled:
+        cluster_arguments(open_package("train_and_deploy"), str(file), {"sql": "{{x}}"})
+    assert {e.value.where for e in (local, cluster, filled)} == {"--param"}
 
 
 def test_right_values_pass() -> None:

@@ -54,11 +54,64 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"endpoint": {"min_replica": 1}}, "endpoint: unknown key 'min_replica'"),
     ({"notify": {"slak": []}}, "notify: unknown key 'slak'; did you mean 'slack'?"),
     ({"sources": {"birds": {"uri": "x.csv", "delimitr": ";"}}}, "sources.birds"),
+    ({"task": "multi"}, "task: not allowed; got multi; expected auto or binary or"),
+    ({"task": "multi", "thresholds": {"auc": {"min": 0.7}}}, "task: not allowed"),
+    ({"model_name": "My Model"}, "model_name: not a model name; got My Model"),
+    ({"target": "moon"}, "target: not allowed; got moon; expected local or cluster"),
+    ({"on_bad_rows": "maybe"}, "on_bad_rows: not allowed; got maybe"),
+    ({"max_bad_fraction": 4.0}, "max_bad_fraction: out of range; got 4.0"),
+    ({"label": ""}, "label: no label"),
+    ({"early_stopping": -3}, "early_stopping: out of range; got -3"),
+    ({"threshold": 7.0}, "threshold: out of range; got 7.0"),
+    ({"threshold": 0.0}, "threshold: out of range; got 0.0"),
+    ({"seed": -1}, "seed: out of range; got -1"),
+    ({"calibration": "platt"}, "calibration: not allowed; got platt"),
+    ({"class_weight": {"owl": -1}}, "class_weight.owl: not a weight; got -1"),
+    ({"class_weight": {"balanced": "yes"}}, "class_weight.balanced: not a weight; got yes"),
+    (
+        {"class_weight": {"balanced": True}, "task": "regression"},
+        "class_weight: numbers have no classes",
+    ),
+    ({"infra_place": "moon"}, "infra_place: not allowed; got moon"),
+    ({"deploy_on_failure": "cry"}, "deploy_on_failure: not allowed; got cry"),
+    (
+        {"split": {"by": "time", "column": "day", "test_from": "2024-13-01"}},
+        "split.test_from: not a bound for 'day' (date); got 2024-13-01",
+    ),
+    (
+        {"split": {"by": "time", "column": "n", "eval_from": 9.0, "test_from": 5.0}},
+        "split: eval would have no time of its own",
+    ),
 ]
+WRONG_ELSEWHERE: list[tuple[str, dict[str, Any], str]] = [
+    ("tune", {"search": "bayes"}, "search: not allowed; got bayes"),
+    ("tune", {"trials": 0}, "trials and shards: out of range; got 0 trials in 1 shards"),
+    ("tune", {"shards": 0}, "trials and shards: out of range; got 32 trials in 0 shards"),
+    ("tune", {"search_space": {"ridgy": {"alpha": 1}}}, "search_space: unknown estimator"),
+    ("tune", {"metric": "acuracy"}, "metric: unknown metric 'acuracy'"),
+    ("backfill", {"start": "2024-01-32"}, "start: not a date; got 2024-01-32"),
+    ("backfill", {"every": "year"}, "every: not allowed; got year"),
+    ("progressive_delivery", {"steps": [50, 10]}, "steps: not allowed; got [50, 10]"),
+    ("progressive_delivery", {"steps": ["ten"]}, "steps: "),
+    ("progressive_delivery", {"undecided": "wait"}, "undecided: not allowed; got wait"),
+    ("progressive_delivery", {"attempt": 0}, "attempt: out of range; got 0"),
+    ("progressive_delivery", {"timeout_seconds": 0}, "timeout_seconds: out of range; got 0"),
+    ("progressive_delivery", {"limits": {"eror_rate": 1}}, "limits: unknown key 'eror_rate'"),
+]
+GOOD_ELSEWHERE: dict[str, dict[str, Any]] = {
+    "tune": GOOD,
+    "backfill": GOOD
+    | {
+        "sources": {"birds": "gs://bucket/${start}.csv"},
+        "start": "2024-01-01",
+        "end": "2024-03-01",
+    },
+    "progressive_delivery": {"model_name": "wings", "store": "gs://bucket/models"},
+}
 
 
-def defaults() -> dict[str, Any]:
-    known = parameters_of(load(find_pipeline("train_and_deploy")))
+def defaults(pipeline: str = "train_and_deploy") -> dict[str, Any]:
+    known = parameters_of(load(find_pipeline(pipeline)))
     return {name: parameter.default for name, parameter in known.items()}
 
 
@@ -67,6 +120,36 @@ def test_the_parameter_and_the_key_are_named(values: dict[str, Any], message: st
     with pytest.raises(ParameterError) as caught:
         check_values(defaults() | GOOD | values)
     assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(("pipeline", "values", "message"), WRONG_ELSEWHERE)
+def test_what_one_pipeline_alone_has_is_checked(
+    pipeline: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ParameterError) as caught:
+        check_values(defaults(pipeline) | GOOD_ELSEWHERE[pipeline] | values)
+    assert str(caught.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "values"),
+    [
+        ("tune", {}),
+        ("tune", {"search": "grid", "trials": 0, "search_space": {"ridge": {"alpha": [1, 2]}}}),
+        ("tune", {"metric": "rmse"}),
+        ("backfill", {}),
+        ("progressive_delivery", {}),
+        ("progressive_delivery", {"steps": [0.0, 100.0], "shadow": 10}),
+        ("train_and_deploy_tensorflow", {"class_weight": {"owl": 2, "wren": 0.5}}),
+        ("retrain", {"class_weight": {"balanced": True}}),
+        ("retrain", {"split": {"by": "time", "column": "n", "eval_from": 5.0, "test_from": 9.0}}),
+        ("retrain", {"split": {"by": "time", "column": "t", "test_from": "2024-01-31T08:30"}}),
+    ],
+)
+def test_a_step_is_checked_only_if_the_pipeline_has_it(
+    pipeline: str, values: dict[str, Any]
+) -> None:
+    check_values(defaults(pipeline) | GOOD_ELSEWHERE.get(pipeline, GOOD) | values)
 
 
 @pytest.mark.parametrize("task", ["auto", "binary", "multiclass", "regression"])
@@ -116,6 +199,18 @@ def test_check_lists_every_error(tmp_path: Path) -> None:
         "endpoint",
     ]
     assert not done.stdout
+
+
+def test_each_value_is_checked_though_another_is_wrong() -> None:
+    wrong = {"label": "", "threshold": 7.0, "seed": -1, "task": "multi", "target": "moon"}
+    found = check_all_values(defaults() | GOOD | wrong | {"thresholds": {"accuracy": {"min": 1}}})
+    assert {error.where for error in found.errors} == set(wrong)
+
+
+def test_a_parameter_has_one_error() -> None:
+    without_window = {"sources": {"birds": {"uri": "x.csv", "delimitr": ";"}}}
+    found = check_all_values(defaults("backfill") | GOOD_ELSEWHERE["backfill"] | without_window)
+    assert [error.where for error in found.errors] == ["sources.birds"]
 
 
 def test_check_says_what_it_could_not_check(monkeypatch: pytest.MonkeyPatch) -> None:
