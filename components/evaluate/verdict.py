@@ -15,6 +15,11 @@ from kfp_suite.components.evaluate.metrics import METRICS
 from kfp_suite.components.evaluate.parameters import Comparison, Threshold
 from kfp_suite.components.reports.formatting import interval, number
 
+_UNCHECKED_FIX = (
+    "give coarser slices or more rows to evaluate on, or take the limits of slices out of "
+    "thresholds (of the component alone: lower min_slice_rows)"
+)
+
 
 @dataclass(frozen=True)
 class Check:
@@ -161,7 +166,7 @@ def decide(
         kept = f"every slice is within its limits ({len(in_slices)} checked{left_out})"
         judged.append((True, kept))
     if unchecked and not in_slices:
-        judged.append((False, f"no slice could be checked: {unchecked}; lower min_slice_rows"))
+        judged.append((False, f"no slice could be checked: {unchecked}; {_UNCHECKED_FIX}"))
     if champion is not None:
         judged.append(_against(champion, duel, comparison))
     if not judged:

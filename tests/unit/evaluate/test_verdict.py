@@ -117,7 +117,7 @@ def test_the_default_lets_no_champion_get_worse_and_takes_a_better_one() -> None
 
 def test_slices_with_limits_that_none_could_be_held_to_refuse() -> None:
     met = check_threshold("f1", Threshold(min=0.5, slices=SliceLimit(min=0.6)), Estimate(0.8), "a")
-    none_left = "no slice could be checked: 20 with fewer than 100 rows left out; lower min"
+    none_left = "no slice could be checked: 20 with fewer than 100 rows left out; give coarser"
     blessed, reasons = decide([], None, None, Comparison(), Unchecked(20, 100))
     assert not blessed
     assert reasons[0].startswith(none_left)

@@ -133,7 +133,9 @@ def test_slices_that_are_too_small_for_their_limits_refuse(case: Make) -> None:
     found = run(made, slices=["origin"], thresholds=limits, min_slice_rows=500)
     assert not found.blessed
     assert found.reasons == [
-        "no slice could be checked: 4 with fewer than 500 rows left out; lower min_slice_rows"
+        "no slice could be checked: 4 with fewer than 500 rows left out; give coarser slices or "
+        "more rows to evaluate on, or take the limits of slices out of thresholds (of the "
+        "component alone: lower min_slice_rows)"
     ]
     found = run(made, slices=["origin"], thresholds=limits)
     assert found.blessed
