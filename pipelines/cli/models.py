@@ -10,9 +10,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.errors import (
+    KfpSuiteError,
+    MissingError,
+    ParameterError,
+)
 from kfp_suite.components.contracts.model import MANIFEST
 from kfp_suite.components.contracts.parameters import whole_numbers
+from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.completion import complete_model
@@ -36,6 +41,9 @@ def list_models(store: str, as_json: bool) -> None:
     STORE is kfp-suite-runs/models unless it is given.
     """
     opened = ModelStore(open_store(store))
+    names = opened.models()
+    if not names:
+        _check_is_store(store)
     found: list[dict[str, Any]] = [
         {
             "model": name,
@@ -44,7 +52,7 @@ def list_models(store: str, as_json: bool) -> None:
             "created": opened.created(name, version),
             "digest": opened.manifest(name, version).digest,
         }
-        for name in opened.models()
+        for name in names
         for aliases in [opened.aliases(name)]
         for version in opened.versions(name)
     ]
@@ -64,6 +72,30 @@ def list_models(store: str, as_json: bool) -> None:
         print_whole(table)
     else:
         click.echo(f"no models in {store}")
+
+
+def _check_is_store(store: str) -> None:
+    """Refuse what has no models because it is no store.
+
+    Raises:
+        ParameterError: it is a model.
+        MissingError: there is no such folder; that of local runs need not be there yet.
+    """
+    if _is_model(store):
+        raise ParameterError(
+            "a model, not a store", got=store, fix=f"kfp-suite models show {store.rstrip('/')}"
+        )
+    opened = open_store(store)
+    if isinstance(opened, FolderStore) and not opened.root.is_dir() and store != str(DEFAULT_STORE):
+        raise MissingError("no such folder", where=store, fix="give the folder of a store")
+
+
+def _is_model(reference: str) -> bool:
+    try:
+        store, name, _ = find_reference(reference)
+        return bool(ModelStore(open_store(store)).versions(name))
+    except KfpSuiteError:  # no reference, or beyond what may be listed
+        return False
 
 
 @models.command("best")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.contracts.errors import InputError, ParameterError
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.models import _training, models
@@ -47,3 +47,30 @@ def test_a_model_of_local_runs_needs_no_store(
     assert find_reference("gs://bucket/penguins/2") == ("gs://bucket", "penguins", "2")
     Path("penguins").mkdir()  # a store that is called as a model is
     assert find_reference("penguins/wings/2") == ("penguins", "wings", "2")
+
+
+def test_what_is_no_store_is_not_one_without_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def refusal(store: str) -> str:
+        refused = CliRunner().invoke(models, ["list", store]).exception
+        assert isinstance(refused, InputError)
+        return str(refused)
+
+    assert refusal("nowhere") == "nowhere: no such folder; give the folder of a store"
+    Path("empty").mkdir()
+    assert CliRunner().invoke(models, ["list", "empty"]).output == "no models in empty\n"
+    for store in ("wings", "kfp-suite-runs/models"):
+        folder = Path(store) / "penguins" / "1"
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("{}")
+    said = "a model, not a store; got wings/penguins; kfp-suite models show wings/penguins"
+    assert refusal("wings/penguins") == said
+    assert refusal("wings/penguins/").endswith("kfp-suite models show wings/penguins")
+    assert refusal("penguins").endswith("kfp-suite models show penguins")
+    assert (
+        refusal("missing/penguins")
+        == "missing/penguins: no such folder; give the folder of a store"
+    )
