@@ -73,7 +73,7 @@ def add_json_view(
     paths = copy.close()
     if bad and not copy.rows:
         raise DataError(
-            "no line can be read",
+            f"no line can be read; the first is refused: {bad[0].reason}",
             where=f"{bad[0].file}:{bad[0].line}",
             got=bad[0].text,
             expected="a JSON object a line",
@@ -160,7 +160,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) != len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"'{twice}' is there twice")
+        raise ValueError(f"the key '{twice}' is there twice")
     return found
 
 

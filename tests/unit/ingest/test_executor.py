@@ -254,7 +254,8 @@ def test_a_bad_line_of_json_is_one_line(tmp_path: Path) -> None:
         "mend the row, or set on_bad_rows: quarantine with a max_bad_fraction"
     )
     (tmp_path / "b.jsonl").write_text("not json\n")
-    assert "no line can be read; got not json" in fails(tmp_path, {"t": str(tmp_path / "b.jsonl")})
+    said = fails(tmp_path, {"t": str(tmp_path / "b.jsonl")})
+    assert "the first is refused: not JSON: expecting value; got not json" in said
 
 
 def test_a_type_of_json_leaves_the_other_columns(tmp_path: Path) -> None:
