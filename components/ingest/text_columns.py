@@ -12,6 +12,7 @@ from typing import Any
 import duckdb
 
 from kfp_suite.components.contracts.columns import ColumnType
+from kfp_suite.components.contracts.date_formats import format_pattern
 from kfp_suite.components.contracts.text_values import (
     FALSE_TEXTS,
     INTEGER_PATTERN,
@@ -91,10 +92,12 @@ def fits(text: str, kind: ColumnType, date_format: str = "") -> str:
 def value(text: str, kind: ColumnType, date_format: str = "") -> str:
     """SQL for the value of a text that fits `kind`; for other texts it means nothing."""
     if date_format and kind in ("date", "timestamp"):
-        parsed = f"try_strptime({text}, {literal(date_format)})"
+        matches = f"regexp_full_match({text}, {literal(format_pattern(date_format))})"
+        time = f"try_strptime({text}, {literal(date_format)})::TIMESTAMP"
+        rule = f"{matches} AND {time} BETWEEN {_FIRST} AND {_LAST}"
         if kind == "timestamp":
-            return f"{parsed}::TIMESTAMP"
-        return f"CASE WHEN {parsed}::DATE = {parsed} THEN {parsed}::DATE END"
+            return f"CASE WHEN {rule} THEN {time} END"
+        return f"CASE WHEN {rule} AND {time}::DATE = {time} THEN {time}::DATE END"
     match kind:
         case "int64" | "float64" | "date":
             found = f"TRY_CAST({text} AS {SQL_TYPES[kind]})"

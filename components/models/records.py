@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from kfp_suite.components.contracts.columns import ColumnType
+from kfp_suite.components.contracts.date_formats import parse_formatted
 from kfp_suite.components.contracts.errors import DataError, did_you_mean
 from kfp_suite.components.contracts.model import (
     DEFAULT_SIGNATURE,
@@ -299,16 +300,19 @@ def _dated(kind: ColumnType, date_format: str, value: Any) -> Any:
     with suppress(ValueError):
         readings.add(_parsed(kind, value))
     with suppress(ValueError):
-        found = datetime.datetime.strptime(value, date_format)  # noqa: DTZ007 - as naive times are
-        readings.add(found.date() if kind == "date" else _in_utc(found))
+        readings.add(_formatted(kind, date_format, value))
     if len(readings) != 1:
         raise ValueError(value)
     return readings.pop()
 
 
-def _in_utc(time: datetime.datetime) -> datetime.datetime:
-    # Naive times are UTC, as in training.
-    return time if time.tzinfo is None else time.astimezone(datetime.UTC).replace(tzinfo=None)
+def _formatted(kind: ColumnType, date_format: str, text: str) -> datetime.date:
+    found = parse_formatted(text, date_format)
+    if kind == "timestamp":
+        return found
+    if found.time() != datetime.time():
+        raise ValueError(f"a date with a time of day: {text!r}")
+    return found.date()
 
 
 _CONVERT: Mapping[ColumnType, Callable[[Any], Any]] = {

@@ -119,6 +119,13 @@ def test_a_type_that_would_lose_something_must_be_declared(
     )
 
 
+def test_an_integer_beyond_64_bits_that_float64_holds_is_one(reading: Reading) -> None:
+    path = reading.file("a.csv", f"v\n{2**64}\n1\n")
+    assert (reading.types(path), reading.column(path)) == ({"v": "float64"}, [2.0**64, 1.0])
+    lines = reading.file("a.jsonl", f'{{"v": {2**64}}}\n{{"v": 1}}\n')
+    assert (reading.types(lines), reading.column(lines)) == ({"v": "float64"}, [2.0**64, 1.0])
+
+
 def test_a_date_in_another_format_than_declared_is_bad(reading: Reading) -> None:
     path = reading.file("a.csv", "d\n1/2/2020\n31/12/2020\n")
     error = reading.error({"uri": path, "formats": {"d": "%m/%d/%Y"}})

@@ -331,3 +331,28 @@ def test_the_parameters_are_recorded(tmp_path: Path) -> None:
     run(tmp_path, {"t": source}, "SELECT a FROM t", max_query_seconds=60)
     recorded = json.loads((tmp_path / "dataset" / "dataset.json").read_text())["parameters"]
     assert (recorded["sql"], recorded["max_query_seconds"]) == ("SELECT a FROM t", 60)
+
+
+def test_a_number_is_joined_with_a_text_as_the_documentation_says(tmp_path: Path) -> None:
+    """docs/reading.md: the text is cast, unless both are text."""
+    numbers = {"uri": write(tmp_path / "a.csv", "id\n1\n2\n")}
+    texts = {"uri": write(tmp_path / "b.csv", "id\n01\n1\n")}
+    (tmp_path / "1").mkdir()
+    sql = "SELECT b.id FROM a JOIN b ON a.id = b.id"
+    found = rows(tmp_path / "1", {"a": numbers, "b": texts | {"types": {"id": "string"}}}, sql)
+    assert sorted(row["id"] for row in found) == ["01", "1"]
+    both = {
+        name: one | {"types": {"id": "string"}}
+        for name, one in zip("ab", (numbers, texts), strict=True)
+    }
+    (tmp_path / "2").mkdir()
+    assert rows(tmp_path / "2", both, sql) == [{"id": "1"}]
+    (tmp_path / "3").mkdir()
+    cast = sql.replace("a.id =", "a.id::VARCHAR =")
+    assert rows(tmp_path / "3", {"a": numbers, "b": both["b"]}, cast) == [{"id": "1"}]
+
+
+def test_a_time_is_shown_in_another_zone_as_the_documentation_says(tmp_path: Path) -> None:
+    source = {"uri": write(tmp_path / "a.csv", "t\n2020-01-01 02:00+02:00\n")}
+    sql = "SELECT t AT TIME ZONE 'UTC' AT TIME ZONE 'Asia/Kolkata' AS t FROM a"
+    assert rows(tmp_path, {"a": source}, sql) == [{"t": datetime(2020, 1, 1, 5, 30)}]
