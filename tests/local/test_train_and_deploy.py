@@ -120,7 +120,8 @@ def test_reproduce_names_the_data_that_changed(
     assert done.returncode == 1
     assert lines[0] == "different: penguin-species version 1"
     assert lines[1].startswith("  data penguins: was sha256:")
-    assert [line.split()[0] for line in lines[2:]] == ["dataset", "transform", "model"]
+    changed = [line.split()[0] for line in lines[2:]]
+    assert changed == ["dataset", "transform", *["file"] * (len(changed) - 3), "model"]
 
 
 def test_models_verify_finds_a_changed_byte(
@@ -152,7 +153,7 @@ def test_a_model_that_is_not_blessed_is_a_result(tmp_path: Path) -> None:
         ("label=spieces", "validate: label: the label 'spieces' is not a column"),
         ("estimator=random_forrest", "unknown estimator 'random_forrest'; did you mean"),
         ("features.features=[{column: sex, op: on_hot}]", "did you mean 'one_hot'?"),
-        ("split.by=luck", "ingest: split"),
+        ("split.by=luck", "split.by: unknown rule 'luck'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(
