@@ -125,7 +125,7 @@ def test_images_are_listed(image: Image) -> None:
     assert found["deploy"]["digest"].startswith("sha256:")
     assert 10 < found["deploy"]["packages"] < found["tfx"]["packages"]
     table = kfp_suite("images", "list").stdout
-    assert "push, deploy, record" in table
+    assert "push, deploy, deploy_graph, rollout, record" in table
 
 
 @pytest.mark.parametrize(
