@@ -36,15 +36,19 @@ _ACCEPT_SECONDS = 0.05
 class DrainingServer(uvicorn.Server):
     """An HTTP server that listens on sockets which are open already."""
 
-    def __init__(self, config: uvicorn.Config, listeners: Sequence[socket.socket]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listeners: Sequence[socket.socket], *, shared: bool = False
+    ) -> None:
         """Serve.
 
         Args:
             config: What; and how long what was begun may take.
             listeners: What to listen on.
+            shared: Whether other processes accept from the same sockets. They still do when
+                this one ends, so it leaves the sockets as they are.
         """
         super().__init__(config)
-        self._listeners = list(listeners)
+        self._listeners, self._shared = list(listeners), shared
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Until a signal."""
@@ -53,8 +57,9 @@ class DrainingServer(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish what is there."""
         self.server_state.default_headers.append((b"connection", b"close"))
-        for listener in self._listeners:
-            refuse_new(listener)
+        if not self._shared:
+            for listener in self._listeners:
+                refuse_new(listener)
         await asyncio.sleep(_ACCEPT_SECONDS)
         for server in self.servers:
             server.close()

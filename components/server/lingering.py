@@ -33,6 +33,9 @@ def refuse_new(listener: socket.socket) -> None:
     Closing a socket resets the connections that nobody accepted yet. On Linux it is told to drop
     the packets of new ones first: their clients try again, and find it closed. Elsewhere they
     are as lost as they would be.
+
+    This is for every process that has the socket, and for good: only the one that ends them all
+    may do it.
     """
     if sys.platform != "linux":
         return

@@ -53,9 +53,11 @@ class HttpServer(DrainingServer, _RefreshingServer):  # type: ignore[misc]
         config: uvicorn.Config,
         listeners: Sequence[socket.socket],
         beside: GrpcServer | None,
+        *,
+        shared: bool,
     ) -> None:
         """As `DrainingServer`; `beside`: the server that ends with it."""
-        super().__init__(config, listeners)
+        super().__init__(config, listeners, shared=shared)
         self._beside = beside
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -103,7 +105,10 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
             self._rest_server._add_middlewares = lambda _: None
         grpc_server = None if self._grpc_bound is None else await self._start_grpc(self._grpc_bound)
         self._rest_server._server = HttpServer(
-            self._rest_server.config, self._listeners, grpc_server
+            self._rest_server.config,
+            self._listeners,
+            grpc_server,
+            shared=self._one_of_several,
         )
         followers = [
             asyncio.create_task(_follow(model, newer))

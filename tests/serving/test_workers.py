@@ -70,7 +70,21 @@ def test_two_workers_count_together_and_replace_each_other(model: Path) -> None:
         before = {one.pid for one in workers(server)}
         assert post(server, HANGS).status_code == 504
         eventually(lambda: len({one.pid for one in workers(server)} - before) == 1)
-        assert post(server, 1).status_code == 200
+        for _ in range(REQUESTS):
+            assert post(server, 1).status_code == 200
+
+
+def test_a_worker_that_is_told_to_end_leaves_the_port_to_the_others(model: Path) -> None:
+    with serve(model, "--workers=2") as server:
+        for _ in range(2):
+            both = {one.pid for one in workers(server)}
+            first = workers(server)[0]
+            first.terminate()
+            psutil.wait_procs([first], timeout=60)
+            for _ in range(REQUESTS):
+                assert post(server, 1).status_code == 200
+            eventually(lambda both=both: len({one.pid for one in workers(server)} - both) == 1)  # type: ignore[misc]
+            assert server.process.poll() is None
 
 
 def test_sigterm_ends_both_when_they_have_finished(model: Path) -> None:

@@ -248,7 +248,7 @@ def test_long_texts_are_shortened_by_us_alone(tmp_path: Path) -> None:
 
 
 def broken() -> pa.Table:
-    """What contradicts a schema that is inferred from `table`: new words, holes, a gap."""
+    """What contradicts `table` and its schema: new words and no missing ones, missing numbers."""
     found = table(2).to_pydict()
     found["word"] = ["new" if i % 3 else "a" for i in range(ROWS)]
     found["normal"] = [None if i % 10 == 0 else 1.0 for i in range(ROWS)]
@@ -261,6 +261,7 @@ def test_both_find_the_same_anomalies(tmp_path: Path) -> None:
     assert ours == theirs
     assert ours == {
         ("word", "ENUM_TYPE_UNEXPECTED_STRING_VALUES", "eval"),
+        ("word", "FEATURE_TYPE_LOW_FRACTION_PRESENT", "eval"),
         ("normal", "FEATURE_TYPE_LOW_FRACTION_PRESENT", "eval"),
     }
 
