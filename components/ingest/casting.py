@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.contracts.tables import ARROW_TYPES, columns_of
 from kfp_suite.components.ingest.query import SQL_TYPES
 
@@ -74,10 +75,10 @@ def canonical_query(
                 where=f"column '{name}'",
                 got=kind,
                 expected=", ".join(ARROW_TYPES),
-                fix=f"cast it in `sql`, for instance CAST({quoted(name)} AS VARCHAR)",
+                fix=f"cast it in `sql`, for instance CAST({quote_name(name)} AS VARCHAR)",
             )
-        value = _exact_value(quoted(name), kind, canonical, len(fields))
-        selected.append(f"{value} AS {quoted(name)}")
+        value = _exact_value(quote_name(name), kind, canonical, len(fields))
+        selected.append(f"{value} AS {quote_name(name)}")
         fields.append(pa.field(name, ARROW_TYPES[canonical]))
     inner = f"SELECT {', '.join(selected)} FROM {relation}"
     return (f"SELECT * FROM ({inner}) ORDER BY ALL" if ordered else inner), pa.schema(fields)
@@ -93,13 +94,8 @@ def inexact_value(error: duckdb.Error, schema: pa.Schema) -> DataError | None:
         f"the value is not exact as {column.type}",
         where=f"column '{column.name}'",
         got=found[2],
-        fix=_FIXES[column.type].format(name=quoted(column.name)),
+        fix=_FIXES[column.type].format(name=quote_name(column.name)),
     )
-
-
-def quoted(name: str) -> str:
-    """`name` as a SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def _canonical_type(kind: str) -> ColumnType | None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import duckdb
 
 from kfp_suite.components.contracts.errors import DataError, ParameterError
+from kfp_suite.components.contracts.sql import quote_text
 from kfp_suite.components.ingest.query import one_line
 
 # DuckDB also takes a share of the machine's memory, and no limit at all.
@@ -52,8 +53,7 @@ def connected(
     try:
         connection.execute("SET TimeZone = 'UTC'")
         if file is not None:
-            folder = str(work).replace("'", "''")
-            connection.execute(f"SET allowed_directories = ['{folder}/']")
+            connection.execute(f"SET allowed_directories = [{quote_text(f'{work}/')}]")
             connection.execute("SET enable_external_access = false")
         yield connection
     finally:

@@ -12,10 +12,11 @@ from itertools import islice
 import duckdb
 
 from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.sql import quote_text
 from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
-from kfp_suite.components.ingest.text_columns import ALL_TYPES, literal
+from kfp_suite.components.ingest.text_columns import ALL_TYPES
 from kfp_suite.components.ingest.text_views import (
     Record,
     TextSource,
@@ -110,14 +111,14 @@ def _source(
 
 def _relation(spec: SourceSpec, dialect: Dialect, files: list[SourceFile], more: str) -> str:
     """Every option is given, so that nothing is guessed from a sample."""
-    paths = ", ".join(literal(file.pattern()) for file in files)
-    columns = ", ".join(f"{literal(name)}: 'VARCHAR'" for name in dialect.names)
-    nulls = ", ".join(literal(text) for text in ("", *spec.null_values))
+    paths = ", ".join(quote_text(file.pattern()) for file in files)
+    columns = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in dialect.names)
+    nulls = ", ".join(quote_text(text) for text in ("", *spec.null_values))
     return (
         f"read_csv([{paths}], auto_detect=false, hive_partitioning=false,"
         f" columns={{{columns}}}, header={str(dialect.header).lower()},"
-        f" delim={literal(dialect.delimiter)}, quote={literal(dialect.quote)},"
-        f" escape={literal(dialect.escape)}, nullstr=[{nulls}], strict_mode=true,"
+        f" delim={quote_text(dialect.delimiter)}, quote={quote_text(dialect.quote)},"
+        f" escape={quote_text(dialect.escape)}, nullstr=[{nulls}], strict_mode=true,"
         f" null_padding=false, encoding='utf-8'{more})"
     )
 

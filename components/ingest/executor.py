@@ -25,9 +25,10 @@ from kfp_suite.components.contracts.dataset import (
 )
 from kfp_suite.components.contracts.errors import DataError, InputError, ParameterError
 from kfp_suite.components.contracts.sources import Source
+from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.bad_rows import BadRow
-from kfp_suite.components.ingest.casting import canonical_query, inexact_value, quoted
+from kfp_suite.components.ingest.casting import canonical_query, inexact_value
 from kfp_suite.components.ingest.connections import (
     check_memory_limit,
     connected,
@@ -159,7 +160,7 @@ def _write_source(
         rejected: list[BadRow] = []
 
         def write() -> tuple[pa.Schema, dict[str, Split]]:
-            selection, schema = canonical_query(connection, quoted(name), ordered=False)
+            selection, schema = canonical_query(connection, quote_name(name), ordered=False)
             return schema, _write(connection, selection, schema, split, folder, parameters)
 
         try:

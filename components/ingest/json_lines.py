@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.sql import quote_text
 from kfp_suite.components.contracts.text_values import parse_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, QUARANTINE_FIX, BadRow
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
-from kfp_suite.components.ingest.text_columns import literal
 from kfp_suite.components.ingest.text_views import (
     Record,
     TextSource,
@@ -101,7 +101,7 @@ def add_json_view(
                     kept = {key: text for key, text in texts.items() if text is not None}
                     yield Record(file.name, line, text, kept)
 
-    listed = ", ".join(literal(SourceFile(path, "").pattern()) for path in paths)
+    listed = ", ".join(quote_text(SourceFile(path, "").pattern()) for path in paths)
     columns = {
         column: tuple(kind for found in kinds for kind in _TYPES[found])
         for column, kinds in copy.kinds.items()

@@ -12,11 +12,12 @@ import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
-from kfp_suite.components.ingest.casting import DECIMAL, MAX_EXACT_DIGITS, quoted
+from kfp_suite.components.ingest.casting import DECIMAL, MAX_EXACT_DIGITS
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
-from kfp_suite.components.ingest.text_columns import fits, literal, value
+from kfp_suite.components.ingest.text_columns import fits, value
 from kfp_suite.components.ingest.text_views import declared_types
 from kfp_suite.components.stores.sources import SourceSpec
 
@@ -50,8 +51,8 @@ def add_parquet_view(
     numbered = list(enumerate(zip(files, schemas, strict=True)))
     for _, group in groupby(numbered, key=lambda item: _key(item[1][1])):
         members = list(group)
-        paths = ", ".join(literal(file.pattern()) for _, (file, _) in members)
-        selected = ", ".join(quoted(column) for column in columns)
+        paths = ", ".join(quote_text(file.pattern()) for _, (file, _) in members)
+        selected = ", ".join(quote_name(column) for column in columns)
         parts.append(
             f"SELECT {selected}, filename, {_ROW} FROM read_parquet([{paths}],"
             " hive_partitioning=false, union_by_name=false, filename=true, file_row_number=true)"
@@ -66,13 +67,15 @@ def add_parquet_view(
         values[column], checks[column] = [t[0] for t in texts], [t[1] for t in texts]
     selects, bad = [], []
     for number, part in enumerate(parts):
-        selected = ", ".join(f"{values[c][number]} AS {quoted(c)}" for c in columns)
+        selected = ", ".join(f"{values[c][number]} AS {quote_name(c)}" for c in columns)
         wrong = {c: checks[c][number] for c in columns if checks[c][number]}
         found = _misfits(connection, name, part, wrong, declared, files)
         bad += found
         kept = " WHERE NOT (" + " OR ".join(wrong.values()) + ")" if found else ""
         selects.append(f"SELECT {selected} FROM ({part}){kept}")
-    connection.execute(f"CREATE OR REPLACE VIEW {quoted(name)} AS {' UNION ALL '.join(selects)}")
+    connection.execute(
+        f"CREATE OR REPLACE VIEW {quote_name(name)} AS {' UNION ALL '.join(selects)}"
+    )
     return bad
 
 
@@ -160,7 +163,7 @@ def _duckdb_types(
 
 def _converted(column: str, kind: str, declared: ColumnType | None) -> tuple[str, str]:
     """SQL for a column's value in a dataset, and for whether it is another one ("" if never)."""
-    name = quoted(column)
+    name = quote_name(column)
     found, changed = (f"{name}::VARCHAR" if kind == "VARCHAR" else name), ""
     decimal = DECIMAL.fullmatch(kind)
     if kind == _NO_VALUES:
@@ -212,7 +215,7 @@ def _misfits(
     if not wrong:
         return []
     names = {str(file.path): file.name for file in files}
-    shown = ", ".join(f"{rule}, {quoted(column)}::VARCHAR" for column, rule in wrong.items())
+    shown = ", ".join(f"{rule}, {quote_name(column)}::VARCHAR" for column, rule in wrong.items())
     rows = connection.execute(
         f"SELECT filename, {_ROW}, {shown} FROM ({part}) WHERE {' OR '.join(wrong.values())}"
         f" ORDER BY filename, {_ROW}"

@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 
 from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.ingest.casting import quoted
+from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.query import Query
 
 _DATABASE = "source_tables"
@@ -35,9 +35,8 @@ def store_table(
     Returns:
         How many rows were read.
     """
-    path = str(file).replace("'", "''")
-    connection.execute(f"ATTACH '{path}' AS {_DATABASE}")
-    source = quoted(name)
+    connection.execute(f"ATTACH {quote_text(str(file))} AS {_DATABASE}")
+    source = quote_name(name)
     if ordered:
         connection.execute(
             f"CREATE TABLE {_ORDERED} AS SELECT {_without_minus_zero(connection, source)} "
@@ -47,7 +46,7 @@ def store_table(
         # Several threads lay a table out in another way each time.
         connection.execute("SET threads = 1")
     counted = connection.execute(
-        f"CREATE TABLE {_DATABASE}.main.{quoted(name)} AS FROM {source}"
+        f"CREATE TABLE {_DATABASE}.main.{quote_name(name)} AS FROM {source}"
     ).fetchone()
     assert counted is not None
     if ordered:
@@ -83,8 +82,8 @@ def _without_minus_zero(connection: duckdb.DuckDBPyConnection, view: str) -> str
     """The columns of `view`; -0.0 is equal to 0.0, so which comes first would be open."""
     columns = connection.execute(f"DESCRIBE FROM {view}").fetchall()
     return ", ".join(
-        f"({quoted(name)} + 0.0)::{kind} AS {quoted(name)}"
+        f"({quote_name(name)} + 0.0)::{kind} AS {quote_name(name)}"
         if kind in ("FLOAT", "DOUBLE")
-        else quoted(name)
+        else quote_name(name)
         for name, kind, *_ in columns
     )

@@ -13,8 +13,8 @@ from kfp_suite.components.contracts.columns import Column, ColumnType
 from kfp_suite.components.contracts.dataset import SPLITS
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.contracts.text_values import parse_text
-from kfp_suite.components.ingest.casting import quoted
 from kfp_suite.components.ingest.query import SQL_TYPES
 
 _FORBID = ConfigDict(extra="forbid")
@@ -68,7 +68,7 @@ class HashSplit:
         key = self.key or tuple(c.name for c in columns)
         for name in key:
             _check_column(name, columns, "split.key")
-        parts = [f"coalesce('v' || {quoted(name)}::VARCHAR, 'n')" for name in key]
+        parts = [f"coalesce('v' || {quote_name(name)}::VARCHAR, 'n')" for name in key]
         text = (
             f"concat_ws(chr(31), '{self.salt.replace(chr(39), chr(39) * 2)}', {', '.join(parts)})"
         )
@@ -120,7 +120,7 @@ class TimeSplit:
                 got=f"eval_from {self.eval_from}, test_from {self.test_from}",
                 expected="eval_from before test_from",
             )
-        name, kind = quoted(self.column), SQL_TYPES[column.type]
+        name, kind = quote_name(self.column), SQL_TYPES[column.type]
         cases = [
             f"WHEN {name} >= '{bounds[key]}'::{kind} THEN {SPLITS.index(key.removesuffix('_from'))}"
             for key in ("test_from", "eval_from")
@@ -173,7 +173,7 @@ class ColumnSplit:
     def expression(self, columns: tuple[Column, ...]) -> str:
         _check_column(self.column, columns, "split.column")
         names = ", ".join(f"'{name}'" for name in SPLITS)
-        return f"list_position([{names}], {quoted(self.column)}::VARCHAR) - 1"
+        return f"list_position([{names}], {quote_name(self.column)}::VARCHAR) - 1"
 
 
 _RULES: dict[str, type[HashSplit] | type[TimeSplit] | type[ColumnSplit]] = {

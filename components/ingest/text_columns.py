@@ -13,6 +13,7 @@ import duckdb
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.date_formats import format_pattern
+from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.contracts.text_values import (
     FALSE_TEXTS,
     INTEGER_PATTERN,
@@ -20,7 +21,6 @@ from kfp_suite.components.contracts.text_values import (
     PATTERNS,
     TRUE_TEXTS,
 )
-from kfp_suite.components.ingest.casting import quoted
 from kfp_suite.components.ingest.query import SQL_TYPES
 
 Facts = dict[tuple[str, str], Any]
@@ -50,11 +50,6 @@ class UnclearType(Exception):
         self.column, self.kind, self.what, self.fixes = column, kind, what, fixes
 
 
-def literal(text: str) -> str:
-    """`text` as a SQL string."""
-    return "'" + text.replace("'", "''") + "'"
-
-
 def fits(text: str, kind: ColumnType, date_format: str = "") -> str:
     """SQL that says whether a text is a value of type `kind`; true or null for null.
 
@@ -71,12 +66,12 @@ def fits(text: str, kind: ColumnType, date_format: str = "") -> str:
         case "float64":
             rule = _fits_float(text)
         case "bool":
-            rule = f"{text} IN ({', '.join(map(literal, TRUE_TEXTS + FALSE_TEXTS))})"
+            rule = f"{text} IN ({', '.join(map(quote_text, TRUE_TEXTS + FALSE_TEXTS))})"
         case "date":
             same = f"TRY_CAST({text} AS DATE)::VARCHAR = {text}"
             rule = f"strlen({text}) = 10 AND coalesce({same}, {text} IS NULL)"
         case "timestamp":
-            matches = f"regexp_full_match({text}, {literal(PATTERNS['timestamp'])})"
+            matches = f"regexp_full_match({text}, {quote_text(PATTERNS['timestamp'])})"
             found = value(text, kind)
             # Only at the ends of time can an offset lead beyond them.
             rule = (
@@ -92,8 +87,8 @@ def fits(text: str, kind: ColumnType, date_format: str = "") -> str:
 def value(text: str, kind: ColumnType, date_format: str = "") -> str:
     """SQL for the value of a text that fits `kind`; for other texts it means nothing."""
     if date_format and kind in ("date", "timestamp"):
-        matches = f"regexp_full_match({text}, {literal(format_pattern(date_format))})"
-        time = f"try_strptime({text}, {literal(date_format)})::TIMESTAMP"
+        matches = f"regexp_full_match({text}, {quote_text(format_pattern(date_format))})"
+        time = f"try_strptime({text}, {quote_text(date_format)})::TIMESTAMP"
         rule = f"{matches} AND {time} BETWEEN {_FIRST} AND {_LAST}"
         if kind == "timestamp":
             return f"CASE WHEN {rule} THEN {time} END"
@@ -102,7 +97,7 @@ def value(text: str, kind: ColumnType, date_format: str = "") -> str:
         case "int64" | "float64" | "date":
             found = f"TRY_CAST({text} AS {SQL_TYPES[kind]})"
         case "bool":
-            found = f"({text} IN ({', '.join(map(literal, TRUE_TEXTS))}))"
+            found = f"({text} IN ({', '.join(map(quote_text, TRUE_TEXTS))}))"
         case "timestamp":
             utc = f"TRY_CAST({text} AS TIMESTAMPTZ) AT TIME ZONE 'UTC'"
             local = f"TRY_CAST({text} AS TIMESTAMP)"
@@ -229,7 +224,7 @@ def _facts(
 
 
 def _aggregate(name: str, question: str) -> str:
-    text = quoted(name)
+    text = quote_name(name)
     aggregates = {
         "values": f"count({text})",
         "whole": f"bool_and(regexp_full_match({text}, '{INTEGER_PATTERN}'))",

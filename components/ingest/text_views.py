@@ -9,8 +9,8 @@ import duckdb
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError, did_you_mean
+from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
-from kfp_suite.components.ingest.casting import quoted
 from kfp_suite.components.ingest.text_columns import (
     UnclearType,
     column_types,
@@ -77,7 +77,7 @@ def create_text_view(
     declared = declared_types(source.name, spec, source.columns)
     undeclared = _undeclared(source, declared)
     bad = {
-        name: misfits(quoted(name), kind, spec.formats.get(name, ""))
+        name: misfits(quote_name(name), kind, spec.formats.get(name, ""))
         for name, kind in declared.items()
         if kind != "string"
     }
@@ -118,7 +118,7 @@ def create_expected_view(
     types, facts = expected_types(connection, source.relation, _undeclared(source, declared))
     values = {}
     for name in source.columns:
-        text = quoted(name)
+        text = quote_name(name)
         kind = declared.get(name) or types[name]
         rule = f"{text} IS NULL" if kind is None else fits(text, kind, spec.formats.get(name, ""))
         if kind == "timestamp" and name not in declared:
@@ -137,7 +137,7 @@ def _undeclared(source: TextSource, declared: Collection[str]) -> dict[str, Coll
 
 
 def _value(name: str, kind: ColumnType, spec: SourceSpec) -> str:
-    text = quoted(name)
+    text = quote_name(name)
     found = value(text, kind, spec.formats.get(name, ""))
     if kind == "string":
         # Else a cast in the user's query becomes the reader's, and rows are lost.
@@ -148,9 +148,9 @@ def _value(name: str, kind: ColumnType, spec: SourceSpec) -> str:
 def _create_view(
     connection: duckdb.DuckDBPyConnection, name: str, values: Mapping[str, str], relation: str
 ) -> None:
-    selected = ", ".join(f"{found} AS {quoted(column)}" for column, found in values.items())
+    selected = ", ".join(f"{found} AS {quote_name(column)}" for column, found in values.items())
     connection.execute(
-        f"CREATE OR REPLACE VIEW {quoted(name)} AS SELECT {selected} FROM {relation}"
+        f"CREATE OR REPLACE VIEW {quote_name(name)} AS SELECT {selected} FROM {relation}"
     )
 
 
@@ -187,7 +187,7 @@ def _misfits(
         name: {
             row[0]
             for row in connection.execute(
-                f"SELECT DISTINCT {quoted(name)} FROM {source.relation} WHERE {rule}"
+                f"SELECT DISTINCT {quote_name(name)} FROM {source.relation} WHERE {rule}"
             ).fetchall()
         }
         for name, rule in bad.items()
@@ -206,7 +206,7 @@ def _misfits(
 def _unclear(
     connection: duckdb.DuckDBPyConnection, source: TextSource, unclear: UnclearType
 ) -> DataError:
-    text = quoted(unclear.column)
+    text = quote_name(unclear.column)
     row = connection.execute(
         f"SELECT {text} FROM {source.relation} WHERE {misfits(text, unclear.kind)} LIMIT 1"
     ).fetchone()
@@ -230,8 +230,7 @@ def _unclear(
 def _nested(connection: duckdb.DuckDBPyConnection, relation: str, name: str) -> str:
     """SQL for a column of JSON objects or lists as DuckDB's structs and lists."""
     found = connection.execute(
-        f"SELECT json_group_structure({quoted(name)}::JSON) FROM {relation}"
+        f"SELECT json_group_structure({quote_name(name)}::JSON) FROM {relation}"
     ).fetchone()
     assert found is not None
-    structure = str(found[0]).replace("'", "''")
-    return f"json_transform({quoted(name)}::JSON, '{structure}')"
+    return f"json_transform({quote_name(name)}::JSON, {quote_text(str(found[0]))})"

@@ -23,6 +23,7 @@ from kfp_suite.components.contracts.errors import (
     TransientError,
 )
 from kfp_suite.components.contracts.sources import SourceObject
+from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.stores.store import open_store
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _type_of(field: pa.Field) -> str:
 
 
 def _selected(field: pa.Field) -> str:
-    kind, name = _type_of(field), _quoted(field.name)
+    kind, name = _type_of(field), quote_name(field.name)
     return f"{name}::{_CASTS[kind]} AS {name}" if kind in _CASTS else name
 
 
@@ -185,12 +186,8 @@ def _inexact(numerics: list[str]) -> list[str]:
     """A column for each one of type numeric: the text of what float8 does not hold."""
     return [
         f"CASE WHEN {name}::float8::text::numeric <> {name} THEN {name}::text END"
-        for name in map(_quoted, numerics)
+        for name in map(quote_name, numerics)
     ]
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
 
 
 class _ExactRows:
@@ -217,7 +214,7 @@ class _ExactRows:
             f"the value of '{column}' is not exact as float64",
             where=where,
             got=value,
-            fix=f"say in the query what may be lost, {_quoted(column)}::float8, or keep all of "
+            fix=f"say in the query what may be lost, {quote_name(column)}::float8, or keep all of "
             "it: ::bigint for whole numbers, ::text for others",
         )
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.columns import Column
+from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.validate.anomalies import Anomaly, row_text, shown
 
 _MEMORY = "1GB"
@@ -39,7 +40,7 @@ def duplicate_anomalies(
     with duckdb.connect(config=config) as connection:
         rows = connection.read_parquet([str(file) for file in files])
         for column in columns:
-            name = '"' + column.name.replace('"', '""') + '"'
+            name = quote_name(column.name)
             groups = rows.filter(f"{name} IS NOT NULL").aggregate(f"{name} AS v, count(*) AS n")
             result = groups.filter("n > 1").aggregate("count(*), sum(n), min(v)").fetchall()
             values, repeated, first = result[0]

@@ -133,7 +133,8 @@ def test_a_search_is_a_run_with_a_run_a_trial(tracked: MlflowClient, tmp_path: P
     assert [
         trial
         for trial in trials
-        if trial.data.metrics.get("f1_macro") == best and chosen.items() <= trial.data.params.items()
+        if trial.data.metrics.get("f1_macro") == best
+        and chosen.items() <= trial.data.params.items()
     ], (chosen, [trial.data.params for trial in trials])
 
 
