@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -30,6 +31,8 @@ FORMAT_VERSION = 1
 _STUDIES = "_studies"
 _TRIAL = re.compile(r"\d+-\d{4,}\.json", re.ASCII)
 _STARTUP_TRIALS = 5
+_MAX_STEP_ERROR = 1e-8
+"""Of a number of steps, as Optuna allows it."""
 _LOWER = frozenset({"log_loss", "brier", "rmse", "mae"})
 Search = Literal["random", "grid", "tpe"]
 State = Literal["complete", "pruned", "failed"]
@@ -188,7 +191,10 @@ def _tell(optuna: Any, study: Any, space: Space, trial: Trial) -> None:
     fixed = _Fixed(optuna, trial)
     try:
         space.suggest(fixed)
-        known = optuna.trial.create_trial(
+    except _OutsideSpaceError:
+        return
+    study.add_trial(
+        optuna.trial.create_trial(
             state=states.COMPLETE
             if trial.state == "complete"
             else states.PRUNED
@@ -199,13 +205,15 @@ def _tell(optuna: Any, study: Any, space: Space, trial: Trial) -> None:
             distributions=fixed.distributions,
             intermediate_values=dict(enumerate(trial.scores)),
         )
-    except (KeyError, ValueError):
-        return
-    study.add_trial(known)
+    )
+
+
+class _OutsideSpaceError(Exception):
+    """A trial lacks a value that the space has, or has one that the space does not allow."""
 
 
 class _Fixed:
-    """Stands for Optuna's trial where the values are known: keeps them with what they are of."""
+    """A finished trial in place of Optuna's: keeps each value with its distribution."""
 
     def __init__(self, optuna: Any, trial: Trial) -> None:
         self._distributions = optuna.distributions
@@ -226,5 +234,15 @@ class _Fixed:
         return self._keep(name, self._distributions.CategoricalDistribution(choices))
 
     def _keep(self, name: str, distribution: Any) -> Any:
+        if name not in self._values or not self._allows(distribution, self._values[name]):
+            raise _OutsideSpaceError(name)
         self.params[name], self.distributions[name] = self._values[name], distribution
         return self._values[name]
+
+    def _allows(self, distribution: Any, value: Plain) -> bool:
+        if isinstance(distribution, self._distributions.CategoricalDistribution):
+            return value in distribution.choices
+        if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
+            return False
+        steps = (value - distribution.low) / (distribution.step or math.inf)
+        return abs(steps - round(steps)) < _MAX_STEP_ERROR

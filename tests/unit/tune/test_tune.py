@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from kfp_suite.components.train.tune.plan.executor import PlanParameters, plan_t
 from kfp_suite.components.train.tune.scoring import METRICS
 from kfp_suite.components.train.tune.space import Range, parse_space
 from kfp_suite.components.train.tune.spaces import SPACES
-from kfp_suite.components.train.tune.study import Study, Trial, lower_is_better, ranked
+from kfp_suite.components.train.tune.study import Sampler, Study, Trial, lower_is_better, ranked
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from tests.steps import STEPS, write_source
 
@@ -203,6 +204,44 @@ def test_a_search_tries_what_it_starts_from_and_does_not_end_below_it(
     plain = replace(given, hyperparameters={}, estimator="", trials=1)
     (only,) = run(plain, made, tmp_path / "plain")
     assert (only.estimator, only.hyperparameters) == ("decision_tree", fixed)
+
+
+def _trial(name: str, hyperparameters: dict[str, Any], value: float | None) -> Trial:
+    return Trial(name, "decision_tree", hyperparameters, "complete", "log_loss", (), value)
+
+
+@pytest.mark.parametrize(
+    ("dimension", "inside", "outside"),
+    [
+        ({"type": "int", "low": 2, "high": 8, "step": 2}, [2, 8, 4.0], [1, 9, 10, 5, 4.5]),
+        ({"low": 0.0, "high": 1.0, "step": 0.25}, [0, 0.75, 1.0], [-0.25, 1.25, 0.3]),
+        ({"low": 0.001, "high": 1.0, "log": True}, [0.001, 0.5, 1], [0, 1.001, math.nan]),
+        (["a", "b", None], ["a", None], ["c", 1]),
+    ],
+)
+def test_optuna_learns_of_the_trials_within_the_space(
+    dimension: Any, inside: list[Any], outside: list[Any]
+) -> None:
+    space = parse_space({"decision_tree": {"a": dimension, "b": ["x"]}})
+    sampler = Sampler("tpe", space, 0, 0, 1, lower_is_better=True, prune=False)
+    values = [*inside, *outside, "text", [1]]
+    finished = {
+        trial.name: trial
+        for number, value in enumerate(values)
+        for trial in [_trial(f"0-{number:04}", {"a": value}, 0.5)]
+    }
+    finished["0-0100"] = _trial("0-0100", {}, 0.5)
+    (asked,) = sampler.ask([len(values)], finished)
+    known = asked._study.get_trials(deepcopy=False)[:-1]
+    assert [trial.params["decision_tree.a"] for trial in known] == inside
+
+
+def test_a_trial_that_optuna_refuses_ends_the_search() -> None:
+    space = parse_space({"decision_tree": {"max_depth": [1, 2]}})
+    sampler = Sampler("tpe", space, 0, 0, 1, lower_is_better=True, prune=False)
+    without_value = _trial("0-0000", {"max_depth": 1}, None)
+    with pytest.raises(ValueError, match="set for a complete trial"):
+        sampler.ask([1], {without_value.name: without_value})
 
 
 def test_a_candidate_is_fitted_once(
