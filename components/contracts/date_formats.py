@@ -11,6 +11,8 @@ import datetime
 import re
 from collections.abc import Iterator, Mapping
 
+from kfp_suite.components.contracts.text_values import convert_to_utc
+
 _WIDTHS: Mapping[str, tuple[int, int]] = {
     **dict.fromkeys("dmHIMSUWV", (1, 2)),
     **dict.fromkeys("YG", (4, 4)),
@@ -65,12 +67,7 @@ def parse_formatted(text: str, date_format: str) -> datetime.datetime:
     if not re.fullmatch(format_pattern(date_format), text):
         raise ValueError(f"not in the format {date_format}: {text!r}")
     found = datetime.datetime.strptime(text, _python_format(date_format))  # noqa: DTZ007
-    if found.tzinfo is None:
-        return found
-    try:
-        return found.astimezone(datetime.UTC).replace(tzinfo=None)
-    except OverflowError as error:
-        raise ValueError(f"not within the years 0001 to 9999 in UTC: {text}") from error
+    return convert_to_utc(found, text)
 
 
 def _parts(date_format: str) -> Iterator[tuple[str, str]]:

@@ -75,6 +75,24 @@ def significant_digits(text: str) -> str:
     return mantissa.replace(".", "").lstrip("-").strip("0")
 
 
+def convert_to_utc(value: datetime.datetime, text: str) -> datetime.datetime:
+    """A time without its zone: in UTC if it has one.
+
+    Args:
+        value: The time.
+        text: What it was read from, for the error.
+
+    Raises:
+        ValueError: in UTC it is not within the years 0001 to 9999.
+    """
+    if value.tzinfo is None:
+        return value
+    try:
+        return value.astimezone(datetime.UTC).replace(tzinfo=None)
+    except OverflowError as error:
+        raise ValueError(f"not within the years 0001 to 9999 in UTC: {text}") from error
+
+
 def _integer(text: str) -> int:
     # The length first: Python refuses to convert very long texts.
     if len(text) > len(str(MIN_INT64)) or not MIN_INT64 <= (value := int(text)) <= MAX_INT64:
@@ -118,12 +136,7 @@ def _timestamp(text: str) -> datetime.datetime:
         microseconds = fraction[1][:6].ljust(6, "0")
         clock = clock.replace(fraction[0], f".{microseconds}")
     value = datetime.datetime.fromisoformat(f"{day}T{clock}" if clock else day)
-    if value.tzinfo is None:
-        return value
-    try:
-        return value.astimezone(datetime.UTC).replace(tzinfo=None)
-    except OverflowError as error:
-        raise ValueError(f"not within the years 0001 to 9999 in UTC: {text}") from error
+    return convert_to_utc(value, text)
 
 
 _PARSERS: Mapping[ColumnType, Callable[[str], Value]] = {
