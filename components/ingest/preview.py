@@ -8,28 +8,31 @@ from typing import Any
 import pyarrow as pa
 
 from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.text_values import PATTERNS
+from kfp_suite.components.contracts.text_looks import (
+    DECIMAL_COMMA,
+    LOCAL_DATE,
+    NUMBER,
+    NUMBER_WITH_UNIT,
+    SEPARATED_THOUSANDS,
+)
 from kfp_suite.components.reports.page import Page
 
 _ROWS = 10
 _LOOKED_AT_ROWS = 5_000
 # Texts that are often meant as something else, and how to read them as that.
 _LOOKS: tuple[tuple[str, str], ...] = (
-    # Before the decimal comma: 1,234 is both, and as 1.234 it would be wrong by a thousand.
+    # Before the decimal comma: 1,234 is both.
     (
-        r"-?[1-9]\d{0,2}(,\d{3})+(\.\d+)?|-?[1-9]\d{0,2}(_\d{3})+",
+        SEPARATED_THOUSANDS,
         "numbers with separated thousands: take the separator out in `sql` and cast",
     ),
+    (DECIMAL_COMMA, "numbers with a decimal comma: replace it in `sql` and cast"),
+    (NUMBER_WITH_UNIT, "numbers with a unit: cut it off in `sql`"),
     (
-        r"-?\d{1,3}(\.\d{3})*,\d+|-?\d+,\d+",
-        "numbers with a decimal comma: replace it in `sql` and cast",
-    ),
-    (r"[$€£¥]\s?-?\d[\d.,]*|-?\d[\d.,]*\s?[$€£¥%]", "numbers with a unit: cut it off in `sql`"),
-    (
-        r"\d{1,2}[/.-]\d{1,2}[/.-](\d{4}|\d{2})( .*)?",
+        LOCAL_DATE,
         "dates: give their format in the source's `formats`, such as %d/%m/%Y",
     ),
-    (PATTERNS["float64"], "numbers: set the other texts to null in `null_values` or `sql`"),
+    (NUMBER, "numbers: set the other texts to null in `null_values` or `sql`"),
 )
 _MIN_SHARE = 0.9
 

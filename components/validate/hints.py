@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.parquet_batches import open_parquet, read_batches
-from kfp_suite.components.contracts.text_values import PATTERNS
+from kfp_suite.components.contracts.text_looks import DRESSED_NUMBER, LOCAL_DATE, NUMBER
 from kfp_suite.components.validate.anomalies import row_text, share, shown
 from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.text import StringColumn
@@ -42,11 +42,7 @@ _SHOWN = 4
 _WORDS = 3
 _EXAMINED = 5_000
 
-_NUMBER = re.compile(PATTERNS["float64"])
-_DRESSED = re.compile(
-    r"\s*[-+(]?\s*(?:[$€£¥]\s*)?[-+]?\d[\d.,' _]*(?:[eE][-+]?\d+)?\s*(?:[$€£¥%])?\s*\)?\s*"
-)
-_DATE = re.compile(r"\d{1,2}([/.-])\d{1,2}\1(?:\d{2}|\d{4})(?:[ T].*)?")
+_NUMBER, _DRESSED, _DATE = map(re.compile, (NUMBER, DRESSED_NUMBER, LOCAL_DATE))
 
 
 @dataclass(frozen=True)
