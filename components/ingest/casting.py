@@ -11,6 +11,11 @@ from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.contracts.tables import ARROW_TYPES, columns_of
+from kfp_suite.components.ingest.duckdb_types import (
+    is_long_decimal,
+    is_whole_decimal,
+    is_wide_integer,
+)
 from kfp_suite.components.ingest.query import SQL_TYPES
 
 # DuckDB's spelling of a type, up to a parenthesis, to ours; what is not here is refused.
@@ -35,11 +40,6 @@ _CANONICAL: dict[str, ColumnType] = {
         "timestamp",
     ),
 }
-_WIDE_INTEGERS = ("UBIGINT", "HUGEINT", "UHUGEINT")
-DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-"""DuckDB's name of a decimal type: its digits, and how many of them are behind the point."""
-MAX_EXACT_DIGITS = 15
-"""A decimal of at most so many digits comes back from a float64 as it was."""
 _MARK = "not exact in column"
 _MARKED = re.compile(rf"{_MARK} (\d+): (.*)", re.DOTALL)
 _FIXES = {
@@ -101,8 +101,7 @@ def inexact_value(error: duckdb.Error, schema: pa.Schema) -> DataError | None:
 def _canonical_type(kind: str) -> ColumnType | None:
     if kind.endswith("]"):
         return None
-    decimal = DECIMAL.fullmatch(kind)
-    if decimal and decimal[2] == "0":
+    if is_whole_decimal(kind):
         return "int64"
     return _CANONICAL.get(kind.split("(", maxsplit=1)[0])
 
@@ -110,11 +109,10 @@ def _canonical_type(kind: str) -> ColumnType | None:
 def _exact_value(column: str, kind: str, canonical: ColumnType, position: int) -> str:
     """The SQL of the column's value in its new type."""
     target = SQL_TYPES[canonical]
-    decimal = DECIMAL.fullmatch(kind)
-    if kind in _WIDE_INTEGERS or (decimal and canonical == "int64"):
+    if is_wide_integer(kind):
         value = f"TRY_CAST({column} AS BIGINT)"
         return _or_error(value, f"{value} IS NOT NULL", column, position)
-    if decimal and int(decimal[1]) > MAX_EXACT_DIGITS:
+    if is_long_decimal(kind):
         value = f"{column}::VARCHAR::DOUBLE"
         return _or_error(
             value, f"TRY_CAST({value}::VARCHAR AS {kind}) = {column}", column, position

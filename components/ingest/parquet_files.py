@@ -14,7 +14,7 @@ from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
-from kfp_suite.components.ingest.casting import DECIMAL, MAX_EXACT_DIGITS
+from kfp_suite.components.ingest.duckdb_types import is_long_decimal, is_wide_integer
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
 from kfp_suite.components.ingest.text_columns import fits, value
@@ -165,19 +165,16 @@ def _converted(column: str, kind: str, declared: ColumnType | None) -> tuple[str
     """SQL for a column's value in a dataset, and for whether it is another one ("" if never)."""
     name = quote_name(column)
     found, changed = (f"{name}::VARCHAR" if kind == "VARCHAR" else name), ""
-    decimal = DECIMAL.fullmatch(kind)
     if kind == _NO_VALUES:
         return "NULL", ""
-    is_whole = bool(decimal and decimal[2] == "0")
-    is_long = bool(decimal and int(decimal[1]) > MAX_EXACT_DIGITS)
-    if declared is not None or (is_long and not is_whole):
+    if declared is not None or is_long_decimal(kind):
         text, target = _as_text(name, kind), declared or "float64"
         found = value(text, target)
         changed = "" if target == "string" else f"NOT {fits(text, target)}"
-    elif kind in ("UBIGINT", "HUGEINT", "UHUGEINT") or is_whole:
+    elif is_wide_integer(kind):
         found = f"TRY_CAST({name} AS BIGINT)"
         changed = f"{found} IS NULL"
-    elif decimal:
+    elif kind.startswith("DECIMAL"):
         found = f"TRY_CAST({name} AS DOUBLE)"
     elif kind in ("TIMESTAMP_NS", "TIMESTAMPTZ_NS"):
         plain = f"({name} AT TIME ZONE 'UTC')" if kind == "TIMESTAMPTZ_NS" else name
