@@ -142,7 +142,8 @@ def evaluate(
     slices = _measure_slices(scores, rows, wanted, parameters.min_slice_rows, resampling)
     checks = _check(thresholds, measured[0], slices, scores[0])
     duel = compare(comparison, manifest.task, measured, resampling) if len(scores) > 1 else None
-    unchecked = Unchecked(_slices_left_out(thresholds, slices), parameters.min_slice_rows)
+    sizes = [(result.columns, result.rows) for result in slices]
+    unchecked = Unchecked.count(thresholds, sizes, parameters.min_slice_rows)
     blessed, reasons = decide(checks, champion, duel, comparison, unchecked)
     baseline = baseline_of(scores[0], manifest, rows)
     asked = bool(checks) or champion is not None
@@ -210,15 +211,6 @@ def _check(
         if result.challenger is not None and threshold.limits_slices_of(result.columns)
     ]
     return checks
-
-
-def _slices_left_out(thresholds: Mapping[str, Threshold], slices: Sequence[SliceResult]) -> int:
-    """How many slices have limits, and too few rows to be measured."""
-    return sum(
-        result.challenger is None
-        and any(threshold.limits_slices_of(result.columns) for threshold in thresholds.values())
-        for result in slices
-    )
 
 
 def _for_kfp(outcome: Outcome) -> Evaluation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampli
 from kfp_suite.components.evaluate.champion import Champion
 from kfp_suite.components.evaluate.metrics import METRICS
 from kfp_suite.components.evaluate.parameters import Comparison, Threshold
+from kfp_suite.components.evaluate.slices import SliceColumns
 from kfp_suite.components.reports.formatting import interval, number
 
 _UNCHECKED_FIX = (
@@ -48,6 +49,29 @@ class Unchecked:
 
     slices: int
     min_rows: int
+
+    @classmethod
+    def count(
+        cls,
+        thresholds: Mapping[str, Threshold],
+        slices: Iterable[tuple[SliceColumns, int]],
+        min_rows: int,
+    ) -> Unchecked:
+        """Count the slices with limits and too few rows.
+
+        Args:
+            thresholds: The limits, by metric.
+            slices: The columns and the number of rows of each slice.
+            min_rows: The number of rows from which a slice is measured.
+        """
+        limits = thresholds.values()
+        return cls(
+            sum(
+                rows < min_rows and any(limit.limits_slices_of(columns) for limit in limits)
+                for columns, rows in slices
+            ),
+            min_rows,
+        )
 
     def __bool__(self) -> bool:
         return self.slices > 0

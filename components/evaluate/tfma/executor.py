@@ -123,13 +123,9 @@ def evaluate_tfma(
         for metric, threshold in thresholds.items()
         if one.rows >= parameters.min_slice_rows and threshold.limits_slices_of(one.columns)
     ]
-    left_out = sum(
-        one.rows < parameters.min_slice_rows
-        and any(threshold.limits_slices_of(one.columns) for threshold in thresholds.values())
-        for one in slices
-    )
     comparison = Comparison(metric=METRICS[manifest.task][0])
-    unchecked = Unchecked(left_out, parameters.min_slice_rows)
+    sizes = [(one.columns, one.rows) for one in slices]
+    unchecked = Unchecked.count(thresholds, sizes, parameters.min_slice_rows)
     blessed, reasons = decide(checks, None, None, comparison, unchecked)
     write_file(report, _page(manifest, parameters, whole, slices, blessed, reasons).html().encode())
     with whole_folder(evaluation) as folder:
