@@ -15,7 +15,6 @@ from kfp_suite.components.contracts.errors import (
     MissingError,
     ParameterError,
 )
-from kfp_suite.components.contracts.model import MANIFEST
 from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.store import open_store
@@ -225,8 +224,7 @@ def verify(reference: str) -> None:
 def _training(models: ModelStore, manifest: VersionManifest) -> dict[str, Any]:
     """The parameters of training: whole numbers as such, the task that was found for `auto`,
     and a threshold only of a model that decides by one."""
-    file = f"{manifest.model}/{manifest.version}/{manifest.path}/{MANIFEST}"
-    task = json.loads(models.store.read(file))["task"]
+    task = models.model_manifest(manifest).task
     given = {key: value for key, value in manifest.recipe["train"].items() if value != {}}
     found: dict[str, Any] = whole_numbers(given) | {"task": task}
     if task != "binary":

@@ -14,6 +14,7 @@ from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.models import _training, models
 from kfp_suite.pipelines.cli.references import find_reference
+from tests.unit.evaluate.cases import write_model
 
 TRAINED = {"task": "auto", "threshold": 0.5, "hyperparameters": {"n_estimators": 400.0, "C": 0.5}}
 
@@ -22,9 +23,7 @@ TRAINED = {"task": "auto", "threshold": 0.5, "hyperparameters": {"n_estimators":
     ("task", "threshold"), [("regression", False), ("multiclass", False), ("binary", True)]
 )
 def test_what_is_shown_of_training(task: str, threshold: bool, tmp_path: Path) -> None:
-    folder = tmp_path / "houses" / "1" / "model-1"
-    folder.mkdir(parents=True)
-    (folder / "model.json").write_text(json.dumps({"task": task}))
+    write_model(tmp_path / "houses" / "1" / "model-1", task)
     recipe: dict[str, Any] = {"train": {**TRAINED, "class_weight": {}}}
     manifest = VersionManifest("houses", 1, "sha256:1", "model-1", {}, recipe, {}, {}, {})
     shown = _training(ModelStore(FolderStore(tmp_path)), manifest)
