@@ -12,7 +12,7 @@ from kfp_suite.components.contracts.atomic import whole_folder
 from kfp_suite.components.contracts.canonical import write_json
 from kfp_suite.components.stores.champions import champion_to_json, pin_champion
 from kfp_suite.components.stores.files import pin_file
-from kfp_suite.components.stores.pins import shorten
+from kfp_suite.components.stores.pins import shorten_pins
 from kfp_suite.components.stores.sources import parse_sources, pin, sources_to_json
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
@@ -47,7 +47,7 @@ def resolve(
     """
     pinned = {name: pin(name, spec, store) for name, spec in parse_sources(sources).items()}
     resolved = Resolved(
-        sources=shorten(sources_to_json(pinned), store),
+        sources=shorten_pins(sources_to_json(pinned), store),
         module=pin_file(module_file).to_json() if module_file else "",
         champion=champion_to_json(pin_champion(ModelStore(open_store(store)), model_name))
         if store

@@ -22,7 +22,7 @@ MAX_TEXT_BYTES = 32 << 10
 PINS = "_pins"
 
 
-def shorten(text: str, store: str) -> str:
+def shorten_pins(text: str, store: str) -> str:
     """`text`, or the pin of a file in the store that holds it, if it is long.
 
     Args:
@@ -44,7 +44,7 @@ def shorten(text: str, store: str) -> str:
 
 
 def pinned_sources(text: str) -> dict[str, Source]:
-    """The sources of a text that `shorten` gave.
+    """The sources of a text that `shorten_pins` returned.
 
     Raises:
         ParameterError: it is not what resolve writes.

@@ -35,7 +35,7 @@ from kfp_suite.components.train.fitting import Training, fit_by_module, fit_name
 from kfp_suite.components.train.inputs import Objective, read_inputs
 from kfp_suite.components.train.labels import Target
 from kfp_suite.components.train.packing import Made, pack
-from kfp_suite.components.train.parallelism import computing_threads
+from kfp_suite.components.train.parallelism import limit_threads
 from kfp_suite.components.train.rows import Rows, rows_to_compare
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def train(
         len(training.feature_names),
         training.threads,
     )
-    with whole_folder(output) as folder, computing_threads(training.threads):
+    with whole_folder(output) as folder, limit_threads(training.threads):
         if module is None:
             estimator = fit_named(parameters.estimator, training, parameters.early_stopping)
         else:

@@ -19,7 +19,7 @@ _VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 @contextmanager
-def computing_threads(count: int) -> Iterator[None]:
+def limit_threads(count: int) -> Iterator[None]:
     """Let OpenMP and BLAS compute with exactly `count` threads, at least 1.
 
     What sets its own number (`n_jobs` of XGBoost and LightGBM) is not changed.

@@ -13,7 +13,7 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
 )
 from kfp_suite.components.contracts.sources import Source, SourceObject
-from kfp_suite.components.stores.pins import pinned_sources, shorten
+from kfp_suite.components.stores.pins import pinned_sources, shorten_pins
 from kfp_suite.components.stores.sources import sources_to_json
 from kfp_suite.components.stores.store import Store, open_store
 
@@ -107,13 +107,13 @@ def test_an_unknown_scheme_says_what_is_known() -> None:
 
 def test_long_pins_are_kept_and_a_short_text_names_them(store: Store) -> None:
     few = {"rows": Source("s", "csv", "sha256:1", (SourceObject("s/1.csv", 10, "sha256:2"),))}
-    assert shorten(sources_to_json(few), store.uri) == sources_to_json(few)
+    assert shorten_pins(sources_to_json(few), store.uri) == sources_to_json(few)
     objects = tuple(SourceObject(f"s/{n}.csv", 10, f"sha256:{n:064}") for n in range(1_500))
     many = {"rows": Source("s", "csv", "sha256:1", objects)}
-    text = shorten(sources_to_json(many), store.uri)
+    text = shorten_pins(sources_to_json(many), store.uri)
     assert len(text) < 500
-    assert shorten(sources_to_json(many), store.uri) == text
+    assert shorten_pins(sources_to_json(many), store.uri) == text
     assert pinned_sources(text) == many
     other = {"rows": Source("s", "csv", "sha256:1", objects[1:])}
-    assert shorten(sources_to_json(other), store.uri) != text
+    assert shorten_pins(sources_to_json(other), store.uri) != text
     assert len(list(store.list("_pins/"))) == 2

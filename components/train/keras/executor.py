@@ -25,10 +25,10 @@ from kfp_suite.components.train.keras.export import TOLERANCE, export, scores_of
 from kfp_suite.components.train.keras.learning import (
     Progress,
     Scale,
-    computing_threads,
     learn,
     scale_of,
     seed_everything,
+    set_thread_count,
     to_npz,
     weights_of,
 )
@@ -85,7 +85,7 @@ def train_keras(
         As `train`.
     """
     hyper = None if module else parse_hyperparameters(parameters.hyperparameters)
-    threads = computing_threads(threads or available_cpus())
+    threads = set_thread_count(threads or available_cpus())
     inputs = read_inputs(parameters, dataset, transform, threads)
     if inputs.target.task == "regression":
         check_precision(inputs.training.train.target, "a network")

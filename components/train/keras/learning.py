@@ -55,7 +55,7 @@ class Scale:
     std: float = 1.0
 
 
-def computing_threads(wanted: int) -> int:
+def set_thread_count(wanted: int) -> int:
     """Let an operation of TensorFlow compute with `wanted` threads; how many it does.
 
     The number cannot be changed once this process has computed anything with TensorFlow.
