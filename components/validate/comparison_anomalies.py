@@ -12,10 +12,11 @@ from typing import Literal
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from kfp_suite.components.validate.anomalies import Anomaly, row_text
+from kfp_suite.components.validate.anomaly import Anomaly
 from kfp_suite.components.validate.comparisons import MISSING_JUMP, Comparison
 from kfp_suite.components.validate.distances import Metric
 from kfp_suite.components.validate.thresholds import Thresholds
+from kfp_suite.components.validate.value_texts import format_rows
 
 _METRIC_NAMES: dict[Metric, str] = {
     "l_infinity": "L-infinity distance",
@@ -124,8 +125,9 @@ def row_count_anomalies(
                     "",
                     f"COMPARATOR_{bound}_NUM_EXAMPLES",
                     "The number of rows of train is not what the baseline leads to expect.",
-                    f"{row_text(train.num_examples)}, {ratio:.4g} of the baseline's",
-                    f"at {word} {getattr(comparator, name):g} of {row_text(baseline.num_examples)}",
+                    f"{format_rows(train.num_examples)}, {ratio:.4g} of the baseline's",
+                    f"at {word} {getattr(comparator, name):g} of "
+                    f"{format_rows(baseline.num_examples)}",
                     "train",
                     "error",
                 )

@@ -11,7 +11,7 @@ from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.contracts.environment import available_cpus
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.validate.anomalies import find_anomalies, label_anomalies
+from kfp_suite.components.validate.anomalies import find_anomalies
 from kfp_suite.components.validate.baseline import read_baseline
 from kfp_suite.components.validate.comparison_anomalies import (
     comparison_anomalies,
@@ -20,6 +20,7 @@ from kfp_suite.components.validate.comparison_anomalies import (
 )
 from kfp_suite.components.validate.comparisons import compare
 from kfp_suite.components.validate.hints import find_hints
+from kfp_suite.components.validate.label_checks import label_anomalies
 from kfp_suite.components.validate.outputs import (
     verdict_of,
     write_anomalies,
@@ -36,12 +37,9 @@ from kfp_suite.components.validate.parameters import (
 from kfp_suite.components.validate.protos import split_statistics
 from kfp_suite.components.validate.report import Findings, render
 from kfp_suite.components.validate.scan import scan_split
-from kfp_suite.components.validate.schema import (
-    categorical_integers,
-    dataset_schema,
-    is_unique,
-    parse_schema,
-)
+from kfp_suite.components.validate.schema import categorical_integers, dataset_schema
+from kfp_suite.components.validate.schema_features import is_unique
+from kfp_suite.components.validate.schema_spec import parse_schema
 from kfp_suite.components.validate.summary import statistics_summary
 from kfp_suite.components.validate.uniqueness import duplicate_anomalies
 

@@ -21,9 +21,9 @@ from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.parquet_batches import open_parquet, read_batches
 from kfp_suite.components.contracts.text_looks import DRESSED_NUMBER, LOCAL_DATE, NUMBER
-from kfp_suite.components.validate.anomalies import row_text, share, shown
 from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.text import StringColumn
+from kfp_suite.components.validate.value_texts import format_rows, format_share, format_value
 
 T = TypeVar("T")
 HintKind = Literal["identifier", "numbers_as_text", "dates_as_text", "free_text", "leakage"]
@@ -99,7 +99,7 @@ def _identifier(column: Column, train: SplitPartial, label: str) -> Iterator[Hin
         yield Hint(
             column.name,
             "identifier",
-            f"It has another value in {about}each of {row_text(found.rows)}: an identifier?",
+            f"It has another value in {about}each of {format_rows(found.rows)}: an identifier?",
             f"if so, leave it out: features.exclude: [{column.name}]",
         )
 
@@ -123,21 +123,22 @@ def _texts(column: Column, train: SplitPartial) -> Iterator[Hint]:
         yield Hint(
             column.name,
             "dates_as_text",
-            f"{share(dates, rows)} of the values look like dates, such as "
-            f"{shown(example, 'string')}, and were read as text: which number is the day cannot "
-            "be told.",
+            f"{format_share(dates, rows)} of the values look like dates, such as "
+            f"{format_value(example, 'string')}, and were read as text: which number is the day "
+            "cannot be told.",
             "convert them in sql: strptime(column, '%d/%m/%Y')::DATE",
         )
     elif numbers + dressed > MIN_SHARE * rows:
-        examples = ", ".join(shown(value, "string") for value in others[:_SHOWN])
+        examples = ", ".join(format_value(value, "string") for value in others[:_SHOWN])
         what = (
-            f"{share(numbers, rows)} of the values are numbers, the others are such as {examples}"
+            f"{format_share(numbers, rows)} of the values are numbers, the others are such as "
+            f"{examples}"
         )
         if not others:
             what = "All values are numbers"
         elif dressed:
             what = (
-                f"{share(numbers + dressed, rows)} of the values are numbers, also with a "
+                f"{format_share(numbers + dressed, rows)} of the values are numbers, also with a "
                 f"currency, a percent sign, a decimal comma or thousands: {examples}"
             )
         yield Hint(
@@ -152,7 +153,7 @@ def _texts(column: Column, train: SplitPartial) -> Iterator[Hint]:
             column.name,
             "free_text",
             f"About {found.distinct():,} different texts of several words in "
-            f"{row_text(found.present)}: as a category each of them is one value.",
+            f"{format_rows(found.present)}: as a category each of them is one value.",
             f"take its words: {{column: {column.name}, op: ngrams, buckets: 1024}}; "
             "or leave it out",
         )
@@ -178,7 +179,7 @@ def _leaks(data: Dataset, train: SplitPartial, label: str) -> Iterator[Hint]:
         both = (codes >= 0) & (values >= 0)
         said = _tells(values[both], codes[both], ordered=column.type != "string")
         if said:
-            text = f"In {row_text(int(both.sum()))} looked at, {said.format(label=label)}."
+            text = f"In {format_rows(int(both.sum()))} looked at, {said.format(label=label)}."
             yield Hint(column.name, "leakage", text, fix.format(column.name))
 
 

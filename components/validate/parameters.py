@@ -13,7 +13,7 @@ from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.validate.protos import feature_name
-from kfp_suite.components.validate.schema import SchemaSpec
+from kfp_suite.components.validate.schema_spec import SchemaSpec
 from kfp_suite.components.validate.thresholds import Thresholds
 
 

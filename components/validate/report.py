@@ -14,13 +14,14 @@ from kfp_suite.components.contracts.dataset import SPLITS, DatasetManifest
 from kfp_suite.components.reports.charts import spark
 from kfp_suite.components.reports.formatting import number, percent
 from kfp_suite.components.reports.page import Align, Cell, Page, tag
-from kfp_suite.components.validate.anomalies import Anomaly, shown
+from kfp_suite.components.validate.anomaly import Anomaly
 from kfp_suite.components.validate.comparisons import Comparison
 from kfp_suite.components.validate.hints import Hint
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.protos import bucket_edges, equal_width_counts
 from kfp_suite.components.validate.text import StringColumn
+from kfp_suite.components.validate.value_texts import format_value
 
 _BARS = 20
 _TOP_VALUES = 5
@@ -310,7 +311,7 @@ def _number_cells(found: NumericColumn, column: Column) -> list[Cell]:
     median = found.median()
     mean, std_dev = moments.mean(found.finite), moments.std_dev(found.finite)
     if column.type in ("date", "timestamp"):
-        texts = [shown(v, column.type) for v in (found.minimum, median, found.maximum, mean)]
+        texts = [format_value(v, column.type) for v in (found.minimum, median, found.maximum, mean)]
         return [*texts, _span(std_dev, column), None, odd]
     return [
         _figure(found.minimum),
@@ -390,7 +391,7 @@ def _typical(column: Column, train: SplitPartial) -> Cell:
         ones = found.finite - found.num_zeros()
         return f"true {percent(ones / found.finite)}"
     low, middle, high = (
-        shown(value, column.type) if column.type in ("date", "timestamp") else number(value)
+        format_value(value, column.type) if column.type in ("date", "timestamp") else number(value)
         for value in (found.minimum, found.median(), found.maximum)
     )
     if column.type in ("date", "timestamp"):
@@ -421,7 +422,7 @@ def _thresholds(comparisons: list[Comparison]) -> Cell:
 
 def _farthest(comparisons: list[Comparison]) -> Cell:
     farthest = max(comparisons, key=lambda c: c.value or 0.0)
-    return shown(farthest.farthest, "string") if farthest.farthest else None
+    return format_value(farthest.farthest, "string") if farthest.farthest else None
 
 
 def _align(letters: str) -> list[Align]:

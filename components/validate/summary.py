@@ -9,8 +9,8 @@ from typing import Any
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
 from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.validate.anomalies import shown
 from kfp_suite.components.validate.partial import SplitPartial
+from kfp_suite.components.validate.value_texts import format_value
 
 FORMAT_VERSION = 1
 
@@ -67,7 +67,7 @@ def _column(
     moments = column.type in ("date", "timestamp")
     for name in ("min", "median", "max", "mean"):
         value = getattr(numbers, name)
-        result[name] = shown(value, column.type) if moments else _json_number(value)
+        result[name] = format_value(value, column.type) if moments else _json_number(value)
     result["std_dev"] = _json_number(numbers.std_dev)
     result["zeros"] = numbers.num_zeros
     return result

@@ -10,7 +10,8 @@ from typing import Any
 
 from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.contracts.sql import quote_name
-from kfp_suite.components.validate.anomalies import Anomaly, row_text, shown
+from kfp_suite.components.validate.anomaly import Anomaly
+from kfp_suite.components.validate.value_texts import format_rows, format_value
 
 _MEMORY = "1GB"
 
@@ -45,12 +46,12 @@ def duplicate_anomalies(
             result = groups.filter("n > 1").aggregate("count(*), sum(n), min(v)").fetchall()
             values, repeated, first = result[0]
             if values:
-                example = shown(first, "string") if isinstance(first, str) else str(first)
+                example = format_value(first, "string") if isinstance(first, str) else str(first)
                 found.append(
                     Anomaly(
                         column.name,
                         "CUSTOM_VALIDATION",
-                        f"{values:,} values occur more than once, in {row_text(int(repeated))}.",
+                        f"{values:,} values occur more than once, in {format_rows(int(repeated))}.",
                         f"repeated values such as {example}",
                         "each value at most once, over all splits",
                         "",

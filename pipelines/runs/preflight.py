@@ -249,7 +249,7 @@ def _check_windows(values: Values) -> None:
 
 
 def _check_schema(values: Values) -> None:
-    from kfp_suite.components.validate.schema import parse_schema
+    from kfp_suite.components.validate.schema_spec import parse_schema
 
     parse_schema(values["schema"])
 

@@ -24,7 +24,7 @@ from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.dataset import Dataset, read_dataset
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.validate.anomalies import Anomaly, Severity
+from kfp_suite.components.validate.anomaly import Anomaly, Severity
 from kfp_suite.components.validate.baseline import read_baseline
 from kfp_suite.components.validate.comparison_anomalies import (
     comparison_anomalies,
@@ -46,7 +46,8 @@ from kfp_suite.components.validate.parameters import (
     ordered_splits,
 )
 from kfp_suite.components.validate.report import Findings, render
-from kfp_suite.components.validate.schema import parse_schema, read_schema
+from kfp_suite.components.validate.schema import read_schema
+from kfp_suite.components.validate.schema_spec import parse_schema
 
 SUMMARY_FORMAT = 1
 # What TFDV says of distances: ours are measured for every column, by the same definitions.

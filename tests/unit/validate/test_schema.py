@@ -13,18 +13,14 @@ from tensorflow_metadata.proto.v0 import schema_pb2 as pb
 from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
 from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.validate.partial import SplitPartial
-from kfp_suite.components.validate.schema import (
-    column_type,
-    dataset_schema,
-    is_unique,
-    parse_schema,
-    read_schema,
-)
+from kfp_suite.components.validate.schema import dataset_schema, read_schema
 from kfp_suite.components.validate.schema_checks import (
     Domains,
     check_schema,
     unchecked_constraints,
 )
+from kfp_suite.components.validate.schema_features import column_type, is_unique
+from kfp_suite.components.validate.schema_spec import parse_schema
 
 TABLE = pa.table(
     {
