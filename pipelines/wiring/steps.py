@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kfp import dsl, kubernetes
+from kfp.dsl.structures import ResourceSpec
 
 from kfp_suite.components.deploy.component import deploy
 from kfp_suite.components.ingest.component import ingest
@@ -197,7 +198,11 @@ def sized(
         retries: After a try that failed, from 10 seconds on; a pod that was deleted with its node
             is none to Argo.
     """
-    task.set_cpu_request(cpu).set_memory_request(memory).set_memory_limit(most_memory)
+    # As set_cpu_request and its like do, each of which first asks Python for the source of every
+    # caller: seconds a pipeline if many modules are imported (kfp 2.17.0, pipeline_task.py).
+    task.container_spec.resources = ResourceSpec(
+        cpu_request=cpu, memory_request=memory, memory_limit=most_memory
+    )
     if hours:
         kubernetes.set_timeout(task, hours * 3600)
     if retries:
