@@ -1,8 +1,8 @@
-"""Files and folders that appear whole, or not at all, whoever else writes the same.
+"""Files and folders that appear whole, or not at all, also with several writers at once.
 
 Each writer fills a sibling of its own, `.<name>.<random>.partial`, and renames it into place.
-A writer that was killed leaves its sibling; the next writer of the same name removes it. That a
-writer still lives is told by a lock on its sibling, which the system releases with the process.
+A killed writer leaves its sibling behind; the next writer of the same name removes it. A lock on
+the sibling, which the system releases with the process, shows that its writer is alive.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def _claim_file(final: Path) -> tuple[Path, BinaryIO]:
 
 def _is_locked(partial: Path, descriptor: int) -> bool:
     """Lock a new sibling; false if it was taken for a leftover before it had its lock."""
-    with suppress(OSError):  # without locks nobody takes it for a leftover
+    with suppress(OSError):  # without locks it is never taken for a leftover
         fcntl.flock(descriptor, fcntl.LOCK_EX)
     try:
         return os.path.samestat(partial.stat(), os.fstat(descriptor))

@@ -1,6 +1,6 @@
 """What computed an artifact: code, libraries, image, threads, CPU class and BLAS kernel.
 
-Two runs can be compared bit for bit only where these are the same; `reproduce` names the
+Two runs can be compared bit for bit only if these are the same; `reproduce` names the
 first that differs.
 """
 
@@ -29,7 +29,7 @@ IMAGE_DIGEST_VARIABLE = "KFP_SUITE_IMAGE_DIGEST"
 class Environment:
     """The environment of a step. `digest` covers all but the image.
 
-    `blas`: the kernel of linear algebra, "" where it is not known.
+    `blas`: the kernel of linear algebra, "" if it is unknown.
     """
 
     python: str
@@ -87,8 +87,8 @@ def available_cpus(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 
 
 def blas_kernel() -> str:
-    """The kernel that NumPy's BLAS chose for this CPU, or was told to use
-    (OPENBLAS_CORETYPE): `openblas SkylakeX`; "" where there is no NumPy."""
+    """The kernel that NumPy's BLAS chose for this CPU, or that OPENBLAS_CORETYPE sets:
+    `openblas SkylakeX`; "" without NumPy."""
     try:
         import numpy  # noqa: F401 - loads the library that is asked about
         import threadpoolctl

@@ -1,8 +1,8 @@
 """Reading Parquet in batches that are bounded in rows and in bytes.
 
-A number of rows says nothing about memory where a column holds texts: 65,536 pages of a
-book are gigabytes. So a batch has as many rows as fit into a number of bytes, as the
-file's own figures and a look at the first rows of each row group tell.
+A number of rows says nothing about memory if a column holds texts: 65,536 pages of a
+book are gigabytes. So a batch has as many rows as fit into a number of bytes, estimated from
+the file's metadata and the first rows of each row group.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def open_parquet(
 
 
 def is_packed(chunk: pq.ColumnChunkMetaData) -> bool:
-    """Whether a column of strings is stored once a distinct value, in a small dictionary."""
+    """Whether a column of strings has each distinct value once, in a small dictionary."""
     most = _DICTIONARY_BYTES + _INDEX_BYTES * chunk.num_values
     return bool(chunk.has_dictionary_page and chunk.total_uncompressed_size <= most)
 
@@ -93,7 +93,7 @@ def rows_a_batch(
         and chunk.physical_type == "BYTE_ARRAY"
         and is_packed(chunk)
     ]
-    if packed:  # a value that is stored once is read once a row
+    if packed:  # a value is stored once, but read for each row
         probe = next(file.iter_batches(_PROBED_ROWS, row_groups=[group], columns=packed))
         size += probe.nbytes / probe.num_rows
     return max(1, min(rows, int(most_bytes / max(size, 1.0))))

@@ -1,7 +1,7 @@
 """YAML that means what is written: the values of JSON, and text for all else.
 
-PyYAML reads YAML 1.1, where 012 is ten, `no` is false, 1:30 is ninety, 1e-3 is text, and a key
-that is there twice is silently the last one. Here a scalar is null, true, false or a decimal
+PyYAML reads YAML 1.1, where 012 is ten, `no` is false, 1:30 is ninety, 1e-3 is text, and of
+a repeated key the last value counts, silently. Here a scalar is null, true, false or a decimal
 number, and any other is text as it stands.
 """
 
@@ -57,7 +57,7 @@ class _Loader(yaml.SafeLoader):
             raise _refused(node, f"more than {MAX_MERGED_KEYS} keys in one mapping")
 
     def construct_number(self, node: ScalarNode) -> int | float:
-        """A decimal number, also where a tag says that it is one."""
+        """A decimal number, with or without a tag."""
         text = str(self.construct_scalar(node))
         kind = node.tag.removeprefix(_TAG)
         if not re.fullmatch(_SCALARS[kind][0], text):
@@ -68,7 +68,7 @@ class _Loader(yaml.SafeLoader):
             raise _refused(node, "a number of too many digits") from None
 
     def construct_flag(self, node: ScalarNode) -> bool:
-        """True or false, also where a tag says that it is one."""
+        """True or false, with or without a tag."""
         text = str(self.construct_scalar(node)).lower()
         if text not in ("true", "false"):
             raise _refused(node, f"'{text}' is not true or false")

@@ -1,7 +1,7 @@
-"""How texts look that a person reads as a number or a date, and the grammar of values does not.
+"""Patterns of texts that look like numbers or dates, but are not values of those types.
 
-Text values have one grammar (`text_values`), so such texts stay texts. What they look like is
-for hints: in the preview of a dataset and in its validation.
+Text values have one grammar (`text_values`), so such texts stay texts. The patterns serve
+hints: in the preview of a dataset and in its validation.
 """
 
 from __future__ import annotations

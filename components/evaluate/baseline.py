@@ -1,4 +1,4 @@
-"""What one learns without a model: always the commonest class, or the mean label, of train."""
+"""The baseline of a model: always the commonest class, or the mean label, of train."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def baseline_of(scores: Scores, manifest: ModelManifest, rows: LabelledRows) -> 
     """The baseline on the rows that a model was scored on.
 
     Args:
-        scores: The model's scores: what is true of the rows.
+        scores: The model's scores, which hold the labels of the rows.
         manifest: The model's manifest.
         rows: The rows. What is predicted is learned from train; without one, from them.
     """

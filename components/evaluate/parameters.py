@@ -1,6 +1,6 @@
-"""What is asked of a model: thresholds and the comparison, parsed without any data.
+"""The requirements of a model: thresholds and the comparison, parsed without any data.
 
-Where the task is not known yet, a metric of any task will do.
+If the task is not known yet, a metric of any task will do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kfp_suite.components.evaluate.slices import SliceColumns
 
 @dataclass(frozen=True)
 class SliceLimit:
-    """Limits that every slice must keep; of `columns` only, where given."""
+    """Limits that every slice must keep; only of `columns`, if given."""
 
     __pydantic_config__: ClassVar = ConfigDict(extra="forbid")
 
@@ -57,7 +57,7 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What the champion asks of a challenger, on the same rows.
+    """The requirements of a challenger against the champion, on the same rows.
 
     With `min_improvement` 0 the challenger may not be worse by more than `max_regression`;
     above 0 it must be better by at least that. Both are in units of `metric`.
@@ -69,7 +69,7 @@ class Comparison:
         decide_by: `value` compares the difference itself. `interval` rests on the paired
             bootstrap: a regression counts if the whole interval of the difference shows it, an
             improvement likewise; so, on few rows, champions may get worse a little at a time.
-        on_incomparable: The verdict where the champion cannot be scored on these data:
+        on_incomparable: The verdict if the champion cannot be scored on these data:
             `reject` or `bless`.
     """
 

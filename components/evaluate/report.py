@@ -474,7 +474,7 @@ def _slices(page: Page, outcome: Outcome) -> None:
 
 
 def _worst_first(slices: list[SliceResult], metric: str, task: Task) -> list[SliceResult]:
-    """Slices by a metric of the model under evaluation; those where it is undefined last."""
+    """Slices by a metric of the model under evaluation; those without a value last."""
 
     def place(result: SliceResult) -> tuple[bool, float]:
         found = result.challenger.estimates.get(metric) if result.challenger else None

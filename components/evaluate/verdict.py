@@ -173,13 +173,13 @@ def decide(
     comparison: Comparison,
     unchecked: Unchecked | None = None,
 ) -> tuple[bool, list[str]]:
-    """The verdict and its reasons: of a refusal what refused, of a blessing what was met.
+    """The verdict and its reasons: of a refusal the failed checks, of a blessing the passed ones.
 
     Args:
         checks: Every limit that was held against a value.
-        champion: What became of the champion, if there is one.
+        champion: The champion, if there is one.
         duel: The comparison with it, if it could be scored.
-        comparison: What was asked of the comparison.
+        comparison: The requirements of the comparison.
         unchecked: The slices that have limits and too few rows.
     """
     judged = [(check.passed, check.reason) for check in checks if check.slice is None]

@@ -1,4 +1,4 @@
-"""What a reader of a verdict should know beside it: few rows, nothing learned, a label told."""
+"""Warnings beside a verdict: few rows, nothing learned, a feature that gives the label away."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kfp_suite.components.evaluate.predictions import LabelledRows
 from kfp_suite.components.reports.formatting import number
 
 FEW_ROWS = 100
-"""Below these a share of errors is known to no better than about a tenth."""
+"""With fewer rows, a share of errors is known to no better than about 0.1."""
 _NEARLY_PERFECT = 0.999
 _PERFECT_BY = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
 _MOST_NAMED = 5
@@ -23,19 +23,19 @@ _MOST_NAMED = 5
 def warnings_of(
     manifest: ModelManifest, rows: LabelledRows, measured: Measured, baseline: Baseline, asked: bool
 ) -> list[str]:
-    """What to be warned of, a sentence each.
+    """The warnings, one sentence each.
 
     Args:
         manifest: The model's manifest.
         rows: The rows it was scored on.
         measured: Its metrics on them.
-        baseline: What predicts the same for every row.
-        asked: Whether a threshold or a champion was held against it.
+        baseline: The baseline on the same rows.
+        asked: Whether the model was checked against a threshold or a champion.
     """
     found = []
     count = rows.columns.num_rows
     if not asked:
-        found.append("Nothing was asked of the model: set thresholds.")
+        found.append("The model was not checked against anything: set thresholds.")
     if count < FEW_ROWS:
         found.append(
             f"Only {number(count)} rows were scored: the figures may be far from what new rows "
@@ -55,12 +55,14 @@ def warnings_of(
         )
     perfect = measured.estimates.get(_PERFECT_BY[manifest.task])
     if perfect is not None and perfect.value is not None and perfect.value >= _NEARLY_PERFECT:
-        told = columns_that_tell(manifest, rows)
-        if told:
-            named = ", ".join(f"'{name}'" for name in told[:_MOST_NAMED])
-            more = f" and {len(told) - _MOST_NAMED} more" if len(told) > _MOST_NAMED else ""
+        revealing = find_revealing_columns(manifest, rows)
+        if revealing:
+            named = ", ".join(f"'{name}'" for name in revealing[:_MOST_NAMED])
+            more = (
+                f" and {len(revealing) - _MOST_NAMED} more" if len(revealing) > _MOST_NAMED else ""
+            )
             found.append(
-                f"Of {named}{more} the label can be told by itself: a copy of it, or what is known "
+                f"Of {named}{more} the label follows by itself: a copy of it, or what is known "
                 "only afterwards? If so, leave it out of the features."
             )
         elif count >= FEW_ROWS:
@@ -71,16 +73,16 @@ def warnings_of(
     return found
 
 
-def columns_that_tell(manifest: ModelManifest, rows: LabelledRows) -> list[str]:
-    """The inputs of a model whose value and the label are one to one, or a line."""
+def find_revealing_columns(manifest: ModelManifest, rows: LabelledRows) -> list[str]:
+    """The inputs that determine the label alone: one to one, or linearly."""
     label = rows.columns[rows.label].combine_chunks()
     known = {column.name for column in rows.dataset.manifest.columns}
     names = [field.name for field in manifest.signature.inputs if field.name in known]
     found = []
     for name in names:
         column = rows.dataset.table(rows.split, [name])[name].filter(pa.array(rows.labelled))
-        tells = _on_a_line if manifest.task == "regression" else _one_to_one
-        if tells(column.combine_chunks(), label):
+        reveals = _on_a_line if manifest.task == "regression" else _one_to_one
+        if reveals(column.combine_chunks(), label):
             found.append(name)
     return found
 

@@ -50,7 +50,7 @@ def _some_distinct(array: pa.Array) -> list[object]:
     array = array.drop_null()
     if pa.types.is_floating(array.type):
         array = array.filter(pc.invert(pc.is_nan(array)))
-    # A date or time may lie beyond Python's: it is told apart by its number.
+    # A date or time may lie beyond Python's range: its number identifies it.
     some = pc.unique(array)[: FEW_DISTINCT + 1]
     if pa.types.is_temporal(some.type):
         some = some.view(pa.int32() if pa.types.is_date32(some.type) else pa.int64())

@@ -107,8 +107,8 @@ def _check_outputs(fitted: FittedTransform) -> None:
 
 
 def _check_precision(fitted: FittedTransform, data: Dataset) -> None:
-    """Refuse features that 32-bit floats blur. All of train is looked at only where its first
-    rows, which may be alike because they are sorted, lose too much."""
+    """Refuse features that 32-bit floats blur. All of train is read only if its first rows,
+    which may be alike because they are sorted, lose too much."""
     inputs = [field.name for field in fitted.inputs]
     try:
         check_features([fitted.numbers_in_64_bits(data.head("train", _CHECKED_ROWS, inputs))])

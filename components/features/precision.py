@@ -62,7 +62,7 @@ class Rounding:
 
 
 def rounding_of(values: Any) -> Rounding:
-    """What 32-bit floats lose of an array."""
+    """The rounding of an array to 32-bit floats."""
     found = Rounding()
     found.add(values)
     return found

@@ -174,7 +174,7 @@ def check_hyperparameters(name: str, task: Task, hyperparameters: Mapping[str, A
 
 
 def _known_hyperparameters(kind: Any) -> set[str] | None:
-    """The names that an estimator's class takes; None where nobody can say."""
+    """The names that an estimator's class takes; None if they are unknown."""
     parameters = inspect.signature(kind).parameters
     named = {name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     if len(named) == len(parameters):

@@ -105,10 +105,10 @@ def _minus(text: str) -> str:
 
 
 def distinct_labels(names: Sequence[str], length: int) -> list[str]:
-    """The names, cut to `length` characters and still told apart.
+    """The names, cut to `length` characters and still distinct.
 
-    Where beginnings are not enough, the middle is left out; where the ends do not tell the
-    names apart either, they are numbered.
+    If the beginnings are not distinct, the middle is left out; if the ends are not distinct
+    either, the names are numbered.
     """
     first = [shorten(name, length) for name in names]
     if len(set(first)) == len(set(names)):

@@ -1,4 +1,4 @@
-"""Whether what was fitted can be a model: an object that predicts the task's own classes."""
+"""Checks of a fitted estimator: that it predicts, and predicts the task's own classes."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def check_fitted(estimator: Any, training: Training, by_module: bool) -> None:
     Args:
         estimator: What was fitted.
         training: What it was fitted on.
-        by_module: It is the user's own `fit(training)` that returned it.
+        by_module: Whether the user's own `fit(training)` returned it.
 
     Raises:
         ParameterError: it is a class and not an object, was not fitted, is for another task,
-            knows other classes, or predicts what is no prediction.
+            knows other classes, or its predictions are not valid.
     """
     where = "module_file" if by_module else "estimator"
     what = f"{FUNCTION}(training) returned" if by_module else "it is"
@@ -69,7 +69,7 @@ def check_scores(scores: Any, training: Training, rows: int, where: str, what: s
         training: The task and its classes.
         rows: How many rows were asked about.
         where: The parameter at fault, if they are not right.
-        what: What predicts them, for the error.
+        what: Subject and verb of the error, such as "the estimator predicts".
 
     Raises:
         ParameterError: they are not.
@@ -85,7 +85,7 @@ def check_scores(scores: Any, training: Training, rows: int, where: str, what: s
         )
     if scores.dtype.kind not in "fiub" or not np.isfinite(scores).all():
         raise ParameterError(
-            f"{what} what is no finite number",
+            f"{what} a value that is not a finite number",
             where=where,
             got=_first_not_finite(scores),
             fix="check the features for missing values and infinities, and the training",
@@ -94,7 +94,7 @@ def check_scores(scores: Any, training: Training, rows: int, where: str, what: s
         return
     if scores.ndim == 1 and not np.isin(scores, np.arange(classes)).all():
         raise ParameterError(
-            f"{what} a class that there is not",
+            f"{what} an unknown class",
             where=where,
             got=scores[~np.isin(scores, np.arange(classes))][0].item(),
             expected=f"0 to {classes - 1}",
@@ -102,7 +102,7 @@ def check_scores(scores: Any, training: Training, rows: int, where: str, what: s
         )
     if scores.ndim == 2 and (scores.min() < -1e-6 or scores.max() > 1 + 1e-6):
         raise ParameterError(
-            f"{what} what is no probability",
+            f"{what} a value that is not a probability",
             where=where,
             got=float(scores.min() if scores.min() < 0 else scores.max()),
             expected="0 to 1",

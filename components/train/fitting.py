@@ -80,7 +80,7 @@ def fit_named(name: str, training: Training, early_stopping: int) -> Any:
 
 
 def _advice(said: str) -> str:
-    """What to do about what an estimator says against the rows."""
+    """The fix for an estimator's error about the rows."""
     if "class_weight" in said:
         return "give it as the parameter class_weight, not as a hyperparameter"
     return "see the transform's report: impute and scale what the estimator needs"

@@ -1,4 +1,4 @@
-"""Where data is not what its schema says.
+"""Contradictions between data and its schema.
 
 An error makes the dataset invalid; a warning does not. What contradicts a constraint that was
 only inferred from the train split is a warning: splits by time differ legitimately.

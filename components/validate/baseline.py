@@ -22,7 +22,7 @@ def read_baseline(
         location: A statistics artifact (a folder), a binary
             `DatasetFeatureStatisticsList` or its text form (`.pbtxt`). Of several datasets
             the one named `train` counts, else the first.
-        where: What the location is to the user.
+        where: The parameter, for errors.
 
     Raises:
         MissingError: there is no such file, or no statistics in the folder.

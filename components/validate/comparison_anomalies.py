@@ -1,8 +1,8 @@
-"""What is wrong with the comparisons: distances beyond a threshold, and what was not measured.
+"""Anomalies of comparisons: distances beyond a threshold, and distances that were not measured.
 
 A distance is an anomaly only beyond a threshold that was set (a jump of the missing values
-also without one, as a warning). What could not be measured is an error where a threshold
-applies to it, else a warning.
+also without one, as a warning). A distance that could not be measured is an error if a
+threshold applies to it, else a warning.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def row_count_anomalies(
     train: statistics_pb2.DatasetFeatureStatistics,
     baseline: statistics_pb2.DatasetFeatureStatistics | None,
 ) -> list[Anomaly]:
-    """Where train has too few or too many rows for the schema's drift comparator."""
+    """A train split with too few or too many rows for the schema's drift comparator."""
     constraints = schema.dataset_constraints
     if baseline is None or not baseline.num_examples:
         return []

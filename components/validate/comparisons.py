@@ -37,7 +37,7 @@ class Obstacle:
 
     Attributes:
         kind: A name of `AnomalyInfo.Type`.
-        description: A sentence for people.
+        description: A sentence.
         got: What the data has.
         expected: What a comparison needs.
         limited: A limit applies to the column, so it is an error; else a warning.
@@ -57,11 +57,11 @@ class Comparison:
     Attributes:
         kind: `skew` (train against `other`) or `drift` (train against the baseline's).
         other: The other split, or `baseline`.
-        value: None where it could not be measured.
-        threshold: None where there is no limit.
+        value: None if it could not be measured.
+        threshold: None if there is no limit.
         farthest: The value whose share of the rows differs most (`l_infinity`).
-        detail: What was compared, for people (`missing`).
-        obstacle: Why there is no value; None also where neither side has any values.
+        detail: The two shares, as text (`missing`).
+        obstacle: Why there is no value; also None if neither side has any values.
         jumps: It is a warning without a threshold too.
     """
 

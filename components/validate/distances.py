@@ -38,7 +38,7 @@ class Distance:
 
     Attributes:
         metric: `l_infinity` of categorical columns, `jensen_shannon` of numeric ones.
-        value: None where one of the two has no values.
+        value: None if one of the two has no values.
         farthest: The value whose share of the rows differs most (`l_infinity`).
     """
 
@@ -66,7 +66,8 @@ class Frequencies:
         return max(min(unlisted, min(self.counts.values(), default=0.0)), 0.0)
 
     def share(self, value: str, near: float) -> float:
-        """The share of rows with `value`; where that is unknown, what is closest to `near`."""
+        """The share of rows with `value`; if that is unknown, the possible share closest to
+        `near`."""
         if value in self.counts:
             return self.counts[value] / self.rows
         return min(near, self.most_unlisted / self.rows)
@@ -97,7 +98,7 @@ def distance(
     other: pb.FeatureNameStatistics,
     counted: ColumnPartial | None = None,
 ) -> Distance | None:
-    """The distance between a column's statistics; None where their kinds differ.
+    """The distance between a column's statistics; None if their kinds differ.
 
     Args:
         reference: Whose deciles are the bins of a numeric column.
@@ -135,7 +136,7 @@ def l_infinity(a: Frequencies, b: Frequencies) -> tuple[str, float]:
 
 
 def jensen_shannon_of_values(reference: Frequencies, other: Frequencies) -> float | None:
-    """The Jensen-Shannon divergence of categories; None where one side has no values.
+    """The Jensen-Shannon divergence of categories; None if one side has no values.
 
     A bin for each value in at least `MIN_CATEGORY_ROWS` rows of the reference, and one for
     all others: two random halves of texts that occur once are not a drift.
@@ -151,7 +152,7 @@ def jensen_shannon_of_values(reference: Frequencies, other: Frequencies) -> floa
 
 
 def jensen_shannon(reference: Quantiles, other: Quantiles | NumericColumn) -> float | None:
-    """The Jensen-Shannon divergence of numbers; None where one side has no values.
+    """The Jensen-Shannon divergence of numbers; None if one side has no values.
 
     `JSD(P||Q) = (D(P||M) + D(Q||M)) / 2` with `M = (P + Q) / 2` and logarithms to base 2,
     where P and Q are the shares of rows in these bins: between neighbouring deciles of the
@@ -231,7 +232,7 @@ def _counted_rows(bins: Quantiles, column: NumericColumn) -> Floats:
 
 
 def _spread_rows(bins: Quantiles, other: Quantiles) -> Floats:
-    """The rows of `other` in the bins of the reference, as far as its quantiles tell.
+    """The rows of `other` in the bins of the reference, estimated from its quantiles.
 
     Between two quantiles rows are spread evenly; what may be on either side of the least or
     the greatest value of the reference counts as inside.
@@ -249,8 +250,8 @@ def _spread_rows(bins: Quantiles, other: Quantiles) -> Floats:
 
 
 def _inner(bins: Quantiles, up_to: Floats) -> Floats:
-    """What is up to each upper edge of the bins: the least value is a bin of its own only
-    where the reference says how many rows have it."""
+    """The rows up to each upper edge of the bins: the least value is a bin of its own only if
+    the reference has the number of its rows."""
     return up_to[1:] if len(bins.rows) and not bins.rows[0] else up_to
 
 

@@ -1,4 +1,4 @@
-"""What looks odd about columns, and is no contradiction of a schema: hints, not failures.
+"""Hints: oddities of columns that do not contradict a schema.
 
 Identifiers, numbers and dates that were read as text, free text, and columns that give the
 label away. All but the last come from the statistics; the last from a sample of the rows.
@@ -29,7 +29,7 @@ T = TypeVar("T")
 HintKind = Literal["identifier", "numbers_as_text", "dates_as_text", "free_text", "leakage"]
 
 MIN_ROWS = 20
-"""Of fewer rows nothing is said: what they show is chance."""
+"""With fewer rows there are no hints: a pattern would be chance."""
 MIN_SHARE = 0.5
 SAMPLE_ROWS = 16_384
 _SAMPLE_CELLS = 1 << 22
@@ -51,9 +51,9 @@ class Hint:
 
     Attributes:
         column: The column.
-        kind: What sort of thing it is.
-        text: What was seen, a sentence.
-        fix: What to do about it, if it is not meant.
+        kind: The kind of oddity.
+        text: The observation, a sentence.
+        fix: The remedy, if it is not intended.
     """
 
     column: str
@@ -67,12 +67,12 @@ class Hint:
 
 
 def find_hints(data: Dataset, train: SplitPartial, label: str) -> list[Hint]:
-    """What looks odd about the columns of train, in the order of the columns.
+    """Find the hints about the columns of train, in the order of the columns.
 
     Args:
         data: The dataset.
         train: The statistics of its train split.
-        label: The label column; empty: nothing is said of columns that give it away.
+        label: The label column; empty: no hints about columns that give it away.
     """
     columns = data.manifest.columns
     found: list[Hint] = []
@@ -125,7 +125,7 @@ def _texts(column: Column, train: SplitPartial) -> Iterator[Hint]:
             "dates_as_text",
             f"{format_share(dates, rows)} of the values look like dates, such as "
             f"{format_value(example, 'string')}, and were read as text: which number is the day "
-            "cannot be told.",
+            "is not known.",
             "convert them in sql: strptime(column, '%d/%m/%Y')::DATE",
         )
     elif numbers + dressed > MIN_SHARE * rows:
@@ -205,7 +205,7 @@ def _tells(values: NDArray[np.int64], codes: NDArray[np.int64], *, ordered: bool
             text = "each of its values has one value of the label '{label}' only"
         elif ordered and 1 + int((np.diff(along) != 0).sum()) == len(classes):
             text = (
-                "the values of the label '{label}' follow one another in its order, as where rows "
+                "the values of the label '{label}' follow one another in its order, as if rows "
                 "were numbered by label"
             )
     return text

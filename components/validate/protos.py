@@ -80,7 +80,7 @@ def feature_name(feature: pb.FeatureNameStatistics) -> str:
 
 
 def column_type_of(feature: pb.FeatureNameStatistics) -> str:
-    """The column type that statistics tell, ours or TFDV's (`int64` for any INT of TFDV)."""
+    """The column type in statistics, ours or TFDV's (`int64` for any INT of TFDV)."""
     return _recorded_type(feature) or {
         pb.FeatureNameStatistics.INT: "int64",
         pb.FeatureNameStatistics.FLOAT: "float64",
@@ -89,7 +89,7 @@ def column_type_of(feature: pb.FeatureNameStatistics) -> str:
 
 
 def types_differ(a: pb.FeatureNameStatistics, b: pb.FeatureNameStatistics) -> bool:
-    """Whether two columns are of different types, as far as their statistics tell."""
+    """Whether two columns are of different types, according to their statistics."""
     if a.type != b.type:
         return True
     types = {_recorded_type(a), _recorded_type(b)}
@@ -103,8 +103,8 @@ def _recorded_type(feature: pb.FeatureNameStatistics) -> str:
 def equal_width_counts(column: NumericColumn, edges: Floats) -> Floats:
     """The finite values between consecutive `edges` (ascending, over their whole range).
 
-    A bucket holds its lower edge, the last one its upper edge too. Where values are only
-    known by bins, a bin's rows are spread evenly over it.
+    A bucket holds its lower edge, the last one its upper edge too. If values are only known by
+    bins, a bin's rows are spread evenly over it.
     """
     if not len(column.keys):
         return np.zeros(len(edges) - 1)

@@ -152,9 +152,9 @@ def _hints(page: Page, findings: Findings) -> None:
     if not findings.hints:
         return
     page.heading("Hints")
-    page.text("Nothing here is an error: look whether it is meant.")
+    page.text("None of these is an error: check that each is intended.")
     page.table(
-        ["column", "what was seen", "if it is not meant"],
+        ["column", "observation", "if not intended"],
         [[hint.column, hint.text, hint.fix] for hint in findings.hints[:_MOST_HINTS]],
     )
     if len(findings.hints) > _MOST_HINTS:

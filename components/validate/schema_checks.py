@@ -1,4 +1,4 @@
-"""Whether a TensorFlow Metadata schema makes sense, and what of it is not checked."""
+"""Checks of a TensorFlow Metadata schema, and the constraints in it that are not enforced."""
 
 from __future__ import annotations
 

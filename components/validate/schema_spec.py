@@ -71,7 +71,7 @@ class SchemaSpec:
 
 @dataclass(frozen=True)
 class _DeclaredSchema:
-    """A `SchemaSpec` whose columns are still to be read."""
+    """A `SchemaSpec` with columns that are not parsed yet."""
 
     uri: str = ""
     columns: dict[str, dict[str, Any]] = field(default_factory=dict)

@@ -45,7 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class TuneParameters(Objective):
-    """What to search, by what, and which part of it this shard does.
+    """A search, and the part of it that this shard does.
 
     The first trial is `estimator` with `hyperparameters`, so that a search does not end below
     what it starts from.
@@ -117,7 +117,7 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
             catch_warnings(),
             closing(_run(batch, inputs.training, steps, metric, parameters)) as ended,
         ):
-            # Where the batch is given up, why is said; that workers stop is no news.
+            # If the batch is given up, an error says why: that workers stop adds nothing.
             filterwarnings("ignore", r"\d+ tasks which were still being processed")
             for trial in ended:
                 study.keep(trial)
@@ -160,7 +160,7 @@ def _candidate_key(estimator: str, hyperparameters: Mapping[str, Any]) -> bytes:
 def _without_repeats(
     asked: Sequence[Asked], finished: Mapping[str, Trial]
 ) -> tuple[list[Asked], list[Asked]]:
-    """Those to fit, and those whose candidate another trial has: it is not fitted again."""
+    """The suggestions to fit, and those whose candidate another trial has fitted."""
     seen = {_candidate_key(one.estimator, one.hyperparameters) for one in finished.values()}
     new: list[Asked] = []
     repeated: list[Asked] = []

@@ -54,7 +54,7 @@ class Range:
             raise ParameterError("not whole numbers", got=f"low {self.low}, high {self.high}")
 
     def of_rows(self, rows: int) -> Range:
-        """The range where train has so many rows."""
+        """The range for a train split of so many rows."""
         if self.share_of_rows is None:
             return self
         most = self.share_of_rows * rows
@@ -116,7 +116,7 @@ class Space:
     estimators: Mapping[str, Mapping[str, Range | Choice]]
 
     def of_rows(self, rows: int) -> Space:
-        """The space where train has so many rows; see `Range.share_of_rows`."""
+        """The space for a train split of so many rows; see `Range.share_of_rows`."""
         return Space(
             {
                 name: {
@@ -128,7 +128,7 @@ class Space:
         )
 
     def start(self, estimator: str, hyperparameters: Mapping[str, Plain]) -> Candidate:
-        """What a search starts from: an estimator as it is without a search.
+        """The candidate that a search starts from: an estimator as it is without a search.
 
         Args:
             estimator: If the space has none of that name, it is the space's first.

@@ -136,7 +136,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Sampler:
-    """What suggests a shard's trials; `start`: the candidate of its first one."""
+    """Suggests a shard's trials; `start`: the candidate of the first one."""
 
     search: Search
     space: Space

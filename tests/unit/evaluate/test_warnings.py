@@ -68,7 +68,7 @@ def test_a_model_that_learned_nothing_is_told_by_its_baseline(case: Make, task: 
     made = case(task, weight=-1.0)
     run(made)
     assert "The model is no better than predicting" in warned(made)
-    assert "Nothing was asked of the model" in warned(made)
+    assert "The model was not checked against anything" in warned(made)
     baseline = made.outcome()["baseline"]
     primary = {"binary": "roc_auc", "multiclass": "f1_macro", "regression": "rmse"}[task]
     assert primary in baseline["metrics"]
@@ -112,7 +112,7 @@ def test_a_feature_that_is_the_label_is_named(
         tmp_path,
     )
     run(made)
-    assert f"Of 'signal', '{copied}' the label can be told by itself" in warned(made)
+    assert f"Of 'signal', '{copied}' the label follows by itself" in warned(made)
 
 
 def test_a_label_of_two_numbers_is_told(tmp_path: Path) -> None:

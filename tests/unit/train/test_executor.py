@@ -292,16 +292,16 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         ),
         (
             _returns("IsolationForest(n_estimators=3).fit(x)"),
-            "an estimator that predicts a class that there is not; got -1; expected 0 to 1",
+            "an estimator that predicts an unknown class; got -1; expected 0 to 1",
         ),
-        (_returns("Says(np.nan)"), "an estimator that predicts what is no finite number; got nan"),
-        (_returns("Says('late')"), "predicts what is no finite number; got np.str_('late')"),
-        (_returns("Says(2)"), "predicts a class that there is not; got 2; expected 0 to 1"),
+        (_returns("Says(np.nan)"), "predicts a value that is not a finite number; got nan"),
+        (_returns("Says('late')"), "a value that is not a finite number; got np.str_('late')"),
+        (_returns("Says(2)"), "predicts an unknown class; got 2; expected 0 to 1"),
         (
             _returns("Says([1, 0, 0])"),
             "an estimator that predicts another shape; got (256, 3); expected (256,) or (256, 2)",
         ),
-        (_returns("Says([7, -7])"), "predicts what is no probability; got -7.0; expected 0 to 1"),
+        (_returns("Says([7, -7])"), "a value that is not a probability; got -7.0; expected 0 to 1"),
     ],
 )
 def test_a_module_that_does_not_work_is_one_line(
