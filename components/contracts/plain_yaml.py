@@ -44,9 +44,9 @@ class _Loader(yaml.SafeLoader):
             if key.tag == f"{_TAG}merge":
                 continue
             if key.tag != f"{_TAG}str":
-                raise _refused(key, "a key that is not text; put it in quotes")
+                raise _make_error(key, "a key that is not text; put it in quotes")
             if key.value in seen:
-                raise _refused(key, f"the key '{key.value}' is there twice")
+                raise _make_error(key, f"the key '{key.value}' is there twice")
             seen.add(key.value)
         return node
 
@@ -54,28 +54,28 @@ class _Loader(yaml.SafeLoader):
         """Put what `<<` names in its place."""
         super().flatten_mapping(node)
         if len(node.value) > MAX_MERGED_KEYS:
-            raise _refused(node, f"more than {MAX_MERGED_KEYS} keys in one mapping")
+            raise _make_error(node, f"more than {MAX_MERGED_KEYS} keys in one mapping")
 
     def construct_number(self, node: ScalarNode) -> int | float:
         """A decimal number, with or without a tag."""
         text = str(self.construct_scalar(node))
         kind = node.tag.removeprefix(_TAG)
         if not re.fullmatch(_SCALARS[kind][0], text):
-            raise _refused(node, f"'{text}' is not a decimal number")
+            raise _make_error(node, f"'{text}' is not a decimal number")
         try:
             return int(text) if kind == "int" else float(re.sub(r"\.(?=[a-zA-Z])", "", text))
         except ValueError:  # Python converts no more than 4,300 digits
-            raise _refused(node, "a number of too many digits") from None
+            raise _make_error(node, "a number of too many digits") from None
 
     def construct_flag(self, node: ScalarNode) -> bool:
         """True or false, with or without a tag."""
         text = str(self.construct_scalar(node)).lower()
         if text not in ("true", "false"):
-            raise _refused(node, f"'{text}' is not true or false")
+            raise _make_error(node, f"'{text}' is not true or false")
         return text == "true"
 
 
-def _refused(node: Node, problem: str) -> yaml.MarkedYAMLError:
+def _make_error(node: Node, problem: str) -> yaml.MarkedYAMLError:
     return yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark)
 
 

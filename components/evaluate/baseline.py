@@ -53,7 +53,7 @@ def baseline_of(scores: Scores, manifest: ModelManifest, rows: LabelledRows) -> 
         manifest: The model's manifest.
         rows: The rows. What is predicted is learned from train; without one, from them.
     """
-    labels = _learned_from(rows)
+    labels = _select_labels(rows)
     constant: Scores
     if isinstance(scores, RegressionScores):
         mean = float(np.mean(np.asarray(labels.cast(pa.float64()))))
@@ -83,7 +83,7 @@ def baseline_of(scores: Scores, manifest: ModelManifest, rows: LabelledRows) -> 
     return Baseline(says, {name: value for name, value in found.items() if np.isfinite(value)})
 
 
-def _learned_from(rows: LabelledRows) -> pa.ChunkedArray:
+def _select_labels(rows: LabelledRows) -> pa.ChunkedArray:
     train = rows.dataset.manifest.splits.get("train")
     labels = rows.columns[rows.label]
     if rows.split != "train" and train is not None and train.rows:

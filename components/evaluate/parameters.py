@@ -124,7 +124,7 @@ def parse_comparison(value: object, task: Task | None = None) -> Comparison:
     metric = comparison.metric or (PRIMARY[task] if task else "")
     if metric:
         _check_metric(metric, task, "comparison: metric")
-        if _known(task)[metric] == "none":
+        if _list_metrics(task)[metric] == "none":
             raise ParameterError(
                 f"'{metric}' is neither better high nor better low",
                 where="comparison: metric",
@@ -172,14 +172,14 @@ def check_slice_limits(
                 )
 
 
-def _known(task: Task | None) -> Mapping[str, str]:
+def _list_metrics(task: Task | None) -> Mapping[str, str]:
     """The metrics of a task, or of all, with which way is better."""
     tasks = METRICS if task is None else {task: METRICS[task]}
     return {name: better for metrics in tasks.values() for name, better in metrics.items()}
 
 
 def _check_metric(metric: str, task: Task | None, where: str) -> None:
-    known = _known(task)
+    known = _list_metrics(task)
     if metric not in known:
         raise ParameterError(
             f"unknown metric '{metric}'" + (f" of a {task} model" if task else ""),

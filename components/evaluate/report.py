@@ -174,12 +174,12 @@ def _hyperparameters(page: Page, outcome: Outcome) -> None:
         page.heading("Hyperparameters")
         page.table(
             ["Hyperparameter", "Value"],
-            [[name, _plain(value)] for name, value in sorted(given.items())],
+            [[name, _format_hyperparameter(value)] for name, value in sorted(given.items())],
             caption="Those that were set; the others are the library's defaults.",
         )
 
 
-def _plain(value: object) -> str:
+def _format_hyperparameter(value: object) -> str:
     """A hyperparameter as it was written: KFP has made floats of whole numbers."""
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
@@ -421,7 +421,7 @@ def _slices(page: Page, outcome: Outcome) -> None:
     for columns in dict.fromkeys(result.columns for result in slices):
         group = [result for result in slices if result.columns == columns]
         page.heading(" × ".join(columns), level=3)
-        shown = _worst_first([r for r in group if r.challenger is not None], primary, task)
+        shown = _sort_by_metric([r for r in group if r.challenger is not None], primary, task)
         points = []
         for result in shown:
             for name, own in (("challenger", result.challenger), ("champion", result.champion)):
@@ -473,7 +473,7 @@ def _slices(page: Page, outcome: Outcome) -> None:
             )
 
 
-def _worst_first(slices: list[SliceResult], metric: str, task: Task) -> list[SliceResult]:
+def _sort_by_metric(slices: list[SliceResult], metric: str, task: Task) -> list[SliceResult]:
     """Slices by a metric of the model under evaluation; those without a value last."""
 
     def place(result: SliceResult) -> tuple[bool, float]:

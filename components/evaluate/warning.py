@@ -41,7 +41,7 @@ def warnings_of(
             f"Only {number(count)} rows were scored: the figures may be far from what new rows "
             "will give. Give the split more rows."
         )
-    if manifest.task == "regression" and _two_valued(rows.columns[rows.label]):
+    if manifest.task == "regression" and _has_two_values(rows.columns[rows.label]):
         found.append(
             "The label has two values and was trained as a number: to predict classes, cast it "
             "to an integer in ingest's SQL."
@@ -81,17 +81,17 @@ def find_revealing_columns(manifest: ModelManifest, rows: LabelledRows) -> list[
     found = []
     for name in names:
         column = rows.dataset.table(rows.split, [name])[name].filter(pa.array(rows.labelled))
-        reveals = _on_a_line if manifest.task == "regression" else _one_to_one
+        reveals = _is_linear if manifest.task == "regression" else _is_one_to_one
         if reveals(column.combine_chunks(), label):
             found.append(name)
     return found
 
 
-def _two_valued(label: pa.ChunkedArray) -> bool:
+def _has_two_values(label: pa.ChunkedArray) -> bool:
     return bool(pc.count_distinct(label).as_py() == 2)
 
 
-def _one_to_one(column: pa.Array, label: pa.Array) -> bool:
+def _is_one_to_one(column: pa.Array, label: pa.Array) -> bool:
     classes: int = pc.count_distinct(label, "all").as_py()
     if classes < 2 or pc.count_distinct(column, "all").as_py() != classes:
         return False
@@ -99,7 +99,7 @@ def _one_to_one(column: pa.Array, label: pa.Array) -> bool:
     return bool(pairs.aggregate([]).num_rows == classes)
 
 
-def _on_a_line(column: pa.Array, label: pa.Array) -> bool:
+def _is_linear(column: pa.Array, label: pa.Array) -> bool:
     if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)):
         return False
     values = _floats(column)

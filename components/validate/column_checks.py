@@ -99,7 +99,7 @@ class ColumnCheck:
                     f"About {format_share(rows, column.present)} of the values are not in the "
                     "domain",
                     f"about {column.distinct()} different values",
-                    self._mass_text(f"one of {_listed(domain)}"),
+                    self._mass_text(f"one of {_list_values(domain)}"),
                 )
             return
         outside = {value: n for value, n in column.counts.items() if value not in domain}
@@ -109,8 +109,8 @@ class ColumnCheck:
             yield self._anomaly(
                 kind,
                 f"{format_share(rows, column.present)} of the values are not in the domain",
-                f"{_listed(values)} in {format_rows(rows)}",
-                self._mass_text(f"one of {_listed(domain)}"),
+                f"{_list_values(values)} in {format_rows(rows)}",
+                self._mass_text(f"one of {_list_values(domain)}"),
             )
 
     def _not_finite(self, column: NumericColumn) -> Iterator[Anomaly]:
@@ -218,7 +218,7 @@ class ColumnCheck:
             )
 
 
-def _listed(values: frozenset[str] | list[str]) -> str:
+def _list_values(values: frozenset[str] | list[str]) -> str:
     ordered = sorted(values) if isinstance(values, frozenset) else values
     first = ", ".join(format_value(value, "string") for value in ordered[:_SHOWN_VALUES])
     more = len(ordered) - _SHOWN_VALUES

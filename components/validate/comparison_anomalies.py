@@ -81,14 +81,20 @@ def unmeasured_limits(
     found = []
     _, *others = statistics.datasets
     if skew.any and not others:
-        found.append(_unmeasured("skew", "there is no other split", "only train", "another split"))
+        found.append(
+            _make_unmeasured_anomaly(
+                "skew", "there is no other split", "only train", "another split"
+            )
+        )
     for other in others:
         if skew.any and not other.num_examples:
             got = f"no rows in {other.name}"
-            found.append(_unmeasured("skew", f"{other.name} is empty", got, "rows", other.name))
+            found.append(
+                _make_unmeasured_anomaly("skew", f"{other.name} is empty", got, "rows", other.name)
+            )
     if drift.any and baseline is None:
         found.append(
-            _unmeasured(
+            _make_unmeasured_anomaly(
                 "drift",
                 "there is no baseline",
                 "no baseline_statistics",
@@ -97,7 +103,7 @@ def unmeasured_limits(
             )
         )
     elif drift.any and baseline is not None and not baseline.num_examples:
-        found.append(_unmeasured("drift", "the baseline is empty", "0 rows", "rows"))
+        found.append(_make_unmeasured_anomaly("drift", "the baseline is empty", "0 rows", "rows"))
     return found
 
 
@@ -151,7 +157,7 @@ def add_distances(proto: anomalies_pb2.Anomalies, comparisons: list[Comparison])
             measurement.threshold = c.threshold
 
 
-def _unmeasured(
+def _make_unmeasured_anomaly(
     limits: str,
     why: str,
     got: str,

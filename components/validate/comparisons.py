@@ -165,8 +165,8 @@ class _Pair:
                     now[column],
                     "UNEXPECTED_DATA_TYPE",
                     f"The type of '{column}' is another than in {self._reference_name}.",
-                    _described_type(now[column]),
-                    _described_type(before[column]),
+                    _describe_type(now[column]),
+                    _describe_type(before[column]),
                 )
             else:
                 yield from self._column(column, before[column], now[column])
@@ -179,14 +179,14 @@ class _Pair:
     ) -> Iterator[Comparison]:
         had, has = _present(before), _present(now)
         if not had or not has:
-            yield from self._without_values(column, before, now, had, has)
+            yield from self._compare_empty(column, before, now, had, has)
             return
         counted = self.counted.columns[column] if self.counted else None
         found = distance(before, now, counted)
-        yield from self._measured(column, before, now, found)
+        yield from self._compare_distance(column, before, now, found)
         yield self._missing(column, before, now)
 
-    def _measured(
+    def _compare_distance(
         self,
         column: str,
         before: statistics_pb2.FeatureNameStatistics,
@@ -199,8 +199,8 @@ class _Pair:
                 now,
                 "COMPARATOR_CONTROL_DATA_MISSING",
                 f"'{column}' cannot be compared with {self._reference_name}.",
-                _described(now),
-                _described(before),
+                _describe(now),
+                _describe(before),
             )
             return
         limit = self.thresholds.of(column, found.metric)
@@ -210,7 +210,9 @@ class _Pair:
                 if found.metric == "l_infinity":
                     limit = comparator.infinity_norm.threshold
                 else:
-                    yield self._unsupported(column, now, "infinity_norm", "a categorical column")
+                    yield self._report_unsupported(
+                        column, now, "infinity_norm", "a categorical column"
+                    )
             if comparator.HasField("jensen_shannon_divergence"):
                 threshold = comparator.jensen_shannon_divergence.threshold
                 if found.metric == "jensen_shannon":
@@ -221,14 +223,14 @@ class _Pair:
                         column, self.kind, self.name, "jensen_shannon", value, threshold
                     )
             if comparator.HasField("normalized_abs_difference"):
-                yield self._unsupported(
+                yield self._report_unsupported(
                     column, now, "normalized_abs_difference", "another comparator"
                 )
         yield Comparison(
             column, self.kind, self.name, found.metric, found.value, limit, found.farthest
         )
 
-    def _without_values(
+    def _compare_empty(
         self,
         column: str,
         before: statistics_pb2.FeatureNameStatistics,
@@ -319,7 +321,7 @@ class _Pair:
             obstacle=None if self.thresholds.exempts(column) else obstacle,
         )
 
-    def _unsupported(
+    def _report_unsupported(
         self,
         column: str,
         feature: statistics_pb2.FeatureNameStatistics,
@@ -332,7 +334,7 @@ class _Pair:
             "COMPARATOR_CONTROL_DATA_MISSING",
             f"The schema's {self.kind}_comparator of '{column}' could not be checked: "
             f"{comparator} is not measured for it.",
-            _described(feature),
+            _describe(feature),
             expected,
         )
 
@@ -363,12 +365,12 @@ def _metric_of(feature: statistics_pb2.FeatureNameStatistics) -> Metric:
     return "l_infinity" if feature.HasField("string_stats") else "jensen_shannon"
 
 
-def _described(feature: statistics_pb2.FeatureNameStatistics) -> str:
+def _describe(feature: statistics_pb2.FeatureNameStatistics) -> str:
     """A column's type, and whether its values or its size are described."""
     by = "values" if feature.HasField("string_stats") else "size"
     return f"{column_type_of(feature)} described by {by}"
 
 
-def _described_type(feature: statistics_pb2.FeatureNameStatistics) -> str:
+def _describe_type(feature: statistics_pb2.FeatureNameStatistics) -> str:
     kind = column_type_of(feature)
     return kind if _present(feature) else f"{kind}, all missing"

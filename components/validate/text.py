@@ -69,7 +69,7 @@ class StringColumn:
         self.shortest = low if self.shortest is None else min(self.shortest, low)
         self.longest = high if self.longest is None else max(self.longest, high)
         if high > LONGEST_VALUE:
-            dictionary = _shortened(dictionary)
+            dictionary = _shorten(dictionary)
         self._add(dictionary, occurrences)
 
     def merge(self, other: StringColumn) -> None:
@@ -165,7 +165,7 @@ def _cells(hashes: NDArray[np.uint64]) -> list[Integers]:
     ]
 
 
-def _shortened(values: pa.Array) -> pa.Array:
+def _shorten(values: pa.Array) -> pa.Array:
     """Values over `LONGEST_VALUE` bytes as their first characters and a digest."""
     long = pc.fill_null(pc.greater(pc.binary_length(values), LONGEST_VALUE), False)
     if not pc.any(long).as_py():
@@ -177,14 +177,14 @@ def _shortened(values: pa.Array) -> pa.Array:
     return pc.replace_with_mask(values, long, pa.array(short, values.type))
 
 
-def _sampled(values: pa.Array) -> pa.Array:
+def _shorten_sample(values: pa.Array) -> pa.Array:
     """The values as plain, short strings: shortened before a text that is stored once is
     written out for each of its rows."""
     if not pa.types.is_dictionary(values.type):
-        return _shortened(values)
+        return _shorten(values)
     indices = values.indices
     used, places = np.unique(indices.drop_null().to_numpy(), return_inverse=True)
-    short = _shortened(values.dictionary.take(pa.array(used)).cast(pa.string()))
+    short = _shorten(values.dictionary.take(pa.array(used)).cast(pa.string()))
     at = np.zeros(len(indices), np.int32)
     at[indices.is_valid().to_numpy(zero_copy_only=False)] = places
     return short.take(pa.array(at, mask=indices.is_null().to_numpy(zero_copy_only=False)))
@@ -212,7 +212,7 @@ class RowSample:
         else:
             picked = np.arange(len(batch))
         if len(picked):
-            columns = [_sampled(column.take(pa.array(picked))) for column in batch.columns]
+            columns = [_shorten_sample(column.take(pa.array(picked))) for column in batch.columns]
             self._add(priorities[picked], pa.table(columns, schema=self._schema))
 
     def merge(self, other: RowSample) -> None:

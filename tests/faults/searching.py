@@ -25,7 +25,7 @@ def main() -> None:
     """Search on two cores, whatever the machine has."""
     made, store, out = map(Path, sys.argv[1:4])
     sleeper = "".join(sys.argv[4:])
-    run = executor._tried
+    run = executor._try_candidate
 
     def told(asked: Asked, *rest: Any) -> Trial:
         with out.with_suffix(".begun").open("a") as begun:
@@ -34,7 +34,7 @@ def main() -> None:
             time.sleep(600)
         return run(asked, *rest)
 
-    vars(executor).update(_tried=told, available_cpus=lambda: 2)
+    vars(executor).update(_try_candidate=told, available_cpus=lambda: 2)
     parameters = TuneParameters(
         label="late",
         search_space=SPACE,

@@ -112,7 +112,7 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
         numbers = range(first, min(first + _BATCH, parameters.trials))
         before = {name: finished[name] for name in names[:first]}
         asked = [one for one in sampler.ask(numbers, before) if one.name not in finished]
-        batch, repeated = _without_repeats(asked, finished)
+        batch, repeated = _split_repeats(asked, finished)
         with (
             catch_warnings(),
             closing(_run(batch, inputs.training, steps, metric, parameters)) as ended,
@@ -128,10 +128,10 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
                     len(names),
                     _value(ranked(finished.values())[0]),
                     trial.name,
-                    _told(trial),
+                    _describe_trial(trial),
                 )
         for one in repeated:
-            trial = replace(_same(one.candidate, finished), name=one.name)
+            trial = replace(_find_same(one.candidate, finished), name=one.name)
             study.keep(trial)
             finished[trial.name] = trial
     with whole_folder(output) as folder:
@@ -157,7 +157,7 @@ def _candidate_key(estimator: str, hyperparameters: Mapping[str, Any]) -> bytes:
     return canonical_json([estimator, dict(hyperparameters)])
 
 
-def _without_repeats(
+def _split_repeats(
     asked: Sequence[Asked], finished: Mapping[str, Trial]
 ) -> tuple[list[Asked], list[Asked]]:
     """The suggestions to fit, and those whose candidate another trial has fitted."""
@@ -171,7 +171,7 @@ def _without_repeats(
     return new, repeated
 
 
-def _same(candidate: Candidate, finished: Mapping[str, Trial]) -> Trial:
+def _find_same(candidate: Candidate, finished: Mapping[str, Trial]) -> Trial:
     """The first trial of a candidate."""
     key = _candidate_key(candidate.estimator, candidate.hyperparameters)
     return next(
@@ -222,12 +222,12 @@ def _run(
 
     jobs = max(1, min(available_cpus(), len(batch)))
     found: Generator[Trial] = Parallel(n_jobs=jobs, return_as="generator_unordered")(
-        delayed(_tried)(asked, training, steps, metric, parameters) for asked in batch
+        delayed(_try_candidate)(asked, training, steps, metric, parameters) for asked in batch
     )
     return found
 
 
-def _tried(
+def _try_candidate(
     asked: Asked,
     training: Training,
     steps: Sequence[Step],
@@ -270,7 +270,7 @@ def _trial(
     )
 
 
-def _told(trial: Trial) -> str:
+def _describe_trial(trial: Trial) -> str:
     return f"{trial.state}: {trial.estimator} {trial.hyperparameters}: {_value(trial)}"
 
 
