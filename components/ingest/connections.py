@@ -29,7 +29,7 @@ def check_memory_limit(memory_limit: str) -> None:
 
 
 @contextmanager
-def connected(
+def connect(
     work: Path, memory_limit: str, file: Path | None = None
 ) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection that spills to `work` and works in UTC, on all cores.

@@ -31,12 +31,12 @@ from kfp_suite.components.ingest.bad_rows import BadRow
 from kfp_suite.components.ingest.casting import canonical_query, inexact_value
 from kfp_suite.components.ingest.connections import (
     check_memory_limit,
-    connected,
+    connect,
     query_errors,
     time_limit,
 )
 from kfp_suite.components.ingest.preview import preview_page
-from kfp_suite.components.ingest.query import checked_query
+from kfp_suite.components.ingest.query import check_query
 from kfp_suite.components.ingest.reading import add_expected_view, add_view
 from kfp_suite.components.ingest.source_tables import add_result, store_table
 from kfp_suite.components.ingest.splitting import SplitRule, parse_split
@@ -153,7 +153,7 @@ def _write_source(
         )
     (name,) = sources
     with (
-        connected(work, parameters.memory_limit) as connection,
+        connect(work, parameters.memory_limit) as connection,
         query_errors(f"sources.{name}", parameters.memory_limit),
     ):
         files = materialize(name, sources[name], work / name)
@@ -189,15 +189,15 @@ def _write_query(
     file = work / "sources.duckdb"
     rejected: list[BadRow] = []
     rows = 0
-    with connected(work, parameters.memory_limit) as connection:
-        query = checked_query(connection, parameters.sql, list(sources))
+    with connect(work, parameters.memory_limit) as connection:
+        query = check_query(connection, parameters.sql, list(sources))
         for name, source in sources.items():
             with query_errors(f"sources.{name}", parameters.memory_limit):
                 rejected += _add_view(connection, name, source, work)
                 rows += store_table(connection, name, file, ordered=query.depends_on_order)
     _check_bad_rows(parameters, rejected, rows)
     with (
-        connected(work, parameters.memory_limit, file) as connection,
+        connect(work, parameters.memory_limit, file) as connection,
         query_errors("sql", parameters.memory_limit),
         time_limit(connection, parameters.max_query_seconds),
     ):

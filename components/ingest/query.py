@@ -61,7 +61,7 @@ def one_line(error: duckdb.Error) -> str:
     return " ".join(str(error).split("\n\nLINE")[0].split())
 
 
-def checked_query(connection: duckdb.DuckDBPyConnection, sql: str, sources: list[str]) -> Query:
+def check_query(connection: duckdb.DuckDBPyConnection, sql: str, sources: list[str]) -> Query:
     """The user's query, if it gives the same result everywhere and reads the sources alone.
 
     Raises:
