@@ -73,12 +73,14 @@ def snapshot(uri: str, query: str, store: str, where: str) -> SourceObject:
     _check(uri, query, store, where)
     with tempfile.TemporaryDirectory(prefix="kfp-suite-snapshot-") as scratch:
         file = Path(scratch) / "rows.parquet"
-        with _connected(uri, where) as cursor, _one_line_errors(where):
+        with _connect(uri, where) as cursor, _one_line_errors(where):
             cursor.execute(f"SELECT * FROM ({query}\n) AS source LIMIT 0")  # noqa: S608 - the user's own
             empty = cursor.fetch_arrow_table()
             _check_names(empty.schema.names, f"{where}.query")
             numerics = [f.name for f in empty.schema if _type_of(f) == "numeric"]
-            columns = ", ".join([_selected(f) for f in empty.schema] + _inexact(numerics))
+            columns = ", ".join(
+                [_select_column(f) for f in empty.schema] + _select_inexact(numerics)
+            )
             cursor.execute(f"SELECT {columns} FROM ({query}\n) AS source")  # noqa: S608
             rows = _ExactRows(cursor.fetch_record_batch(), numerics)
             _write(rows.reader(), file, Path(scratch))
@@ -113,7 +115,7 @@ def _check(uri: str, query: str, store: str, where: str) -> None:
 
 
 @contextlib.contextmanager
-def _connected(uri: str, where: str) -> Iterator[Any]:
+def _connect(uri: str, where: str) -> Iterator[Any]:
     from adbc_driver_manager import Error
     from adbc_driver_postgresql import dbapi
 
@@ -177,12 +179,12 @@ def _type_of(field: pa.Field) -> str:
     return kind.decode()
 
 
-def _selected(field: pa.Field) -> str:
+def _select_column(field: pa.Field) -> str:
     kind, name = _type_of(field), quote_name(field.name)
     return f"{name}::{_CASTS[kind]} AS {name}" if kind in _CASTS else name
 
 
-def _inexact(numerics: list[str]) -> list[str]:
+def _select_inexact(numerics: list[str]) -> list[str]:
     """A column for each one of type numeric: the text of what float8 does not hold."""
     return [
         f"CASE WHEN {name}::float8::text::numeric <> {name} THEN {name}::text END"
@@ -191,7 +193,7 @@ def _inexact(numerics: list[str]) -> list[str]:
 
 
 class _ExactRows:
-    """Rows whose last columns are those of `_inexact`; it ends at the first that has a value."""
+    """Rows whose last columns are those of `_select_inexact`, up to the first value there."""
 
     def __init__(self, rows: pa.RecordBatchReader, numerics: list[str]) -> None:
         self._rows, self._numerics = rows, numerics

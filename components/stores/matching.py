@@ -73,7 +73,7 @@ def find_files(root: Path, pattern: tuple[str, ...], where: str) -> dict[str, Pa
 
 
 @contextmanager
-def readable(where: str) -> Iterator[None]:
+def convert_read_errors(where: str) -> Iterator[None]:
     """Turn a file or a folder that cannot be read into one line."""
     try:
         yield

@@ -49,7 +49,7 @@ class Numbers:
 
         Two who claim for one model get one number: both try the same next one.
         """
-        claimed, owners = self._listed()
+        claimed, owners = self._list_claims()
         for number in claimed:
             if number not in owners:
                 owners[number] = self.owner(number)
@@ -58,7 +58,7 @@ class Numbers:
                 return number
         number = max(claimed, default=0) + 1
         while True:
-            published = self._published(number)
+            published = self._read_published_digest(number)
             wanted = published or digest
             try:
                 self._records.create(number, {_DIGEST: wanted})
@@ -69,7 +69,7 @@ class Numbers:
                 return number
             number += 1
 
-    def _listed(self) -> tuple[list[int], dict[int, str]]:
+    def _list_claims(self) -> tuple[list[int], dict[int, str]]:
         """The numbers that are claimed, ascending, and the owners that a name tells."""
         claimed, owners = [], {}
         start = f"{self._folder}/"
@@ -87,7 +87,7 @@ class Numbers:
         with suppress(AlreadyExistsError):
             self._store.create(name, b"")
 
-    def _published(self, number: int) -> str:
+    def _read_published_digest(self, number: int) -> str:
         """The digest of a version whose claim is lost; empty: there is no such version."""
         name = f"{self._model}/{number}/{self._manifest}"
         try:

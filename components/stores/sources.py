@@ -28,10 +28,10 @@ from kfp_suite.components.contracts.sources import Source, SourceObject
 from kfp_suite.components.stores.databases import is_database, snapshot
 from kfp_suite.components.stores.matching import (
     EVERYTHING,
+    convert_read_errors,
     find_files,
     fixed_prefix,
     matching_names,
-    readable,
     split_pattern,
 )
 from kfp_suite.components.stores.store import Store, open_store
@@ -316,7 +316,7 @@ def local_files(uri: str, where: str, base: Path = Path()) -> dict[str, Path]:
         raise ParameterError("no path", where=where, expected="a file, a folder or a pattern")
     if not uri.isprintable():
         raise ParameterError("control characters in a path", where=where, got=uri)
-    with readable(where):
+    with convert_read_errors(where):
         path = _local_path(uri, where, base)
         if path.is_file():
             return {path.name: path}

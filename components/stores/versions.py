@@ -162,13 +162,13 @@ class ModelStore:
 
     def models(self) -> list[str]:
         """The names of all models with a published version."""
-        return sorted({model for model, _ in self._published("")})
+        return sorted({model for model, _ in self._list_published("")})
 
     def versions(self, model: str) -> list[int]:
         """The published versions of a model, ascending; half-pushed ones are not there."""
-        return sorted(version for _, version in self._published(f"{check_model_name(model)}/"))
+        return sorted(version for _, version in self._list_published(f"{check_model_name(model)}/"))
 
-    def _published(self, prefix: str) -> Iterator[tuple[str, int]]:
+    def _list_published(self, prefix: str) -> Iterator[tuple[str, int]]:
         """Model and number of each published version below a prefix."""
         for info in self.store.list(prefix):
             model, _, rest = info.name.partition("/")
