@@ -24,7 +24,7 @@ from kfp_suite.components.infra_validate.places import Candidate, Place, open_pl
 from kfp_suite.components.kserve.manifests import Served, takes_features
 from kfp_suite.components.kserve.settings import parse_settings
 from kfp_suite.components.kserve.trials import trial_name
-from kfp_suite.components.reports.markdown import plain
+from kfp_suite.components.reports.markdown import escape_markdown
 from kfp_suite.components.runtimes.exchange import OTHER, difference, finite, question_for
 from kfp_suite.components.runtimes.launching import check_startable
 from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
@@ -275,7 +275,9 @@ def _summary(blessing: InfraBlessing) -> str:
     """Markdown: the verdict, and the figures against their limits."""
     verdict = "blessed" if blessing.blessed else "not blessed"
     lines = [f"# {verdict.capitalize()}: served by {blessing.runtime}", ""]
-    lines += [f"- {plain(said)}" for said in (*blessing.reasons, blessing.note) if said] + [""]
+    lines += [
+        f"- {escape_markdown(said)}" for said in (*blessing.reasons, blessing.note) if said
+    ] + [""]
     if blessing.figures is not None:
         lines += ["| | measured | limit |", "|---|---|---|"]
         for name, value in blessing.figures.items():

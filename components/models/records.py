@@ -209,19 +209,19 @@ def _more(names: Sequence[str]) -> str:
 def _table(columns: Mapping[str, list[Any]], form: RecordFormat, place: str) -> pa.Table:
     arrays, errors = [], []
     for one in form.inputs:
-        convert = _converter(one, form)
+        convert = _make_converter(one, form)
         values = columns[one.name]
         try:
             arrays.append(pa.array([convert(v) for v in values], ARROW_TYPES[one.type]))
         except (ValueError, OverflowError, pa.ArrowException):
-            errors += _wrong(values, one, form, place)
+            errors += _find_wrong(values, one, form, place)
     if errors:
         raise DataError("; ".join(errors[:_MOST_ERRORS]), fix="see the model's metadata")
     return pa.table(arrays, names=[one.name for one in form.inputs])
 
 
-def _wrong(values: list[Any], one: Field, form: RecordFormat, place: str) -> list[str]:
-    convert = _converter(one, form)
+def _find_wrong(values: list[Any], one: Field, form: RecordFormat, place: str) -> list[str]:
+    convert = _make_converter(one, form)
 
     def bad(value: Any) -> bool:
         try:
@@ -233,12 +233,12 @@ def _wrong(values: list[Any], one: Field, form: RecordFormat, place: str) -> lis
     wrong = ((row, value) for row, value in enumerate(values) if bad(value))
     return [
         f"{place.format(row=row, field=one.name)}: got {_short(value)}; "
-        f"expected {_expected(one, form, value)}" + (" or null" if one.nullable else "")
+        f"expected {_describe_expected(one, form, value)}" + (" or null" if one.nullable else "")
         for row, value in itertools.islice(wrong, _MOST_ERRORS)
     ]
 
 
-def _expected(one: Field, form: RecordFormat, value: Any) -> str:
+def _describe_expected(one: Field, form: RecordFormat, value: Any) -> str:
     if one.type == "string" and type(value) in (int, float):
         return f'text, as "{value}"'
     if date_format := form.date_formats.get(one.name, ""):
@@ -246,10 +246,10 @@ def _expected(one: Field, form: RecordFormat, value: Any) -> str:
     return _EXPECTED[one.type]
 
 
-def _converter(one: Field, form: RecordFormat) -> Callable[[Any], Any]:
+def _make_converter(one: Field, form: RecordFormat) -> Callable[[Any], Any]:
     convert = _CONVERT[one.type]
     if one.type in ("date", "timestamp") and (date_format := form.date_formats.get(one.name, "")):
-        convert = partial(_dated, one.type, date_format)
+        convert = partial(_parse_date, one.type, date_format)
     return partial(_read_null, form.null_texts, convert) if form.null_texts else convert
 
 
@@ -262,7 +262,7 @@ def _number(value: Any) -> Any:
         return value
     if type(value) is int:
         return float(value)  # of those beyond 2^53 the nearest, as everywhere in JSON
-    return _parsed("float64", value)
+    return _parse("float64", value)
 
 
 def _whole(value: Any) -> Any:
@@ -270,11 +270,11 @@ def _whole(value: Any) -> Any:
         return value
     if type(value) is float and value.is_integer():
         return int(value)
-    return _parsed("int64", value)
+    return _parse("int64", value)
 
 
 def _truth(value: Any) -> Any:
-    return value if value is None or type(value) is bool else _parsed("bool", value)
+    return value if value is None or type(value) is bool else _parse("bool", value)
 
 
 def _text(value: Any) -> Any:
@@ -283,7 +283,7 @@ def _text(value: Any) -> Any:
     raise ValueError(value)
 
 
-def _parsed(kind: ColumnType, value: Any) -> Any:
+def _parse(kind: ColumnType, value: Any) -> Any:
     """The value that a text stands for where ingest reads it; none of the empty one."""
     if value is None or value == "":
         return None
@@ -292,21 +292,21 @@ def _parsed(kind: ColumnType, value: Any) -> Any:
     return parse_text(value, kind)
 
 
-def _dated(kind: ColumnType, date_format: str, value: Any) -> Any:
+def _parse_date(kind: ColumnType, date_format: str, value: Any) -> Any:
     """A date or time in ISO 8601, or in the format of its source; not what is both, and two."""
     if type(value) is not str:
-        return _parsed(kind, value)
+        return _parse(kind, value)
     readings = set()
     with suppress(ValueError):
-        readings.add(_parsed(kind, value))
+        readings.add(_parse(kind, value))
     with suppress(ValueError):
-        readings.add(_formatted(kind, date_format, value))
+        readings.add(_parse_in_format(kind, date_format, value))
     if len(readings) != 1:
         raise ValueError(value)
     return readings.pop()
 
 
-def _formatted(kind: ColumnType, date_format: str, text: str) -> datetime.date:
+def _parse_in_format(kind: ColumnType, date_format: str, text: str) -> datetime.date:
     found = parse_formatted(text, date_format)
     if kind == "timestamp":
         return found
@@ -320,8 +320,8 @@ _CONVERT: Mapping[ColumnType, Callable[[Any], Any]] = {
     "float64": _number,
     "bool": _truth,
     "string": _text,
-    "date": partial(_parsed, "date"),
-    "timestamp": partial(_parsed, "timestamp"),
+    "date": partial(_parse, "date"),
+    "timestamp": partial(_parse, "timestamp"),
 }
 
 

@@ -84,7 +84,7 @@ def _record(client: Any, record: RunRecord, left: Left) -> None:
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or str(made.get("model") or record.pipeline)
     experiment = _experiment(client, name)
     run = _run(client, experiment, record.run, {_RUN_ID: record.run_id or record.run})
-    with _terminated(client, run, _STATES.get(record.status, "FAILED")) as attempt:
+    with _terminate_run(client, run, _STATES.get(record.status, "FAILED")) as attempt:
         attempt(
             lambda: _log(
                 client,
@@ -100,7 +100,7 @@ def _record(client: Any, record: RunRecord, left: Left) -> None:
 
 
 @contextmanager
-def _terminated(
+def _terminate_run(
     client: Any, run: str, state: str
 ) -> Iterator[Callable[[Callable[[], None]], None]]:
     """Terminate a run of MLflow, whatever goes wrong with what is logged of it: each part is
@@ -153,7 +153,7 @@ def _record_trial(client: Any, experiment: str, parent: str, trial: Mapping[str,
     run = _run(client, experiment, str(trial["name"]), identity)
     parameters = {"estimator": trial["estimator"], **trial["hyperparameters"]}
     value = trial["value"]
-    with _terminated(client, run, _TRIAL_STATES[trial["state"]]) as attempt:
+    with _terminate_run(client, run, _TRIAL_STATES[trial["state"]]) as attempt:
         attempt(
             lambda: _log(
                 client,

@@ -10,7 +10,7 @@ LONGEST = 1000
 _SPECIAL = re.compile(r"[<>|`&]")
 
 
-def plain(text: str, longest: int = LONGEST) -> str:
+def escape_markdown(text: str, longest: int = LONGEST) -> str:
     """`text` as it is read, in a paragraph or a table's cell."""
     return _SPECIAL.sub(lambda found: f"&#{ord(found[0])};", shorten(text, longest))
 
@@ -18,4 +18,4 @@ def plain(text: str, longest: int = LONGEST) -> str:
 def code(text: object, longest: int = LONGEST) -> str:
     """A name or a value in the fixed-width font, where nothing in it ends that."""
     shown = shorten(str(text), longest)
-    return plain(shown) if _SPECIAL.search(shown) else f"`{shown}`"
+    return escape_markdown(shown) if _SPECIAL.search(shown) else f"`{shown}`"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfp_suite.components.reports.markdown import plain
+from kfp_suite.components.reports.markdown import escape_markdown
 from kfp_suite.components.rollout.outcome import Outcome
 
 
@@ -10,7 +10,12 @@ def summary(outcome: Outcome) -> str:
     """Markdown: the verdict, and a table a step."""
     beside = f"at {outcome.share} %" if outcome.share else "rolled back"
     verdict = "promoted" if outcome.promoted else beside
-    lines = [f"# {outcome.name}: version {outcome.version} {verdict}", "", plain(outcome.why), ""]
+    lines = [
+        f"# {outcome.name}: version {outcome.version} {verdict}",
+        "",
+        escape_markdown(outcome.why),
+        "",
+    ]
     if outcome.before:
         lines += [f"Before: version {outcome.before}.", ""]
     for step in outcome.steps:

@@ -27,7 +27,7 @@ class BodyRefused(Exception):
         super().__init__(text)
 
 
-def _too_large(limit: int) -> BodyRefused:
+def _make_size_error(limit: int) -> BodyRefused:
     return BodyRefused(413, f"the body is over {limit:,} bytes; send fewer records at once")
 
 
@@ -58,14 +58,14 @@ class BodyLimit:
                 coding = coding + b"," + value if coding else value
         try:
             if length.isdigit() and int(length) > self._limit:
-                raise _too_large(self._limit)
+                raise _make_size_error(self._limit)
             packed_as = _coding(coding.decode("latin-1")) if coding and self._unpack else ""
             async with asyncio.timeout(self._seconds):
                 chunks = await self._read(receive)
             if chunks is None:  # the client has gone
                 return
             if packed_as:
-                scope, chunks = await self._unpacked(scope, chunks, packed_as)
+                scope, chunks = await self._unpack_request(scope, chunks, packed_as)
         except TimeoutError:
             await refuse(scope, send, 408, f"the body did not come within {self._seconds:g} s")
         except BodyRefused as error:
@@ -95,11 +95,11 @@ class BodyLimit:
             chunks.append(message)
             size += len(message.get("body", b""))
             if size > self._limit:
-                raise _too_large(self._limit)
+                raise _make_size_error(self._limit)
             if not message.get("more_body"):
                 return chunks
 
-    async def _unpacked(
+    async def _unpack_request(
         self, scope: Scope, chunks: list[Scope], coding: str
     ) -> tuple[Scope, list[Scope]]:
         packed = b"".join(chunk.get("body", b"") for chunk in chunks)
@@ -166,7 +166,7 @@ def unpack(packed: bytes, coding: str, limit: int) -> bytes:
             raise BodyRefused(400, f"the body is not packed with {coding}: {error}") from error
         left -= len(part)
         if left < 0:
-            raise _too_large(limit)
+            raise _make_size_error(limit)
         if not unpacker.eof:
             raise BodyRefused(400, f"the body, packed with {coding}, ends in the middle")
         parts.append(part)

@@ -60,7 +60,7 @@ class Door:
         if model is None or self._version_of is None:
             await self._enter(scope, receive, send)
         else:
-            await self._counted(model, scope, receive, send)
+            await self._count_call(model, scope, receive, send)
 
     async def _enter(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope.get("too_large_head"):
@@ -68,7 +68,7 @@ class Door:
         else:
             await self._app(scope, receive, send)
 
-    async def _counted(self, model: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _count_call(self, model: str, scope: Scope, receive: Receive, send: Send) -> None:
         assert self._version_of is not None
         before = self._version_of(model)
         if before is None:

@@ -177,13 +177,13 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
 
     async def Check(self, request: Any, _: Any) -> Any:
         """Whether requests are answered. Raises GrpcException: no such service."""
-        return await self._found(request.service)
+        return await self._find_status(request.service)
 
     async def Watch(self, request: Any, _: Any) -> AsyncIterator[Any]:
         """The same, now and at each change. Raises GrpcException: no such service."""
         last = None
         while True:
-            found = await self._found(request.service)
+            found = await self._find_status(request.service)
             if found != last:
                 yield found
             last = found
@@ -194,7 +194,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
             except TimeoutError:
                 continue
 
-    async def _found(self, service: str) -> Any:
+    async def _find_status(self, service: str) -> Any:
         if service not in ("", _V2):
             raise GrpcException(
                 details=f"no service '{service}'; known: {_V2}",

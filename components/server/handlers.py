@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from kserve import errors
 from starlette.exceptions import HTTPException
 
-from kfp_suite.components.server.reading import told_of_validation
+from kfp_suite.components.server.reading import describe_validation_error
 from kfp_suite.components.server.refusals import refusal, refuse_path, tell_defect
 from kfp_suite.components.server.unanswered import Unanswered
 
@@ -56,4 +56,4 @@ async def _refuse_unanswered(request: Request, error: Exception) -> Response:
 
 async def _refuse_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return refusal(request.scope, 400, told_of_validation(error))
+    return refusal(request.scope, 400, describe_validation_error(error))

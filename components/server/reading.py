@@ -42,7 +42,7 @@ class ReadingDataPlane(DataPlane):  # type: ignore[misc]
             return super().decode_inference_request(body, headers, model_name)
         length = headers.get(_JSON_LENGTH, "")
         if not length.isdecimal() or int(length) > len(body):
-            raise _wrong(_JSON_LENGTH, length, f"the bytes of JSON, of {len(body)} in all")
+            raise _make_error(_JSON_LENGTH, length, f"the bytes of JSON, of {len(body)} in all")
         return _binary_request(body, int(length), model_name)
 
     def decode(self, *args: Any, **kwargs: Any) -> Any:
@@ -75,7 +75,7 @@ def _binary_request(body: bytes, length: int, model: str) -> InferRequest:
         if tensor.data is None:
             size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
             if type(size) is not int or size < 0:
-                raise _wrong(f"inputs[{number}]", one, "data, or parameters.binary_data_size")
+                raise _make_error(f"inputs[{number}]", one, "data, or parameters.binary_data_size")
             tensor._raw_data = body[position : position + size]
             position += size
         inputs.append(tensor)
@@ -97,22 +97,22 @@ def _binary_request(body: bytes, length: int, model: str) -> InferRequest:
 def _check(request: InferRequest) -> None:
     """What KServe does not check: of a binary request, anything but its tensors."""
     if request.id is not None and not _is_text(request.id):
-        raise _wrong("id", request.id, "text")
+        raise _make_error("id", request.id, "text")
     _check_parameters("parameters", request.parameters)
     for position, output in enumerate(request.request_outputs or ()):
         if not _is_text(output.name):
-            raise _wrong(f"outputs[{position}].name", output.name, "text")
+            raise _make_error(f"outputs[{position}].name", output.name, "text")
         _check_parameters(f"outputs[{position}].parameters", output.parameters)
     for position, tensor in enumerate(request.inputs):
         where = f"inputs[{position}]"
         for name in ("name", "datatype"):
             if not _is_text(getattr(tensor, name)):
-                raise _wrong(f"{where}.{name}", getattr(tensor, name), "text")
+                raise _make_error(f"{where}.{name}", getattr(tensor, name), "text")
         shape = tensor.shape
         if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in shape):
-            raise _wrong(f"{where}.shape", shape, "a list of whole numbers")
+            raise _make_error(f"{where}.shape", shape, "a list of whole numbers")
         if tensor._raw_data is None and not isinstance(tensor.data, list):
-            raise _wrong(f"{where}.data", tensor.data, "a list")
+            raise _make_error(f"{where}.data", tensor.data, "a list")
         _check_parameters(f"{where}.parameters", tensor.parameters)
 
 
@@ -122,20 +122,20 @@ def _is_text(value: object) -> bool:
 
 def _check_parameters(where: str, given: object) -> None:
     if given is not None and not isinstance(given, dict):
-        raise _wrong(where, given, "an object")
+        raise _make_error(where, given, "an object")
 
 
-def _wrong(where: str, got: object, expected: str) -> InvalidInput:
+def _make_error(where: str, got: object, expected: str) -> InvalidInput:
     return InvalidInput(f"{where}: got {_short(got)}; expected {expected}")
 
 
-def told_of_validation(error: RequestValidationError) -> str:
+def describe_validation_error(error: RequestValidationError) -> str:
     """What a request is told that is not of the protocol's form."""
-    said = "; ".join(dict.fromkeys(map(_told, error.errors()[:_MOST])))
+    said = "; ".join(dict.fromkeys(map(_describe_error, error.errors()[:_MOST])))
     return said or "the request is not of the protocol's form"
 
 
-def _told(error: Any) -> str:
+def _describe_error(error: Any) -> str:
     # A body may be bytes, too: that it is not says nothing.
     place = [part for part in error["loc"][1:] if part not in ("InferenceRequest", "bytes")]
     where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")

@@ -82,15 +82,15 @@ class Condition:
             path, in_list = text[this.end() :], this["list"].startswith("[")
             if not path:
                 return cls(text, (), in_list)
-        return cls(text, _parsed(path), in_list)
+        return cls(text, _parse_path(path), in_list)
 
     def holds(self, document: Any) -> bool:
         """Whether it leads to something in a JSON document."""
         start = [document] if self._in_list else document
-        return bool(_found(start, self._parts))
+        return bool(_find_values(start, self._parts))
 
 
-def _parsed(path: str) -> tuple[_Part, ...]:
+def _parse_path(path: str) -> tuple[_Part, ...]:
     parts, position = [], 0
     while True:
         part, position = _part(path, position)
@@ -159,21 +159,21 @@ def _query(text: str) -> _Query:
             path, value = text[:position].strip(), text[position + len(operator) :].strip()
             if value.startswith("~"):
                 raise NotFollowed(f"{value!r} in {text!r}")
-            parts = _parsed(path) if path else ()
-            return _Query(parts, "=" if operator == "==" else operator, _unquoted(value))
+            parts = _parse_path(path) if path else ()
+            return _Query(parts, "=" if operator == "==" else operator, _unquote(value))
         position += 2 if text[position] == "\\" else 1
     if not text.strip():
         raise NotFollowed("an empty query")
-    return _Query(_parsed(text.strip()))
+    return _Query(_parse_path(text.strip()))
 
 
-def _unquoted(value: str) -> str:
+def _unquote(value: str) -> str:
     if len(value) >= 2 and value[0] == value[-1] == '"':
         return re.sub(r"\\(.)", r"\1", value[1:-1])
     return value
 
 
-def _found(value: Any, parts: tuple[_Part, ...]) -> list[Any]:
+def _find_values(value: Any, parts: tuple[_Part, ...]) -> list[Any]:
     """What a path leads to: one value, or none."""
     if not parts:
         return [value]
@@ -182,12 +182,12 @@ def _found(value: Any, parts: tuple[_Part, ...]) -> list[Any]:
         return _elements(value, part, rest)
     if isinstance(value, dict):
         if part.wild is None:
-            return _found(value[part.text], rest) if part.text in value else []
+            return _find_values(value[part.text], rest) if part.text in value else []
         fitting = (inner for key, inner in value.items() if part.wild.fullmatch(key))
-        return next((found for inner in fitting if (found := _found(inner, rest))), [])
+        return next((found for inner in fitting if (found := _find_values(inner, rest))), [])
     if isinstance(value, list) and re.fullmatch("[0-9]+", part.text):
         position = int(part.text)
-        return _found(value[position], rest) if position < len(value) else []
+        return _find_values(value[position], rest) if position < len(value) else []
     return []
 
 
@@ -196,10 +196,10 @@ def _elements(value: Any, part: _Elements, rest: tuple[_Part, ...]) -> list[Any]
         return []
     fitting = [one for one in value if part.query is None or _fits(one, part.query)]
     if part.first:
-        return _found(fitting[0], rest) if fitting else []
+        return _find_values(fitting[0], rest) if fitting else []
     if part.query is None and not rest:
         return [len(value)]
-    return [[inner for one in fitting for inner in _found(one, rest)]]
+    return [[inner for one in fitting for inner in _find_values(one, rest)]]
 
 
 def _fits(item: Any, query: _Query) -> bool:
@@ -207,17 +207,17 @@ def _fits(item: Any, query: _Query) -> bool:
     if isinstance(item, (dict, list)):
         if not query.path:
             return False
-        found = _found(item, query.path)
+        found = _find_values(item, query.path)
     else:
         found = [] if query.path else [item]
     if not found:
         return False
-    return not query.operator or _compared(found[0], query.operator, query.value)
+    return not query.operator or _compare(found[0], query.operator, query.value)
 
 
-def _compared(there: Any, operator: str, wanted: str) -> bool:
+def _compare(there: Any, operator: str, wanted: str) -> bool:
     if isinstance(there, bool):
-        return _compared_truth(there, {"true": True, "false": False}.get(wanted), operator)
+        return _compare_truth(there, {"true": True, "false": False}.get(wanted), operator)
     if isinstance(there, (int, float)):
         number = float(wanted) if _NUMBER.fullmatch(wanted) else 0.0
         return operator in _COMPARE and _COMPARE[operator](there, number)
@@ -228,7 +228,7 @@ def _compared(there: Any, operator: str, wanted: str) -> bool:
     return _COMPARE[operator](there, wanted)
 
 
-def _compared_truth(there: bool, wanted: bool | None, operator: str) -> bool:
+def _compare_truth(there: bool, wanted: bool | None, operator: str) -> bool:
     if operator in ("=", "!="):
         return (there is wanted) == (operator == "=")
     if there:
