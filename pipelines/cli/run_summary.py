@@ -142,8 +142,8 @@ def headline(run: PastRun, intervals: bool = True) -> list[str]:
 
 def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
     record = run.record
-    yield "run", _shown(folder)
-    yield "log", _shown(folder / LOG)
+    yield "run", _shorten_path(folder)
+    yield "log", _shorten_path(folder / LOG)
     if reports := collect_reports(folder):
         yield "reports", f"{open_command(folder, name='latest')}  ({', '.join(reports)})"
     if metrics := headline(run):
@@ -153,10 +153,10 @@ def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
     if record.version:
         aliases = ", ".join(aliases_of(run)) or "no alias"
         yield "model", f"{record.version['model']} version {record.version['version']}: {aliases}"
-        yield "stored at", _shown(record.version["uri"])
+        yield "stored at", _shorten_path(record.version["uri"])
         yield "digest", record.version["digest"]
     if record.endpoint and record.endpoint.get("manifest"):
-        yield "manifest", _shown(record.endpoint["manifest"])
+        yield "manifest", _shorten_path(record.endpoint["manifest"])
 
 
 def _print_conclusion(conclusion: Conclusion, console: Console) -> None:
@@ -182,6 +182,6 @@ def _print_endpoint(endpoint: dict[str, Any] | None, console: Console) -> None:
     console.print(f"and ask it:  {endpoint['curl']}", soft_wrap=True, markup=False)
 
 
-def _shown(path: Path | str) -> str:
+def _shorten_path(path: Path | str) -> str:
     """A path as short as it can be typed: relative where it is below the working folder."""
     return str(path).removeprefix(f"{Path.cwd()}{os.sep}")

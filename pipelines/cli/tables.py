@@ -43,11 +43,11 @@ def print_differences(kind: str, values: Differences) -> None:
         return
     table = Table(kind, "first", "second", "difference", box=None)
     for name, (first, second) in values.items():
-        table.add_row(name, _shown(first), _shown(second), _difference(first, second))
+        table.add_row(name, _format_cell(first), _format_cell(second), _difference(first, second))
     print_folded(table)
 
 
-def _shown(value: Any) -> str:
+def _format_cell(value: Any) -> str:
     if value is None:
         return "-"
     return value if isinstance(value, str) else json.dumps(value)

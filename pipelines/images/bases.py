@@ -11,7 +11,7 @@ from kfp_suite.components.contracts.canonical import canonical_json
 from kfp_suite.components.contracts.digests import digest_bytes
 from kfp_suite.components.contracts.errors import MissingError, RunError
 from kfp_suite.pipelines.images.archive import write_image
-from kfp_suite.pipelines.images.client import Say, call, docker_client, silent
+from kfp_suite.pipelines.images.client import Say, call, docker_client, say_nothing
 
 OFFICIAL = "python:3.13-slim-trixie"
 DEBIAN = "debian"
@@ -36,7 +36,7 @@ class Bases:
     builder: str
 
 
-def bases(base: str, builder: str = "", *, reuse: bool = True, say: Say = silent) -> Bases:
+def bases(base: str, builder: str = "", *, reuse: bool = True, say: Say = say_nothing) -> Bases:
     """What `--base` and `--builder` name.
 
     Args:
@@ -59,7 +59,7 @@ def bases(base: str, builder: str = "", *, reuse: bool = True, say: Say = silent
 
 
 def debian_image(
-    name: str, packages: tuple[str, ...], *, reuse: bool = True, say: Say = silent
+    name: str, packages: tuple[str, ...], *, reuse: bool = True, say: Say = say_nothing
 ) -> str:
     """An image of Debian trixie with these packages; the same image for the same versions of
     them, on every machine and day.

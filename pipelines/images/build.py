@@ -12,7 +12,7 @@ from pathlib import Path
 from kfp_suite.components.contracts.canonical import write_file
 from kfp_suite.components.contracts.errors import ParameterError, RunError
 from kfp_suite.pipelines.images.bases import Bases
-from kfp_suite.pipelines.images.client import Say, call, docker_client, silent
+from kfp_suite.pipelines.images.client import Say, call, docker_client, say_nothing
 from kfp_suite.pipelines.images.families import image_name, tag
 from kfp_suite.pipelines.images.sbom import bill_of_materials
 from kfp_suite.pipelines.images.wheels import (
@@ -63,7 +63,7 @@ def build(
     bases: Bases,
     options: BuildOptions,
     sbom: Path | None = None,
-    say: Say = silent,
+    say: Say = say_nothing,
 ) -> str:
     """Build the image of a family, and return its tag.
 

@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 _CLIENTS = ("docker", "/usr/bin/docker")
 
 
-def silent(_: str) -> None:
+def say_nothing(_: str) -> None:
     """Says nothing."""
 
 

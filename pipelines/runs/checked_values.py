@@ -41,7 +41,7 @@ def place_of(name: str, where: str, assigned: Collection[str]) -> str:
     return "--param" if is_assigned else where
 
 
-def plain(value: Any, path: str, where: str) -> Any:
+def convert_to_plain(value: Any, path: str, where: str) -> Any:
     """`value` as text, numbers, true, false, null, lists and mappings with text keys.
 
     Tuples become lists and paths text.
@@ -101,9 +101,9 @@ class _Reader:
     def read(self, value: Any, path: str, depth: int) -> Any:
         self._left -= 1
         if self._left < 0:
-            raise self._refused("too many values", path, None, f"at most {MAX_VALUES:,}")
+            raise self._make_error("too many values", path, None, f"at most {MAX_VALUES:,}")
         if depth > MAX_DEPTH:
-            raise self._refused("nested too deeply", path, None, f"at most {MAX_DEPTH} levels")
+            raise self._make_error("nested too deeply", path, None, f"at most {MAX_DEPTH} levels")
         if isinstance(value, os.PathLike):
             value = os.fspath(value)
         if value is None or isinstance(value, bool):
@@ -122,23 +122,23 @@ class _Reader:
         if isinstance(value, (list, tuple)):
             return [self.read(item, f"{path}[{n}]", depth + 1) for n, item in enumerate(value)]
         kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        raise self._refused(
+        raise self._make_error(
             f"a value of type {kind}", path, value, "text, a number, true, false, a list, a mapping"
         )
 
     def _text(self, value: str, path: str) -> str:
         if _PLACEHOLDER in value:
-            raise self._refused(
+            raise self._make_error(
                 "KFP fills in what stands in '{{$…}}'", path, value, "text without '{{$'"
             )
         try:  # JSON in ASCII has two escapes for one character beyond the first 65,536
             return value.encode("utf-16", "surrogatepass").decode("utf-16")
         except UnicodeDecodeError as error:
-            raise self._refused("text that is not Unicode", path, repr(value), None) from error
+            raise self._make_error("text that is not Unicode", path, repr(value), None) from error
 
     def _whole(self, value: int, path: str) -> int:
         if abs(value) > MAX_EXACT:
-            raise self._refused(
+            raise self._make_error(
                 "KFP rounds whole numbers of this size",
                 path,
                 value if abs(value) < 10**100 else "more than 100 digits",
@@ -148,13 +148,17 @@ class _Reader:
 
     def _number(self, value: float, path: str) -> float:
         if not math.isfinite(value):
-            raise self._refused("not a finite number", path, value, "a number; leave out no limit")
+            raise self._make_error(
+                "not a finite number", path, value, "a number; leave out no limit"
+            )
         return float(value)
 
     def _key(self, key: Any, path: str) -> str:
         if not isinstance(key, str):
-            raise self._refused("a key that is not text", path, key, "text, in quotes")
+            raise self._make_error("a key that is not text", path, key, "text, in quotes")
         return self._text(key, path)
 
-    def _refused(self, what: str, path: str, got: object, expected: str | None) -> ParameterError:
+    def _make_error(
+        self, what: str, path: str, got: object, expected: str | None
+    ) -> ParameterError:
         return ParameterError(f"{path}: {what}", where=self._where, got=got, expected=expected)

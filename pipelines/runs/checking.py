@@ -61,7 +61,7 @@ def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Ch
     content = models.store.read(
         f"{name}/{version}/{models.manifest(name, version).path}/{SAMPLE_REQUEST}"
     )
-    with _served(manifest, endpoint.get("name") or name, port) as (served, process):
+    with _open_endpoint(manifest, endpoint.get("name") or name, port) as (served, process):
         answer = served.ask(json.loads(content), str(version))
         if answer.version != str(version):
             raise EndpointError(
@@ -92,7 +92,7 @@ def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Ch
 
 
 @contextmanager
-def _served(
+def _open_endpoint(
     manifest: Path, name: str, port: int | None
 ) -> Iterator[tuple[ModelAddress, subprocess.Popen[str] | None]]:
     """The endpoint of a manifest: by the gateway that follows it, or by one until the block

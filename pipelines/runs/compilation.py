@@ -38,22 +38,22 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
         with tempfile.TemporaryDirectory(prefix="kfp-suite-compile-") as scratch:
             compiled = Path(scratch) / target.name
             compiler.Compiler().compile(load(entry), str(compiled))
-            content = _DEFAULT.sub(_in_order, compiled.read_text())
+            content = _DEFAULT.sub(_sort_line, compiled.read_text())
     except OSError as error:
         raise store_error(error, error.filename) from error
     write_file(target, (adapted(content, adapt) if adapt else content).encode())
     return target
 
 
-def _in_order(found: re.Match[str]) -> str:
+def _sort_line(found: re.Match[str]) -> str:
     """A line of kfp's heading: it prints the keys of a default in another order each time."""
-    return f"{found[1]}{_sorted(ast.literal_eval(found[2]))!r}]"
+    return f"{found[1]}{_sort_keys(ast.literal_eval(found[2]))!r}]"
 
 
-def _sorted(value: Any) -> Any:
+def _sort_keys(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _sorted(value[key]) for key in sorted(value)}
-    return [_sorted(item) for item in value] if isinstance(value, list) else value
+        return {key: _sort_keys(value[key]) for key in sorted(value)}
+    return [_sort_keys(item) for item in value] if isinstance(value, list) else value
 
 
 def adapted(content: str, adapt: Adaptation) -> str:

@@ -146,11 +146,14 @@ def run_folders(root: Path) -> dict[str, Path]:
         path.parents[2].name: path.parents[2] for path in root.glob(f"*/record/run_record/{RECORD}")
     }
     return dict(
-        sorted(found.items(), key=lambda item: (_began(item[1]), item[0].split("-")[-_TIME_PARTS:]))
+        sorted(
+            found.items(),
+            key=lambda item: (_read_start(item[1]), item[0].split("-")[-_TIME_PARTS:]),
+        )
     )
 
 
-def _began(folder: Path) -> float:
+def _read_start(folder: Path) -> float:
     """When a run began, in seconds since 1970: what `run.json` says. A run that kfp alone started
     has none; the end of its name is then the time where it ran."""
     with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):

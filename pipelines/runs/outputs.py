@@ -25,7 +25,7 @@ class Outputs(dict[str, Path]):
     """
 
     def __init__(self, folder: Path) -> None:
-        super().__init__((name, path) for name, path in _listed(folder) if path.exists())
+        super().__init__((name, path) for name, path in _list_outputs(folder) if path.exists())
         self._folder = folder
 
     def __missing__(self, name: str) -> Path:
@@ -69,17 +69,17 @@ def gone_outputs(folder: Path) -> dict[str, Path]:
     """
     return {
         name: origin
-        for name, path in _listed(folder)
+        for name, path in _list_outputs(folder)
         if not path.exists() and (origin := origin_of(path))
     }
 
 
-def _listed(folder: Path) -> Iterator[tuple[str, Path]]:
+def _list_outputs(folder: Path) -> Iterator[tuple[str, Path]]:
     for step in sorted(folder.iterdir()):
         if not step.is_dir() or step.name == REPORTS:
             continue
         if _LOOP.fullmatch(step.name):
-            yield from ((f"{step.name}.{name}", path) for name, path in _listed(step))
+            yield from ((f"{step.name}.{name}", path) for name, path in _list_outputs(step))
             continue
         for artifact in sorted(step.iterdir()):
             if artifact.name not in _KFP_FILES and not artifact.name.startswith("."):

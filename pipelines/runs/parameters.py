@@ -15,7 +15,7 @@ from kfp_suite.components.contracts.errors import (
     store_error,
 )
 from kfp_suite.components.contracts.plain_yaml import read_yaml
-from kfp_suite.pipelines.runs.checked_values import place_of, plain
+from kfp_suite.pipelines.runs.checked_values import convert_to_plain, place_of
 
 # KFP's name of a type: what Python holds it, and what a person calls it.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
@@ -167,7 +167,9 @@ def check(
                 f"unknown parameter '{name}'", where=place, fix=did_you_mean(name, known)
             )
         if value is not None:
-            checked[name] = _of_type(known[name].type, name, plain(value, name, place), place)
+            checked[name] = _of_type(
+                known[name].type, name, convert_to_plain(value, name, place), place
+            )
     missing = sorted(name for name, p in known.items() if p.required and name not in checked)
     if missing:
         raise ParameterError(
