@@ -1,10 +1,10 @@
-"""What a gateway (`kfp-suite serve MANIFEST`) says beside each manifest that it follows.
+"""The status that a gateway (`kfp-suite serve MANIFEST`) keeps beside each manifest it follows.
 
     <manifest>.status.json   {gateway, url, observed, ready, versions, error}
 
 The file has one owner, the gateway that it names. Another gateway on the same manifest leaves
 it alone as long as its owner answers, and takes over if the file is missing or its owner is
-gone; only the owner removes it. So what the file says is always about a process that serves,
+gone; only the owner removes it. So the file is always about a process that serves,
 also while one gateway replaces another.
 """
 
@@ -101,12 +101,12 @@ def answers(status: GatewayStatus) -> bool:
 def wait_for_gateway(
     manifest: Path, timeout: float, sleep: Callable[[float], None] = time.sleep
 ) -> GatewayStatus:
-    """Wait until there is a status beside a manifest, whatever bytes of it are served.
+    """Wait until there is a status beside a manifest, of any content.
 
     Args:
         manifest: The file.
         timeout: Seconds.
-        sleep: What waits between looks.
+        sleep: Waits between two looks.
 
     Raises:
         EndpointError: there is none in time.
@@ -147,7 +147,7 @@ def _wait(
             return status
         if time.monotonic() >= deadline:
             raise EndpointError(
-                "nobody serves the manifest",
+                "no gateway serves the manifest",
                 where=manifest,
                 got=f"{status_path(manifest).name} of {status.url}, for other content"
                 if status

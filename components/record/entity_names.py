@@ -1,4 +1,4 @@
-"""Names of parameters, metrics and tags as MLflow takes them.
+"""Names of parameters, metrics and tags that MLflow accepts.
 
 MLflow allows letters, digits, `_`, `-`, `.`, `:`, space and `/`, at most 250 characters
 (mlflow/utils/validation.py); of its stores, the one in files makes folders of a `/`, which then

@@ -103,8 +103,8 @@ def _record(client: Any, record: RunRecord, left: Left) -> None:
 def _terminate_run(
     client: Any, run: str, state: str
 ) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Terminate a run of MLflow, whatever goes wrong with what is logged of it: each part is
-    attempted, and the first error is raised at the end."""
+    """Terminate a run of MLflow, even if logging to it fails: each part is attempted, and
+    the first error is raised at the end."""
     errors: list[Exception] = []
 
     def attempt(part: _Part) -> None:
@@ -189,7 +189,7 @@ def _log(
     ]
     for start in range(0, len(pairs), _MOST_PARAMETERS):
         client.log_batch(run, params=pairs[start : start + _MOST_PARAMETERS])
-    # Of a run that is told twice the same value is at the same place.
+    # If a run is recorded twice, the same value is at the same place.
     numbers = [Metric(allowed_name(key), value, 0, 0) for key, value in metrics.items()]
     for start in range(0, len(numbers), _MOST_METRICS):
         client.log_batch(run, metrics=numbers[start : start + _MOST_METRICS])

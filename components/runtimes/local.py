@@ -87,7 +87,7 @@ def check_port(host: str, port: int) -> None:
 
 
 def check_grpc_port(host: str, port: int | None, http_port: int) -> None:
-    """Raises EndpointError where gRPC cannot be served on `port`; None: it is not to be."""
+    """Raises EndpointError if gRPC cannot be served on `port`; None: gRPC is off."""
     if port is None:
         return
     if port == http_port:
@@ -152,7 +152,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
 
 
 def every_address() -> str:
-    """The host that stands for all addresses of this machine: IPv6's, too, where it has them."""
+    """The host that stands for all addresses of this machine: IPv6's, too, if it has them."""
     try:
         for one in bind("::", 0):
             one.close()

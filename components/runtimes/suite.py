@@ -19,7 +19,7 @@ class SuiteOptions:
 
     Attributes:
         workers: Processes behind the port, each with the model: 1 to 64.
-        cors_origins: Web pages of these origins may ask, `*`: of any.
+        cors_origins: Origins of web pages that may send requests; `*`: any.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}

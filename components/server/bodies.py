@@ -14,13 +14,13 @@ from kfp_suite.components.server.refusals import refuse
 CODINGS = ("gzip", "deflate")
 """The content codings that are unpacked; any other is refused with 415."""
 READ_AT = "kfp_suite.read_at"
-"""The key of a scope under which is when its body was there, by the monotonic clock."""
+"""The key of a scope for the time at which its body was there, by the monotonic clock."""
 _MOST_MEMBERS = 16
 _LARGE_PACKED_BYTES = 8 * 1024
 
 
 class BodyRefused(Exception):
-    """A body that is not taken: with `status`, of HTTP."""
+    """A refused body, with the HTTP status of the answer."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -33,13 +33,13 @@ def _make_size_error(limit: int) -> BodyRefused:
 
 class BodyLimit:
     """ASGI middleware: 413 for a body over a limit, before it is read whole; 408 for one that
-    does not come in time; 415 for one that is packed in a way that is not known."""
+    does not come in time; 415 for an unknown content coding."""
 
     def __init__(self, app: Any, limit: int, seconds: float, *, unpack: bool = True) -> None:
         """Guard `app`.
 
         Args:
-            app: What is asked with a body that is whole.
+            app: Gets the requests, with whole bodies.
             limit: Bytes, as they come and unpacked.
             seconds: How long a body may take to come.
             unpack: Whether `app` takes it unpacked.
@@ -139,14 +139,14 @@ async def unpack_body(body: bytes, header: str, limit: int) -> bytes:
 
 
 async def unpack_aside(packed: bytes, coding: str, limit: int) -> bytes:
-    """`unpack`, on a thread where that may take long. Raises as `unpack`."""
+    """`unpack`, on a thread if that may take long. Raises as `unpack`."""
     if len(packed) < _LARGE_PACKED_BYTES:
         return unpack(packed, coding, limit)
     return await asyncio.to_thread(unpack, packed, coding, limit)
 
 
 def unpack(packed: bytes, coding: str, limit: int) -> bytes:
-    """What was packed with gzip (RFC 1952) or deflate (RFC 1950, or 1951 as some clients send).
+    """Unpack gzip (RFC 1952) or deflate (RFC 1950, or 1951 as some clients send).
 
     Raises:
         BodyRefused: 413: it is over `limit` bytes, and no more than these were unpacked; 400: it

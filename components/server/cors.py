@@ -1,4 +1,4 @@
-"""Web pages that may ask (Cross-Origin Resource Sharing): none, unless their origin is named."""
+"""Requests of web pages (Cross-Origin Resource Sharing): refused, unless their origin is named."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAX_AGE_SECONDS = 600
 
 
 def add_cors(app: Starlette, origins: Sequence[str]) -> None:
-    """Let pages of `origins` ask `app`; `*`: of any. To be called after all other middleware."""
+    """Accept requests of pages of `origins`; `*`: any. To be called after all other middleware."""
     if origins:
         app.add_middleware(
             CORSMiddleware,

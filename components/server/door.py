@@ -1,7 +1,7 @@
-"""What holds for each request before it is read: its method, its form, and that it is counted.
+"""Checks of each request before it is read, of its method and its form, and the count of answers.
 
-Whatever becomes of a request that names a model, its answer is counted for the version that
-serves: also where it could not be read, was too large or came too late.
+Every answer to a request that names a model is counted for the version that serves, also if the
+request could not be read, was too large or came too late.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _JSON_LENGTH = b"inference-header-content-length"
 
 
 class Door:
-    """ASGI middleware, the first that is asked."""
+    """ASGI middleware, the outermost."""
 
     def __init__(
         self,
@@ -39,8 +39,8 @@ class Door:
         """Let requests through to `app`.
 
         Args:
-            app: What is asked.
-            version_of: The version of a model that serves now; None for one that is not there.
+            app: Gets the requests.
+            version_of: Gives the version of a model that serves now; None for an unknown model.
             observe: Counts a prediction: model, version, HTTP status, seconds from when its
                 body was there to when its answer began.
         """
@@ -104,8 +104,8 @@ class Door:
 
 
 def _set_content_type(scope: Scope) -> None:
-    """V2's body is JSON, or JSON and bytes where a header says how long it is: the content type
-    adds nothing, and clients send many (tritonclient none, curl that of a form)."""
+    """V2's body is JSON, or JSON and bytes if a header has its length: the content type adds
+    nothing, and clients send many (tritonclient none, curl that of a form)."""
     headers = scope["headers"]
     binary = any(name == _JSON_LENGTH for name, _ in headers)
     kind = b"application/octet-stream" if binary else b"application/json"

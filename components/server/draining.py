@@ -42,8 +42,8 @@ class DrainingServer(uvicorn.Server):
         """Serve.
 
         Args:
-            config: What; and how long what was begun may take.
-            listeners: What to listen on.
+            config: The application, and how long requests in progress may take.
+            listeners: The sockets to listen on.
             shared: Whether other processes accept from the same sockets. They still do when
                 this one ends, so it leaves the sockets as they are.
         """

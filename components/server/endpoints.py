@@ -1,4 +1,4 @@
-"""Paths of V2 that KServe lacks, or answers without what we know."""
+"""Paths of V2 that KServe lacks, or answers with less."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kfp_suite.components.server.versions import RepositoryExtension
 def add_endpoints(
     app: FastAPI, data_plane: ReadingDataPlane, repository: RepositoryExtension
 ) -> None:
-    """Answer them; to be called before KServe adds its own, which come after."""
+    """Add them to the application; to be called before KServe adds its own."""
 
     async def model_metadata(model_name: str) -> Response:
-        """The signature, with what a field may be and which class a column is."""
+        """The signature, with the values of each field and the class of each column."""
         return _json(await data_plane.model_metadata(model_name))
 
     async def repository_index(request: Request) -> Response:

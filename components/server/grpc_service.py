@@ -48,7 +48,7 @@ log = logging.getLogger("uvicorn.refusals")
 
 
 class CountingServicer(InferenceServicer):  # type: ignore[misc]
-    """KServe's gRPC service, which reads versions and counts what it answers."""
+    """KServe's gRPC service, which reads versions and counts its answers."""
 
     def __init__(self, data_plane: Any, repository: Any, observe: Observe) -> None:
         """Of a data plane and a repository; `observe` as of `Door`."""
@@ -92,7 +92,7 @@ class CountingServicer(InferenceServicer):  # type: ignore[misc]
                 self._observe(name, version, code, time.monotonic() - started)
 
     async def RepositoryModelLoad(self, request: Any, _: Any) -> Any:
-        """KServe's own reads an answer that there is not. Raises as `RepositoryExtension.load`."""
+        """KServe's own fails, as `load` gives no answer. Raises as `RepositoryExtension.load`."""
         name = request.model_name
         await self._mode_repository_extension.load(name)
         return pb.RepositoryModelLoadResponse(model_name=name, isLoaded=True)
@@ -151,7 +151,7 @@ class OneLineInterceptor(AsyncExceptionToStatusInterceptor):
     async def handle_exception(
         self, ex: Exception, request_or_iterator: Any, context: Any, method_name: str
     ) -> NoReturn:
-        """Tell the client, and one line of the log."""
+        """Answer with the status, and write one line to the log."""
         if isinstance(ex, GrpcException):
             log.warning("%s: %s %s", method_name, ex.status_code, one_line(str(ex.details)))
             await super().handle_exception(ex, request_or_iterator, context, method_name)
@@ -172,7 +172,7 @@ class Health(health_pb2_grpc.HealthServicer):  # type: ignore[misc]
         self._ended = asyncio.Event()
 
     def end(self) -> None:
-        """Tell all who watch that it serves no longer."""
+        """End the streams of `Watch`, with the status that it serves no longer."""
         self._ended.set()
 
     async def Check(self, request: Any, _: Any) -> Any:
@@ -231,6 +231,6 @@ class GrpcServer:
         await self._server.start()
 
     async def stop(self, seconds: float) -> None:
-        """Finish what was begun, for so long."""
+        """Finish the calls in progress, for at most this many seconds."""
         self._health.end()
         await self._server.stop(seconds)

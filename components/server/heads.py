@@ -27,7 +27,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _late: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Whoever says nothing at first is as one that is silent between requests."""
+        """A client that sends nothing at first is treated as one that is silent between
+        requests."""
         super().connection_made(transport)
         self.timeout_keep_alive_task = self.loop.call_later(
             self.timeout_keep_alive, self.timeout_keep_alive_handler

@@ -1,9 +1,9 @@
 """A server that ends loses no request that is on its way.
 
 A client may send its next request on a connection that is kept alive at the very moment at
-which that is closed, and its first one long after it has connected. So at first nobody new is
-let in, and each answer says that it is the last on its connection; whoever has been silent for
-a while loses nothing.
+which that is closed, and its first one long after it has connected. So at first no new
+connection is accepted, and each answer says that it is the last on its connection; a client that
+has been silent for a while loses nothing.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _DROP_ALL = struct.pack("HBBI", 0x06, 0, 0, 0)  # of BPF: return 0 bytes of each
 
 
 def refuse_new(listener: socket.socket) -> None:
-    """Let nobody connect any more, while those who did can still be accepted.
+    """Refuse new connections, while those that wait can still be accepted.
 
-    Closing a socket resets the connections that nobody accepted yet. On Linux it is told to drop
-    the packets of new ones first: their clients try again, and find it closed. Elsewhere they
-    are as lost as they would be.
+    Closing a socket resets the connections that were not accepted yet. On Linux, a filter drops
+    the packets of new ones first: their clients try again, and find the socket closed.
+    Elsewhere they are reset.
 
-    This is for every process that has the socket, and for good: only the one that ends them all
-    may do it.
+    This holds for every process that has the socket, and for good: only the process that ends
+    them all may do it.
     """
     if sys.platform != "linux":
         return

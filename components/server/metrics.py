@@ -1,10 +1,10 @@
-"""What an endpoint counts, by version: the figures that a rollout judges by.
+"""The counters of an endpoint, by version: the figures that a rollout judges by.
 
     kfp_suite_requests_total{model_name, model_version, code}
     kfp_suite_request_seconds{model_name, model_version}        a histogram
     kfp_suite_left_out_total{model_name, model_version, field}  records that leave a field out
 
-The server counts its own work; the gateway, what its clients saw.
+The server counts its own answers; the gateway those that its clients got.
 """
 
 from __future__ import annotations

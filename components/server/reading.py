@@ -21,7 +21,7 @@ _LONGEST = 60
 
 
 EXTENSIONS = ("binary_tensor_data", "model_repository")
-"""What `/v2` says that is spoken beside the protocol itself."""
+"""The extensions of the protocol that `/v2` lists."""
 
 
 class ReadingDataPlane(DataPlane):  # type: ignore[misc]
@@ -130,7 +130,7 @@ def _make_error(where: str, got: object, expected: str) -> InvalidInput:
 
 
 def describe_validation_error(error: RequestValidationError) -> str:
-    """What a request is told that is not of the protocol's form."""
+    """The message for a request that is not of the protocol's form."""
     said = "; ".join(dict.fromkeys(map(_describe_error, error.errors()[:_MOST])))
     return said or "the request is not of the protocol's form"
 

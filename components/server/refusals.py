@@ -1,4 +1,4 @@
-"""What a request is told that gets no prediction: one form of answer, one line in the log.
+"""Answers without a prediction: one form of answer, one line in the log.
 
 An answer is `{"error": "..."}`. The log says what was refused and why, without a traceback:
 that is for defects alone.
@@ -23,20 +23,20 @@ log = logging.getLogger("uvicorn.refusals")  # with the time, as all that uvicor
 
 
 def log_refusal(scope: Scope, status: int, text: str) -> None:
-    """One line, whatever a client has sent."""
+    """Log a refused request in one line, with control characters escaped."""
     client, _ = scope.get("client") or ("-", 0)
     what = f"{scope.get('method', '-')} {scope.get('path', '')}"
     log.warning("%s %s: %d %s", client, one_line(what), status, one_line(text))
 
 
 def one_line(text: str) -> str:
-    """What a log can hold of a text that others wrote."""
+    """A text from outside as one line of a log."""
     shown = text[:_LONGEST].encode("unicode_escape").decode()
     return shown if len(text) <= _LONGEST else shown + "…"
 
 
 def log_refusals_once() -> None:
-    """Leave refused requests out of uvicorn's log of all: `log_refusal` says more of them."""
+    """Leave refused requests out of uvicorn's access log: `log_refusal` says more about them."""
     logging.getLogger("uvicorn.access").addFilter(_is_no_refusal)
 
 
@@ -53,7 +53,7 @@ async def refuse(
     text: str,
     headers: Sequence[tuple[bytes, bytes]] = (),
 ) -> None:
-    """Answer where no application was asked, as the last answer of its connection."""
+    """Answer in place of an application, as the last answer of the connection."""
     log_refusal(scope, status, text)
     body = json.dumps({"error": text}).encode()
     sent = [
@@ -74,7 +74,7 @@ def refusal(scope: Scope, status: int, text: str, headers: Any = None) -> Respon
 
 
 async def refuse_path(request: Request, error: Exception) -> Response:
-    """A path or a method that there is not."""
+    """Answer to an unknown path or method."""
     assert isinstance(error, HTTPException)
     what = f"{request.method} {request.url.path}"
     standard = HTTPStatus(error.status_code).phrase

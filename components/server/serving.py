@@ -61,7 +61,7 @@ class HttpServer(DrainingServer, _RefreshingServer):  # type: ignore[misc]
         self._beside = beside
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish what is there."""
+        """Finish the requests in progress."""
         ending = [super().shutdown(sockets)]
         if self._beside is not None:
             ending.append(self._beside.stop(self.config.timeout_graceful_shutdown or 0))
@@ -176,17 +176,17 @@ def serve(
     """Serve until a signal.
 
     Args:
-        models: What to serve, each by its name; and what to ask, every 2 seconds, for a
-            version to replace it with.
+        models: The models, each with a function that is called every 2 seconds for a newer
+            version; None: there is none.
         host: The address to bind to.
         http_port: The port of V1 and V2 over HTTP.
         grpc_port: The port of V2 over gRPC; None: no gRPC.
         folder: Models below it, each by its name, are served, too; those that come later,
-            when somebody asks for them to be loaded.
+            when a request asks for them to be loaded.
         predict_seconds: How long a prediction may take; and what was begun, when the server is
             asked to stop.
-        listeners: Of HTTP, where this is one of several workers: who share them.
-        cors_origins: Web pages of these origins may ask, `*`: all; empty: none.
+        listeners: Sockets for HTTP that this worker shares with others, if it is one of several.
+        cors_origins: Origins of web pages that may send requests; `*`: all; empty: none.
 
     Raises:
         EndpointError: a port is in use, or no address of the host is known.

@@ -1,4 +1,4 @@
-"""The aliases of a model: which version `champion` names, and how it came to that.
+"""The aliases of a model: the version that `champion` names, and the history of its moves.
 
 Every move is a numbered record, added by exclusive create; the newest one counts. Reading an
 alias is one listing and one read, however often it has moved.
@@ -74,7 +74,7 @@ class Alias:
                 return
             if expected is not None and current != expected:
                 raise AlreadyExistsError(
-                    f"alias '{self._alias}' was moved by somebody else",
+                    f"alias '{self._alias}' was moved meanwhile",
                     where=self._where,
                     got=f"version {current or 'none'}",
                     expected=f"version {expected or 'none'}",
@@ -87,8 +87,8 @@ class Alias:
                 number += 1  # another move came between: it is read next
 
     def roll_back(self) -> AliasRecord:
-        """Name the version before. A second rollback after the first changes nothing: two who
-        react to one alarm take one version back, and not two.
+        """Name the version before. A second rollback after the first changes nothing, so two
+        reactions to one alarm take one version back, and not two.
 
         Returns:
             The move that the alias is at now.

@@ -38,7 +38,7 @@ _SAID = "ERROR: "  # how PostgreSQL begins what it says of a query
 # Types that Arrow has no plain type for, to one that the database casts them to.
 _CASTS = {"numeric": "float8", "uuid": "text", "json": "text", "jsonb": "text", "bpchar": "text"}
 _READ_ONLY = "-c default_transaction_read_only=on"
-# What a value is as text depends on no setting of the server, the role, the URI or, as PGTZ and
+# The text of a value depends on no setting of the server, the role, the URI or, as PGTZ and
 # PGDATESTYLE, the machine: the environment comes after options, and SET after that.
 _SETTINGS = (
     "TimeZone = 'UTC'",

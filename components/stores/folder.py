@@ -60,7 +60,7 @@ class FolderStore:
 
     def create(self, name: str, content: bytes | Path) -> None:
         target = self.root / check_name(name)
-        # Beside the folders of the versions, so that nobody who reads one sees half a file; below
+        # Beside the folders of the versions, so that no reader sees half a file; below
         # the first folder of the name, so that it is on the same file system.
         partials = self.root.joinpath(*name.split("/")[:-1][:1]) / _PARTIAL
         try:
@@ -75,7 +75,7 @@ class FolderStore:
                     file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-                # A hard link fails where the name is taken: exclusive and whole at once.
+                # A hard link fails if the name is taken: exclusive and whole at once.
                 os.link(file.name, target)
         except FileExistsError as error:
             raise AlreadyExistsError("it is there already", where=target) from error
@@ -110,7 +110,7 @@ def _locked_file(folder: Path) -> Iterator[BinaryIO]:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Remove the files whose writers were killed: those that nobody holds a lock on."""
+    """Remove the files whose writers were killed: those that are not locked."""
     for path in folder.glob(f"*{_PARTIAL}"):
         with suppress(OSError), builtins.open(path, "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""Which files of a folder and which objects of a bucket a source names: by one rule for both.
+"""The files of a folder and the objects of a bucket that a source names, by one rule for both.
 
 A URI without a wildcard names a file, or everything below a folder. In a pattern `*`, `?` and
 `[…]` stay within a name, and `**` is any number of folders. Names that begin with `.` or `_`
@@ -42,7 +42,7 @@ def fixed_prefix(path: str) -> str:
 
 
 def matching_names(names: Iterable[str], path: str) -> list[str]:
-    """The names of objects that `path`, a folder or a pattern, stands for; in order."""
+    """The names of the objects that match `path`, a folder or a pattern; in order."""
     folder, pattern = split_pattern(path)
     start = f"{folder}/" if folder else ""
     return sorted(
@@ -55,7 +55,7 @@ def matching_names(names: Iterable[str], path: str) -> list[str]:
 
 
 def find_files(root: Path, pattern: tuple[str, ...], where: str) -> dict[str, Path]:
-    """The files below `root` that the pattern stands for, by their name below it, in order.
+    """The files below `root` that match the pattern, by their name below it, in order.
 
     Links are followed. A file that has several names is there once, by the first of those
     that lead through no link, or else by the first.
@@ -74,7 +74,7 @@ def find_files(root: Path, pattern: tuple[str, ...], where: str) -> dict[str, Pa
 
 @contextmanager
 def convert_read_errors(where: str) -> Iterator[None]:
-    """Turn a file or a folder that cannot be read into one line."""
+    """Convert an error of reading a file or a folder into one line."""
     try:
         yield
     except OSError as error:

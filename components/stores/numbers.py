@@ -1,10 +1,10 @@
-"""Which model has which version number.
+"""The version numbers of a model, and the digest that each belongs to.
 
-    <model>/_numbers/<n>.json       who owns version n: the digest of its model
-    <model>/_numbers/<n>.<digest>   the same in the name: one listing tells every owner
+    <model>/_numbers/<n>.json       the owner of version n: the digest of its model
+    <model>/_numbers/<n>.<digest>   the same in the name: one listing has every owner
 
 The first is the claim, made by exclusive create; the second is written after it and only spares
-reading. Where it is missing, after a kill or in an older store, the claim is read and the name
+reading. If it is missing, after a kill or in an older store, the claim is read and the name
 is added. So a push costs the same in a store of one version and of thousands.
 """
 
@@ -35,7 +35,7 @@ class Numbers:
         """The digest of the model that claimed a number.
 
         Raises:
-            MissingError: nobody has.
+            MissingError: the number is not claimed.
             ContractError: the claim is no such record.
         """
         return _digest(self._records.read(number), f"{self._folder}/{number}.json")
@@ -47,7 +47,7 @@ class Numbers:
     def claim(self, digest: str) -> int:
         """The number of a model: the one that it has, or else the next.
 
-        Two who claim for one model get one number: both try the same next one.
+        Two claims for one model get one number: both try the same next one.
         """
         claimed, owners = self._list_claims()
         for number in claimed:
@@ -64,13 +64,13 @@ class Numbers:
                 self._records.create(number, {_DIGEST: wanted})
                 self._name_owner(number, wanted)
             except AlreadyExistsError:
-                wanted = self.owner(number)  # somebody was faster
+                wanted = self.owner(number)  # another claim was faster
             if wanted == digest:
                 return number
             number += 1
 
     def _list_claims(self) -> tuple[list[int], dict[int, str]]:
-        """The numbers that are claimed, ascending, and the owners that a name tells."""
+        """The numbers that are claimed, ascending, and the owners that are in a name."""
         claimed, owners = [], {}
         start = f"{self._folder}/"
         for info in self._store.list(start):

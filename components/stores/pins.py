@@ -1,4 +1,4 @@
-"""The text of pinned sources as it goes from step to step: itself, or a short one that names it.
+"""The text of pinned sources that goes from step to step: itself, or a short one that names it.
 
 KFP passes a step's parameters in one argument of its command, for which Linux has 128 KiB, and
 keys its cache on them. The pins of thousands of files are longer. They are then kept in the store

@@ -62,7 +62,7 @@ class SourceSpec:
             pattern, `*` and `?` stay within a name and `**` is any number of folders, also in
             a bucket. Names below a folder that begin with `.` or `_` are left out.
         query: Of a database: one SELECT in its own dialect.
-        format: csv, jsonl or parquet; told from the files' names if not given.
+        format: csv, jsonl or parquet; inferred from the files' names if not given.
         delimiter: Of CSV: one character; found if not given.
         header: Of CSV: whether a file starts with the column names.
         encoding: Of CSV: utf-8, utf-16, cp1252, latin-1 or another that Python knows.
@@ -206,7 +206,7 @@ def pin(name: str, spec: SourceSpec, store: str = "") -> Source:
 
     Raises:
         MissingError: it names no object.
-        ParameterError: the format cannot be told from the names.
+        ParameterError: the format does not follow from the names.
         As `databases.snapshot`.
     """
     where = f"sources.{name}"

@@ -1,6 +1,6 @@
 """Published versions and their aliases, in any store.
 
-    <store>/<model>/_numbers/…             who owns which number: see `numbers.py`
+    <store>/<model>/_numbers/…             the owner of each number: see `numbers.py`
     <store>/<model>/<n>/model-<edition>/…  the Model artifact
     <store>/<model>/<n>/saved_model-<edition>/<n>/…  a SavedModel as TensorFlow Serving lays
                                            versions out: the folder above is what it serves
@@ -460,7 +460,7 @@ class ModelStore:
 
     def rollback(self, model: str, alias: str = CHAMPION) -> AliasRecord:
         """Move an alias back to the version it named before. One that was rolled back already
-        stays where it is: two who react to one alarm take one version back.
+        stays where it is: two reactions to one alarm take one version back.
 
         Returns:
             The move that the alias is at now, its reason naming the version it came from.

@@ -110,7 +110,7 @@ def test_aliases_move_by_compare_and_swap_and_keep_their_history(
     models.set_alias("late", "champion", 1, "first")
     for _ in range(2):  # who does it again finds it done
         models.set_alias("late", "champion", 3, "better", expected=1)
-    with pytest.raises(AlreadyExistsError, match="was moved by somebody else"):
+    with pytest.raises(AlreadyExistsError, match="was moved meanwhile"):
         models.set_alias("late", "champion", 2, "stale", expected=1)
     assert models.rollback("late").version == 1
     assert [move.version for move in models.alias_history("late", "champion")] == [1, 3, 1]

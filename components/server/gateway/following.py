@@ -1,5 +1,5 @@
-"""Manifests as files: what they ask for is started, switched to, and what they no longer ask
-for is drained, as KServe's controller does with objects.
+"""Manifests as files: versions that a manifest names are started and switched to, and those that
+it no longer names are drained, as KServe's controller does with objects.
 
 Beside each manifest lies its status: see `kserve/gateway_status.py`.
 """
@@ -114,7 +114,7 @@ class Follower:
         self._tell(followed)
 
     def withdraw(self) -> None:
-        """Remove the status files: from here on this gateway serves nobody new."""
+        """Remove the status files: from here on this gateway takes no new requests."""
         with self._writing:
             self._withdrawn = True
             for followed in self._followed:

@@ -42,7 +42,7 @@ _OF_A_CONNECTION = frozenset(
 
 class Gateway:
     """Routes by the name of the endpoint; `status` is what `/status` says. An asynchronous context
-    manager: it asks servers while it is entered."""
+    manager: it sends requests to servers while it is entered."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}

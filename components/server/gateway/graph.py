@@ -1,6 +1,6 @@
 """InferenceGraph: sequence, switch, ensemble and splitter, as KServe's router does them.
 
-What a condition says is in `conditions`. What a step that failed does is what KServe's router does
+Conditions are in `conditions`. A failed step has the effect that it has in KServe's router
 (cmd/router): a hard dependency ends the graph with its answer, any other goes on with it.
 Shares of a splitter are exact, where KServe draws.
 """

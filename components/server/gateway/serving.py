@@ -33,7 +33,7 @@ def serve_manifests(
         manifests: Their files.
         host: The address to bind to.
         port: Of HTTP.
-        cors_origins: Web pages of these origins may ask, `*`: all; empty: none.
+        cors_origins: Origins of web pages that may send requests; `*`: all; empty: none.
 
     Raises:
         KfpSuiteError: a manifest that is not one, or a version that does not start.
@@ -42,7 +42,7 @@ def serve_manifests(
 
 
 class GatewayServer(DrainingServer):
-    """It ends when it is told, and leaves signals alone."""
+    """An HTTP server that ends when `should_exit` is set, and leaves signals alone."""
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -91,7 +91,7 @@ def gateway_config(gateway: Gateway, cors_origins: Sequence[str] = ()) -> uvicor
     """How a gateway is served: within the same bounds as the server.
 
     Args:
-        gateway: What answers.
+        gateway: The application.
         cors_origins: As of `serve_manifests`.
     """
     app = gateway.app()

@@ -152,12 +152,12 @@ def test_who_waits_for_a_gateway_is_told_how_to_start_one(manifest: Path) -> Non
     with pytest.raises(EndpointError) as caught:
         wait_for_gateway(manifest, 0.1)
     assert str(caught.value) == (
-        f"{manifest}: nobody serves the manifest; got no status beside it; "
+        f"{manifest}: no gateway serves the manifest; got no status beside it; "
         f"expected served within 0.1 s; kfp-suite serve '{manifest}'"
     )
     write_status(manifest, GatewayStatus("one", "http://127.0.0.1:1", "sha256:other", ready=True))
     assert wait_for_gateway(manifest, 0.1).url == "http://127.0.0.1:1"
-    with pytest.raises(EndpointError, match=r"nobody serves .*; got a graph\.yaml\.status"):
+    with pytest.raises(EndpointError, match=r"no gateway serves .*; got a graph\.yaml\.status"):
         wait_until_observed(manifest, 0.1)
     observed = digest_bytes(manifest.read_bytes())
     write_status(manifest, GatewayStatus("one", "http://127.0.0.1:1", observed, ready=True))

@@ -52,7 +52,7 @@ def test_a_candidate_that_somebody_took_away_is_told(tmp_path: Path) -> None:
 
 def test_it_waits_for_this_very_manifest(tmp_path: Path) -> None:
     target(tmp_path, STABLE, versions=[]).wait()
-    with pytest.raises(EndpointError, match="nobody serves the manifest"):
+    with pytest.raises(EndpointError, match="no gateway serves the manifest"):
         target(tmp_path, STABLE, versions=[], observed="sha256:0").wait()
     with pytest.raises(EndpointError, match=r"the version does not serve.*got it broke"):
         target(tmp_path, STABLE, versions=[], ready=False, error="it broke").wait()
