@@ -384,7 +384,7 @@ def _format(objects: tuple[SourceObject, ...], where: str) -> Format:
         formats.add(_SUFFIXES.get(Path(name).suffix))
     if len(formats) != 1 or None in formats:
         raise ParameterError(
-            "the format cannot be told from the file names",
+            "the format does not follow from the file names",
             where=where,
             got=", ".join(sorted({Path(o.uri).name for o in objects})[:5]),
             fix=f"give `format`: {', '.join(get_args(Format))}",

@@ -74,7 +74,7 @@ def list_models(store: str, as_json: bool) -> None:
 
 
 def _check_is_store(store: str) -> None:
-    """Refuse what has no models because it is no store.
+    """Refuse a place without models that is no store.
 
     Raises:
         ParameterError: it is a model.

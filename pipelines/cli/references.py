@@ -1,4 +1,4 @@
-"""What a user calls a model: with its store, or without for one in the store of local runs."""
+"""References to models: with their store, or without it for those in the store of local runs."""
 
 from __future__ import annotations
 

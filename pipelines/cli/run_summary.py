@@ -1,4 +1,4 @@
-"""What `kfp-suite run` says at the end: what came of the run, where it is, what to do next."""
+"""The summary at the end of `kfp-suite run`: the outcome, the folder, and the next steps."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def summary_json(run: PastRun, folder: Path, failure: KfpSuiteError | None) -> d
 def print_summary(
     run: PastRun, folder: Path, all_steps: Iterable[str], failed: bool, console: Console
 ) -> None:
-    """Print what came of a run.
+    """Print the outcome of a run.
 
     Args:
         run: The run.
@@ -183,5 +183,5 @@ def _print_endpoint(endpoint: dict[str, Any] | None, console: Console) -> None:
 
 
 def _shorten_path(path: Path | str) -> str:
-    """A path as short as it can be typed: relative where it is below the working folder."""
+    """A path as short as it can be typed: relative if it is below the working folder."""
     return str(path).removeprefix(f"{Path.cwd()}{os.sep}")

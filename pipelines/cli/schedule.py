@@ -204,7 +204,7 @@ def pause(name: str, connect: Connect) -> None:
 )
 @on_kubeflow
 def resume(name: str, catchup: bool, connect: Connect) -> None:
-    """Start runs of a schedule again, and say how many make up for the pause."""
+    """Switch a schedule on again, and print how many runs make up for the pause."""
     from kfp_suite.pipelines.kubeflow.scheduling import find_schedule
     from kfp_suite.pipelines.kubeflow.scheduling import resume as switch_on
 
@@ -229,7 +229,7 @@ def delete(name: str, connect: Callable[[], Any]) -> None:
 
 
 def _tell_missed(backend: Backend, one: Scheduled, connect: Connect) -> None:
-    """Say how many runs follow for times that are past."""
+    """Print how many runs follow for times that are past."""
     from kfp_suite.pipelines.kubeflow.missed import MAX_COUNTED, missed_starts
 
     count = missed_starts(backend, one)
@@ -254,7 +254,7 @@ def _tell_times(one: Scheduled) -> None:
     from kfp_suite.pipelines.kubeflow.timing import coming, in_both_zones, is_readable, when
 
     if not is_readable(one.schedule):
-        click.echo(f"next times: cannot be told ({when(one.schedule)})")
+        click.echo(f"next times: unknown ({when(one.schedule)})")
         return
     if one.schedule.cron:
         click.echo(

@@ -86,7 +86,7 @@ def serve(
         if names.count(name) > 1:
             raise ParameterError(f"model '{name}' is there twice", where="kfp-suite serve")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
-    # Of kserve's own responses: nothing that who serves a model can change.
+    # Of kserve's own responses: nothing that a user can change.
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
     from kfp_suite.components.runtimes.local import address_of, check_grpc_port, check_port
     from kfp_suite.components.server.limits import PREDICT_SECONDS

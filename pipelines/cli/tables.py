@@ -32,7 +32,7 @@ def print_folded(table: Table) -> None:
 
 
 def print_differences(kind: str, values: Differences) -> None:
-    """Print what differs between two runs, and of numbers by how much.
+    """Print the differences between two runs, and of numbers by how much.
 
     Args:
         kind: What is compared: parameters, metrics, …

@@ -26,7 +26,7 @@ def write_image(
     Args:
         layer: The files of the image, as an uncompressed tar archive.
         target: The archive.
-        tag: What the image is called.
+        tag: The tag of the image.
         architecture: As Docker names it: `amd64`.
         labels: Of the image.
     """

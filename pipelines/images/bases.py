@@ -37,7 +37,7 @@ class Bases:
 
 
 def bases(base: str, builder: str = "", *, reuse: bool = True, say: Say = say_nothing) -> Bases:
-    """What `--base` and `--builder` name.
+    """The images that `--base` and `--builder` name.
 
     Args:
         base: An image, or `debian`: made here of Debian's packages, as its builder is.
@@ -45,7 +45,7 @@ def bases(base: str, builder: str = "", *, reuse: bool = True, say: Say = say_no
             Python images is the one with a compiler.
         reuse: Whether an image that was made here of the same packages is taken as it is;
             else it is made anew, with what Debian has updated since.
-        say: Is told what is done.
+        say: Called with a line of progress at a time.
 
     Raises:
         MissingError: mmdebstrap is not installed.
@@ -68,7 +68,7 @@ def debian_image(
         name: Of the image.
         packages: What it has beside the essential ones.
         reuse: Whether one that was made here of these packages is taken as it is.
-        say: Is told what is done.
+        say: Called with a line of progress at a time.
 
     Raises:
         MissingError: mmdebstrap is not installed.
@@ -105,8 +105,8 @@ def load_image(layer: Path, archive: Path, tag: str, recipe: str) -> None:
     Args:
         layer: Its files, as a tar archive.
         archive: Where the image's archive is written.
-        tag: What it is called.
-        recipe: The digest of what it was made of.
+        tag: Its tag.
+        recipe: The digest of its packages.
     """
     client = docker_client()
     architecture = call([client, "version", "--format", "{{.Server.Arch}}"]).strip()
@@ -116,7 +116,7 @@ def load_image(layer: Path, archive: Path, tag: str, recipe: str) -> None:
 
 
 def _recipe_of(tag: str) -> str:
-    """The digest of what an image was made of; empty: there is none, or one not made here."""
+    """The digest of an image's packages; empty: there is no image, or it was not made here."""
     shown = f'{{{{index .Config.Labels "{_RECIPE}"}}}}'
     try:
         return call([docker_client(), "image", "inspect", "--format", shown, tag]).strip()

@@ -69,10 +69,10 @@ def build(
 
     Args:
         family: One of `FAMILIES`.
-        bases: What it is built on and in.
-        options: What goes into it.
+        bases: The images that it is built on and in.
+        options: Its content.
         sbom: A folder for its software bill of materials, CycloneDX as JSON; None: none.
-        say: Is told what is done.
+        say: Called with a line of progress at a time.
 
     Raises:
         MissingError: a program, a wheelhouse or a file is not there.

@@ -13,7 +13,7 @@ from pathlib import Path
 from kfp_suite.components.contracts.errors import MissingError, RunError
 
 Say = Callable[[str], None]
-"""Is told, a line at a time, what a build does: it takes minutes."""
+"""Called with a line of progress at a time: a build takes minutes."""
 _CLIENTS = ("docker", "/usr/bin/docker")
 
 

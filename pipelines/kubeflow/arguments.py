@@ -27,7 +27,7 @@ _ON_A_LAPTOP = {"target": "local", "namespace": "default"}
 def cluster_arguments(
     package: Package, file: str | None, assigned: Mapping[str, Any], origin: str = ""
 ) -> dict[str, Any]:
-    """What a run of a pipeline on a cluster is called with.
+    """The arguments of a run on a cluster.
 
     Args:
         package: The pipeline.

@@ -28,7 +28,7 @@ def missed_starts(backend: Backend, one: Scheduled, now: datetime | None = None)
         now: The time; None: this machine's.
 
     Returns:
-        At most `MAX_COUNTED`; 0 of a schedule whose times cannot be told.
+        At most `MAX_COUNTED`; 0 of a schedule with unknown times.
     """
     if not is_readable(one.schedule):
         return 0
@@ -69,7 +69,7 @@ def _last_start(backend: Backend, one: Scheduled) -> datetime | None:
 
 
 def _due(run: Any) -> datetime | None:
-    # Some versions answer 1970 where a run was not scheduled.
+    # Some versions answer 1970 if a run was not scheduled.
     scheduled: datetime | None = run.scheduled_at
     if scheduled is not None and scheduled.year > 1970:
         return scheduled

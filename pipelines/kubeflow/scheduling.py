@@ -299,7 +299,7 @@ def _raw(backend: Backend, name: str | None) -> list[Any]:
 def _read(one: Any) -> Scheduled:
     """As the API tells it."""
     reference, config, trigger = one.pipeline_version_reference, one.runtime_config, one.trigger
-    # One that others made may have no trigger, or half of one.
+    # A schedule made by other clients may have no trigger, or half of one.
     cron, periodic = (trigger.cron_schedule, trigger.periodic_schedule) if trigger else (None, None)
     times = cron or periodic
     return Scheduled(

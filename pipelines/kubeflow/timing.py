@@ -56,8 +56,8 @@ def when(one: Schedule) -> str:
 
 
 def coming(one: Scheduled) -> list[datetime]:
-    """The next five times, in UTC; of a pause, where none is late. None of a schedule whose
-    trigger others wrote, and we do not read: `@daily`."""
+    """The next five times, in UTC; of a pause, if none is late. None of a schedule of
+    another client with a trigger that is not read here: `@daily`."""
     now, plan = datetime.now(UTC), one.schedule
     if not is_readable(plan):
         return []
@@ -76,7 +76,7 @@ def coming(one: Scheduled) -> list[datetime]:
 
 
 def is_readable(one: Schedule) -> bool:
-    """Whether its times can be told: it has a pause, or a cron expression that we read."""
+    """Whether its times are known: it has a pause, or a cron expression that is read here."""
     if not one.cron:
         return one.every > 0
     try:

@@ -55,7 +55,7 @@ def run_arguments(
     root: Root,
     origin: str = "",
 ) -> dict[str, Any]:
-    """What a local run of `pipeline` is called with.
+    """The arguments of a local run of `pipeline`.
 
     The values `assigned` override those of the file, and those the ones of the published
     version `origin`; `a.b` reaches into the mapping `a`. Relative paths start from the file's

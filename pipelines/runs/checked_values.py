@@ -1,7 +1,7 @@
-"""What a parameter may hold: values that reach a step as they were written.
+"""The values that a parameter may hold: those that reach a step as they were written.
 
-KFP passes parameters as JSON whose numbers are 64-bit floats, fills in what stands in `{{$…}}`,
-and has no infinities. What would arrive as something else is refused by its path.
+KFP passes parameters as JSON with 64-bit floats for numbers, replaces `{{$…}}`, and has no
+infinities. A value that would arrive as another one is refused, by its path.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def convert_to_plain(value: Any, path: str, where: str) -> Any:
     Tuples become lists and paths text.
 
     Args:
-        value: What was written, or what a notebook passes.
+        value: The value of a file, a command or a notebook.
         path: The parameter's name.
         where: The file, or `--param`.
 
     Raises:
-        ParameterError: it holds what would not arrive; naming the path within the parameter.
+        ParameterError: a part of it would not arrive; naming the path within the parameter.
     """
     return _Reader(where).read(value, path, 0)
 
@@ -60,7 +60,7 @@ def convert_to_plain(value: Any, path: str, where: str) -> Any:
 def check_for_cluster(
     arguments: Mapping[str, Any], where: str, assigned: Collection[str] = ()
 ) -> None:
-    """Refuse what reaches a step on this machine, and not on a cluster.
+    """Refuse values that reach a step on this machine, but not on a cluster.
 
     Args:
         arguments: Values by parameter.

@@ -24,14 +24,14 @@ from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.local import LocalRun
 from kfp_suite.pipelines.runs.serving import ModelAddress, local_endpoint
 
-# A gateway that follows the manifest may still be starting what it says.
+# A gateway that follows the manifest may still be starting its version.
 _FOLLOW_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
 class Checked:
     """An endpoint that answered: it, the process that serves it (None: a gateway that was there
-    before), and what a person is told of it."""
+    before), and the user's instructions."""
 
     endpoint: ModelAddress
     process: subprocess.Popen[str] | None
@@ -42,7 +42,7 @@ class Checked:
 def checked_endpoint(finished: LocalRun, port: int | None = None) -> Iterator[Checked]:
     """Serve what a run deployed, send the model's sample request, and make it champion.
 
-    If a gateway follows the manifest already, that one is asked, and no other is started. A
+    If a gateway follows the manifest already, that one gets the request, and no other is started. A
     rollout has moved the champion by itself, or left it where it was.
 
     Args:

@@ -1,6 +1,6 @@
-"""The commands of steps, so that what a step is given arrives as it was written.
+"""The commands of steps, by which parameters arrive as they were written.
 
-kfp.local puts all that a step is given, as JSON, into one argument of its command, and then
+kfp.local puts the whole input of a step, as JSON, into one argument of its command, and then
 replaces placeholders, mount paths and the word `python3` wherever they stand in it, in the
 user's own text too; and Linux takes no argument of more than 128 KiB. Here it goes into a file
 beside the step's outputs, and the command names the file (kfp 2.17.0, placeholder_utils.py and
@@ -65,14 +65,14 @@ def command_of(
     pipeline_root: str,
     unique_pipeline_id: str,
 ) -> list[str]:
-    """The command of a step; what it is given is in a file beside its outputs.
+    """The command of a step; its input is in a file beside its outputs.
 
-    Only a parameter that is a placeholder as a whole is filled in: what holds one inside other
-    text was not written by a pipeline.
+    Only a parameter that is a placeholder as a whole is filled in: a placeholder inside other
+    text does not come from a pipeline.
 
     Args:
         full_command: Of the compiled component.
-        executor_input_dict: What the step is given, and where its outputs go.
+        executor_input_dict: The input of the step, and the places of its outputs.
         pipeline_resource_name: The run's name.
         task_resource_name: The step's name.
         pipeline_root: The root of runs.
@@ -103,7 +103,7 @@ def command_of(
 
 
 def run_step(full_command: Sequence[str], env_vars: dict[str, str] | None = None) -> int:
-    """Run a step in a process of its own, printing what it says, and return its exit code."""
+    """Run a step in a process of its own, print its output, and return its exit code."""
     with subprocess.Popen(  # noqa: S603 - the compiled component's
         list(full_command),
         stdout=subprocess.PIPE,

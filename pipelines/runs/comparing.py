@@ -1,4 +1,4 @@
-"""What differs between two runs."""
+"""The differences between two runs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def differences_of(first: Mapping[str, Any], second: Mapping[str, Any]) -> Diffe
 
 
 def compare(first: PastRun, second: PastRun) -> dict[str, Differences]:
-    """What differs between two runs, by kind: parameters, digests, metrics, seconds."""
+    """The differences between two runs, by kind: parameters, digests, metrics, seconds."""
     seconds = [{step.name: step.seconds for step in run.steps} for run in (first, second)]
     return {
         "parameters": differences_of(leaves(first.parameters), leaves(second.parameters)),
@@ -58,5 +58,5 @@ def measured_alike(first: PastRun, second: PastRun) -> bool:
 
 
 def measured_rows(evaluation: Mapping[str, Any]) -> tuple[Any, Any]:
-    """What tells the rows that an evaluation measured: the dataset's digest and the split."""
+    """The identity of the rows that an evaluation measured: the dataset's digest and the split."""
     return evaluation.get("dataset_digest"), evaluation.get("split")

@@ -27,8 +27,8 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
 
     Args:
         entry: The pipeline.
-        folder: Is made where it is not there.
-        adapt: Changes what was compiled, for instance which images it names.
+        folder: Created if it does not exist.
+        adapt: Changes the compiled pipeline, for instance its images.
 
     Raises:
         StoreError: the folder is not writable.

@@ -1,4 +1,4 @@
-"""What came of a run: a word for it, the reasons, and what to do next."""
+"""The conclusion of a run: its outcome, the reasons, and the next steps."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ _REFUSALS = (INVALID, NOT_BLESSED, NOT_SERVABLE, NOT_PROMOTED)
 
 @dataclass(frozen=True)
 class Conclusion:
-    """What came of a run.
+    """The conclusion of a run.
 
     Args:
         outcome: In a word or two: `served`, `published`, `promoted`, `nothing new`, `invalid
             data`, `not blessed`, …
         reasons: Why it is not more than that.
-        next_steps: What a user may do now: what it is for, and the command or parameter.
+        next_steps: Suggestions: their purpose, and the command or parameter.
     """
 
     outcome: str
@@ -45,7 +45,7 @@ class Conclusion:
 
 
 def conclude(run: PastRun, folder: Path) -> Conclusion:
-    """What came of a run.
+    """Draw the conclusion of a run.
 
     Args:
         run: The run.
@@ -60,8 +60,8 @@ def open_command(folder: Path, step: str = "", name: str = "") -> str:
 
     Args:
         folder: The run's folder.
-        step: Whose report; empty: an index of all.
-        name: What the run is called; empty: its whole name.
+        step: The step of the report; empty: an index of all.
+        name: A name of the run; empty: its whole name.
     """
     words = ["kfp-suite", "open", name or folder.name, *([step] if step else [])]
     return shlex.join([*words, *root_option(folder.parent)])

@@ -1,5 +1,5 @@
 """The record of a run, however the run ended: what its exit handler could not write is written
-here, and who is to be told is told."""
+here, and notices are sent."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def record_of(
         folder: The run's folder; its name is the run's.
         pipeline: The pipeline's name.
         status: How it ended, if its exit handler did not write that down.
-        notify: Who is told then; see record.
-        error: What is said of a run that failed and left no error.
+        notify: The channels of notices in that case; see record.
+        error: The error of a run that failed and left none.
 
     Raises:
         StoreError: no record can be written.

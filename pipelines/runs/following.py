@@ -1,4 +1,4 @@
-"""What a run's process prints: its log on disk, and the steps that the log tells of."""
+"""The output of a run's process: its log on disk, and the steps that appear in the log."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_LOG_BYTES = 64 << 20
 class Follower:
     """Keeps the log of a run and the time of each step.
 
-    The log is locked as long as the run is followed, so that others can tell a run that goes on
+    The log is locked as long as the run is followed, which distinguishes a run that goes on
     from one that was killed.
 
     Args:

@@ -135,7 +135,7 @@ def _is_followed(folder: Path) -> bool:
             fcntl.flock(log, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
-    except OSError:  # locked; or there are no locks, and nobody can tell
+    except OSError:  # locked; or there are no locks, and it is unknown
         return True
     return False
 
@@ -155,7 +155,7 @@ def run_folders(root: Path) -> dict[str, Path]:
 
 def _read_start(folder: Path) -> float:
     """When a run began, in seconds since 1970: what `run.json` says. A run that kfp alone started
-    has none; the end of its name is then the time where it ran."""
+    has none; the end of its name is then the local time of its machine."""
     with suppress(OSError, ValueError, TypeError, AttributeError, KeyError):
         started = json.loads((folder / RUN).read_bytes())["started_at"]
         return datetime.fromisoformat(started).timestamp()

@@ -1,4 +1,4 @@
-"""Whom a run could not tell of its end, as its exit handler left it."""
+"""The notices of a run that could not be sent, as its exit handler recorded them."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Outputs(dict[str, Path]):
         self._folder = folder
 
     def __missing__(self, name: str) -> Path:
-        """Say what there is instead.
+        """Raise an error with the outputs that there are.
 
         Raises:
             MissingError: there is no such output, or it was removed with the run that made it.
@@ -43,8 +43,8 @@ def missing_output(folder: Path, kind: str, name: str, known: Iterable[str]) -> 
     Args:
         folder: The run's folder.
         kind: What it is: `output`, `report of`.
-        name: What was asked for: `step.artifact`, or a step.
-        known: What there is.
+        name: The output that is missing: `step.artifact`, or a step.
+        known: The names that exist.
     """
     gone = gone_outputs(folder)
     origin = next((gone[key] for key in gone if name in (key, _step(key))), None)

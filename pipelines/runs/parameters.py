@@ -115,7 +115,7 @@ def parse_assignments(
 
 
 def drop_nulls(values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a notebook passes; None is no value."""
+    """The values of a notebook; None is no value."""
     return {name: value for name, value in values.items() if value is not None}
 
 
@@ -151,13 +151,13 @@ def check(
 
     Args:
         known: The parameters of the pipeline.
-        values: What is given.
+        values: The given values.
         where: The parameter file, or `--param` without one.
         assigned: The names that did not come from the file, as `merge` takes them.
 
     Raises:
         ParameterError: an unknown name, a wrong type, a missing value, or one that would not
-            arrive; see `checked_values.plain`.
+            arrive; see `checked_values.convert_to_plain`.
     """
     checked = {}
     for name, value in values.items():

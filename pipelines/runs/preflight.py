@@ -29,7 +29,7 @@ _LIBRARIES = {"tensorflow": "tensorflow", "tfx": "tensorflow_transform"}
 
 
 def check_values(pipeline_values: Values) -> None:
-    """Check what can be checked without the data.
+    """Make the checks that need no data.
 
     Args:
         pipeline_values: Every parameter of a pipeline of the suite: name to value.
@@ -43,7 +43,7 @@ def check_values(pipeline_values: Values) -> None:
 
 @dataclass(frozen=True)
 class Findings:
-    """What checking the parameters of a pipeline found.
+    """The findings of a check of parameters.
 
     Attributes:
         errors: At most one a parameter.
@@ -83,7 +83,7 @@ def check_libraries(images: Iterable[str]) -> None:
     """Check that the libraries of these images' families are installed here.
 
     Args:
-        images: What the steps of a pipeline run in.
+        images: The images of the steps of a pipeline.
 
     Raises:
         MissingError: the steps cannot run in this environment.
@@ -127,7 +127,7 @@ def _checks_of(values: Values) -> Iterator[tuple[str, Callable[[Values], None]]]
 
 @dataclass(frozen=True)
 class _Step:
-    """A step whose own dataclass says which single values it takes.
+    """A step with a dataclass that checks its single values.
 
     Attributes:
         load: Imports the dataclass.
@@ -223,7 +223,7 @@ def _check_split(values: Values) -> None:
 
 
 def _check_bounds(rule: SplitRule) -> None:
-    """Check the bounds as those of some type of column: which one, the data will tell."""
+    """Check the bounds as those of some type of column: which one depends on the data."""
     from kfp_suite.components.contracts.columns import Column
     from kfp_suite.components.ingest.splitting import BOUNDS, TimeSplit
 
@@ -368,12 +368,12 @@ def _check_notify(values: Values) -> None:
 def _check_for_a_task(
     values: Values, check: Callable[[Any], object], likely: Iterable[str] = ()
 ) -> None:
-    """Check for the task that is set; for any, if the data will tell it or it is none.
+    """Check for the task that is set; for any, if it depends on the data or is no task.
 
     Args:
         values: All parameters.
         check: Raises ParameterError, given a task.
-        likely: The tasks whose error says the most; empty: all are alike.
+        likely: The tasks with the most helpful error; empty: all are alike.
 
     Raises:
         ParameterError: no task takes the values.
@@ -423,7 +423,7 @@ _STEPS = (
         {"store": "store", "model_name": "model", "manifest": "file", "steps": (0, 100)},
     ),
 )
-"""What single values are checked by."""
+"""The checks of single values."""
 
 _CHECKS: Mapping[str, Callable[[Values], None]] = {
     "model_name": _check_model_name,

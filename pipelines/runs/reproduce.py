@@ -63,7 +63,7 @@ def reproduce(
         model: The model's name.
         version: Its version.
         moved: Where sources are now, by name; the others are where they were.
-        on_step: Told the name of each step as it starts.
+        on_step: Called with the name of each step as it starts.
 
     Raises:
         MissingError: a source is not where it was.
@@ -89,7 +89,7 @@ def reproduce(
 
 
 def _in_model(was: ModelManifest, now: ModelManifest) -> list[Difference]:
-    """What differs of what the model's digest covers."""
+    """The differences in the part that the model's digest covers."""
     differences = [
         Difference("model", name, str(getattr(was, name)), str(getattr(now, name)))
         for name in ("task", "label", "classes", "threshold", "signature")

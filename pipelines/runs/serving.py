@@ -22,7 +22,7 @@ _COMMAND = ("-P", "-c", "from kfp_suite.pipelines.cli.main import main; main()")
 
 
 class ModelAddress:
-    """A model at an address, whoever serves it."""
+    """A model at an address, of any server."""
 
     def __init__(self, name: str, base: str) -> None:
         """`base`: the address of the server, `http://host:port`."""
@@ -75,8 +75,8 @@ def local_endpoint(
         arguments: More of them.
 
     Raises:
-        EndpointError: the port is taken, or the server did not come up; with the last thing it
-            said.
+        EndpointError: the port is taken, or the server did not come up; with the last line of its
+            output.
     """
     if port is not None:
         check_port(LOOPBACK, port)  # else a server that is there already would be asked

@@ -161,7 +161,7 @@ def test_bad_rows_are_kept_with_file_line_and_reason(tmp_path: Path) -> None:
         ("a.csv", b"id,id\n1,2\n", "id"),
         ("a.csv", b"id,name\n1,\xff\xfe\xfa\n", "a.csv"),
         ("a.parquet", b"PAR1" + b"\0" * 40, "a.parquet"),
-        ("a.xyz", b"1", "sources.t: the format cannot be told from the file names; got a.xyz"),
+        ("a.xyz", b"1", "sources.t: the format does not follow from the file names; got a.xyz"),
     ],
 )
 def test_a_bad_file_is_one_line(name: str, content: bytes, message: str, tmp_path: Path) -> None:

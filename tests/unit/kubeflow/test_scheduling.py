@@ -124,7 +124,7 @@ def test_a_schedule_that_others_made_is_shown(
     resumed = command("schedule", "resume", "progressive-delivery")
     assert (resumed.exit_code, resumed.output) == (0, "progressive-delivery is on\n")
     shown = command("schedule", "show", "progressive-delivery")
-    assert f"next times: cannot be told ({words})" in shown.output
+    assert f"next times: unknown ({words})" in shown.output
     asked = json.loads(command("schedule", "show", "progressive-delivery", "--json").output)
     assert asked["next"] == []
 
