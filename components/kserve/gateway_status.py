@@ -122,7 +122,7 @@ def wait_until_observed(
     Args:
         manifest: The file.
         timeout: Seconds.
-        sleep: What waits between looks.
+        sleep: Waits between two looks.
 
     Raises:
         EndpointError: no gateway does in time, or it says why it cannot.

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.contracts.errors import StoreError
-from tests.steps import STEPS, write_source
+from tests.steps import STEPS
 
 Mount = Callable[[str], Path]
 
@@ -37,15 +37,6 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
             return folder
 
         yield make
-
-
-@pytest.fixture(scope="module")
-def inputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("inputs")
-    write_source(folder)
-    for run in STEPS.values():
-        run(folder, folder)
-    return folder
 
 
 @pytest.mark.parametrize("step", STEPS)
