@@ -265,7 +265,7 @@ def _check_images(served: Served, settings: EndpointSettings, options: Mapping[s
     check_stock(served.runtime, options, served.sklearn, settings.image)
     if served.runtime == TORCHSERVE and parse_options(TORCHSERVE, options).token_authentication:
         raise ParameterError(
-            "TorchServe makes its own tokens in each pod, and who asks the endpoint has none",
+            "TorchServe makes its own tokens in each pod, and clients of the endpoint have none",
             where="runtime_options.token_authentication",
             got=True,
             expected="false",

@@ -244,6 +244,6 @@ def _artifacts(folder: Path, record: RunRecord, left: Left) -> None:
 
 
 def _secret() -> str:
-    """What an error may not show: who asks, where the address says it."""
+    """The credentials in the address of the server, which an error may not show."""
     address = urlsplit(os.environ.get(TRACKING_URI, ""))
     return address.netloc.rpartition("@")[0]

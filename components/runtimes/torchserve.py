@@ -5,7 +5,7 @@
 
 The handler imports `kfp_suite`, so the image has it. Requests need TorchServe's own tokens
 unless they are turned off; it writes them to `key_file.json`, where it runs, when it starts.
-On a cluster nobody who asks has them: there they are off.
+On a cluster no client has them: there they are off.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def main() -> None:
         "--cors_origin",
         action="append",
         default=[],
-        help="web pages of this origin may ask, * for all; may be repeated; none",
+        help="origin of web pages that may send requests, * for all; may be repeated; none",
     )
     # Given to a worker.
     parser.add_argument("--socket", type=int, action="append", default=[], help=argparse.SUPPRESS)

@@ -45,7 +45,7 @@ LOOPBACK = "127.0.0.1"
     "cors_origins",
     metavar="ORIGIN",
     multiple=True,
-    help="Web pages of this origin may ask, * for all; may be repeated.  [default: none]",
+    help="Origin of web pages that may send requests, * for all; may be repeated.  [default: none]",
 )
 def serve(
     references: tuple[str, ...],

@@ -45,7 +45,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Connection:
-    """Where Kubeflow Pipelines is, and who asks.
+    """The address of Kubeflow Pipelines, and the credentials for it.
 
     Attributes:
         host: `http(s)://host[:port][/pipeline]`; empty: KF_PIPELINES_ENDPOINT, else the API in
