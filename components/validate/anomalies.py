@@ -15,10 +15,10 @@ from kfp_suite.components.contracts.errors import did_you_mean
 from kfp_suite.components.validate.anomaly import Anomaly, Severity
 from kfp_suite.components.validate.column_checks import ColumnCheck
 from kfp_suite.components.validate.partial import SplitPartial
+from kfp_suite.components.validate.row_counts import check_row_counts
 from kfp_suite.components.validate.schema import DatasetSchema
 from kfp_suite.components.validate.schema_checks import Domains, unchecked_constraints
 from kfp_suite.components.validate.schema_features import column_type
-from kfp_suite.components.validate.value_texts import format_rows
 
 _MOST_HINTS = 20  # columns that are gone, for each of which a near name is looked for
 _UNUSED_STAGES = {
@@ -35,7 +35,11 @@ def find_anomalies(
 ) -> list[Anomaly]:
     """What contradicts the schema, by split, in the schema's order of columns."""
     found = [
-        *_row_counts(schema, splits),
+        *check_row_counts(
+            {name: partial.rows for name, partial in splits.items()},
+            schema.min_rows,
+            schema.proto.dataset_constraints.max_examples_count,
+        ),
         *_unchecked(schema),
         *_unexpected_columns(schema, columns),
     ]
@@ -58,43 +62,6 @@ def find_anomalies(
                     check = ColumnCheck(domains, feature, kinds[feature.name], split, severity)
                     found += check.run(column)
     return found
-
-
-def _row_counts(schema: DatasetSchema, splits: Mapping[str, SplitPartial]) -> Iterator[Anomaly]:
-    for split, partial in splits.items():
-        rows = partial.rows
-        least = schema.min_rows.get(split)
-        if least is not None and rows < least:
-            yield Anomaly(
-                "",
-                "DATASET_LOW_NUM_EXAMPLES",
-                f"The split {split} has too few rows.",
-                format_rows(rows),
-                f"at least {format_rows(least)}",
-                split,
-                "error",
-            )
-        elif not rows:
-            yield Anomaly(
-                "",
-                "DATASET_LOW_NUM_EXAMPLES",
-                f"The split {split} has no rows.",
-                "0 rows",
-                "at least 1 row",
-                split,
-                "error" if split == "train" else "warning",
-            )
-    most = schema.proto.dataset_constraints.max_examples_count
-    if most and "train" in splits and splits["train"].rows > most:
-        yield Anomaly(
-            "",
-            "DATASET_HIGH_NUM_EXAMPLES",
-            "The split train has too many rows.",
-            format_rows(splits["train"].rows),
-            f"at most {format_rows(most)}",
-            "train",
-            "error",
-        )
 
 
 def _unchecked(schema: DatasetSchema) -> Iterator[Anomaly]:

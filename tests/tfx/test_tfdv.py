@@ -289,6 +289,58 @@ def test_a_given_schema_is_enforced_by_both(both: Both, tmp_path: Path) -> None:
     )
 
 
+def _numbers(rows: int) -> pa.Table:
+    return pa.table({"n": list(range(rows))})
+
+
+@pytest.fixture(scope="module")
+def forty_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders of a dataset whose train split has 40 rows, as both engines validated it."""
+    folder = tmp_path_factory.mktemp("forty")
+    Both(folder, {"train": _numbers(40)})
+    return folder
+
+
+LOW, HIGH = "DATASET_LOW_NUM_EXAMPLES", "DATASET_HIGH_NUM_EXAMPLES"
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        ("min_examples_count: 20 max_examples_count: 20", set()),
+        ("min_examples_count: 21", {("", LOW, "train")}),
+        ("max_examples_count: 19", {("", HIGH, "train")}),
+        (
+            "num_examples_drift_comparator {min_fraction_threshold: 0.6}",
+            {("", "COMPARATOR_LOW_NUM_EXAMPLES", "train")},
+        ),
+        (
+            "num_examples_drift_comparator {max_fraction_threshold: 0.4}",
+            {("", "COMPARATOR_HIGH_NUM_EXAMPLES", "train")},
+        ),
+    ],
+)
+def test_both_limit_the_rows_of_train(
+    limits: str, expected: set[Any], forty_rows: Path, tmp_path: Path
+) -> None:
+    schema = (forty_rows / "ours" / "schema" / "schema.pbtxt").read_text()
+    (tmp_path / "schema.pbtxt").write_text(f"{schema}\ndataset_constraints {{ {limits} }}\n")
+    both = Both(
+        tmp_path,
+        {"train": _numbers(20), "eval": _numbers(5)},
+        schema={"uri": str(tmp_path / "schema.pbtxt")},
+        baseline_statistics=str(forty_rows / "ours" / "statistics"),
+    )
+    assert both.kinds() == (expected, expected)
+    assert both.valid == {"ours": not expected, "theirs": not expected}
+
+
+def test_both_warn_of_a_split_without_rows(tmp_path: Path) -> None:
+    both = Both(tmp_path, {"train": _numbers(20), "eval": _numbers(20)[:0]})
+    assert both.kinds() == ({("", LOW, "eval")}, {("", LOW, "eval")})
+    assert both.valid == {"ours": True, "theirs": True}
+
+
 def test_the_report_is_a_whole_page(both: Both) -> None:
     page = (both._folder / "theirs" / "report.html").read_text()
     assert page.startswith("<!doctype html>")
