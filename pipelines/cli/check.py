@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 
 from kfp_suite.components.contracts.errors import InputError
+from kfp_suite.pipelines.cli.completion import complete_pipeline
+from kfp_suite.pipelines.cli.parameter_options import assignments_option, params_option
 from kfp_suite.pipelines.cli.references import DEFAULT_STORE
 from kfp_suite.pipelines.runs.arguments import add_defaults, read_values
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
@@ -13,15 +15,9 @@ from kfp_suite.pipelines.runs.preflight import check_all_values
 
 
 @click.command("check")
-@click.argument("pipeline")
-@click.option("--params", metavar="FILE", help="Parameter file, or the name of a shipped one.")
-@click.option(
-    "--param",
-    "assignments",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="One parameter; a.b=VALUE reaches into a mapping. Repeatable.",
-)
+@click.argument("pipeline", shell_complete=complete_pipeline)
+@params_option
+@assignments_option
 def check(pipeline: str, params: str | None, assignments: tuple[str, ...]) -> None:
     """Check the parameters of PIPELINE without running it, and list every error.
 

@@ -13,6 +13,7 @@ from rich.console import Console
 from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError, RunError
 from kfp_suite.components.runtimes.local import LOOPBACK, check_port
 from kfp_suite.pipelines.cli.completion import complete_model, complete_params, complete_pipeline
+from kfp_suite.pipelines.cli.parameter_options import assignments_option
 from kfp_suite.pipelines.cli.progress import Progress
 from kfp_suite.pipelines.cli.run_summary import print_summary, summary_json
 from kfp_suite.pipelines.runs.arguments import run_arguments
@@ -38,13 +39,7 @@ from kfp_suite.pipelines.runs.preflight import check_libraries
     shell_complete=complete_params,
     help=f"Parameter file, or one that comes with the suite: {', '.join(shipped_files())}.",
 )
-@click.option(
-    "--param",
-    "assignments",
-    metavar="NAME=VALUE",
-    multiple=True,
-    help="One parameter; a.b=VALUE reaches into a mapping. Repeatable.",
-)
+@assignments_option
 @click.option(
     "--from",
     "origin",

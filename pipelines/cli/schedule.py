@@ -12,6 +12,7 @@ import click
 
 from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
 from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
+from kfp_suite.pipelines.cli.parameter_options import assignments_option, params_option
 
 if TYPE_CHECKING:
     from kfp_suite.pipelines.kubeflow.connection import Backend
@@ -55,10 +56,8 @@ def schedule() -> None:
 @click.option("--end", default="", help="The same.")
 @click.option("--max-concurrency", type=click.IntRange(1, 10), default=1, show_default=True)
 @click.option("--catchup/--no-catchup", default=True, help="Make up for times that were missed.")
-@click.option("--params", metavar="FILE", help="Parameter file, or one that comes with the suite.")
-@click.option(
-    "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
-)
+@params_option
+@assignments_option
 @click.option(
     "--from", "origin", metavar="VERSION", default="", help="STORE/MODEL/VERSION; as in `run`."
 )

@@ -12,14 +12,13 @@ from rich.console import Console
 
 from kfp_suite.pipelines.cli.adapting import sent_to_kubeflow
 from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
+from kfp_suite.pipelines.cli.parameter_options import assignments_option, params_option
 
 
 @click.command("submit")
 @click.argument("pipeline")
-@click.option("--params", metavar="FILE", help="Parameter file, or one that comes with the suite.")
-@click.option(
-    "--param", "assignments", metavar="NAME=VALUE", multiple=True, help="One parameter. Repeatable."
-)
+@params_option
+@assignments_option
 @click.option(
     "--from", "origin", metavar="VERSION", default="", help="STORE/MODEL/VERSION; as in `run`."
 )

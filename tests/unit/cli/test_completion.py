@@ -35,6 +35,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (("run", "ret"), ["retrain"]),
         (("run", "train-and-deploy-t"), ["train_and_deploy_tensorflow", "train_and_deploy_tfx"]),
         (("run", "tune", "--params", "fl"), ["flights", "flights_tensorflow", "fl"]),
+        (("check", "retr"), ["retrain"]),
+        (("check", "tune", "--params", "flights_"), ["flights_tensorflow", "flights_"]),
+        (("submit", "tune", "--params", "flights_"), ["flights_tensorflow", "flights_"]),
+        (("schedule", "add", "tune", "--params", "flights_"), ["flights_tensorflow", "flights_"]),
         (("runs", "show", "ret"), ["retrain-2"]),
         (("open", "la"), ["latest"]),
         (
