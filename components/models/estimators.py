@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -147,6 +148,22 @@ def make_estimator(
 def _is_open(jobs: object) -> bool:
     """Whether `n_jobs` is not given, or means as many as there are."""
     return not jobs or (isinstance(jobs, (int, float)) and jobs < 0)
+
+
+def check_estimator(name: str, task: Task) -> None:
+    """Check an estimator with its usual hyperparameters, without the import of its library.
+
+    Args:
+        name: One of `ESTIMATORS`.
+        task: What it is for.
+
+    Raises:
+        ParameterError: an unknown name, an estimator that does not do the task, or one whose
+            library is not installed.
+    """
+    path = _path(name, task)
+    if importlib.util.find_spec(path.partition(".")[0]) is None:
+        _import(path)  # which says why not
 
 
 def check_hyperparameters(name: str, task: Task, hyperparameters: Mapping[str, Any]) -> None:

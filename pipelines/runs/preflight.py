@@ -269,14 +269,13 @@ def _check_features(values: Values) -> None:
 def _check_estimator(values: Values) -> None:
     if values.get("module_file") or "." in values["estimator"]:  # needs the step's own image
         return
-    from kfp_suite.components.models.estimators import make_estimator
+    from kfp_suite.components.models.estimators import check_estimator, make_estimator
 
-    _check_for_a_task(
-        values,
-        lambda task: make_estimator(
-            values["estimator"], task, values.get("hyperparameters") or {}, seed=0, threads=1
-        ),
-    )
+    name, given = values["estimator"], values.get("hyperparameters")
+    if given:  # which only the library knows; its import takes seconds
+        _check_for_a_task(values, lambda task: make_estimator(name, task, given, seed=0, threads=1))
+    else:
+        _check_for_a_task(values, lambda task: check_estimator(name, task))
 
 
 def _check_class_weight(values: Values) -> None:

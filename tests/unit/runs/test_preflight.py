@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -239,3 +241,21 @@ def test_a_library_that_is_not_installed_is_named_before_the_run(
     check_libraries(["kfp-suite-python-sklearn:0.1.0", "registry.example.com/theirs:1"])
     with pytest.raises(MissingError, match=r"pip install 'kfp-suite\[tensorflow\]'"):
         check_libraries(["kfp-suite-python-tensorflow:0.1.0"])
+
+
+def test_the_library_of_an_estimator_is_looked_up_and_not_imported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    code = (
+        "import sys\n"
+        "from kfp_suite.pipelines.runs.preflight import check_values\n"
+        "check_values({'estimator': 'random_forest', 'hyperparameters': {}})\n"
+        "print([name for name in ('sklearn', 'scipy') if name in sys.modules])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(ParameterError, match=r"estimator: cannot import 'xgboost\.\w+'"):
+        check_values({"estimator": "xgboost", "task": "binary"})
+    with pytest.raises(ParameterError, match="linear_regression does not do binary"):
+        check_values({"estimator": "linear_regression", "task": "binary"})
