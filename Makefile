@@ -80,8 +80,8 @@ LOCK_DEV := --override images/overrides.txt images/tensorflow-cpu.in
 
 lock: ## Compile requirements/*.txt and images/*/*.txt from pyproject.toml (needs uv).
 	$(LOCK) --allow-unsafe requirements/build.in -o requirements/build.txt
-	$(LOCK) --extra local pyproject.toml -o requirements/local.txt
 	$(LOCK) --extra dev pyproject.toml $(LOCK_DEV) -o requirements/dev.txt
+	$(LOCK) --extra local pyproject.toml --constraint requirements/dev.txt -o requirements/local.txt
 	$(BIN)/kfp-suite images lock --upgrade
 
 images: $(VENV)/local $(VENV)/suite ## Build every container image (needs Docker; minutes).

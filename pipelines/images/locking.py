@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import tempfile
+from collections.abc import Container
 from pathlib import Path
 
 from kfp_suite.components.contracts.errors import MissingError
@@ -12,9 +14,28 @@ from kfp_suite.pipelines.images.wheels import REQUIREMENTS, SHARED, SOURCES
 # Distributions of the TFX family that have no wheel.
 _SOURCES = ("pyfarmhash", "rouge-score")
 
+EXCEPTIONS: dict[str, dict[str, str]] = {
+    "tfx": {
+        "absl-py": "tfx 1.21 takes none from 2 on",
+        "attrs": "tfx 1.21 takes none from 26 on",
+        "cachetools": "apache-beam 2.77 takes none from 7 on",
+        "ipython": "tensorflow-model-analysis 0.52 takes none from 9 on",
+        "kubernetes": "tfx 1.21 takes none from 27 on; its steps talk to no cluster",
+        "numpy": "apache-beam 2.77 takes none from 2.5 on",
+        "pillow": "apache-beam 2.77 takes none from 13 on",
+        "pyarrow": "tfx 1.21 takes none from 19 on",
+        "scikit-learn": "tfx 1.21 takes 1.5.2 alone",
+        "tensorflow-serving-api": "tfx-bsl 1.21 takes none from 2.20 on",
+    },
+}
+"""What a family has in another version than every other list, and why."""
+
 
 def lock(family: str, project: Path, *, upgrade: bool) -> Path:
     """Compile the hash-locked list of a family, for Python 3.13 and glibc 2.40.
+
+    What `requirements/dev.txt` has too is taken in its version, so that the tests run what the
+    images run; `EXCEPTIONS` apart.
 
     Args:
         family: One of `FAMILIES`.
@@ -30,9 +51,37 @@ def lock(family: str, project: Path, *, upgrade: bool) -> Path:
     arguments = [f"--extra={family}", str(project / "pyproject.toml")]
     if family in ("tensorflow", "tfx"):
         arguments += [str(images / "tensorflow-cpu.in"), f"--override={images / 'overrides.txt'}"]
-    _compile([*arguments, "-o", str(target)], project, upgrade=upgrade)
+    with tempfile.TemporaryDirectory() as scratch:
+        tested = Path(scratch) / "tested.txt"
+        pins = read_pins(project / "requirements" / "dev.txt", without=EXCEPTIONS.get(family, ()))
+        tested.write_text("\n".join(pins) + "\n")
+        arguments.append(f"--constraint={tested}")
+        _compile([*arguments, "-o", str(target)], project, upgrade=upgrade)
     _part_sources(target)
     return target
+
+
+def read_pins(requirements: Path, without: Container[str] = ()) -> list[str]:
+    """The pins of a hash-locked list, without their hashes.
+
+    Args:
+        requirements: As uv writes it.
+        without: Distributions to leave out.
+
+    Returns:
+        `name==version`, with its marker if it has one, in the order of the list.
+
+    Raises:
+        MissingError: there is no such list.
+    """
+    if not requirements.is_file():
+        raise MissingError(
+            "no list of what the tests run with",
+            where=str(requirements),
+            fix="compile it first: make lock",
+        )
+    lines = (line.rstrip("\\ ") for line in requirements.read_text().splitlines())
+    return [one for one in lines if one[:1].isalnum() and one.partition("==")[0] not in without]
 
 
 def lock_shared(project: Path, *, upgrade: bool) -> None:
