@@ -15,6 +15,7 @@ from typing import Any
 from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import Model
 from kfp_suite.components.kserve.images import default_image
+from kfp_suite.components.kserve.pods import SERVER_COMMAND
 from kfp_suite.components.runtimes.layout import parse_options
 from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
 from kfp_suite.components.runtimes.runtime import (
@@ -107,7 +108,7 @@ def _command(parameters: Any, artifact: Model) -> tuple[str, ...]:
     if runtime == SUITE:
         image = parameters.image or default_image(artifact.manifest.framework)
         return (
-            *("--entrypoint", "python", image, "-m", "kfp_suite.components.server"),
+            *("--entrypoint", SERVER_COMMAND[0], image, *SERVER_COMMAND[1:]),
             *(f"--model_name={name}", f"--model_dir={MOUNT}", "--model_version=1"),
         )
     if runtime not in _STARTED or not parameters.image:

@@ -19,6 +19,7 @@ from kfp_suite.components.contracts.digests import digest_value
 from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
 from kfp_suite.components.kserve.images import check_pullable, check_stock, default_image
 from kfp_suite.components.kserve.pods import (
+    SERVER_COMMAND,
     answering_in,
     container_in,
     ending_in,
@@ -143,6 +144,7 @@ def serving_runtime(image: str, namespace: str) -> dict[str, Any]:
                 {
                     "name": "kserve-container",
                     "image": image,
+                    "command": list(SERVER_COMMAND),
                     "args": [
                         "--model_name={{.Name}}",
                         f"--model_dir={MOUNT}",
@@ -324,6 +326,7 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
             {
                 "name": "kserve-container",
                 "image": image,
+                "command": list(SERVER_COMMAND),
                 "args": [
                     f"--model_name={served.name}",
                     f"--model_dir={MOUNT}",

@@ -16,6 +16,8 @@ _SECURE = {
     "capabilities": {"drop": ["ALL"]},
     "seccompProfile": {"type": "RuntimeDefault"},
 }
+SERVER_COMMAND = ("python", "-P", "-m", "kfp_suite.components.server")
+"""How a container starts our server: the images have no entry point."""
 _HTTP, _GRPC = 8080, 8081
 _START_SECONDS = 600
 # A pod that ends is still sent requests until every proxy knows.

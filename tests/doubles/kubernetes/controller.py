@@ -241,7 +241,12 @@ class Controller:
                 },
                 "annotations": {k: v for k, v in annotations.items() if k not in _PRIVATE},
             },
-            "spec": pod_spec(spec, self._runtime(stored, spec), knative=mode == "Knative"),
+            "spec": pod_spec(
+                spec,
+                self._runtime(stored, spec),
+                name=metadata["name"],
+                knative=mode == "Knative",
+            ),
         }
         for extra in ("batcher", "logger"):
             if extra in spec:
@@ -258,13 +263,12 @@ class Controller:
         workload.roll(template, spec.get("minReplicas", 1), behaviour, mode, now)
 
     def _runtime(self, stored: Stored, component: Json) -> Json:
-        """The container of the ServingRuntime that a component names, empty where there is none."""
+        """The spec of the ServingRuntime that a component names; empty: there is none."""
         named = component.get("model", {}).get("runtime", "")
         found = self._store.get(SERVING_RUNTIME, stored.key[0], named) or self._store.get(
             CLUSTER_SERVING_RUNTIME, "", named
         )
-        containers = found.content.get("spec", {}).get("containers", ()) if found else ()
-        return dict(containers[0]) if containers else {}
+        return dict(found.content.get("spec", {})) if found else {}
 
     def _standard(
         self, stored: Stored, workload: Workload, was: Json, conditions: Conditions, now: float

@@ -62,8 +62,15 @@ def template_hash(template: Json) -> str:
     return digest[:10]
 
 
-def pod_spec(component: Json, runtime: Json, *, knative: bool) -> Json:
-    """The spec of the pods of a component, with the container of its ServingRuntime."""
+def pod_spec(component: Json, runtime: Json, *, name: str = "", knative: bool) -> Json:
+    """The spec of the pods of a component.
+
+    Args:
+        component: Of an InferenceService: its predictor, or its transformer.
+        runtime: The spec of its ServingRuntime; empty: it has none.
+        name: Of the InferenceService, which KServe writes into a runtime's arguments.
+        knative: Whether Knative runs the pods.
+    """
     model = next(
         (
             value
@@ -74,11 +81,8 @@ def pod_spec(component: Json, runtime: Json, *, knative: bool) -> Json:
     )
     containers = [dict(one) for one in component.get("containers", ())]
     if model is not None:
-        image = model.get("image") or runtime.get("image") or _image(model)
-        server = {**runtime, "name": CONTAINER, "image": image}
-        for key in ("args", "env", "resources"):
-            if key in model:
-                server[key] = model[key]
+        server = _merged(next(iter(runtime.get("containers", ())), {}), model, name)
+        server["image"] = server.get("image") or _image(model)
         containers = [server, *(one for one in containers if one.get("name") != CONTAINER)]
     for container in containers[:1]:
         container["name"] = container.get("name") or CONTAINER
@@ -93,10 +97,36 @@ def pod_spec(component: Json, runtime: Json, *, knative: bool) -> Json:
                 "args": [model["storageUri"], "/mnt/models"],
             }
         ]
-    for key in ("serviceAccountName", "nodeSelector", "tolerations", "volumes"):
+    for key in (
+        "serviceAccountName",
+        "nodeSelector",
+        "tolerations",
+        "terminationGracePeriodSeconds",
+    ):
         if key in component:
             spec[key] = component[key]
+    mounted = [*runtime.get("volumes", ()), *component.get("volumes", ())]
+    if mounted:
+        spec["volumes"] = mounted
     return spec
+
+
+# What says which model it is; the rest of it is its container's.
+_OF_THE_MODEL = ("modelFormat", "protocolVersion", "runtime", "storage", "storageUri")
+
+
+def _merged(runtime: Json, model: Json, name: str) -> Json:
+    """A runtime's container with what a model changes in it, as KServe merges them: arguments
+    one after the other, variables by name, the rest as the model has it."""
+    found = {**runtime, **{k: v for k, v in model.items() if k not in _OF_THE_MODEL}}
+    found["name"] = CONTAINER
+    arguments = [one.replace("{{.Name}}", name) for one in runtime.get("args", ())]
+    if arguments or "args" in model:
+        found["args"] = [*arguments, *model.get("args", ())]
+    if "env" in runtime or "env" in model:
+        named = {one["name"]: one for one in (*runtime.get("env", ()), *model.get("env", ()))}
+        found["env"] = list(named.values())
+    return found
 
 
 def pod_status(spec: Json, outcome: Outcome, phase: Phase, now: str) -> Json:

@@ -1,0 +1,218 @@
+"""The manifests of our server, run as a kubelet would run them, in the image that they name."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.components.kserve.deployable import Deployable
+from kfp_suite.components.kserve.images import IMAGE_VARIABLES
+from kfp_suite.components.kserve.manifests import inference_service, server_image, serving_runtime
+from kfp_suite.components.kserve.multi_model import shared_runtime, shared_service
+from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.components.kserve.storage import STORE_VARIABLE
+from kfp_suite.components.runtimes.runtime import SKLEARN, SUITE
+from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
+from kfp_suite.testing.kubernetes.kinds import Json
+from kfp_suite.testing.kubernetes.kubelet import KubeletError, running_pod
+from tests.container.conftest import Image
+from tests.serving.conftest import publish
+
+SECONDS = 240
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
+    folder = tmp_path_factory.mktemp("served")
+    found = ModelStore(FolderStore(folder / "store"))
+    publish(found, "wings", folder / "made", "logistic_regression")
+    return found
+
+
+@pytest.fixture(scope="module")
+def models(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The version as KServe's storage initializer leaves it: nobody's own, to be read by all."""
+    folder = tmp_path_factory.mktemp("mounted")
+    store.fetch("wings", 1, folder / "model")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder / "model"
+
+
+@pytest.fixture(autouse=True)
+def in_the_cluster(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(IMAGE_VARIABLES["serving"], image("serving"))
+    monkeypatch.setenv(STORE_VARIABLE, "pvc://claim/store")
+
+
+def pods_of(component: str, *manifests: Json) -> Json:
+    """The spec of the pods that a cluster makes of manifests, the InferenceService last."""
+    with running(KubernetesDouble(mode="Standard")) as double:
+        cluster = Cluster(double.client())
+        for manifest in manifests:
+            cluster.apply(manifest)
+        name = f"{manifests[-1]['metadata']['name']}-{component}"
+        found = double.get("deployments", f"models/{name}")
+    spec: Json = found["spec"]["template"]["spec"]
+    return spec
+
+
+def served(store: ModelStore, runtime: str = SUITE) -> Deployable:
+    return Deployable.find(store, "wings", 1, runtime=runtime)
+
+
+def answer_of(models: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The model's own request, and what it must be answered."""
+    return (
+        json.loads((models / "sample_request.json").read_text()),
+        json.loads((models / "sample_answer.json").read_text()),
+    )
+
+
+def test_the_predictor_starts_answers_and_ends(
+    client: Any, store: ModelStore, models: Path
+) -> None:
+    settings = EndpointSettings()
+    version = served(store).served
+    spec = pods_of(
+        "predictor",
+        serving_runtime(server_image(version, settings), "models"),
+        inference_service(version, namespace="models", settings=settings, mode="Standard"),
+    )
+    with running_pod(spec, models, client) as pod:
+        pod.wait_until_ready(SECONDS)
+        assert pod.succeeds("livenessProbe")
+        request, answer = answer_of(models)
+        found = httpx.post(pod.address(8080) + "/v1/models/wings:predict", json=request)
+        assert found.status_code == 200, found.text
+        assert found.json()["predictions"] == answer["predictions"]
+        assert found.json()["model_version"] == "1"
+        assert pod.stop() == 0
+        assert "Traceback" not in pod.log()
+
+
+def test_the_shared_server_loads_what_the_agent_brings(
+    client: Any, store: ModelStore, models: Path
+) -> None:
+    settings = parse_settings({"shared": "many"})
+    version = served(store).served
+    spec = pods_of(
+        "predictor",
+        shared_runtime(server_image(version, settings), "models"),
+        shared_service(version, "models", settings, "Standard"),
+    )
+    with running_pod(spec, models.parent, client) as pod:
+        pod.wait_until_ready(SECONDS)
+        base = pod.address(8080)
+        loaded = httpx.post(f"{base}/v2/repository/models/model/load", timeout=60)
+        assert loaded.status_code == 200, loaded.text
+        request, answer = answer_of(models)
+        found = httpx.post(f"{base}/v1/models/model:predict", json=request)
+        assert found.status_code == 200, found.text
+        assert found.json()["predictions"] == answer["predictions"]
+        assert pod.stop() == 0
+
+
+def test_the_transformer_asks_the_predictor(client: Any, store: ModelStore, models: Path) -> None:
+    settings = parse_settings({"image": "kserve/sklearnserver:v0.20.0"})
+    deployable = served(store, SKLEARN)
+    manifest = inference_service(
+        deployable.served, namespace="models", settings=settings, mode="Standard"
+    )
+    spec = pods_of("transformer", manifest)
+    request, _ = answer_of(models)
+    rows = len(request["instances"])
+    with predictor(client, rows) as (host, asked):
+        # KServe tells the transformer where its predictor is.
+        server = spec["containers"][0]
+        server["args"] = [*server["args"], f"--predictor_host={host}"]
+        with running_pod(spec, models, client) as pod:
+            pod.wait_until_ready(SECONDS)
+            found = httpx.post(pod.address(8080) + "/v1/models/wings:predict", json=request)
+            assert found.status_code == 200, found.text
+            assert found.json()["probabilities"] == [[0.5, 0.5]] * rows
+            assert pod.stop() == 0
+    (features,) = (one for body in asked for one in body["inputs"])
+    assert features["shape"][0] == rows
+    assert features["datatype"].startswith("FP")
+
+
+def test_a_kubelet_refuses_an_image_that_is_root(client: Any, store: ModelStore) -> None:
+    client.images.get("kfp-suite-base:trixie")
+    spec = {
+        "containers": [
+            {
+                "name": "kserve-container",
+                "image": "kfp-suite-base:trixie",
+                "securityContext": {"runAsNonRoot": True},
+            }
+        ]
+    }
+    with (
+        pytest.raises(KubeletError, match="CreateContainerConfigError"),
+        running_pod(spec, Path("/"), client),
+    ):
+        pass
+
+
+def test_a_server_that_does_not_start_is_said(client: Any, store: ModelStore, models: Path) -> None:
+    settings = EndpointSettings()
+    version = served(store).served
+    spec = pods_of(
+        "predictor",
+        serving_runtime(server_image(version, settings), "models"),
+        inference_service(version, namespace="models", settings=settings, mode="Standard"),
+    )
+    del spec["containers"][0]["command"]
+    with pytest.raises(KubeletError, match="StartError"), running_pod(spec, models, client):
+        pass
+
+
+@contextmanager
+def predictor(client: Any, rows: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A predictor that finds both classes as likely, and that containers can ask: its address,
+    and the bodies that it was sent."""
+    scores = {"name": "output-0", "shape": [rows, 2], "datatype": "FP64", "data": [0.5] * 2 * rows}
+    asked: list[dict[str, Any]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self._answer({"status": "alive", "ready": True, "name": "wings"})
+
+        def do_POST(self) -> None:
+            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self._answer({"model_name": "wings", "id": "1", "outputs": [scores]})
+
+        def _answer(self, content: dict[str, Any]) -> None:
+            body = json.dumps(content).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    bridge = client.networks.get("bridge").attrs["IPAM"]["Config"][0]
+    address = bridge.get("Gateway") or bridge["Subnet"].rpartition(".")[0] + ".1"
+    server = ThreadingHTTPServer((address, 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, args=(0.1,))
+    thread.start()
+    try:
+        yield f"{address}:{server.server_address[1]}", asked
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
