@@ -1,6 +1,6 @@
 """Files and folders that appear whole, or not at all, also with several writers at once.
 
-Each writer fills a sibling of its own, `.<name>.<random>.partial`, and renames it into place.
+Each writer fills a sibling of its own, `.<name>.<random>.partial`, and renames or links it into place.
 A killed writer leaves its sibling behind; the next writer of the same name removes it. A lock on
 the sibling, which the system releases with the process, shows that its writer is alive.
 """
@@ -10,17 +10,20 @@ from __future__ import annotations
 import errno
 import fcntl
 import glob
+import hashlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from kfp_suite.components.contracts.errors import store_error
 
-_SUFFIX = ".partial"
+PARTIAL = ".partial"
+"""How the name of a file ends that is not whole."""
+_MAX_NAME_BYTES = 255 - len(f"..{'0' * 16}{PARTIAL}")
 _TAKEN = (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR)
 
 
@@ -61,27 +64,52 @@ def whole_file(final: Path) -> Iterator[BinaryIO]:
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         remove_leftovers(final)
-        partial, file = _claim_file(final)
-        try:
-            with file:
-                yield file
-                file.flush()
-                os.replace(partial, final)
-        finally:
-            partial.unlink(missing_ok=True)
+        with partial_file(final) as file:
+            yield file
+            file.flush()
+            os.replace(file.name, final)
     except OSError as error:
         raise store_error(error, final) from error
+
+
+@contextmanager
+def partial_file(final: Path) -> Iterator[BinaryIO]:
+    """Yield a new file beside `final`, opened for writing, and remove it at the end unless it was
+    renamed.
+
+    It is locked as long as its writer lives, so that `remove_leftovers` leaves it alone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    partial, file = _claim_file(final)
+    try:
+        with file:
+            yield file
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def remove_leftovers(final: Path) -> None:
     """Remove the siblings of `final` whose writers were killed.
 
-    Those of living writers stay, and so does everything where the file system has no locks.
+    Those of living writers stay, and so does everything if the file system has no locks.
     """
-    for name in glob.glob(f".{glob.escape(final.name)}.*{_SUFFIX}", root_dir=final.parent):
-        leftover = final.parent / name
+    siblings = glob.glob(f".{glob.escape(_short_name(final))}.*{PARTIAL}", root_dir=final.parent)
+    _remove_unlocked(final.parent / name for name in siblings)
+
+
+def remove_leftovers_in(folder: Path) -> None:
+    """Remove every partial file or folder in `folder` whose writer was killed."""
+    _remove_unlocked(path for path in folder.iterdir() if path.name.endswith(PARTIAL))
+
+
+def _remove_unlocked(leftovers: Iterable[Path]) -> None:
+    for leftover in leftovers:
         with suppress(OSError):
-            descriptor = os.open(leftover, os.O_RDONLY)
+            # NFS locks no file exclusively that is not open for writing; a folder never is.
+            mode = os.O_RDONLY if leftover.is_dir() else os.O_RDWR
+            descriptor = os.open(leftover, mode | os.O_NOFOLLOW)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 _remove(leftover)
@@ -90,7 +118,16 @@ def remove_leftovers(final: Path) -> None:
 
 
 def _sibling(final: Path) -> Path:
-    return final.with_name(f".{final.name}.{secrets.token_hex(8)}{_SUFFIX}")
+    return final.with_name(f".{_short_name(final)}.{secrets.token_hex(8)}{PARTIAL}")
+
+
+def _short_name(final: Path) -> str:
+    """The name of `final`, or its digest if a sibling's name would be longer than file systems
+    allow (255 bytes)."""
+    name = os.fsencode(final.name)
+    if len(name) <= _MAX_NAME_BYTES:
+        return final.name
+    return hashlib.sha256(name).hexdigest()
 
 
 def _claim_folder(final: Path) -> tuple[Path, int]:

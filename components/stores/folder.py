@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import builtins
-import fcntl
 import os
 import shutil
-import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
+from kfp_suite.components.contracts.atomic import PARTIAL, partial_file, remove_leftovers_in
 from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, store_error
 from kfp_suite.components.stores.store import ObjectInfo, check_name, is_name
-
-_PARTIAL = ".partial"
 
 
 class FolderStore:
@@ -33,7 +29,7 @@ class FolderStore:
         names = []
         for parent, _, files in os.walk(folder):
             below = Path(parent).relative_to(self.root)
-            names += [(below / file).as_posix() for file in files if not file.endswith(_PARTIAL)]
+            names += [(below / file).as_posix() for file in files if not file.endswith(PARTIAL)]
         for name in sorted(name for name in names if name.startswith(prefix) and is_name(name)):
             try:
                 yield self.stat(name)
@@ -62,12 +58,12 @@ class FolderStore:
         target = self.root / check_name(name)
         # Beside the folders of the versions, so that no reader sees half a file; below
         # the first folder of the name, so that it is on the same file system.
-        partials = self.root.joinpath(*name.split("/")[:-1][:1]) / _PARTIAL
+        partials = self.root.joinpath(*name.split("/")[:-1][:1]) / PARTIAL
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             partials.mkdir(exist_ok=True)
-            _remove_leftovers(partials)
-            with _locked_file(partials) as file:
+            remove_leftovers_in(partials)
+            with partial_file(partials / target.name) as file:
                 if isinstance(content, Path):
                     with builtins.open(content, "rb") as source:
                         shutil.copyfileobj(source, file)
@@ -90,28 +86,3 @@ class FolderStore:
                 shutil.copyfile(source, target)
             except OSError as error:
                 raise store_error(error, error.filename or source) from error
-
-
-@contextmanager
-def _locked_file(folder: Path) -> Iterator[BinaryIO]:
-    """A file of a new name, locked as long as its writer lives; it is removed at the end."""
-    while True:
-        path = folder / f"{uuid.uuid4().hex}{_PARTIAL}"
-        with builtins.open(path, "xb") as file:
-            with suppress(OSError):  # a file system without locks keeps what a kill leaves
-                fcntl.flock(file, fcntl.LOCK_EX)
-            if not os.fstat(file.fileno()).st_nlink:
-                continue  # taken for a leftover before it was locked
-            try:
-                yield file
-            finally:
-                path.unlink(missing_ok=True)
-            return
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the files whose writers were killed: those that are not locked."""
-    for path in folder.glob(f"*{_PARTIAL}"):
-        with suppress(OSError), builtins.open(path, "r+b") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            path.unlink()

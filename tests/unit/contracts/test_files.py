@@ -30,6 +30,7 @@ from kfp_suite.components.contracts.errors import (
     MissingError,
     StoreError,
 )
+from kfp_suite.components.stores.folder import FolderStore
 
 json_values = st.recursive(
     st.none()
@@ -121,6 +122,17 @@ def test_a_kill_leaves_no_output_and_the_next_try_succeeds(tmp_path: Path) -> No
         (folder / "whole").touch()
     assert os.listdir(tmp_path / "out") == ["whole"]
     assert os.listdir(tmp_path) == ["out"]
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "ä" * 127])
+def test_a_name_may_be_as_long_as_file_systems_allow(tmp_path: Path, name: str) -> None:
+    write_file(tmp_path / name, b"x")
+    FolderStore(tmp_path / "store").create(f"folder/{name}", b"x")
+    assert (tmp_path / "store" / "folder" / name).read_bytes() == b"x"
+    (tmp_path / name).unlink()
+    with whole_folder(tmp_path / name) as folder:
+        (folder / "whole").touch()
+    assert sorted(os.listdir(tmp_path)) == sorted(["store", name])
 
 
 _WRITERS = """
