@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from dataclasses import dataclass
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
@@ -25,9 +26,15 @@ def sent(channel: str) -> Told:
     return Told(channel, sent=True)
 
 
-def failed(channel: str, error: Exception, hide: str = "") -> Told:
-    """It did not, because of `error`, whose text does not show `hide`."""
-    why = str(error) if isinstance(error, KfpSuiteError) else f"{type(error).__name__}: {error}"
+def failed(channel: str, *errors: Exception, hide: str = "") -> Told:
+    """It did not, because of `errors`, whose text does not show `hide`."""
+    counts = Counter(
+        str(error) if isinstance(error, KfpSuiteError) else f"{type(error).__name__}: {error}"
+        for error in errors
+    )
+    why = "; ".join(
+        text if times == 1 else f"{text} ({times} times)" for text, times in counts.items()
+    )
     if hide:
         why = why.replace(hide, "***")
     log.warning("could not tell %s: %s; the run is not affected", channel, why)

@@ -39,7 +39,10 @@ _TRIAL = "kfp_suite.trial"
 _PARENT = "mlflow.parentRunId"
 _STATES = {SUCCEEDED: "FINISHED", CANCELLED: "KILLED"}
 _TRIAL_STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
-_LONGEST_VALUE = 6000
+# What MLflow allows of a value: of a tag's, what servers before 2.21 did.
+_MAX_PARAMETER_CHARACTERS, _MAX_TAG_CHARACTERS = 6000, 5000
+# In JSON a character may take six, and beside a name is the one that it has in MLflow.
+_MAX_RENAMED_CHARACTERS = 750
 _MOST_PARAMETERS, _MOST_METRICS, _MOST_TAGS = 100, 1000, 100
 _RENAMED = "kfp_suite.renamed"
 _Part = Callable[[], None]
@@ -55,8 +58,17 @@ def track(record: RunRecord, left: Left) -> Told:
     try:
         _record(_client(), record, left)
     except Exception as error:
-        return failed(CHANNEL, error, hide=_secret())
+        return failed(CHANNEL, *_causes(error), hide=_secret())
     return sent(CHANNEL)
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """The errors in a group of them, and in the groups in it; any other error is itself."""
+    if isinstance(error, ExceptionGroup):
+        for part in error.exceptions:
+            yield from _causes(part)
+    else:
+        yield error
 
 
 def _client() -> Any:
@@ -103,8 +115,12 @@ def _record(client: Any, record: RunRecord, left: Left) -> None:
 def _terminate_run(
     client: Any, run: str, state: str
 ) -> Iterator[Callable[[Callable[[], None]], None]]:
-    """Terminate a run of MLflow, even if logging to it fails: each part is attempted, and
-    the first error is raised at the end."""
+    """Terminate a run of MLflow, even if logging to it fails: each part is
+    attempted, and all errors are raised at the end.
+
+    Raises:
+        ExceptionGroup: a part was refused, or the run could not be terminated.
+    """
     errors: list[Exception] = []
 
     def attempt(part: _Part) -> None:
@@ -114,9 +130,9 @@ def _terminate_run(
             errors.append(error)
 
     yield attempt
-    client.set_terminated(run, state)
+    attempt(lambda: client.set_terminated(run, state))
     if errors:
-        raise errors[0]
+        raise ExceptionGroup("MLflow refused parts of the run", errors)
 
 
 def _log_artifacts(client: Any, run: str, record: RunRecord, left: Left) -> None:
@@ -173,8 +189,8 @@ def _log(
     metrics: Mapping[str, float],
     tags: Mapping[str, str],
 ) -> None:
-    """Log a run's entries, by names that MLflow takes; the tag `kfp_suite.renamed` has those that
-    it does not."""
+    """Log a run's entries, by names that MLflow takes; the tags `kfp_suite.renamed`,
+    `kfp_suite.renamed.2`, … have those that it does not, each tag a JSON object."""
     from mlflow.entities import Metric, Param, RunTag
 
     renamed = {
@@ -182,10 +198,9 @@ def _log(
         for name in (*parameters, *metrics, *tags)
         if allowed_name(name) != name
     }
-    if renamed:
-        tags = {**tags, _RENAMED: json.dumps(renamed, sort_keys=True, ensure_ascii=False)}
     pairs = [
-        Param(allowed_name(key), str(value)[:_LONGEST_VALUE]) for key, value in parameters.items()
+        Param(allowed_name(key), _shortened(str(value), _MAX_PARAMETER_CHARACTERS))
+        for key, value in parameters.items()
     ]
     for start in range(0, len(pairs), _MOST_PARAMETERS):
         client.log_batch(run, params=pairs[start : start + _MOST_PARAMETERS])
@@ -193,9 +208,40 @@ def _log(
     numbers = [Metric(allowed_name(key), value, 0, 0) for key, value in metrics.items()]
     for start in range(0, len(numbers), _MOST_METRICS):
         client.log_batch(run, metrics=numbers[start : start + _MOST_METRICS])
-    labels = [RunTag(allowed_name(key), value[:_LONGEST_VALUE]) for key, value in tags.items()]
+    labels = [
+        RunTag(allowed_name(key), _shortened(value, _MAX_TAG_CHARACTERS))
+        for key, value in tags.items()
+    ]
+    for number, part in enumerate(_json_parts(renamed), 1):
+        labels.append(RunTag(_RENAMED if number == 1 else f"{_RENAMED}.{number}", part))
     for start in range(0, len(labels), _MOST_TAGS):
         client.log_batch(run, tags=labels[start : start + _MOST_TAGS])
+
+
+def _shortened(text: str, limit: int) -> str:
+    """`text` in at most `limit` characters; one that was longer ends in its length. The whole
+    values are in `run_record.json`, among the artifacts."""
+    if len(text) <= limit:
+        return text
+    mark = f"… ({len(text):,} characters)"
+    return text[: limit - len(mark)] + mark
+
+
+def _json_parts(values: Mapping[str, str]) -> Iterator[str]:
+    """JSON objects that hold `values` together, each short enough for a tag."""
+    part: dict[str, str] = {}
+    for key, value in sorted(values.items()):
+        entry = {key: _shortened(value, _MAX_RENAMED_CHARACTERS)}
+        if part and len(_json(part | entry)) > _MAX_TAG_CHARACTERS:
+            yield _json(part)
+            part = {}
+        part |= entry
+    if part:
+        yield _json(part)
+
+
+def _json(value: Mapping[str, str]) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _metrics(record: RunRecord) -> Iterator[tuple[str, float]]:

@@ -6,6 +6,7 @@ import json
 import logging
 import socket
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -166,3 +167,67 @@ def test_a_part_that_mlflow_refuses_ends_neither_the_rest_nor_the_run(
     (run,) = client.search_runs([experiment.experiment_id])
     assert run.info.status == "FINISHED"
     assert [one.path for one in client.list_artifacts(run.info.run_id, "reports")]
+
+
+def test_every_error_is_told_and_the_same_one_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+
+    def refuse(why: str) -> Callable[..., None]:
+        def refused(*_: object, **__: object) -> None:
+            raise RuntimeError(why)
+
+        return refused
+
+    trial = {
+        "estimator": "e", "hyperparameters": {}, "state": "complete", "metric": "f1",
+        "value": 0.5, "why": "",
+    }  # fmt: skip
+    trials = tuple({"name": str(number), **trial} for number in range(2))
+    monkeypatch.setattr(MlflowClient, "log_batch", refuse("no batches today"))
+    monkeypatch.setattr(MlflowClient, "log_artifacts", refuse("no room"))
+    monkeypatch.setattr(MlflowClient, "set_terminated", refuse("no end"))
+    told = track(ENDED, Left((), {}, trials))
+    assert not told.sent
+    assert sorted(told.why.split("; ")) == [
+        "RuntimeError: no batches today (3 times)",
+        "RuntimeError: no end (3 times)",
+        "RuntimeError: no room",
+    ]
+
+
+def test_long_values_are_shortened_so_that_it_shows_and_json_stays_json(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    names = [f"class {number}: \x00{'+' * 60}" for number in range(150)] + ["\x00" * 8_000]
+    model = {"estimator": "e", "of": "x" * 6_000, "long": "x" * 6_001, "w": dict.fromkeys(names, 1)}
+    ended = replace(
+        ENDED,
+        evaluation={"model": model, "metrics": {}, "blessed": False, "reasons": ["y" * 9_000]},
+    )
+    assert track(ended, Left()).why == ""
+    client = MlflowClient()
+    (experiment,) = [one for one in client.search_experiments() if one.name == "p"]
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.data.params["of"] == "x" * 6_000
+    assert run.data.params["long"].endswith("x… (6,001 characters)")
+    assert run.data.tags["kfp_suite.reasons"].endswith("y… (9,000 characters)")
+    parts = [
+        json.loads(value)
+        for name, value in run.data.tags.items()
+        if name.startswith("kfp_suite.renamed")
+    ]
+    assert len(parts) > 1
+    renamed = {key: value for part in parts for key, value in part.items()}
+    assert len(renamed) == len(names)
+    assert set(renamed) <= set(run.data.params)
+    assert {f"w.{name}" for name in names[:-1]} < set(renamed.values())
