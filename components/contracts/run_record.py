@@ -80,8 +80,8 @@ class RunRecord:
 
     @property
     def reasons(self) -> list[str]:
-        """Why the run failed, why there is no version, or why one was not promoted, as lines
-        for a person; empty where all went well."""
+        """Why the run failed, why there is no version, or why one was not promoted, or was
+        without a measurement, as lines for a person; empty if all went well."""
         if self.errors:
             return [str(error["message"]) for error in self.errors]
         if self.incomplete:
@@ -89,7 +89,7 @@ class RunRecord:
         if self.status == FAILED:
             return ["a step ended without a word: it was killed, lost its pod, or ran out of time"]
         endpoint = self.endpoint or {}
-        if endpoint.get("promoted") is False:
+        if endpoint.get("promoted") is False or endpoint.get("measured") is False:
             return [str(endpoint["why"])]
         if self.version is not None:
             return []

@@ -91,7 +91,9 @@ def _outcome(record: RunRecord) -> Outcome:
         case run_record.SUCCEEDED if record.changes and not record.changes["changed"]:
             return "unchanged"
         case run_record.SUCCEEDED:
-            return "refused" if record.reasons and not record.incomplete else "succeeded"
+            promoted = (record.endpoint or {}).get("promoted")
+            fine = promoted or record.incomplete or not record.reasons
+            return "succeeded" if fine else "refused"
         case run_record.CANCELLED:
             return "cancelled"
         case _:

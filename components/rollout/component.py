@@ -40,7 +40,8 @@ def rollout(
     compared with the version that serves, by a sequential test that may be looked at at any
     time and says how sure it is. A candidate that is worse is rolled back at once; one that is
     not becomes the champion. A step that is killed is picked up by the next. The first version
-    of an endpoint is deployed as it is.
+    of an endpoint is deployed as it is; whatever was not measured is said to be so. A version
+    that serves and that somebody took the champion from is not made champion again.
 
     Args:
         store: Where versions are: a folder, `gs://bucket/prefix` or `s3://bucket/prefix`.

@@ -82,6 +82,8 @@ def rollout(
             "url": target.address()[0],
             "manifest": parameters.manifest,
             "promoted": outcome.promoted,
+            "measured": outcome.measured,
+            "candidate": outcome.version,
             "why": outcome.why,
             **asdict(deployable.served),
             "version": outcome.version if outcome.promoted else outcome.before,

@@ -33,3 +33,8 @@ class Outcome:
     share: int
     steps: tuple[Step, ...] = ()
     format_version: int = FORMAT_VERSION
+
+    @property
+    def measured(self) -> bool:
+        """Whether an answer of the version was counted: without one nothing was compared."""
+        return any(step.answered for step in self.steps)

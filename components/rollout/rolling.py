@@ -35,7 +35,10 @@ from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import Target
 from kfp_suite.components.rollout.watching import Watcher
 from kfp_suite.components.runtimes.runtime import SUITE
+from kfp_suite.components.stores.aliases import AliasRecord
 from kfp_suite.components.stores.versions import CHAMPION
+
+_NOTHING_MEASURED = "nothing was measured"
 
 log = logging.getLogger(__name__)
 
@@ -122,8 +125,7 @@ class Rolling:
         if share < 100:
             why = f"version {self._version} answers {share} % beside version {before}"
             return self._outcome(before, False, why, share)
-        why = self._steps[-1].why if self._steps else "picked up after the last step"
-        return self._promoted(before, f"version {self._version} promoted: {why}")
+        return self._promoted(before, f"version {self._version} promoted: {self._steps[-1].why}")
 
     def _climb(self, waiting: list[int], before: int) -> str:
         """Step by step; why it must go back, empty where it need not."""
@@ -172,14 +174,19 @@ class Rolling:
         self._target.apply(self._manifest())
         self._smoke()
         self._make_champion("the first version of the endpoint")
-        return self._outcome(0, True, f"version {self._version} is the first")
+        why = f"version {self._version} is the first: {_NOTHING_MEASURED}"
+        return self._outcome(0, True, why)
 
     def _in_place(self, live: dict[str, Any]) -> Outcome:
         """It serves alone already: deployed, or promoted by a run that was killed. Who killed it
         may have done so before it had answered."""
-        champion = self._deployable.models.alias(self._deployable.served.model, CHAMPION)
-        checked = champion == self._version
+        models, model = self._deployable.models, self._deployable.served.model
+        checked = models.alias(model, CHAMPION) == self._version
         replaced = None if checked else version_before(live)
+        if replaced is not None and (decided := self._decision.read()):
+            return self._roll_back(decided)
+        if taken := models.alias_taken_from(model, CHAMPION, self._version):
+            return self._not_champion(taken)
         if replaced is None:
             try:
                 self._target.wait()
@@ -187,11 +194,22 @@ class Rolling:
                 self._make_champion("it serves")
             except SupersededError as error:
                 return self._superseded(error)
-            return self._outcome(self._version, True, f"version {self._version} serves already")
-        if why := self._decision.read():
-            return self._roll_back(why)
-        why = f"version {self._version} promoted: picked up after the last step"
+            why = f"version {self._version} serves already: {_NOTHING_MEASURED}"
+            return self._outcome(self._version, True, why)
+        why = (
+            f"version {self._version} promoted: picked up after the last step; "
+            f"{_NOTHING_MEASURED} by this run"
+        )
         return self._checked(split_of(replaced).stable.version, why)
+
+    def _not_champion(self, taken: AliasRecord) -> Outcome:
+        """Somebody took the champion from the version, and its endpoint still serves it: with
+        nothing to compare it with, that decision stands."""
+        why = (
+            f"version {self._version} serves already, and is the champion no more: that is "
+            f"{taken}; {_NOTHING_MEASURED}, and nothing was changed"
+        )
+        return self._outcome(self._version, False, why, share=100)
 
     def _promoted(self, before: int, why: str) -> Outcome:
         """Every request to it, as the stable version."""

@@ -35,6 +35,9 @@ class AliasRecord:
         """Whether it took a version back."""
         return _ROLLED_BACK.fullmatch(self.reason) is not None
 
+    def __str__(self) -> str:
+        return f"version {self.version} ({self.reason})"
+
 
 class Alias:
     """One alias of a model, in a store."""
@@ -55,6 +58,14 @@ class Alias:
     def history(self) -> list[AliasRecord]:
         """Every move that the store still has, oldest first."""
         return [self._read(number, info.created) for number, info in self._records.infos().items()]
+
+    def taken_from(self, version: int) -> AliasRecord | None:
+        """The newest move, if it took the alias away from `version`; else None."""
+        newest = list(self._records.infos().items())[-2:]
+        moves = [self._read(number, info.created) for number, info in newest]
+        if len(moves) == 2 and moves[0].version == version != moves[1].version:
+            return moves[1]
+        return None
 
     def move(self, version: int, reason: str, expected: int | None = None) -> None:
         """Name a version; if the alias names it already, nothing is written.

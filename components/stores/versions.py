@@ -433,6 +433,10 @@ class ModelStore:
         """Every move of an alias, oldest first; empty where it was never set."""
         return self._alias(model, alias).history()
 
+    def alias_taken_from(self, model: str, alias: str, version: int) -> AliasRecord | None:
+        """The newest move of an alias, if it took the alias away from `version`; else None."""
+        return self._alias(model, alias).taken_from(version)
+
     def _alias(self, model: str, alias: str) -> Alias:
         folder = f"{check_model_name(model)}/{_ALIASES}"
         return Alias(self.store, model, folder, check_model_name(alias))
@@ -466,8 +470,10 @@ class ModelStore:
             The move that the alias is at now, its reason naming the version it came from.
 
         Raises:
-            MissingError: the alias never named another version.
+            MissingError: there is no such model, or the alias never named another version.
         """
+        if not self.has_model(model):
+            raise self.no_model(model)
         return self._alias(model, alias).roll_back()
 
     def resolve(self, model: str, reference: str = "") -> int:
@@ -487,11 +493,7 @@ class ModelStore:
                 return champion
             if versions := self.versions(model):
                 return versions[-1]
-            raise MissingError(
-                f"no model '{model}'",
-                where=self.store.uri,
-                fix=did_you_mean(model, self.models()),
-            )
+            raise self.no_model(model)
         named = self.alias(model, reference)
         if named is None:
             raise MissingError(
@@ -500,6 +502,12 @@ class ModelStore:
                 fix=did_you_mean(reference, self.aliases(model)),
             )
         return named
+
+    def no_model(self, model: str) -> MissingError:
+        """The error for a model without a version, with the models that there are."""
+        return MissingError(
+            f"no model '{model}'", where=self.store.uri, fix=did_you_mean(model, self.models())
+        )
 
     def has_model(self, model: str) -> bool:
         """Whether a version of a model was ever pushed, by one listing of a small folder."""

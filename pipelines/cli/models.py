@@ -23,6 +23,7 @@ from kfp_suite.pipelines.cli.completion import complete_model
 from kfp_suite.pipelines.cli.references import DEFAULT_STORE, find_reference, version_argument
 from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.comparing import OTHER_ROWS, measured_rows
+from kfp_suite.pipelines.runs.conclusion import rollout_command
 from kfp_suite.pipelines.runs.history import best_of
 
 
@@ -117,6 +118,8 @@ def best(reference: str, metric: str, lowest: bool | None, as_json: bool) -> Non
         }
         for one, evaluation in evaluations.items()
     }
+    if not values:
+        raise opened.no_model(name)
     version = best_of(values, metric, lowest)
     uri = opened.uri(name, version)
     measured = [one for one in values if metric in values[one]]
@@ -181,11 +184,15 @@ def show(reference: str, as_json: bool) -> None:
 @click.option("--reason", default="set by hand", show_default=True)
 @click.option("--history", is_flag=True, help="Show every move of the alias instead.")
 def alias(reference: str, alias: str, reason: str, history: bool) -> None:
-    """Point ALIAS at a version; its moves are kept."""
+    """Point ALIAS at a version; its moves are kept.
+
+    Endpoints that deploy and rollout made stay on the version that they serve.
+    """
     opened, name, version = _version(reference)
     if not history:
         opened.set_alias(name, alias, version, reason)
         click.echo(f"{name}: {alias} is version {version}")
+        _say_what_stays(opened, name, version, alias)
         return
     for move in opened.alias_history(name, alias):
         click.echo(f"{move.moved or '?'}  version {move.version}  {move.reason}")
@@ -198,15 +205,29 @@ def rollback(reference: str, alias: str) -> None:
     """Point an alias at the version it named before.
 
     Once: run again, it changes nothing. To go back further, name the version:
-    `kfp-suite models alias STORE/MODEL/VERSION champion`.
+    `kfp-suite models alias STORE/MODEL/VERSION champion`. Endpoints that deploy and rollout made
+    stay on the version that they serve.
     """
     store, name, wanted = find_reference(reference)
     if wanted:
         raise ParameterError(
             "rollback takes a model, not a version", got=reference, expected="STORE/MODEL"
         )
-    move = ModelStore(open_store(store)).rollback(name, alias)
+    opened = ModelStore(open_store(store))
+    move = opened.rollback(name, alias)
     click.echo(f"{name}: {alias} is version {move.version} again ({move.reason})")
+    _say_what_stays(opened, name, move.version, alias)
+
+
+def _say_what_stays(opened: ModelStore, name: str, version: int, alias: str) -> None:
+    """Say which servers follow an alias that was moved, and how the others get the version."""
+    follows = f"what serves {opened.store.uri}/{name} follows it; " if alias == CHAMPION else ""
+    click.echo(f"{follows}endpoints of deploy and rollout stay on the version that they serve")
+    known = {"model": name, "store": opened.store.uri}
+    here = rollout_command(str(version), {**known, "manifest": "FILE"})
+    cluster = {**known, "target": "cluster", "namespace": "NAMESPACE"}
+    click.echo(f"roll it out on this machine:  {here}")
+    click.echo(f"roll it out on a cluster:     {rollout_command(str(version), cluster)}")
 
 
 @models.command("verify")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from kfp_suite.components.contracts.run_record import CANCELLED, SUCCEEDED, RunRecord
 from kfp_suite.pipelines.runs.history import PastRun
@@ -67,6 +69,25 @@ def open_command(folder: Path, step: str = "", name: str = "") -> str:
     return shlex.join([*words, *root_option(folder.parent)])
 
 
+def rollout_command(version: str, endpoint: Mapping[str, Any]) -> str:
+    """The command that rolls a version out to an endpoint.
+
+    Args:
+        version: A number, or an alias.
+        endpoint: What is known of the endpoint: `store`, `model`, `target`, `namespace`,
+            `manifest`.
+    """
+    given = {"model_name": endpoint["model"], "store": endpoint["store"], "version": version}
+    if endpoint.get("target", "local") == "local":
+        given["manifest"] = endpoint["manifest"]
+    else:
+        given |= {"target": endpoint["target"], "namespace": endpoint["namespace"]}
+    words = ["kfp-suite", "run", "progressive_delivery"]
+    for name, value in given.items():
+        words += ["--param", f"{name}={value}"]
+    return shlex.join(words)
+
+
 def root_option(root: Path) -> list[str]:
     """The option that names a folder of runs; none for the one that commands take anyway."""
     return [] if root.absolute() == DEFAULT_ROOT.absolute() else ["--root", str(root)]
@@ -114,6 +135,18 @@ def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
             found = {"see how it was tried": open_command(folder, "infra-validate")}
             if (run.record.infra_validation or {}).get("figures"):  # none if nothing answered
                 found["allow more"] = "raise the limit in `infra_limits`"
+        case "not promoted" if _serves_already(run):
+            endpoint = run.record.endpoint or {}
+            found = {
+                "roll out the champion": rollout_command("champion", endpoint),
+                "make it the champion again": shlex.join(
+                    [
+                        *("kfp-suite", "models", "alias"),
+                        f"{endpoint['store']}/{endpoint['model']}/{endpoint['version']}",
+                        "champion",
+                    ]
+                ),
+            }
         case "not promoted":
             attempt = int(run.parameters.get("attempt", 1)) + 1
             found = {
@@ -125,6 +158,12 @@ def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
         case _:
             found = {}
     return found
+
+
+def _serves_already(run: PastRun) -> bool:
+    """Whether a version that was not promoted is the one that its endpoint serves."""
+    endpoint = run.record.endpoint or {}
+    return "candidate" in endpoint and endpoint["candidate"] == endpoint.get("version")
 
 
 def _after_evaluation(run: PastRun, folder: Path) -> dict[str, str]:

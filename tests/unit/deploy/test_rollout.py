@@ -48,7 +48,8 @@ def test_a_good_challenger_is_promoted(
     ]
     assert alone(double, models, 2)
     again = roll(models, double, tmp_path / "again")
-    assert again.why == "version 2 serves already"
+    assert again.why == "version 2 serves already: nothing was measured"
+    assert (outcome.measured, again.measured) == (True, False)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.pipelines.runs.conclusion import conclude
+from kfp_suite.pipelines.runs.history import PastRun
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
 from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import Conduct, Fleet
@@ -45,3 +50,51 @@ def test_a_champion_that_is_rolled_back_is_champion_no_more(
     served.conduct["2"] = Conduct(errors=0.3)
     assert not roll(models, double, tmp_path).promoted
     assert models.aliases("wings")[CHAMPION] == 1
+
+
+def written(folder: Path, number: str) -> dict[str, Any]:
+    """What a rollout left for the run record."""
+    found: dict[str, Any] = json.loads((folder / number / "rollout" / "endpoint.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("double", ["Standard"], indirect=True)
+@pytest.mark.parametrize("by", ["rollback", "alias"])
+def test_a_champion_that_somebody_moved_away_stays_away(
+    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path, by: str
+) -> None:
+    """The endpoint still serves version 2, so there is nothing to compare it with."""
+    models.set_alias("wings", CHAMPION, 1, "it served")
+    assert roll(models, double, tmp_path / "first").promoted
+    assert models.aliases("wings")[CHAMPION] == 2
+    if by == "rollback":
+        models.rollback("wings")
+    else:
+        models.set_alias("wings", CHAMPION, 1, "it is slow")
+    reason = "rollback from 2" if by == "rollback" else "it is slow"
+    for number in ("second", "third"):
+        outcome = roll(models, double, tmp_path / number)
+        assert (outcome.promoted, outcome.measured, outcome.share) == (False, False, 100)
+        assert outcome.why == (
+            "version 2 serves already, and is the champion no more: that is version 1 "
+            f"({reason}); nothing was measured, and nothing was changed"
+        )
+        assert models.aliases("wings")[CHAMPION] == 1
+        assert live(double).stable.version == 2
+        run = PastRun(
+            RunRecord(
+                "r", "", "progressive_delivery", "SUCCEEDED", endpoint=written(tmp_path, number)
+            ),
+            {},
+        )
+        conclusion = conclude(run, tmp_path / "runs" / "r")
+        assert (conclusion.outcome, conclusion.reasons) == ("not promoted", (outcome.why,))
+        store = models.store.uri
+        assert conclusion.next_steps == {
+            "roll out the champion": "kfp-suite run progressive_delivery --param model_name=wings "
+            f"--param store={store} --param version=champion --param target=cluster "
+            "--param namespace=models",
+            "make it the champion again": f"kfp-suite models alias {store}/wings/2 champion",
+        }
+    models.set_alias("wings", CHAMPION, 2, "set by hand")
+    assert roll(models, double, tmp_path / "fourth").promoted
