@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from kfp_suite.components.contracts.errors import store_error
 from kfp_suite.pipelines.runs.events import (
     Cached,
     Event,
@@ -33,6 +34,9 @@ class Follower:
     Args:
         folder: The run's folder; `run.log` is written there.
         on_event: Called with each event as it happens.
+
+    Raises:
+        StoreError: the log cannot be written.
     """
 
     def __init__(self, folder: Path, on_event: Callable[[Event], None]) -> None:
@@ -41,7 +45,11 @@ class Follower:
         self._on_event = on_event
         self._reader = LogReader()
         self._started = time.monotonic()
-        self._log = (folder / LOG).open("w", encoding="utf-8", errors="replace", buffering=1)
+        log = folder / LOG
+        try:
+            self._log = log.open("w", encoding="utf-8", errors="replace", buffering=1)
+        except OSError as error:
+            raise store_error(error, log) from error
         self._left = MAX_LOG_BYTES
         with suppress(OSError):
             fcntl.flock(self._log, fcntl.LOCK_EX)

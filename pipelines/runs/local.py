@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -181,37 +181,41 @@ def run_locally(
         KeyboardInterrupt: it was interrupted, or asked to end by SIGTERM.
     """
     started_at, folder = _now(), root.new_run(pipeline)
-    running = RunRecord(folder.name, "", pipeline, RUNNING)
-    write_run(folder, PastRun(running, arguments, started_at=started_at))
-    write_json(folder / PARAMETERS, arguments)
-    job = Job(
-        folder.name, pipeline, arguments, str(root.path), runner, network, caching, str(root.cache)
-    )
-    follower = Follower(folder, on_event)
-    status = CANCELLED
-    try:
-        with (
-            _ended_by_sigterm(),
-            tempfile.TemporaryDirectory(
+    status, succeeded = CANCELLED, False
+    # Who sees the run in a listing may end it, and sees it followed until its record is there.
+    with _ended_by_sigterm(), closing(Follower(folder, on_event)) as follower:
+        running = RunRecord(folder.name, "", pipeline, RUNNING)
+        write_run(folder, PastRun(running, arguments, started_at=started_at))
+        try:
+            write_json(folder / PARAMETERS, arguments)
+            cache = str(root.cache)
+            job = Job(
+                folder.name, pipeline, arguments, str(root.path), runner, network, caching, cache
+            )
+            with tempfile.TemporaryDirectory(
                 prefix="kfp-suite-run-", ignore_cleanup_errors=True
-            ) as scratch,
-        ):
-            succeeded = _follow(job, follower, scratch)
-        status = FAILED
-    finally:
-        follower.close()
-        ended = RunError(
-            "the run ended before its last step" if follower.steps else "no step was started",
-            where=folder,
-            got=follower.last_line or None,
-            fix=f"read {folder / LOG}",
-        )
-        record = record_of(folder, pipeline, status, arguments.get("notify") or {}, ended)
-        steps = tuple(follower.steps)
-        run = LocalRun(
-            folder, status != CANCELLED and succeeded, steps, record, arguments, started_at, _now()
-        )
-        run.keep(None)
+            ) as scratch:
+                succeeded = _follow(job, follower, scratch)
+            status = FAILED
+        finally:
+            ended = RunError(
+                "the run ended before its last step" if follower.steps else "no step was started",
+                where=folder,
+                got=follower.last_line or None,
+                fix=f"read {folder / LOG}",
+            )
+            record = record_of(folder, pipeline, status, arguments.get("notify") or {}, ended)
+            steps = tuple(follower.steps)
+            run = LocalRun(
+                folder,
+                status != CANCELLED and succeeded,
+                steps,
+                record,
+                arguments,
+                started_at,
+                _now(),
+            )
+            run.keep(None)
     return run
 
 
@@ -259,9 +263,11 @@ def _follow(job: Job, follower: Follower, scratch: str) -> bool:
 
 @contextmanager
 def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, so that an ended run leaves its record."""
+    """Let the first SIGTERM end the block as Ctrl-C does, and no other one disturb that, so that
+    an ended run leaves its record."""
 
     def end(_number: int, _frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         raise KeyboardInterrupt
 
     if threading.current_thread() is not threading.main_thread():
