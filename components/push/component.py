@@ -21,7 +21,9 @@ def push(
 
     The same model pushed twice, by a retried step or a later run, is one version. A step
     that is killed leaves no version, and the next push finishes what it began. The alias
-    is moved to the version; `champion` moves only when an endpoint answered.
+    is moved to the version. `champion` is never moved by push: it moves when an endpoint of the
+    version answered, when a rollout takes it back, and by `kfp-suite models alias` and
+    `models rollback`.
 
     Args:
         model: The model to publish.
