@@ -19,6 +19,7 @@ from kfp_suite.components.stores.store import Store
 
 # The reasons of a rollback by the command, and by a rollout. A second rollback goes by them.
 _ROLLED_BACK = re.compile(r"rollback from \d+|version \d+ was rolled back")
+_BY_HAND = "set by hand"
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,18 @@ class AliasRecord:
         """Whether it took a version back."""
         return _ROLLED_BACK.fullmatch(self.reason) is not None
 
+    @property
+    def is_by_hand(self) -> bool:
+        """Whether a person set it, by the command."""
+        return self.reason.startswith(_BY_HAND)
+
     def __str__(self) -> str:
         return f"version {self.version} ({self.reason})"
+
+
+def by_hand(reason: str) -> str:
+    """The reason of a move that a person makes, with the person's own, which may be empty."""
+    return f"{_BY_HAND}: {reason}" if reason else _BY_HAND
 
 
 class Alias:
@@ -60,12 +71,13 @@ class Alias:
         return [self._read(number, info.created) for number, info in self._records.infos().items()]
 
     def taken_from(self, version: int) -> AliasRecord | None:
-        """The newest move, if it took the alias away from `version`; else None."""
+        """The newest move, if a rollback or a person took the alias away from `version` by it;
+        else None."""
         newest = list(self._records.infos().items())[-2:]
         moves = [self._read(number, info.created) for number, info in newest]
-        if len(moves) == 2 and moves[0].version == version != moves[1].version:
-            return moves[1]
-        return None
+        if len(moves) < 2 or not (moves[1].is_rollback or moves[1].is_by_hand):
+            return None
+        return moves[1] if moves[0].version == version != moves[1].version else None
 
     def move(self, version: int, reason: str, expected: int | None = None) -> None:
         """Name a version; if the alias names it already, nothing is written.

@@ -16,6 +16,7 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
 )
 from kfp_suite.components.contracts.parameters import whole_numbers
+from kfp_suite.components.stores.aliases import by_hand
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore, VersionManifest
@@ -181,7 +182,7 @@ def show(reference: str, as_json: bool) -> None:
 @models.command("alias")
 @click.argument("reference", metavar="[STORE/]MODEL/VERSION", shell_complete=complete_model)
 @click.argument("alias")
-@click.option("--reason", default="set by hand", show_default=True)
+@click.option("--reason", default="", help="Why, for the history of the alias.")
 @click.option("--history", is_flag=True, help="Show every move of the alias instead.")
 def alias(reference: str, alias: str, reason: str, history: bool) -> None:
     """Point ALIAS at a version; its moves are kept.
@@ -190,7 +191,7 @@ def alias(reference: str, alias: str, reason: str, history: bool) -> None:
     """
     opened, name, version = _version(reference)
     if not history:
-        opened.set_alias(name, alias, version, reason)
+        opened.set_alias(name, alias, version, by_hand(reason))
         click.echo(f"{name}: {alias} is version {version}")
         _say_what_stays(opened, name, version, alias)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.models import _training, models
 from kfp_suite.pipelines.cli.references import find_reference
+from tests.storage.test_versions import write_model as published_model
 from tests.unit.evaluate.cases import write_model
 
 TRAINED = {"task": "auto", "threshold": 0.5, "hyperparameters": {"n_estimators": 400.0, "C": 0.5}}
@@ -72,4 +74,105 @@ def test_what_is_no_store_is_not_one_without_models(
     assert (
         refusal("missing/penguins")
         == "missing/penguins: no such folder; give the folder of a store"
+    )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> str:
+    """A store below a path with a space, with two versions; champion is 2."""
+    uri = tmp_path / "my store"
+    opened = ModelStore(FolderStore(uri))
+    for version in (1, 2):
+        folder = published_model(tmp_path / f"m{version}", b"%d" % version)
+        opened.publish("late", folder, evaluation={}, run={}, parameters={})
+        opened.set_alias("late", "champion", version, "answered")
+    return str(uri)
+
+
+def said(*words: str) -> list[str]:
+    """The lines of a command that succeeds."""
+    done = CliRunner().invoke(models, words, catch_exceptions=False)
+    assert done.exit_code == 0
+    return done.output.splitlines()
+
+
+def test_an_alias_that_moves_says_what_stays_and_how_that_follows(store: str) -> None:
+    rollout = ["kfp-suite", "run", "progressive_delivery", "--param", "model_name=late"]
+    rollout += ["--param", f"store={store}", "--param", "version=1"]
+    stays = "endpoints of deploy and rollout stay on the version that they serve"
+    for moved in (
+        ("rollback", f"{store}/late"),
+        ("rollback", f"{store}/late"),  # the second changes nothing, and says the same
+        ("alias", f"{store}/late/1", "champion", "--reason", "it is slow"),
+        ("alias", f"{store}/late/1", "spare"),
+    ):
+        first, second, here, cluster = said(*moved)
+        assert first.startswith(f"late: {moved[2] if len(moved) > 2 else 'champion'} is version 1")
+        follows = f"what serves {store}/late follows it; " if moved[-1] != "spare" else ""
+        assert second == follows + stays
+        assert shlex.split(here.partition(":")[2]) == [*rollout, "--param", "manifest=FILE"]
+        assert shlex.split(cluster.partition(":")[2]) == [
+            *rollout, "--param", "target=cluster", "--param", "namespace=NAMESPACE"
+        ]  # fmt: skip
+    said("alias", f"{store}/late/2", "champion", "--reason", "it is fast")
+    said("alias", f"{store}/late/1", "champion")
+    moves = said("alias", f"{store}/late", "champion", "--history")
+    assert [move.split(maxsplit=1)[1].lstrip() for move in moves] == [
+        "version 1  answered",
+        "version 2  answered",
+        "version 1  rollback from 2",
+        "version 2  set by hand: it is fast",
+        "version 1  set by hand",
+    ]
+
+
+def test_what_is_not_there_is_one_line_however_it_is_asked_for(tmp_path: Path, store: str) -> None:
+    (tmp_path / "empty").mkdir()
+    for place in (tmp_path / "empty", tmp_path / "nowhere", store):
+        for words in (
+            ("show", f"{place}/none"),
+            ("verify", f"{place}/none"),
+            ("best", f"{place}/none", "--metric", "rmse"),
+            ("rollback", f"{place}/none"),
+            ("alias", f"{place}/none", "champion"),
+            ("alias", f"{place}/none/1", "champion"),
+        ) * 2:
+            refused = CliRunner().invoke(models, words)
+            assert isinstance(refused.exception, InputError), words
+            assert refused.output == ""
+            line = str(refused.exception)
+            assert line.startswith(f"{place}: no "), words
+            assert line.endswith("known: late" if place == store else "known: none"), words
+    assert not (tmp_path / "nowhere").exists()
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_what_else_lies_in_a_store_changes_no_answer(store: str) -> None:
+    asked = (
+        ("list", store, "--json"),
+        ("verify", f"{store}/late"),
+        ("alias", f"{store}/late", "champion", "--history"),
+    )
+    before = [said(*words) for words in asked]
+    for name in (
+        "desktop.ini",
+        ".DS_Store",
+        "lost+found/x",
+        "late/.DS_Store",
+        "late/notes/1/manifest.json",
+        "late/01/manifest.json",
+        "late/1/.DS_Store",
+        "late/_numbers/.nfs0001",
+        "late/_numbers/x.json",
+        "late/_aliases/champion/3.json.bak",
+        "late/_aliases/champion/latest.json",
+        "late/_aliases/notes.txt",
+        "Not A Model/1/manifest.json",
+    ):
+        (Path(store) / name).parent.mkdir(parents=True, exist_ok=True)
+        (Path(store) / name).write_text("not ours")
+    assert [said(*words) for words in asked] == before
+    assert (
+        said("rollback", f"{store}/late")[0]
+        == "late: champion is version 1 again (rollback from 2)"
     )

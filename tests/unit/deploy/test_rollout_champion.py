@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.contracts.run_record import RunRecord
+from kfp_suite.components.stores.aliases import by_hand
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.pipelines.runs.conclusion import conclude
@@ -70,8 +71,8 @@ def test_a_champion_that_somebody_moved_away_stays_away(
     if by == "rollback":
         models.rollback("wings")
     else:
-        models.set_alias("wings", CHAMPION, 1, "it is slow")
-    reason = "rollback from 2" if by == "rollback" else "it is slow"
+        models.set_alias("wings", CHAMPION, 1, by_hand("it is slow"))
+    reason = "rollback from 2" if by == "rollback" else "set by hand: it is slow"
     for number in ("second", "third"):
         outcome = roll(models, double, tmp_path / number)
         assert (outcome.promoted, outcome.measured, outcome.share) == (False, False, 100)
@@ -96,5 +97,5 @@ def test_a_champion_that_somebody_moved_away_stays_away(
             "--param namespace=models",
             "make it the champion again": f"kfp-suite models alias {store}/wings/2 champion",
         }
-    models.set_alias("wings", CHAMPION, 2, "set by hand")
+    models.set_alias("wings", CHAMPION, 2, by_hand(""))
     assert roll(models, double, tmp_path / "fourth").promoted
