@@ -1,8 +1,8 @@
 """Files and folders that appear whole, or not at all, also with several writers at once.
 
-Each writer fills a sibling of its own, `.<name>.<random>.partial`, and renames or links it into place.
-A killed writer leaves its sibling behind; the next writer of the same name removes it. A lock on
-the sibling, which the system releases with the process, shows that its writer is alive.
+Each writer fills a sibling of its own, `.<name>.<random>.partial`, and renames or links it into
+place. A killed writer leaves its sibling behind; the next writer of the same name removes it. A
+lock on the sibling, which the system releases with the process, shows that its writer is alive.
 """
 
 from __future__ import annotations
