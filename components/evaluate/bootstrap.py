@@ -32,9 +32,9 @@ class Estimate:
     def to_json(self) -> dict[str, float | str | None]:
         """The mapping evaluation.json holds, rounded to 10 significant digits."""
         found: dict[str, float | str | None] = {
-            "value": rounded(self.value),
-            "low": rounded(self.low),
-            "high": rounded(self.high),
+            "value": round_figure(self.value),
+            "low": round_figure(self.low),
+            "high": round_figure(self.high),
         }
         return found | {"reason": self.reason} if self.reason else found
 
@@ -135,6 +135,6 @@ def measure(models: Sequence[Scored], resampling: Resampling, name: str) -> list
     return measured
 
 
-def rounded(value: float | None) -> float | None:
+def round_figure(value: float | None) -> float | None:
     """`value` to 10 significant digits: what a reader needs, the same on every machine."""
     return None if value is None else float(f"{value:.10g}")

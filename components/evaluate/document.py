@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from kfp_suite.components.contracts.model import estimator_name
-from kfp_suite.components.evaluate.bootstrap import Measured, rounded
+from kfp_suite.components.evaluate.bootstrap import Measured, round_figure
 from kfp_suite.components.evaluate.metrics import RESIDUAL_QUANTILES, RegressionScores
 from kfp_suite.components.evaluate.outcome import Outcome, SliceResult
 
@@ -35,7 +35,7 @@ def document(outcome: Outcome, dataset_uri: str, model_uri: str) -> dict[str, An
         "metrics": _estimates(outcome.measured[0]),
         "baseline": {
             "predicts": outcome.baseline.says,
-            "metrics": {n: rounded(value) for n, value in outcome.baseline.metrics.items()},
+            "metrics": {n: round_figure(value) for n, value in outcome.baseline.metrics.items()},
         },
         "residual_quantiles": _residual_quantiles(outcome),
         "confusion": None
@@ -74,7 +74,7 @@ def _residual_quantiles(outcome: Outcome) -> dict[str, float | None] | None:
         return None
     values = np.quantile(scores.residuals, RESIDUAL_QUANTILES)
     return {
-        f"{share:g}": rounded(float(value))
+        f"{share:g}": round_figure(float(value))
         for share, value in zip(RESIDUAL_QUANTILES, values, strict=True)
     }
 

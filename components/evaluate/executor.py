@@ -14,7 +14,13 @@ from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.contracts.run_record import EVALUATION
 from kfp_suite.components.evaluate.baseline import baseline_of
-from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampling, measure, rounded
+from kfp_suite.components.evaluate.bootstrap import (
+    Estimate,
+    Measured,
+    Resampling,
+    measure,
+    round_figure,
+)
 from kfp_suite.components.evaluate.champion import (
     Fetch,
     Load,
@@ -223,7 +229,7 @@ def _for_kfp(outcome: Outcome) -> Evaluation:
         {
             name: value
             for name, estimate in outcome.measured[0].estimates.items()
-            if (value := rounded(estimate.value)) is not None
+            if (value := round_figure(estimate.value)) is not None
         },
         roc_curve(scores) if isinstance(scores, BinaryScores) else None,
         confusion,

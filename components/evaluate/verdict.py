@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from kfp_suite.components.contracts.model import Task
-from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampling, rounded
+from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampling, round_figure
 from kfp_suite.components.evaluate.champion import Champion
 from kfp_suite.components.evaluate.metrics import METRICS
 from kfp_suite.components.evaluate.parameters import Comparison, Threshold
@@ -39,7 +39,7 @@ class Check:
 
     def to_json(self) -> dict[str, Any]:
         """The mapping evaluation.json holds."""
-        rounds = {name: rounded(getattr(self, name)) for name in ("value", "low", "high")}
+        rounds = {name: round_figure(getattr(self, name)) for name in ("value", "low", "high")}
         return asdict(self) | rounds
 
 
@@ -96,8 +96,8 @@ class Duel:
         """The mapping evaluation.json holds."""
         return {
             "metric": self.metric,
-            "value": rounded(self.value),
-            "champion": rounded(self.champion),
+            "value": round_figure(self.value),
+            "champion": round_figure(self.champion),
             "difference": self.difference.to_json(),
             "min_improvement": comparison.min_improvement,
             "max_regression": comparison.max_regression,

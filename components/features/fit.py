@@ -167,7 +167,7 @@ def _learn(program: Program, data: Dataset) -> tuple[list[State | None], int]:
             if not rows:
                 raise no_rows()
         for i, learner in now.items():
-            state = _finished(program.nodes[i], learner)
+            state = _finish(program.nodes[i], learner)
             if state is not None:
                 learning.learned(i, state)
         first = False
@@ -282,7 +282,7 @@ def _check_column(name: str, array: pa.Array, nullable: bool) -> None:
         )
 
 
-def _finished(node: Node, learner: Learner) -> State | None:
+def _finish(node: Node, learner: Learner) -> State | None:
     try:
         return learner.finish()
     except NothingToLearnError as error:

@@ -108,7 +108,7 @@ class Program:
         missing: bool | None = None,
     ) -> Lane:
         """Add a primitive whose output is a value (see `operation.Builder`)."""
-        lane = _joined(lanes, kind, name, missing)
+        lane = _join_lanes(lanes, kind, name, missing)
         lane = replace(lane, register=self._new_register(self._columns_of(lanes)))
         self._add_node(primitive, lanes, lane)
         return lane
@@ -122,7 +122,7 @@ class Program:
         missing: bool | None = None,
     ) -> Lane:
         """Add a primitive whose output is columns (see `operation.Builder`)."""
-        lane = _joined(lanes, None, name, missing)
+        lane = _join_lanes(lanes, None, name, missing)
         self._add_node(primitive, lanes, lane)
         # A finished lane lies in no register: its number is that of its node.
         return replace(lane, register=len(self.nodes) - 1)
@@ -246,7 +246,7 @@ _HINTS = {
 }
 
 
-def _joined(
+def _join_lanes(
     lanes: Sequence[Lane], kind: Kind | None, name: str | None, missing: bool | None
 ) -> Lane:
     return Lane(

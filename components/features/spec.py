@@ -227,7 +227,9 @@ def _step(value: object, where: str) -> Operation:
         if key not in parameters:
             if field.default is MISSING and field.default_factory is MISSING:
                 raise ParameterError(
-                    f"op '{op}' needs '{key}'", where=where, expected=_expected(hints[field.name])
+                    f"op '{op}' needs '{key}'",
+                    where=where,
+                    expected=_list_choices(hints[field.name]),
                 )
             continue
         _choice(parameters[key], hints[field.name], key, where)
@@ -262,7 +264,7 @@ def _choice(value: object, hint: Any, key: str, where: str) -> None:
         )
 
 
-def _expected(hint: Any) -> str | None:
+def _list_choices(hint: Any) -> str | None:
     return ", ".join(get_args(hint)) if get_origin(hint) is Literal else None
 
 

@@ -77,7 +77,7 @@ def keep_if_equal(
     if (
         task != "regression"
         and (
-            _decided(got, threshold, calibration) != _decided(expected, threshold, calibration)
+            _decide(got, threshold, calibration) != _decide(expected, threshold, calibration)
         ).any()
     ):
         return Proof(False, "other classes", len(matrix), difference)
@@ -124,5 +124,5 @@ def in_blocks(scores: Callable[[Any], Any], matrix: Any) -> Any:
     return np.concatenate([scores(matrix[i : i + _ROWS_AT_ONCE]) for i in starts])
 
 
-def _decided(scores: Any, threshold: float, calibration: Calibration | None) -> Any:
+def _decide(scores: Any, threshold: float, calibration: Calibration | None) -> Any:
     return decide(scores if calibration is None else calibration.apply(scores), threshold)

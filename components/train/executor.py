@@ -109,7 +109,7 @@ def train(
         made = Made(
             framework=framework_of(estimator),
             family="sklearn",
-            described=_named(estimator, parameters, module),
+            described=_describe_estimator(estimator, parameters, module),
             has_probabilities=_probable(estimator, target),
             derived=(ESTIMATOR_ONNX, ESTIMATOR_JOBLIB),
             notes={
@@ -179,7 +179,9 @@ def _probable(estimator: Any, target: Target) -> bool:
     return target.task != "regression" and hasattr(estimator, "predict_proba")
 
 
-def _named(estimator: Any, parameters: TrainParameters, module: PinnedFile | None) -> str:
+def _describe_estimator(
+    estimator: Any, parameters: TrainParameters, module: PinnedFile | None
+) -> str:
     if module is not None:
         return f"{type(estimator).__name__}, by the user's module"
     given = ", ".join(f"{key}={value}" for key, value in parameters.hyperparameters.items())

@@ -78,7 +78,7 @@ def read_inputs(objective: Objective, dataset: Path, transform: Path, threads: i
     target = target_of(objective.label, labels.drop_null(), objective.task, str(dataset))
     rows = read_rows(data, "train", fitted, target, labels, objective.sample_weight)
     training = Training(
-        train=_weighted(rows, class_weights(objective.class_weight, target, rows.target)),
+        train=_add_weights(rows, class_weights(objective.class_weight, target, rows.target)),
         eval=_eval_rows(data, fitted, target, objective),
         task=target.task,
         classes=target.classes,
@@ -109,7 +109,7 @@ def _eval_rows(
     return read_rows(data, "eval", fitted, target, labels, objective.sample_weight)
 
 
-def _weighted(rows: Rows, weights: Any) -> Rows:
+def _add_weights(rows: Rows, weights: Any) -> Rows:
     """The rows with the weights of their classes, times their own."""
     if weights is None:
         return rows

@@ -40,7 +40,7 @@ def find_anomalies(
             schema.min_rows,
             schema.proto.dataset_constraints.max_examples_count,
         ),
-        *_unchecked(schema),
+        *_report_unchecked(schema),
         *_unexpected_columns(schema, columns),
     ]
     kinds = {column.name: column.type for column in columns}
@@ -64,7 +64,7 @@ def find_anomalies(
     return found
 
 
-def _unchecked(schema: DatasetSchema) -> Iterator[Anomaly]:
+def _report_unchecked(schema: DatasetSchema) -> Iterator[Anomaly]:
     for column, constraints in unchecked_constraints(schema.proto).items():
         yield Anomaly(
             column,

@@ -177,7 +177,7 @@ class _Pair:
         before: statistics_pb2.FeatureNameStatistics,
         now: statistics_pb2.FeatureNameStatistics,
     ) -> Iterator[Comparison]:
-        had, has = _present(before), _present(now)
+        had, has = _count_present(before), _count_present(now)
         if not had or not has:
             yield from self._compare_empty(column, before, now, had, has)
             return
@@ -275,8 +275,8 @@ class _Pair:
         before: statistics_pb2.FeatureNameStatistics,
         now: statistics_pb2.FeatureNameStatistics,
     ) -> Comparison:
-        was = 1 - _present(before) / self.reference.num_examples
-        is_now = 1 - _present(now) / self.current.num_examples
+        was = 1 - _count_present(before) / self.reference.num_examples
+        is_now = 1 - _count_present(now) / self.current.num_examples
         limit = self.thresholds.of(column, "missing")
         value = min(max(abs(is_now - was), 0.0), 1.0)
         jumps = limit is None and value > MISSING_JUMP and not self.thresholds.exempts(column)
@@ -353,7 +353,7 @@ class _Pair:
         return "train" if self.kind == "drift" else self.name
 
 
-def _present(feature: statistics_pb2.FeatureNameStatistics) -> float:
+def _count_present(feature: statistics_pb2.FeatureNameStatistics) -> float:
     """The rows with a value; NaN is none."""
     if feature.HasField("string_stats"):
         return float(feature.string_stats.common_stats.num_non_missing)
@@ -373,4 +373,4 @@ def _describe(feature: statistics_pb2.FeatureNameStatistics) -> str:
 
 def _describe_type(feature: statistics_pb2.FeatureNameStatistics) -> str:
     kind = column_type_of(feature)
-    return kind if _present(feature) else f"{kind}, all missing"
+    return kind if _count_present(feature) else f"{kind}, all missing"

@@ -121,7 +121,7 @@ class NumericColumn:
             self.zeros += len(values) - int(np.count_nonzero(values))
             self.coarse_moments.add(values)
             self.coarse_distinct.add(mix(self._key(values, 0)))
-        self._add_keys(*_counted(self._key(values, self.level)))
+        self._add_keys(*_count_keys(self._key(values, self.level)))
 
     def merge(self, other: NumericColumn) -> None:
         """Add the rows of `other` (which may change)."""
@@ -243,7 +243,7 @@ class NumericColumn:
 
     def _add_keys(self, keys: Integers, counts: Integers) -> None:
         if len(self.keys):
-            keys, counts = _merged(self.keys, self.counts, keys, counts)
+            keys, counts = _merge_counts(self.keys, self.counts, keys, counts)
         self.keys, self.counts = keys, counts
         if len(keys) > self.cap:
             self._coarsen(self._level_that_fits())
@@ -278,7 +278,7 @@ class NumericColumn:
         self.counts = np.add.reduceat(self.counts, starts) if len(starts) else self.counts
 
 
-def _counted(keys: Integers) -> tuple[Integers, Integers]:
+def _count_keys(keys: Integers) -> tuple[Integers, Integers]:
     """The distinct keys in order, and how often each occurs."""
     low = int(keys.min())
     if int(keys.max()) - low < max(_ALWAYS_DENSE, 4 * len(keys)):
@@ -290,7 +290,7 @@ def _counted(keys: Integers) -> tuple[Integers, Integers]:
     return ordered[starts], np.diff(starts, append=len(ordered))
 
 
-def _merged(
+def _merge_counts(
     keys: Integers, counts: Integers, more: Integers, more_counts: Integers
 ) -> tuple[Integers, Integers]:
     at = np.searchsorted(keys, more)

@@ -57,7 +57,7 @@ class SplitPartial:
         for name, partial in self.columns.items():
             values = batch.column(name)
             if isinstance(partial, StringColumn):
-                partial.update(_encoded(values))
+                partial.update(_encode(values))
             else:
                 present = values.drop_null() if values.null_count else values
                 partial.update(_numbers(present), missing=values.null_count)
@@ -79,7 +79,7 @@ class SplitPartial:
             self.sample.merge(other.sample)
 
 
-def _encoded(values: pa.Array) -> pa.DictionaryArray:
+def _encode(values: pa.Array) -> pa.DictionaryArray:
     return values if pa.types.is_dictionary(values.type) else values.dictionary_encode()
 
 

@@ -229,7 +229,7 @@ def _distances(page: Page, findings: Findings, columns: list[Column]) -> None:
             [
                 key[0],
                 names[key[1]],
-                *(_measured(table[key].get(other)) for other in others),
+                *(_format_distance(table[key].get(other)) for other in others),
                 _thresholds(list(table[key].values())),
                 _farthest(list(table[key].values())),
             ]
@@ -407,7 +407,7 @@ def _unbroken(text: str) -> Markup:
     return Markup('<span style="white-space: nowrap">{}</span>').format(text)
 
 
-def _measured(comparison: Comparison | None) -> Cell:
+def _format_distance(comparison: Comparison | None) -> Cell:
     if comparison is None or comparison.value is None:
         return None
     if comparison.exceeds:

@@ -216,7 +216,7 @@ def _check_one(values: set[str], what: str, root: Path) -> None:
 @_JSON
 def trials(name: str, root: Path, as_json: bool) -> None:
     """The trials of a search, best first. NAME: a run of `tune`, a study's URI, or `latest`."""
-    from kfp_suite.components.train.tune.study import Study, ranked
+    from kfp_suite.components.train.tune.study import Study, rank_trials
 
     uri = name
     if "_studies/" not in name:
@@ -224,7 +224,7 @@ def trials(name: str, root: Path, as_json: bool) -> None:
         if run.record.study is None:
             raise MissingError("the run searched nothing", where=run_name, fix="name a run of tune")
         uri = run.record.study["uri"]
-    found = ranked(Study.open(uri).trials())
+    found = rank_trials(Study.open(uri).trials())
     if as_json:
         click.echo(json.dumps([asdict(trial) for trial in found]))
         return

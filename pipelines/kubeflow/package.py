@@ -15,7 +15,7 @@ from kfp_suite.components.contracts.digests import PREFIX, digest_value
 from kfp_suite.components.contracts.errors import ContractError, ParameterError, store_error
 from kfp_suite.pipelines.images.families import family_of
 from kfp_suite.pipelines.runs.catalog import find_pipeline
-from kfp_suite.pipelines.runs.compilation import Adaptation, adapted, compile_pipeline
+from kfp_suite.pipelines.runs.compilation import Adaptation, adapt_content, compile_pipeline
 from kfp_suite.pipelines.runs.parameters import Parameter
 
 _SUFFIXES = (".yaml", ".yml")
@@ -69,7 +69,7 @@ def open_package(pipeline: str, adapt: Adaptation | None = None) -> Package:
         except OSError as error:
             raise store_error(error, pipeline) from error
         found = _package(content, pipeline, "")
-        return _package(adapted(content, adapt), pipeline, "") if adapt else found
+        return _package(adapt_content(content, adapt), pipeline, "") if adapt else found
     with tempfile.TemporaryDirectory(prefix="kfp-suite-compile-") as folder:
         content = compile_pipeline(find_pipeline(pipeline), Path(folder), adapt).read_text()
     return _package(content, pipeline, f"{metadata.version('kfp-suite')}-")

@@ -61,6 +61,6 @@ def frame(page: str, height: int) -> Markup:
     ).format(height, escape(page))
 
 
-def folded(summary: str, content: Markup) -> Markup:
+def fold(summary: str, content: Markup) -> Markup:
     """Something to open."""
     return Markup("<details><summary>{}</summary>{}</details>").format(summary, content)

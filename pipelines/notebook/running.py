@@ -169,7 +169,7 @@ class Result:
         steps = html.table(
             (step.name, html.state(step.state), f"{step.seconds:.1f} s") for step in self.run.steps
         )
-        return str(about + html.folded("steps", steps))
+        return str(about + html.fold("steps", steps))
 
 
 def run(

@@ -41,7 +41,7 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
             content = _DEFAULT.sub(_sort_line, compiled.read_text())
     except OSError as error:
         raise store_error(error, error.filename) from error
-    write_file(target, (adapted(content, adapt) if adapt else content).encode())
+    write_file(target, (adapt_content(content, adapt) if adapt else content).encode())
     return target
 
 
@@ -56,7 +56,7 @@ def _sort_keys(value: Any) -> Any:
     return [_sort_keys(item) for item in value] if isinstance(value, list) else value
 
 
-def adapted(content: str, adapt: Adaptation) -> str:
+def adapt_content(content: str, adapt: Adaptation) -> str:
     """A compiled text, changed; kfp's heading stays."""
     heading = [line for line in content.splitlines() if line.startswith("#")]
     spec, *rest = yaml.safe_load_all(content)

@@ -194,12 +194,12 @@ def _measure(
             )
         result = tfma.load_eval_result(output)
         return sorted(
-            (_sliced(key, values[""][""], manifest) for key, values in result.slicing_metrics),
+            (_make_sliced(key, values[""][""], manifest) for key, values in result.slicing_metrics),
             key=lambda one: (one.columns, one.name),
         )
 
 
-def _sliced(key: tuple[tuple[str, Any], ...], found: Any, manifest: ModelManifest) -> Sliced:
+def _make_sliced(key: tuple[tuple[str, Any], ...], found: Any, manifest: ModelManifest) -> Sliced:
     return Sliced(
         name=", ".join(f"{name}={value}" for name, value in key),
         columns=tuple(name for name, _ in key),

@@ -128,7 +128,7 @@ def train_keras(
         made = Made(
             framework="tensorflow",
             family="tensorflow",
-            described=_described(parameters, hyper, module),
+            described=_describe_network(parameters, hyper, module),
             has_probabilities=inputs.target.task != "regression",
             derived=(f"{SAVED_MODEL}/", ESTIMATOR_ONNX),
             notes=notes | {"saved_model": asdict(agreement), "onnx": asdict(proof)},
@@ -203,7 +203,7 @@ def _told(progress: Progress) -> dict[str, object]:
     }
 
 
-def _described(
+def _describe_network(
     parameters: KerasParameters, hyper: Hyperparameters | None, module: PinnedFile | None
 ) -> str:
     if module is not None or hyper is None:

@@ -32,7 +32,7 @@ from kfp_suite.components.train.tune.study import (
     Study,
     Trial,
     lower_is_better,
-    ranked,
+    rank_trials,
     trial_name,
 )
 
@@ -126,7 +126,7 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
                     "trial %d of %d, best so far %s; trial %s %s",
                     len(finished),
                     len(names),
-                    _value(ranked(finished.values())[0]),
+                    _value(rank_trials(finished.values())[0]),
                     trial.name,
                     _describe_trial(trial),
                 )

@@ -179,7 +179,7 @@ def score(
     with threadpoolctl.threadpool_limits(1):
         try:
             estimator = fit_named(candidate.estimator, part, early_stopping)
-            return Score(_measured(estimator, judged, part, metric))
+            return Score(_measure(estimator, judged, part, metric))
         except ParameterError:
             raise
         except DataError as error:
@@ -188,7 +188,7 @@ def score(
             return Score(None, f"{type(error).__name__}: {error}")
 
 
-def _measured(estimator: Any, judged: Rows, part: Training, metric: Metric) -> float:
+def _measure(estimator: Any, judged: Rows, part: Training, metric: Metric) -> float:
     import sklearn.metrics
 
     if metric.of == "prediction":

@@ -67,7 +67,7 @@ class Range:
         if self.step is None:
             raise ParameterError("a grid needs steps", expected="a list, or a range with `step`")
         count = int((self.high - self.low) / self.step + 1e-9) + 1
-        return [self._typed(self.low + i * self.step) for i in range(count)]
+        return [self._convert(self.low + i * self.step) for i in range(count)]
 
     def suggest(self, trial: Any, name: str) -> Plain:
         """What Optuna suggests."""
@@ -79,7 +79,7 @@ class Range:
         value: float = trial.suggest_float(name, self.low, self.high, step=self.step, log=self.log)
         return value
 
-    def _typed(self, value: float) -> Plain:
+    def _convert(self, value: float) -> Plain:
         return int(value) if self.type == "int" else value
 
 

@@ -67,7 +67,7 @@ def lower_is_better(metric: str) -> bool:
     return metric in _LOWER
 
 
-def ranked(trials: Iterable[Trial]) -> list[Trial]:
+def rank_trials(trials: Iterable[Trial]) -> list[Trial]:
     """Best first, of equals the one with the smaller name; then those that have no value."""
 
     def place(trial: Trial) -> tuple[bool, float, str]:

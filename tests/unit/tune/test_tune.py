@@ -22,7 +22,13 @@ from kfp_suite.components.train.tune.plan.executor import PlanParameters, plan_t
 from kfp_suite.components.train.tune.scoring import METRICS
 from kfp_suite.components.train.tune.space import Range, parse_space
 from kfp_suite.components.train.tune.spaces import SPACES
-from kfp_suite.components.train.tune.study import Sampler, Study, Trial, lower_is_better, ranked
+from kfp_suite.components.train.tune.study import (
+    Sampler,
+    Study,
+    Trial,
+    lower_is_better,
+    rank_trials,
+)
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from tests.steps import STEPS, write_source
 
@@ -381,9 +387,9 @@ def trial(name: str, value: float | None, metric: str = "rmse", state: Any = "co
 
 def test_the_best_is_the_lowest_where_lower_is_better() -> None:
     trials = [trial("0-1", 3.0), trial("0-2", None, state="failed"), trial("0-3", 1.0)]
-    assert [one.name for one in ranked(trials)] == ["0-3", "0-1", "0-2"]
+    assert [one.name for one in rank_trials(trials)] == ["0-3", "0-1", "0-2"]
     equal = [trial("0-2", 0.5, "r2"), trial("0-1", 0.5, "r2"), trial("0-3", 0.7, "r2")]
-    assert [one.name for one in ranked(equal)] == ["0-3", "0-1", "0-2"]
+    assert [one.name for one in rank_trials(equal)] == ["0-3", "0-1", "0-2"]
 
 
 def test_which_metrics_are_better_low_is_what_scikit_learn_says() -> None:

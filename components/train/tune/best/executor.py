@@ -16,7 +16,7 @@ from kfp_suite.components.contracts.run_record import STUDY
 from kfp_suite.components.reports.charts import Series, lines
 from kfp_suite.components.reports.formatting import number
 from kfp_suite.components.reports.page import Cell, Page, Tone, code, tag
-from kfp_suite.components.train.tune.study import State, Study, Trial, lower_is_better, ranked
+from kfp_suite.components.train.tune.study import State, Study, Trial, lower_is_better, rank_trials
 
 FORMAT_VERSION = 1
 _MOST_ROWS = 200
@@ -48,7 +48,7 @@ def best_trial(studies: Sequence[str], output: Path, report: Path) -> Trial:
             got=failed,
             fix="mend the search space, or choose another metric",
         )
-    ordered = ranked(trials)
+    ordered = rank_trials(trials)
     with whole_folder(output) as folder:
         write_json(
             folder / STUDY,
