@@ -244,5 +244,5 @@ class _Fixed:
             return value in distribution.choices
         if not isinstance(value, int | float) or not distribution.low <= value <= distribution.high:
             return False
-        steps = (value - distribution.low) / (distribution.step or math.inf)
+        steps: float = (value - distribution.low) / (distribution.step or math.inf)
         return abs(steps - round(steps)) < _MAX_STEP_ERROR
