@@ -41,7 +41,7 @@ def _validate(inputs: Path, out: Path) -> None:
     outputs = ValidateOutputs(
         out / "statistics", out / "schema", out / "anomalies", out / "validation"
     )
-    assert validate(ValidateParameters(label="late"), inputs / "dataset", outputs)
+    assert validate(ValidateParameters(label="late"), inputs / "dataset", outputs).valid
 
 
 def _transform(inputs: Path, out: Path) -> None:

@@ -61,8 +61,8 @@ def evaluate(
         resamples: Bootstrap resamples, 0 (no intervals) to 10,000.
         confidence: Coverage of the intervals, above 0 and below 1.
         seed: Seed of the bootstrap, at least 0.
-        evaluation: A folder with `evaluation.json`: verdict, reasons, metrics, slices,
-            thresholds and champion.
+        evaluation: A folder with `evaluation.json`: verdict, reasons, warnings, metrics, slices,
+            thresholds and champion. Its metadata have the verdict and the number of warnings.
         metrics: Every metric of the model on the split.
         classification_metrics: ROC curve (two classes) and confusion matrix; empty for
             regression.
@@ -97,7 +97,7 @@ def evaluate(
             Path(evaluation.path),
             Path(report.path),
         )
-        evaluation.metadata["blessed"] = found.blessed
+        evaluation.metadata.update(blessed=found.blessed, warnings=len(found.warnings))
         for name, value in found.metrics.items():
             metrics.log_metric(name, value)
         if found.roc is not None:

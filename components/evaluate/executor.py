@@ -89,7 +89,7 @@ class EvaluateParameters:
             ("seed", self.seed, self.seed >= 0, "at least 0"),
         ):
             if not fits:
-                raise ParameterError("is not allowed", where=name, got=value, expected=expected)
+                raise ParameterError("out of range", where=name, got=value, expected=expected)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,7 @@ class Evaluation:
 
     blessed: bool
     reasons: Sequence[str]
+    warnings: Sequence[str]
     metrics: dict[str, float]
     roc: Curve | None
     confusion: Confusion | None
@@ -226,6 +227,7 @@ def _for_kfp(outcome: Outcome) -> Evaluation:
     return Evaluation(
         outcome.blessed,
         outcome.reasons,
+        outcome.warnings,
         {
             name: value
             for name, estimate in outcome.measured[0].estimates.items()

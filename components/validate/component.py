@@ -31,7 +31,8 @@ def validate(
         anomalies: A folder: `anomalies.pbtxt` (TensorFlow Metadata `Anomalies`) and
             `validation.json` (verdict, reasons, anomalies, distances, dataset digest, and hints:
             identifiers, numbers and dates read as text, free text, columns that give the label
-            away; none of them is an anomaly).
+            away; none of them is an anomaly). Its metadata have the verdict and the numbers of
+            errors, warnings and hints.
         report: The report, one self-contained HTML file.
         schema: What the data should be. Empty: inferred from train; what contradicts an
             inferred constraint is a warning. Else `uri`, the path of a `schema.pbtxt`; or
@@ -62,7 +63,7 @@ def validate(
     from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 
     with step("validate", statistics):
-        return execute(
+        found = execute(
             ValidateParameters(
                 schema=schema,
                 label=label,
@@ -77,3 +78,7 @@ def validate(
                 report=Path(report.path),
             ),
         )
+        anomalies.metadata.update(
+            valid=found.valid, errors=found.errors, warnings=found.warnings, hints=found.hints
+        )
+    return found.valid

@@ -22,6 +22,8 @@ from kfp_suite.components.validate.comparisons import compare
 from kfp_suite.components.validate.hints import find_hints
 from kfp_suite.components.validate.label_checks import label_anomalies
 from kfp_suite.components.validate.outputs import (
+    Verdict,
+    counted,
     verdict_of,
     write_anomalies,
     write_schema,
@@ -44,8 +46,8 @@ from kfp_suite.components.validate.summary import statistics_summary
 from kfp_suite.components.validate.uniqueness import duplicate_anomalies
 
 
-def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOutputs) -> bool:
-    """Validate the Dataset artifact at `dataset`; True if it is as it should be.
+def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOutputs) -> Verdict:
+    """Validate the Dataset artifact at `dataset`.
 
     Writes `statistics.pb` (all splits), `Split-<name>/FeatureStats.pb` (as TFX names them)
     and `statistics.json`; `schema.pbtxt`; `anomalies.pbtxt` and `validation.json`; and the
@@ -106,4 +108,4 @@ def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOut
         hints=hints,
     )
     write_file(outputs.report, render(findings, options.report_columns).encode())
-    return bool(verdict["valid"])
+    return counted(verdict)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,27 @@ from kfp_suite.components.validate.comparisons import Comparison
 from kfp_suite.components.validate.hints import Hint
 
 VALIDATION_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What came of a validation: the verdict, and how many anomalies and hints there are."""
+
+    valid: bool
+    errors: int
+    warnings: int
+    hints: int
+
+
+def counted(verdict: Mapping[str, Any]) -> Verdict:
+    """The verdict that `verdict_of` gave, in numbers."""
+    severities = [anomaly["severity"] for anomaly in verdict["anomalies"]]
+    return Verdict(
+        valid=verdict["valid"],
+        errors=severities.count("error"),
+        warnings=severities.count("warning"),
+        hints=len(verdict["hints"]),
+    )
 
 
 def verdict_of(

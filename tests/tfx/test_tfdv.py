@@ -69,10 +69,10 @@ class Both:
             write_dataset(folder / "dataset", tables)
         parameters = ValidateParameters(**given)
         self.valid = {
-            "ours": validate(parameters, folder / "dataset", _outputs(folder / "ours")),
+            "ours": validate(parameters, folder / "dataset", _outputs(folder / "ours")).valid,
             "theirs": validate_tfdv(
                 parameters, LOCAL, folder / "dataset", _outputs(folder / "theirs")
-            ),
+            ).valid,
         }
         self._folder = folder
 

@@ -33,7 +33,8 @@ def validate_tfdv(
         enforced_schema: A folder with `schema.pbtxt` (a TensorFlow Metadata `Schema`): what
             was enforced, inferred where it was not given. Edit it and give it back.
         anomalies: A folder: `anomalies.pbtxt` (TensorFlow Metadata `Anomalies`) and
-            `validation.json` (verdict, reasons, anomalies, distances, dataset digest).
+            `validation.json` (verdict, reasons, anomalies, distances, dataset digest). Its
+            metadata have the verdict and the numbers of errors and warnings.
         report: The report, one self-contained HTML file.
         schema: What the data should be. Empty: inferred from train by TFDV; what contradicts
             it is a warning. Else `uri`, the path of a `schema.pbtxt`; what contradicts it is
@@ -65,7 +66,7 @@ def validate_tfdv(
         from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
         from kfp_suite.components.validate.tfdv.executor import validate_tfdv as execute
 
-        return execute(
+        found = execute(
             ValidateParameters(
                 schema=schema,
                 label=label,
@@ -81,3 +82,7 @@ def validate_tfdv(
                 report=Path(report.path),
             ),
         )
+        anomalies.metadata.update(
+            valid=found.valid, errors=found.errors, warnings=found.warnings, hints=found.hints
+        )
+    return found.valid

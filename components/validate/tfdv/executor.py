@@ -33,6 +33,8 @@ from kfp_suite.components.validate.comparison_anomalies import (
 )
 from kfp_suite.components.validate.comparisons import compare
 from kfp_suite.components.validate.outputs import (
+    Verdict,
+    counted,
     verdict_of,
     write_anomalies,
     write_schema,
@@ -68,8 +70,8 @@ def validate_tfdv(
     where: BeamParameters,
     dataset: Path,
     outputs: ValidateOutputs,
-) -> bool:
-    """Validate the Dataset artifact at `dataset`; True if it is as it should be.
+) -> Verdict:
+    """Validate the Dataset artifact at `dataset`.
 
     Args:
         parameters: As of `validate`; the schema is inferred, or `uri` names one.
@@ -138,7 +140,7 @@ def validate_tfdv(
         statistics=statistics,
     )
     write_file(outputs.report, render(findings, options.report_columns).encode())
-    return bool(verdict["valid"])
+    return counted(verdict)
 
 
 def generate_statistics(

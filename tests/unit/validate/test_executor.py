@@ -12,6 +12,7 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_p
 
 from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
 from kfp_suite.components.validate.executor import validate
+from kfp_suite.components.validate.outputs import Verdict
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 
 
@@ -42,9 +43,15 @@ def run(tmp_path: Any, make_dataset: Any) -> Any:
         outputs = ValidateOutputs(
             out / "statistics", out / "schema", out / "anomalies", out / "report"
         )
-        valid = validate(ValidateParameters(**parameters), dataset, outputs)
+        found = validate(ValidateParameters(**parameters), dataset, outputs)
         verdict = json.loads((outputs.anomalies / "validation.json").read_text())
-        assert verdict["valid"] is valid
+        severities = [anomaly["severity"] for anomaly in verdict["anomalies"]]
+        assert found == Verdict(
+            valid=verdict["valid"],
+            errors=severities.count("error"),
+            warnings=severities.count("warning"),
+            hints=len(verdict["hints"]),
+        )
         return verdict, outputs
 
     return run
