@@ -27,6 +27,7 @@ def retrain(
     split: dict = {"by": "hash", "eval": 0.1, "test": 0.1},
     on_bad_rows: str = "fail",
     max_bad_fraction: float = 0.0,
+    max_query_seconds: int = 3600,
     schema: dict = {},
     validation: dict = {},
     baseline_statistics: str = "",
@@ -43,6 +44,7 @@ def retrain(
     seed: int = 0,
     thresholds: dict = {},
     slices: list = [],
+    min_slice_rows: int = 100,
     comparison: dict = {"min_improvement": 0.0001},
     force: bool = False,
     target: str = "local",
@@ -72,6 +74,7 @@ def retrain(
         split: How rows are split: by hash, time or column; see ingest.
         on_bad_rows: `fail` or `quarantine`.
         max_bad_fraction: The largest fraction of bad rows to quarantine, 0 to 1.
+        max_query_seconds: How long the query of `sql` may take, at least 1.
         schema: What the data should be; empty: inferred from train. See validate.
         validation: Options of validate: skew, drift, warnings_are_errors.
         baseline_statistics: Statistics of an earlier dataset, to measure drift against.
@@ -88,6 +91,7 @@ def retrain(
         calibration: `isotonic` or `sigmoid` corrects the probabilities on eval; empty: as is.
         thresholds: What a model must reach to be blessed, by metric; see evaluate.
         slices: Columns whose values are measured apart.
+        min_slice_rows: Rows below which a slice is counted and not measured, at least 1.
         comparison: What is asked against the champion; see evaluate. By default the model has
             to be better on the same rows, by 0.0001 of the metric.
         force: Train, whatever is new.
@@ -137,6 +141,7 @@ def retrain(
                 split=split,
                 on_bad_rows=on_bad_rows,
                 max_bad_fraction=max_bad_fraction,
+                max_query_seconds=max_query_seconds,
             ).outputs["dataset"]
             valid = validated(
                 validate,
@@ -171,6 +176,7 @@ def retrain(
                     infra_validate=infra_validate,
                     thresholds=thresholds,
                     slices=slices,
+                    min_slice_rows=min_slice_rows,
                     comparison=comparison,
                     seed=seed,
                     infra_place=infra_place,

@@ -31,6 +31,7 @@ def tune(
     split: dict = {"by": "hash", "eval": 0.1, "test": 0.1},
     on_bad_rows: str = "fail",
     max_bad_fraction: float = 0.0,
+    max_query_seconds: int = 3600,
     schema: dict = {},
     validation: dict = {},
     baseline_statistics: str = "",
@@ -53,6 +54,7 @@ def tune(
     seed: int = 0,
     thresholds: dict = {},
     slices: list = [],
+    min_slice_rows: int = 100,
     comparison: dict = {},
     target: str = "local",
     namespace: str = "default",
@@ -79,6 +81,7 @@ def tune(
         split: How rows are split: by hash, time or column; see ingest.
         on_bad_rows: `fail` or `quarantine`.
         max_bad_fraction: The largest fraction of bad rows to quarantine, 0 to 1.
+        max_query_seconds: How long the query of `sql` may take, at least 1.
         schema: What the data should be; empty: inferred from train. See validate.
         validation: Options of validate: skew, drift, warnings_are_errors.
         baseline_statistics: Statistics of an earlier dataset, to measure drift against.
@@ -103,6 +106,7 @@ def tune(
         calibration: `isotonic` or `sigmoid` corrects the probabilities on eval; empty: as is.
         thresholds: What a model must reach to be blessed, by metric; see evaluate.
         slices: Columns whose values are measured apart.
+        min_slice_rows: Rows below which a slice is counted and not measured, at least 1.
         comparison: What is asked against the champion; see evaluate.
         target: `local` writes the endpoint's manifest, `cluster` applies it.
         namespace: The Kubernetes namespace of the endpoint.
@@ -135,6 +139,7 @@ def tune(
             split=split,
             on_bad_rows=on_bad_rows,
             max_bad_fraction=max_bad_fraction,
+            max_query_seconds=max_query_seconds,
         ).outputs["dataset"]
         valid = validated(
             validate,
@@ -204,6 +209,7 @@ def tune(
                 infra_validate=infra_validate,
                 thresholds=thresholds,
                 slices=slices,
+                min_slice_rows=min_slice_rows,
                 comparison=comparison,
                 seed=seed,
                 infra_place=infra_place,

@@ -17,8 +17,8 @@ from kfp_suite.components.evaluate.slices import SliceColumns
 from kfp_suite.components.reports.formatting import interval, number
 
 _UNCHECKED_FIX = (
-    "give coarser slices or more rows to evaluate on, or take the limits of slices out of "
-    "thresholds (of the component alone: lower min_slice_rows)"
+    "give coarser slices or more rows to evaluate on, lower min_slice_rows, or take the limits "
+    "of slices out of thresholds"
 )
 
 

@@ -156,6 +156,12 @@ def _ingest_parameters() -> type:
     return IngestParameters
 
 
+def _evaluate_parameters() -> type:
+    from kfp_suite.components.evaluate.executor import EvaluateParameters
+
+    return EvaluateParameters
+
+
 def _objective() -> type:
     from kfp_suite.components.train.inputs import Objective
 
@@ -393,8 +399,13 @@ def _check_for_a_task(
 _STEPS = (
     _Step(
         _ingest_parameters,
-        {"on_bad_rows": "on_bad_rows", "max_bad_fraction": "max_bad_fraction"},
+        {
+            "on_bad_rows": "on_bad_rows",
+            "max_bad_fraction": "max_bad_fraction",
+            "max_query_seconds": "max_query_seconds",
+        },
     ),
+    _Step(_evaluate_parameters, {"min_slice_rows": "min_slice_rows"}),
     _Step(
         _objective,
         {

@@ -44,7 +44,13 @@ def resolved(*, sources: Value, module_file: Value, store: Value, model_name: Va
 
 
 def ingested(
-    pinned: Task, *, sql: Value, split: Value, on_bad_rows: Value, max_bad_fraction: Value
+    pinned: Task,
+    *,
+    sql: Value,
+    split: Value,
+    on_bad_rows: Value,
+    max_bad_fraction: Value,
+    max_query_seconds: Value,
 ) -> Task:
     """The dataset of the pinned sources."""
     task = ingest(
@@ -53,6 +59,7 @@ def ingested(
         split=split,
         on_bad_rows=on_bad_rows,
         max_bad_fraction=max_bad_fraction,
+        max_query_seconds=max_query_seconds,
     )
     sized(task, "4Gi", "8Gi", cpu="2")
     return task.set_display_name("Ingest and split")
@@ -89,6 +96,7 @@ def evaluated(
     *,
     thresholds: Value,
     slices: Value,
+    min_slice_rows: Value,
     champion: Value,
     comparison: Value,
     seed: Value,
@@ -99,6 +107,7 @@ def evaluated(
         model=model,
         thresholds=thresholds,
         slices=slices,
+        min_slice_rows=min_slice_rows,
         champion=champion,
         comparison=comparison,
         seed=seed,
@@ -117,6 +126,7 @@ def delivered(
     infra_validate: Callable[..., Task],
     thresholds: Value,
     slices: Value,
+    min_slice_rows: Value,
     comparison: Value,
     seed: Value,
     infra_limits: Value,
@@ -134,7 +144,7 @@ def delivered(
         pipeline: The pipeline's name.
         evaluate: Of the image that the model needs.
         infra_validate: Likewise.
-        thresholds, slices, comparison, seed: As evaluate takes them.
+        thresholds, slices, min_slice_rows, comparison, seed: As evaluate takes them.
         infra_place, infra_limits: As infra_validate takes them.
         store, model_name: As push takes them.
         endpoint: What deploy takes; without any, the version is published and not served.
@@ -145,6 +155,7 @@ def delivered(
         model,
         thresholds=thresholds,
         slices=slices,
+        min_slice_rows=min_slice_rows,
         champion=pinned.outputs["champion"],
         comparison=comparison,
         seed=seed,

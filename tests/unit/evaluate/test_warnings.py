@@ -134,8 +134,8 @@ def test_slices_that_are_too_small_for_their_limits_refuse(case: Make) -> None:
     assert not found.blessed
     assert found.reasons == [
         "no slice could be checked: 4 with fewer than 500 rows left out; give coarser slices or "
-        "more rows to evaluate on, or take the limits of slices out of thresholds (of the "
-        "component alone: lower min_slice_rows)"
+        "more rows to evaluate on, lower min_slice_rows, or take the limits of slices out of "
+        "thresholds"
     ]
     found = run(made, slices=["origin"], thresholds=limits)
     assert found.blessed

@@ -62,6 +62,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"target": "moon"}, "target: not allowed; got moon; expected local or cluster"),
     ({"on_bad_rows": "maybe"}, "on_bad_rows: not allowed; got maybe"),
     ({"max_bad_fraction": 4.0}, "max_bad_fraction: out of range; got 4.0"),
+    ({"max_query_seconds": 0}, "max_query_seconds: "),
+    ({"min_slice_rows": 0}, "min_slice_rows: out of range; got 0; expected at least 1"),
     ({"label": ""}, "label: no label"),
     ({"early_stopping": -3}, "early_stopping: out of range; got -3"),
     ({"threshold": 7.0}, "threshold: out of range; got 7.0"),
