@@ -26,6 +26,7 @@ _MARKS = {
     "failed": ("✗", "red"),
     "refused": ("!", "yellow"),
     "cached": ("·", "cyan"),
+    "interrupted": ("✗", "yellow"),
 }
 
 
@@ -63,6 +64,9 @@ class Progress:
         trace: TracebackType | None,
     ) -> None:
         self._print_ended()
+        if self._task and kind is not None and issubclass(kind, KeyboardInterrupt):
+            self._ended = (self._task, "interrupted", self._seconds())
+            self._print_ended()
         self._task = ""
         if self._live:
             self._live.stop()
@@ -81,12 +85,15 @@ class Progress:
             case Retried(_, attempt):
                 self._note = f"after {attempt + 1} tries"
             case Finished(task, succeeded):
-                seconds = time.monotonic() - self._started
                 self._task = ""
-                self._ended = (task, "done" if succeeded else "failed", f"{seconds:6.1f} s")
+                self._ended = (task, "done" if succeeded else "failed", self._seconds())
             case Cached(task):
                 self._note = ""
                 self._ended = (task, "cached", "")
+
+    def _seconds(self) -> str:
+        """Since the last step started."""
+        return f"{time.monotonic() - self._started:6.1f} s"
 
     def _print_ended(self) -> None:
         if self._ended is None:
@@ -106,9 +113,8 @@ class Progress:
         if not self._task:
             return Text("")
         grid = Table.grid(padding=(0, 1))
-        seconds = f"{time.monotonic() - self._started:6.1f} s"
+        seconds = self._seconds()
         said = Text(self._said[:200], style="dim", overflow="ellipsis", no_wrap=True)
-        grid.add_row(
-            Text("…", "yellow"), f"{self._task:12}", Text("running", "yellow"), seconds, said
-        )
+        name, state = f"{self._task:12}", Text("running", "yellow")
+        grid.add_row(Text("…", "yellow"), name, state, seconds, said)
         return grid

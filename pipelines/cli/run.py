@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,8 @@ from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load, step_names
 from kfp_suite.pipelines.runs.conclusion import DEFAULT_ROOT, conclude, open_command
 from kfp_suite.pipelines.runs.docker import check_docker, images_of
-from kfp_suite.pipelines.runs.history import read_run
-from kfp_suite.pipelines.runs.local import open_root, run_locally
+from kfp_suite.pipelines.runs.history import PastRun, read_run
+from kfp_suite.pipelines.runs.local import RunInterrupted, open_root, run_locally
 from kfp_suite.pipelines.runs.parameters import (
     parameter_file,
     parameters_of,
@@ -71,6 +72,12 @@ from kfp_suite.pipelines.runs.preflight import check_libraries
 )
 @click.option("--no-cache", is_flag=True, help="Run every step, whatever was run before.")
 @click.option(
+    "--max-step-seconds",
+    type=click.IntRange(1),
+    help="How long a step may take; then it is ended, and the run fails.  [default: what the "
+    "pipeline gives it on a cluster too: 24 hours of training, 6 or 1 of others]",
+)
+@click.option(
     "--no-serve",
     is_flag=True,
     help="Do not start the endpoint and check its answer: the version is published, and the "
@@ -93,6 +100,7 @@ def run(
     network: str,
     root: Path,
     no_cache: bool,
+    max_step_seconds: int | None,
     no_serve: bool,
     keep: bool,
     port: int | None,
@@ -116,10 +124,8 @@ def run(
         raise ParameterError(
             "only containers have a Docker network", where="--network", fix="--runner docker"
         )
-    if runner == "docker":
-        check_docker(images_of(loaded))
-    else:
-        check_libraries(images_of(loaded))
+    check_runner = check_docker if runner == "docker" else check_libraries
+    check_runner(images_of(loaded))
     if port and not no_serve and "manifest" not in arguments:
         check_port(LOOPBACK, port)  # now, and not after the run
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
@@ -132,14 +138,18 @@ def run(
                 runner=runner,
                 network=network,
                 caching=not no_cache,
+                max_step_seconds=max_step_seconds,
                 on_event=progress,
             )
     except KfpSuiteError as error:  # not even its folder could be written
         if as_json:
             click.echo(json.dumps({"run_id": None, "status": "FAILED", "error": str(error)}))
         raise
+    except RunInterrupted as error:
+        _conclude(error.folder, step_names(loaded), None, console, as_json)
+        raise
     endpoint: dict[str, Any] | None = None
-    failure = finished.failure
+    failure, interrupted = finished.failure, None
     if finished.manifest and not no_serve:
         from kfp_suite.pipelines.cli.endpoint import check_endpoint
 
@@ -147,12 +157,13 @@ def run(
             endpoint = check_endpoint(finished, port, keep, console)
         except KfpSuiteError as error:
             failure = error
+        except KeyboardInterrupt as error:
+            interrupted = error
     finished.keep(endpoint)
-    past, folder = read_run(finished.folder), finished.folder
-    print_summary(past, folder, step_names(loaded), failure is not None, console)
-    sys.stdout.flush()
-    if as_json:
-        click.echo(json.dumps(summary_json(past, folder, failure)))
+    folder = finished.folder
+    past = _conclude(folder, step_names(loaded), failure, console, as_json)
+    if interrupted is not None:
+        raise interrupted
     if failure is not None:
         raise failure
     conclusion = conclude(past, folder)
@@ -163,3 +174,19 @@ def run(
             got="; ".join(conclusion.reasons),
             fix=open_command(folder),
         )
+
+
+def _conclude(
+    folder: Path,
+    all_steps: Iterable[str],
+    failure: KfpSuiteError | None,
+    console: Console,
+    as_json: bool,
+) -> PastRun:
+    """Say what came of a run that is over, and return it."""
+    past = read_run(folder)
+    print_summary(past, folder, all_steps, failure is not None, console)
+    sys.stdout.flush()
+    if as_json:
+        click.echo(json.dumps(summary_json(past, folder, failure)))
+    return past

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,14 @@ from kfp_suite.components.reports.formatting import interval, number
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.pipelines.runs.conclusion import (
+    INTERRUPTED,
     NOTHING_NEW,
     PROMOTED,
     PUBLISHED,
     Conclusion,
     conclude,
     open_command,
+    short_path,
 )
 from kfp_suite.pipelines.runs.history import LOG, PastRun
 from kfp_suite.pipelines.runs.notices import failed_notices
@@ -41,17 +42,18 @@ def summary_json(run: PastRun, folder: Path, failure: KfpSuiteError | None) -> d
         folder: Its folder.
         failure: Why it failed, or its endpoint did.
     """
-    record = run.record
+    record, conclusion = run.record, conclude(run, folder)
     version = record.version or {}
     evaluation = record.evaluation or {}
     return {
         "run_id": record.run,
         "status": "FAILED" if failure else record.status,
-        "outcome": conclude(run, folder).outcome,
+        "outcome": conclusion.outcome,
         "pipeline": record.pipeline,
         "folder": str(folder),
         "blessed": evaluation.get("blessed"),
         "reasons": record.reasons,
+        "remarks": list(conclusion.remarks),
         "model": version.get("model"),
         "version": version.get("version"),
         "versions": [published["version"] for published in record.versions],
@@ -94,6 +96,10 @@ def print_summary(
     for name, value in rows.items():
         line = Text.assemble((f"{name:>{width}}", "bold"), f"  {value}")
         console.print(line, soft_wrap=True)
+    if conclusion.remarks:
+        console.print(Text("\nto look at:", "yellow"))
+    for remark in conclusion.remarks:
+        console.print(f"  - {remark}", soft_wrap=True, markup=False)
     _print_endpoint(run.endpoint, console)
     for notice in failed_notices(folder):
         console.print(Text.assemble(("could not tell ", "yellow"), notice), soft_wrap=True)
@@ -142,8 +148,8 @@ def headline(run: PastRun, intervals: bool = True) -> list[str]:
 
 def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
     record = run.record
-    yield "run", _shorten_path(folder)
-    yield "log", _shorten_path(folder / LOG)
+    yield "run", short_path(folder)
+    yield "log", short_path(folder / LOG)
     if reports := collect_reports(folder):
         yield "reports", f"{open_command(folder, name='latest')}  ({', '.join(reports)})"
     if metrics := headline(run):
@@ -153,10 +159,10 @@ def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
     if record.version:
         aliases = ", ".join(aliases_of(run)) or "no alias"
         yield "model", f"{record.version['model']} version {record.version['version']}: {aliases}"
-        yield "stored at", _shorten_path(record.version["uri"])
+        yield "stored at", short_path(record.version["uri"])
         yield "digest", record.version["digest"]
     if record.endpoint and record.endpoint.get("manifest"):
-        yield "manifest", _shorten_path(record.endpoint["manifest"])
+        yield "manifest", short_path(record.endpoint["manifest"])
 
 
 def _print_conclusion(conclusion: Conclusion, console: Console) -> None:
@@ -166,6 +172,8 @@ def _print_conclusion(conclusion: Conclusion, console: Console) -> None:
         PUBLISHED: ("published; no endpoint serves it yet", "yellow"),
     }
     head, style = heads.get(conclusion.outcome, (f"{conclusion.outcome}:", "yellow"))
+    if conclusion.outcome == INTERRUPTED:
+        console.print()
     if not (conclusion.refused or conclusion.outcome in heads):
         return
     console.print(Text(f"\n{head}", style))
@@ -180,8 +188,3 @@ def _print_endpoint(endpoint: dict[str, Any] | None, console: Console) -> None:
     console.print(json.dumps(endpoint["answer"]), soft_wrap=True, markup=False)
     console.print(f"\nkeep it up:  {endpoint['serve']}", soft_wrap=True, markup=False)
     console.print(f"and ask it:  {endpoint['curl']}", soft_wrap=True, markup=False)
-
-
-def _shorten_path(path: Path | str) -> str:
-    """A path as short as it can be typed: relative if it is below the working folder."""
-    return str(path).removeprefix(f"{Path.cwd()}{os.sep}")

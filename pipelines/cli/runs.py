@@ -111,6 +111,8 @@ def show_run(name: str, root: Path, as_json: bool) -> None:
         console.print(f"  - {reason}", soft_wrap=True, markup=False)
     for purpose, step in conclusion.next_steps.items():
         console.print(f"{purpose}:  {step}", soft_wrap=True, markup=False)
+    for remark in conclusion.remarks:
+        console.print(f"to look at:  {remark}", soft_wrap=True, markup=False)
     for output, origin in gone.items():
         said = f"{output} was removed with the run that made it: {origin}"
         console.print(said, soft_wrap=True, markup=False)
@@ -127,7 +129,11 @@ def show_run(name: str, root: Path, as_json: bool) -> None:
 
 
 def _sections(run: PastRun) -> dict[str, dict[str, Any]]:
+    hints = (run.record.validation or {}).get("hints", ())
     return {
+        "hints": {
+            f"{one['column']}: {one['kind']}": f"{one['text']} {one['fix']}" for one in hints
+        },
         "metrics": {name: f"{value:.6g}" for name, value in run.metrics.items()},
         "version": dict(run.record.version or {}),
         "endpoint": dict(run.record.endpoint or {}),

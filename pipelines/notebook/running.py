@@ -23,6 +23,7 @@ from kfp_suite.pipelines.notebook.live import Live
 from kfp_suite.pipelines.runs.arguments import run_arguments
 from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.checking import checked_endpoint
+from kfp_suite.pipelines.runs.conclusion import conclude
 from kfp_suite.pipelines.runs.events import (
     Cached,
     Event,
@@ -116,6 +117,12 @@ class Result:
         return self.run.record.reasons
 
     @property
+    def remarks(self) -> list[str]:
+        """What the steps noticed, whatever they decided: warnings, and how many hints."""
+        past = PastRun(self.run.record, self.run.parameters, self.run.steps)
+        return list(conclude(past, self.run.folder).remarks)
+
+    @property
     def metrics(self) -> dict[str, float]:
         """Of the evaluation."""
         return PastRun(record=self.run.record, parameters={}).metrics
@@ -162,6 +169,7 @@ class Result:
                 "model": f"{version['model']} version {version['version']}" if version else None,
                 "digest": html.code(version["digest"]) if version else None,
                 "why": Markup("<br>").join(self.reasons),
+                "to look at": Markup("<br>").join(self.remarks),
                 **{name: f"{value:.4g}" for name, value in list(self.metrics.items())[:6]},
                 "reports": ", ".join(collect_reports(self.run.folder)),
             }
@@ -179,6 +187,7 @@ def run(
     root: str | Path = "kfp-suite-runs",
     origin: str = "",
     caching: bool = True,
+    max_step_seconds: int | None = None,
     check: bool = True,
     **parameters: Any,
 ) -> Result:
@@ -190,6 +199,7 @@ def run(
         root: The folder of runs.
         origin: A published version, `STORE/MODEL/VERSION`, whose parameters are below both.
         caching: Reuse what was made before.
+        max_step_seconds: How long a step may take, at least 1; None: what the pipeline gives it.
         check: Start the endpoint that was deployed, ask it, and make its version champion.
         parameters: Over those of the file.
 
@@ -202,7 +212,14 @@ def run(
     file = parameter_file(params) if params else None
     arguments = run_arguments(load(entry), file, drop_nulls(parameters), runs, origin)
     progress = _Progress(entry.summary)
-    finished = run_locally(entry.name, arguments, runs, caching=caching, on_event=progress)
+    finished = run_locally(
+        entry.name,
+        arguments,
+        runs,
+        caching=caching,
+        max_step_seconds=max_step_seconds,
+        on_event=progress,
+    )
     found = None
     try:
         if check and finished.manifest:

@@ -11,21 +11,27 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.errors import RunError
 from kfp_suite.components.contracts.run_record import ERROR
+from kfp_suite.pipelines.runs.time_limits import Deadline, deadline_of, end_process
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Value
 
 _LONGEST_LINE = 1 << 16
+# Of silence after the end of a step's process, before its output is taken to be complete.
+_SECONDS_FOR_MORE = 2.0
 _INPUT, _OUTPUT = ".executor_input.json", "executor_output.json"
 _GIVEN = "--executor_input"
 # What kfp's script starts for a step, and what starts the same with the content of a file.
@@ -37,15 +43,19 @@ _EXECUTOR_OF_FILE = (
 )
 
 
-def use_whole_commands() -> None:
-    """Let kfp.local start steps by the commands that this module makes."""
+def use_whole_commands(limits: Mapping[str, int]) -> None:
+    """Let kfp.local start steps by the commands that this module makes.
+
+    Args:
+        limits: How many seconds a step may take, by its name; see `time_limits`.
+    """
     from kfp.compiler import pipeline_spec_builder
     from kfp.local import placeholder_utils, subprocess_task_handler
 
     pipeline_spec_builder.to_protobuf_value = protobuf_value
     placeholder_utils.replace_placeholders = command_of
     subprocess_task_handler.replace_python_executable = _with_python
-    subprocess_task_handler.run_local_subprocess = run_step
+    subprocess_task_handler.run_local_subprocess = partial(run_step, limits=limits)
 
 
 def protobuf_value(value: Any) -> Value:
@@ -102,26 +112,74 @@ def command_of(
     ]
 
 
-def run_step(full_command: Sequence[str], env_vars: dict[str, str] | None = None) -> int:
-    """Run a step in a process of its own, print its output, and return its exit code."""
-    with subprocess.Popen(  # noqa: S603 - the compiled component's
+def run_step(
+    full_command: Sequence[str],
+    env_vars: dict[str, str] | None = None,
+    limits: Mapping[str, int] = {},
+) -> int:
+    """Run a step in a process of its own, print its output, and return its exit code.
+
+    Args:
+        full_command: As `command_of` made it.
+        env_vars: Added to the environment.
+        limits: How many seconds a step may take, by its name.
+    """
+    deadline = deadline_of(step_of(full_command), limits)
+    process = subprocess.Popen(  # noqa: S603 - the compiled component's
         list(full_command),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
         env={**os.environ, **(env_vars or {})},
-    ) as process:
-        assert process.stdout is not None
-        last = ""
-        while line := process.stdout.readline(_LONGEST_LINE):
+    )
+    last = ""
+    with deadline.ending(partial(end_process, process.pid)):
+        for line in _lines_of(process):
             print(line, end="")
             last = line.strip() or last
         print("\n")
-        return exit_code_of(full_command, process.wait(), last)
+        code = process.wait()
+    return exit_code_of(full_command, code, last, deadline)
 
 
-def exit_code_of(command: Sequence[str], code: int, last: str) -> int:
+def _lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
+    """What a process prints, until it has ended: something that it left running, and that holds
+    on to its output, is not waited for."""
+    lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def read() -> None:
+        assert process.stdout is not None
+        with process.stdout as output:
+            while line := output.readline(_LONGEST_LINE):
+                lines.put(line)
+        lines.put("")
+
+    threading.Thread(target=read, daemon=True).start()
+    while True:
+        has_ended = process.poll() is not None
+        try:
+            line = lines.get(timeout=_SECONDS_FOR_MORE)
+        except queue.Empty:
+            if has_ended:
+                return
+            continue
+        if not line:
+            return
+        yield line
+
+
+def step_of(command: Sequence[str]) -> str:
+    """The name of the step that a command starts; empty for a command of another kind."""
+    return "" if _GIVEN not in command else _folder_of(command).name
+
+
+def _folder_of(command: Sequence[str]) -> Path:
+    """Where a step's outputs go: what it is given is in a file there."""
+    return Path(command[list(command).index(_GIVEN) + 1]).parent
+
+
+def exit_code_of(command: Sequence[str], code: int, last: str, deadline: Deadline) -> int:
     """The exit code of a step that has ended; 1 for one that left no outputs.
 
     Of a step that failed without an error of its own, the error is left where the run record
@@ -131,14 +189,15 @@ def exit_code_of(command: Sequence[str], code: int, last: str) -> int:
         command: As `command_of` made it.
         code: The exit code of its process; negative for the signal that ended it.
         last: The last line that it printed.
+        deadline: The end of its time.
     """
     if _GIVEN not in command:
         return code
-    folder = Path(command[list(command).index(_GIVEN) + 1]).parent
+    folder = _folder_of(command)
     if code == 0 and (folder / _OUTPUT).is_file():
         return 0
-    if not (folder / ERROR).is_file():
-        error = _error_of(code, last)
+    if deadline.is_over or not (folder / ERROR).is_file():
+        error = deadline.error if deadline.is_over else _error_of(code, last)
         write_json(folder / ERROR, {"step": folder.name, **error.to_json()})
         print(f"error: {error}")
     return code or 1

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.contracts.run_record import CANCELLED, SUCCEEDED, RunRecord
-from kfp_suite.pipelines.runs.history import PastRun
+from kfp_suite.pipelines.runs.history import PARAMETERS, PastRun
 
 DEFAULT_ROOT = Path("kfp-suite-runs")
 INTERRUPTED = "interrupted"
@@ -34,11 +35,13 @@ class Conclusion:
             data`, `not blessed`, …
         reasons: Why it is not more than that.
         next_steps: Suggestions: their purpose, and the command or parameter.
+        remarks: Observations of the steps, whatever they decided: a sentence each.
     """
 
     outcome: str
     reasons: tuple[str, ...] = ()
     next_steps: dict[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
 
     @property
     def refused(self) -> bool:
@@ -53,8 +56,12 @@ def conclude(run: PastRun, folder: Path) -> Conclusion:
         run: The run.
         folder: Its folder.
     """
-    record = run.record
-    return Conclusion(_outcome(run), tuple(record.reasons), _next_steps(run, folder))
+    return Conclusion(
+        _outcome(run),
+        tuple(run.record.reasons),
+        _next_steps(run, folder),
+        tuple(_remarks(run, folder)),
+    )
 
 
 def open_command(folder: Path, step: str = "", name: str = "") -> str:
@@ -91,6 +98,11 @@ def rollout_command(version: str, endpoint: Mapping[str, Any]) -> str:
 def root_option(root: Path) -> list[str]:
     """The option that names a folder of runs; none for the one that commands take anyway."""
     return [] if root.absolute() == DEFAULT_ROOT.absolute() else ["--root", str(root)]
+
+
+def short_path(path: Path | str) -> str:
+    """A path as short as it can be typed: relative where it is below the working folder."""
+    return str(path).removeprefix(f"{Path.cwd()}{os.sep}")
 
 
 def _outcome(run: PastRun) -> str:
@@ -155,6 +167,8 @@ def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
             }
         case "published":
             found = _after_publishing(run, folder)
+        case "interrupted":
+            found = {"go on from what is cached": _again(run, folder)}
         case _:
             found = {}
     return found
@@ -164,6 +178,12 @@ def _serves_already(run: PastRun) -> bool:
     """Whether a version that was not promoted is the one that its endpoint serves."""
     endpoint = run.record.endpoint or {}
     return "candidate" in endpoint and endpoint["candidate"] == endpoint.get("version")
+
+
+def _again(run: PastRun, folder: Path) -> str:
+    """The command that runs the pipeline once more, with the same parameters."""
+    words = ["kfp-suite", "run", run.record.pipeline, "--params", short_path(folder / PARAMETERS)]
+    return shlex.join([*words, *root_option(folder.parent)])
 
 
 def _after_evaluation(run: PastRun, folder: Path) -> dict[str, str]:
@@ -194,6 +214,17 @@ def _after_publishing(run: PastRun, folder: Path) -> dict[str, str]:
         "serve this version": shlex.join(["kfp-suite", "serve", reference]),
         "make it the champion": shlex.join(["kfp-suite", "models", "alias", reference, "champion"]),
     }
+
+
+def _remarks(run: PastRun, folder: Path) -> Iterator[str]:
+    validation = run.record.validation or {}
+    severities = [anomaly["severity"] for anomaly in validation.get("anomalies", ())]
+    found = {"warning": severities.count("warning"), "hint": len(validation.get("hints", ()))}
+    counts = [f"{count} {what}{'s' * (count > 1)}" for what, count in found.items() if count]
+    if counts:
+        step = _step_of(run, "validate")
+        yield f"{' and '.join(counts)} about the data, in {step}.html: {open_command(folder, step)}"
+    yield from (run.record.evaluation or {}).get("warnings", ())
 
 
 def _step_of(run: PastRun, stage: str) -> str:

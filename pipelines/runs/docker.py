@@ -9,19 +9,26 @@ Here a container stays until its code was read, and is then removed.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
 from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.pipelines.runs.commands import exit_code_of
+from kfp_suite.pipelines.runs.commands import exit_code_of, step_of
+from kfp_suite.pipelines.runs.time_limits import deadline_of
 
 
-def use_docker() -> None:
-    """Let kfp.local.DockerRunner run containers by `run_container`."""
+def use_docker(limits: Mapping[str, int]) -> None:
+    """Let kfp.local.DockerRunner run containers by `run_container`.
+
+    Args:
+        limits: How many seconds a step may take, by its name; see `time_limits`.
+    """
     from kfp.local import docker_task_handler
 
-    docker_task_handler.run_docker_container = run_container
+    docker_task_handler.run_docker_container = partial(run_container, limits=limits)
 
 
 def check_docker(images: Iterable[str]) -> None:
@@ -87,12 +94,25 @@ def _no_image(image: str) -> MissingError:
 
 
 def run_container(
-    client: Any, image: str, command: list[str], volumes: dict[str, Any], **arguments: Any
+    client: Any,
+    image: str,
+    command: list[str],
+    volumes: dict[str, Any],
+    limits: Mapping[str, int] = {},
+    **arguments: Any,
 ) -> int:
     """Run a container to its end, and return its exit code.
 
     It runs as the user who runs the pipeline, so that what it writes belongs to them, on a
     read-only root file system.
+
+    Args:
+        client: Of the daemon.
+        image: The step's.
+        command: As `command_of` made it.
+        volumes: As docker takes them.
+        limits: How many seconds a step may take, by its name.
+        arguments: What else docker takes.
 
     Raises:
         MissingError: the image is not on this machine.
@@ -120,13 +140,21 @@ def run_container(
         )
     except docker.errors.ImageNotFound as error:
         raise _no_image(image) from error
+    deadline = deadline_of(step_of(command), limits)
+
+    def end() -> None:
+        with suppress(docker.errors.APIError):  # it has ended meanwhile
+            container.kill()
+
     try:
         container.start()
         last = ""
-        for block in container.logs(stream=True, follow=True):
-            line = block.decode(errors="replace")
-            print(line, end="", flush=True)
-            last = line.strip() or last
-        return exit_code_of(command, container.wait()["StatusCode"], last)
+        with deadline.ending(end):
+            for block in container.logs(stream=True, follow=True):
+                line = block.decode(errors="replace")
+                print(line, end="", flush=True)
+                last = line.strip() or last
+            code = container.wait()["StatusCode"]
+        return exit_code_of(command, code, last, deadline)
     finally:
         container.remove(force=True)

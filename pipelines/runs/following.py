@@ -44,6 +44,7 @@ class Follower:
         self.last_line = ""
         self._on_event = on_event
         self._reader = LogReader()
+        self._running = ""
         self._started = time.monotonic()
         log = folder / LOG
         try:
@@ -62,11 +63,12 @@ class Follower:
         event = self._reader.read(line)
         if event is None:
             return
-        seconds = round(time.monotonic() - self._started, 2)
+        seconds = self._seconds()
         match event:
-            case Started():
-                self._started = time.monotonic()
+            case Started(task):
+                self._running, self._started = task, time.monotonic()
             case Finished(task, succeeded):
+                self._running = ""
                 self._add(Step(task, "succeeded" if succeeded else "failed", seconds))
             case Refused(task) if self.steps and self.steps[-1].name == task:
                 self.steps[-1] = replace(self.steps[-1], state="refused")
@@ -74,10 +76,20 @@ class Follower:
                 self._add(Step(task, "cached", 0.0))
         self._on_event(event)
 
+    def end_step(self) -> None:
+        """The run is over: a step that still runs is interrupted."""
+        if self._running:
+            self._add(Step(self._running, "interrupted", self._seconds()))
+            self._running = ""
+
     def close(self) -> None:
-        """Close the log; the run is over."""
+        """Close the log, and let go of it."""
         with suppress(OSError):  # what was not yet written finds no space
             self._log.close()
+
+    def _seconds(self) -> float:
+        """Since the last step started."""
+        return round(time.monotonic() - self._started, 2)
 
     def _keep(self, line: str) -> None:
         if self._left <= 0:

@@ -20,6 +20,7 @@ K = TypeVar("K")
 FORMAT_VERSION = 1
 RUN = "run.json"
 LOG = "run.log"
+PARAMETERS = "parameters.json"
 RUNNING = "RUNNING"
 """The status of a run that has not ended."""
 # kfp ends a run's name with its year, month, day, hour, minute, second and microsecond.
@@ -28,8 +29,8 @@ _TIME_PARTS = 7
 
 @dataclass(frozen=True)
 class Step:
-    """One task of a run: `state` is succeeded, refused (its verdict was no), failed or cached;
-    `seconds` its duration."""
+    """One task of a run: `state` is succeeded, refused (its verdict was no), failed, cached or
+    interrupted (it ran when the run ended); `seconds` its duration."""
 
     name: str
     state: str

@@ -22,6 +22,7 @@ from kfp_suite.components.contracts.environment import code_digest
 from kfp_suite.components.contracts.errors import (
     InputError,
     KfpSuiteError,
+    ParameterError,
     RunError,
     store_error,
 )
@@ -29,11 +30,17 @@ from kfp_suite.components.contracts.run_record import CANCELLED, FAILED, RunReco
 from kfp_suite.pipelines.runs.ending import record_of
 from kfp_suite.pipelines.runs.events import Event
 from kfp_suite.pipelines.runs.following import Follower
-from kfp_suite.pipelines.runs.history import LOG, RUNNING, PastRun, Step, write_run
+from kfp_suite.pipelines.runs.history import (
+    LOG,
+    PARAMETERS,
+    RUNNING,
+    PastRun,
+    Step,
+    write_run,
+)
 from kfp_suite.pipelines.runs.staging import with_originals
 from kfp_suite.pipelines.runs.worker import Job
 
-PARAMETERS = "parameters.json"
 _LONGEST_LINE = 1 << 16
 
 
@@ -91,6 +98,18 @@ class LocalRun:
             endpoint=endpoint,
         )
         write_run(self.folder, past)
+
+
+class RunInterrupted(KeyboardInterrupt):
+    """A run that was interrupted, by Ctrl-C or SIGTERM, and has left its record.
+
+    Attributes:
+        folder: The run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(f"the run was interrupted; its record is in {folder}")
+        self.folder = folder
 
 
 @dataclass(frozen=True)
@@ -161,6 +180,7 @@ def run_locally(
     runner: str = "subprocess",
     network: str = "",
     caching: bool = True,
+    max_step_seconds: int | None = None,
     on_event: Callable[[Event], None],
 ) -> LocalRun:
     """Run `pipeline` to its end and return what it made.
@@ -174,12 +194,21 @@ def run_locally(
         runner: `subprocess` or `docker`.
         network: The Docker network of the containers; empty: Docker's own.
         caching: Reuse the outputs of cached steps.
+        max_step_seconds: How long a step may take, at least 1; None: what the pipeline gives it.
         on_event: Called with each event as it happens.
 
     Raises:
+        ParameterError: a limit below a second.
         StoreError: the run's folder cannot be written.
-        KeyboardInterrupt: it was interrupted, or asked to end by SIGTERM.
+        RunInterrupted: it was interrupted, or asked to end by SIGTERM.
     """
+    if max_step_seconds is not None and max_step_seconds < 1:
+        raise ParameterError(
+            "not a time limit",
+            where="max_step_seconds",
+            got=max_step_seconds,
+            expected="1 or more seconds",
+        )
     started_at, folder = _now(), root.new_run(pipeline)
     status, succeeded = CANCELLED, False
     # Who sees the run in a listing may end it, and sees it followed until its record is there.
@@ -188,16 +217,26 @@ def run_locally(
         write_run(folder, PastRun(running, arguments, started_at=started_at))
         try:
             write_json(folder / PARAMETERS, arguments)
-            cache = str(root.cache)
             job = Job(
-                folder.name, pipeline, arguments, str(root.path), runner, network, caching, cache
+                run=folder.name,
+                pipeline=pipeline,
+                arguments=arguments,
+                root=str(root.path),
+                runner=runner,
+                network=network,
+                caching=caching,
+                cache_root=str(root.cache),
+                max_step_seconds=max_step_seconds,
             )
             with tempfile.TemporaryDirectory(
                 prefix="kfp-suite-run-", ignore_cleanup_errors=True
             ) as scratch:
                 succeeded = _follow(job, follower, scratch)
             status = FAILED
+        except KeyboardInterrupt as error:
+            raise RunInterrupted(folder) from error
         finally:
+            follower.end_step()
             ended = RunError(
                 "the run ended before its last step" if follower.steps else "no step was started",
                 where=folder,

@@ -26,7 +26,8 @@ from kfp_suite.components.contracts.errors import KfpSuiteError
 
 @dataclass(frozen=True)
 class Job:
-    """A pipeline to run: `run` is the run's name, and that of its folder below `root`."""
+    """A pipeline to run: `run` is the run's name, and that of its folder below `root`;
+    `max_step_seconds` is for every step, None for what the pipeline says."""
 
     run: str
     pipeline: str
@@ -36,6 +37,7 @@ class Job:
     network: str
     caching: bool
     cache_root: str
+    max_step_seconds: int | None
 
 
 def main() -> int:
@@ -85,12 +87,14 @@ def _run(job: Job) -> None:
     from kfp_suite.pipelines.runs.catalog import find_pipeline, load
     from kfp_suite.pipelines.runs.commands import use_whole_commands
     from kfp_suite.pipelines.runs.docker import image_ids, images_of, use_docker
+    from kfp_suite.pipelines.runs.time_limits import time_limits
 
     pipeline, cache = load(find_pipeline(job.pipeline)), job.cache_root
+    limits = time_limits(pipeline, job.max_step_seconds)
     executor_input_utils.get_local_pipeline_resource_name = lambda _: job.run
-    use_whole_commands()
+    use_whole_commands(limits)
     if job.runner == "docker":
-        use_docker()
+        use_docker(limits)
         network = {"network_mode": job.network} if job.network else {}
         runner: Any = local.DockerRunner(**network)
         cache = f"{cache}-{digest_value(image_ids(images_of(pipeline))).removeprefix(PREFIX)[:16]}"

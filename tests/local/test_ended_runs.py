@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -23,9 +24,13 @@ from tests.local.command import COMMAND, kfp_suite
 ARGUMENTS: dict[str, Any] = {"model_name": "rows", "label": "y", "store": "", "sources": {}}
 
 
-def ran(root: Path, **arguments: Any) -> LocalRun:
+def ran(root: Path, max_step_seconds: int | None = None, **arguments: Any) -> LocalRun:
     return run_locally(
-        "train_and_deploy", {**ARGUMENTS, **arguments}, open_root(root), on_event=lambda _: None
+        "train_and_deploy",
+        {**ARGUMENTS, **arguments},
+        open_root(root),
+        max_step_seconds=max_step_seconds,
+        on_event=lambda _: None,
     )
 
 
@@ -87,11 +92,14 @@ def test_a_run_that_is_interrupted_is_listed_as_cancelled(tmp_path: Path) -> Non
     )
     assert [run["record"]["status"] for run in listed] == ["RUNNING"]
     child.send_signal(signal.SIGTERM)
-    _, said = child.communicate()
+    shown, said = child.communicate()
     assert (child.returncode, said.splitlines()[-1]) == (130, "interrupted")
     name, run = find_run(tmp_path / "runs", "latest")
     assert run.record.status == "CANCELLED"
     assert run.parameters["model_name"] == "rows"
+    assert f"runs/{name}/run.log" in shown
+    assert f"--params {tmp_path}/runs/{name}/parameters.json" in shown
+    assert {step.state for step in run.steps} <= {"succeeded", "interrupted"}
     assert run.seconds is not None
     assert (tmp_path / "runs" / name / "run.log").is_file()
 
@@ -113,6 +121,22 @@ def test_a_process_that_dies_leaves_a_record_and_tells(
     assert str(run.failure) == f"{run.folder}: no step was started; read {run.folder}/run.log"
     assert find_run(tmp_path, "latest")[1].record == run.record
     assert told == ["{'webhooks': []} FAILED"]
+
+
+def test_a_step_that_waits_for_ever_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its source is in a store that takes connections and answers none."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{silent.getsockname()[1]}")
+        run = ran(tmp_path, 6, sources={"rows": "s3://bucket/rows.csv"}, store=str(tmp_path))
+    assert run.record.status == "FAILED"
+    errors = {error["step"]: error["message"] for error in run.record.errors}
+    assert "reached its time limit, and was ended; got 6 s" in errors["resolve"]
+    assert "max_step_seconds" in errors["resolve"]
+    assert find_run(tmp_path, "latest")[1].record == run.record
 
 
 def test_an_error_of_kfp_itself_is_recorded(

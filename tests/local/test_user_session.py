@@ -228,7 +228,18 @@ def test_json_is_all_that_is_on_standard_output_of_an_interrupted_run(session: S
         assert run.wait() == 130
     assert run.text.rstrip().endswith("interrupted")
     assert "Traceback" not in run.text
-    assert (session.folder / "interrupted.json").read_text() == ""
+    said = json.loads((session.folder / "interrupted.json").read_text())
+    assert (said["status"], said["outcome"], said["error"]) == ("CANCELLED", "interrupted", None)
+    ran, interrupted = list(said["steps"].items())[:-1], list(said["steps"].items())[-1]
+    assert [step["state"] for _, step in ran] == ["succeeded"] * len(ran)
+    assert interrupted[1]["state"] == "interrupted"
+    assert re.search(rf"✗ {interrupted[0]} +interrupted +[\d.]+ s", run.text)
+    assert said["run_id"] in run.text
+    assert f"{said['run_id']}/run.log" in run.text
+    again = (
+        f"kfp-suite run train_and_deploy --params kfp-suite-runs/{said['run_id']}/parameters.json"
+    )
+    assert again in " ".join(run.text.split())
     assert psutil.wait_procs(started, timeout=30)[1] == []
     (folder,) = set(session.folder.glob("kfp-suite-runs/train-and-deploy-*")) - before
     listed = session.screen("runs", "list", columns=300)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 from rich.console import Console
 
 from kfp_suite.pipelines.cli.progress import Progress
@@ -34,3 +35,11 @@ def test_a_step_that_refused_is_not_shown_as_done() -> None:
 
 def test_the_last_line_is_shown_whatever_comes_after_it() -> None:
     assert shown(Started("train"), Finished("train", False)) == ["✗ train failed … s"]
+
+
+def test_the_step_that_was_interrupted_is_shown() -> None:
+    text = io.StringIO()
+    with pytest.raises(KeyboardInterrupt), Progress(Console(file=text)) as progress:
+        progress(Started("train"))
+        raise KeyboardInterrupt
+    assert re.fullmatch(r"✗ train +interrupted +0\.\d s\n", text.getvalue())

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.pipelines.cli.open import open_
+from kfp_suite.pipelines.cli.run_summary import print_summary, summary_json
 from kfp_suite.pipelines.cli.runs import runs
 from kfp_suite.pipelines.runs.conclusion import conclude
-from kfp_suite.pipelines.runs.history import PastRun, write_run
+from kfp_suite.pipelines.runs.history import PastRun, Step, write_run
 
 EVALUATION: dict[str, Any] = {
     "blessed": True,
@@ -86,12 +89,59 @@ def test_what_came_of_a_run(run: PastRun, outcome: str, refused: bool, tmp_path:
     (name,) = kept(tmp_path, run)
     found = conclude(run, tmp_path / name)
     assert (found.outcome, found.refused) == (outcome, refused)
-    assert bool(found.next_steps) == (refused or outcome in ("published", "nothing new"))
+    steered = ("published", "nothing new", "interrupted")
+    assert bool(found.next_steps) == (refused or outcome in steered)
     listed = asked("list", root=tmp_path).output
     assert f" {outcome} " in listed
     if found.reasons:
         assert found.reasons[0] in listed
     assert asked("show", "latest", root=tmp_path).output.startswith(name)
+
+
+VALIDATION: dict[str, Any] = {
+    "valid": True,
+    "anomalies": [{"severity": "warning"}],
+    "hints": [
+        {"column": "id", "kind": "identifier", "text": "Another in each row.", "fix": "drop it"},
+        {"column": "when", "kind": "dates_as_text", "text": "Look like dates.", "fix": "cast"},
+    ],
+}
+
+
+def test_what_the_steps_noticed_is_said_of_a_good_run(tmp_path: Path) -> None:
+    warned = {**EVALUATION, "warnings": ["Nothing was asked of the model: set thresholds."]}
+    run = replace(
+        past(validation=VALIDATION, evaluation=warned),
+        steps=(Step("validate-tfdv", "succeeded", 1.0),),
+    )
+    (name,) = kept(tmp_path, run)
+    opening = f"kfp-suite open {name} validate-tfdv --root {tmp_path}"
+    assert conclude(run, tmp_path / name).remarks == (
+        f"1 warning and 2 hints about the data, in validate-tfdv.html: {opening}",
+        "Nothing was asked of the model: set thresholds.",
+    )
+    shown = " ".join(asked("show", root=tmp_path).output.split())
+    assert "to look at: Nothing was asked of the model" in shown
+    assert "id: identifier" in shown
+    assert "Look like dates. cast" in shown
+    screen = StringIO()
+    print_summary(run, tmp_path / name, (), False, Console(file=screen, width=40))
+    assert "to look at:\n  - 1 warning and 2 hints about the data" in screen.getvalue()
+    assert len(summary_json(run, tmp_path / name, None)["remarks"]) == 2
+
+
+def test_nothing_is_remarked_of_good_data(tmp_path: Path) -> None:
+    clean = {"valid": True, "anomalies": [], "hints": []}
+    assert conclude(past(validation=clean, evaluation=EVALUATION), tmp_path).remarks == ()
+
+
+def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
+    run = past(status="CANCELLED")
+    (name,) = kept(tmp_path / "a b", run)
+    assert conclude(run, tmp_path / "a b" / name).next_steps == {
+        "go on from what is cached": f"kfp-suite run train_and_deploy --params "
+        f"'{tmp_path}/a b/{name}/parameters.json' --root '{tmp_path}/a b'"
+    }
 
 
 def test_a_refusal_says_what_could_be_changed(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from kfp_suite.pipelines.runs.parameters import (
     parse_assignments,
     read_parameters,
 )
+from kfp_suite.pipelines.runs.time_limits import Deadline
 
 
 @dsl.component(  # type: ignore[untyped-decorator]
@@ -169,7 +170,7 @@ def test_a_step_without_an_error_of_its_own_leaves_one(
     tmp_path: Path, code: int, what: str
 ) -> None:
     command = ["x", "--executor_input", str(tmp_path / "take" / "in.json")]
-    assert exit_code_of(command, code, "last words") == (code or 1)
+    assert exit_code_of(command, code, "last words", Deadline(0)) == (code or 1)
     error = json.loads((tmp_path / "take" / "error.json").read_text())
     assert error["step"] == "take"
     assert error["message"].startswith(what)
