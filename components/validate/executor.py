@@ -23,7 +23,7 @@ from kfp_suite.components.validate.hints import find_hints
 from kfp_suite.components.validate.label_checks import label_anomalies
 from kfp_suite.components.validate.outputs import (
     Verdict,
-    counted,
+    count_findings,
     verdict_of,
     write_anomalies,
     write_schema,
@@ -108,4 +108,4 @@ def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOut
         hints=hints,
     )
     write_file(outputs.report, render(findings, options.report_columns).encode())
-    return counted(verdict)
+    return count_findings(verdict)

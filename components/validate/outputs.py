@@ -33,7 +33,7 @@ class Verdict:
     hints: int
 
 
-def counted(verdict: Mapping[str, Any]) -> Verdict:
+def count_findings(verdict: Mapping[str, Any]) -> Verdict:
     """The verdict that `verdict_of` gave, in numbers."""
     severities = [anomaly["severity"] for anomaly in verdict["anomalies"]]
     return Verdict(

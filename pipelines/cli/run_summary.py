@@ -23,7 +23,7 @@ from kfp_suite.pipelines.runs.conclusion import (
     Conclusion,
     conclude,
     open_command,
-    short_path,
+    shorten_path,
 )
 from kfp_suite.pipelines.runs.history import LOG, PastRun
 from kfp_suite.pipelines.runs.notices import failed_notices
@@ -148,8 +148,8 @@ def headline(run: PastRun, intervals: bool = True) -> list[str]:
 
 def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
     record = run.record
-    yield "run", short_path(folder)
-    yield "log", short_path(folder / LOG)
+    yield "run", shorten_path(folder)
+    yield "log", shorten_path(folder / LOG)
     if reports := collect_reports(folder):
         yield "reports", f"{open_command(folder, name='latest')}  ({', '.join(reports)})"
     if metrics := headline(run):
@@ -159,10 +159,10 @@ def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
     if record.version:
         aliases = ", ".join(aliases_of(run)) or "no alias"
         yield "model", f"{record.version['model']} version {record.version['version']}: {aliases}"
-        yield "stored at", short_path(record.version["uri"])
+        yield "stored at", shorten_path(record.version["uri"])
         yield "digest", record.version["digest"]
     if record.endpoint and record.endpoint.get("manifest"):
-        yield "manifest", short_path(record.endpoint["manifest"])
+        yield "manifest", shorten_path(record.endpoint["manifest"])
 
 
 def _print_conclusion(conclusion: Conclusion, console: Console) -> None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.errors import RunError
 from kfp_suite.components.contracts.run_record import ERROR
-from kfp_suite.pipelines.runs.time_limits import Deadline, deadline_of, end_process
+from kfp_suite.pipelines.runs.time_limits import Deadline, end_process, set_deadline
 
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Value
@@ -47,7 +47,7 @@ def use_whole_commands(limits: Mapping[str, int]) -> None:
     """Let kfp.local start steps by the commands that this module makes.
 
     Args:
-        limits: How many seconds a step may take, by its name; see `time_limits`.
+        limits: How many seconds a step may take, by its name; see `find_time_limits`.
     """
     from kfp.compiler import pipeline_spec_builder
     from kfp.local import placeholder_utils, subprocess_task_handler
@@ -124,7 +124,7 @@ def run_step(
         env_vars: Added to the environment.
         limits: How many seconds a step may take, by its name.
     """
-    deadline = deadline_of(step_of(full_command), limits)
+    deadline = set_deadline(find_step(full_command), limits)
     process = subprocess.Popen(  # noqa: S603 - the compiled component's
         list(full_command),
         stdout=subprocess.PIPE,
@@ -135,7 +135,7 @@ def run_step(
     )
     last = ""
     with deadline.ending(partial(end_process, process.pid)):
-        for line in _lines_of(process):
+        for line in _read_lines(process):
             print(line, end="")
             last = line.strip() or last
         print("\n")
@@ -143,7 +143,7 @@ def run_step(
     return exit_code_of(full_command, code, last, deadline)
 
 
-def _lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
+def _read_lines(process: subprocess.Popen[str]) -> Iterator[str]:
     """What a process prints, until it has ended: something that it left running, and that holds
     on to its output, is not waited for."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -169,12 +169,12 @@ def _lines_of(process: subprocess.Popen[str]) -> Iterator[str]:
         yield line
 
 
-def step_of(command: Sequence[str]) -> str:
+def find_step(command: Sequence[str]) -> str:
     """The name of the step that a command starts; empty for a command of another kind."""
-    return "" if _GIVEN not in command else _folder_of(command).name
+    return "" if _GIVEN not in command else _find_folder(command).name
 
 
-def _folder_of(command: Sequence[str]) -> Path:
+def _find_folder(command: Sequence[str]) -> Path:
     """Where a step's outputs go: what it is given is in a file there."""
     return Path(command[list(command).index(_GIVEN) + 1]).parent
 
@@ -193,7 +193,7 @@ def exit_code_of(command: Sequence[str], code: int, last: str, deadline: Deadlin
     """
     if _GIVEN not in command:
         return code
-    folder = _folder_of(command)
+    folder = _find_folder(command)
     if code == 0 and (folder / _OUTPUT).is_file():
         return 0
     if deadline.is_over or not (folder / ERROR).is_file():

@@ -60,7 +60,7 @@ def conclude(run: PastRun, folder: Path) -> Conclusion:
         _outcome(run),
         tuple(run.record.reasons),
         _next_steps(run, folder),
-        tuple(_remarks(run, folder)),
+        tuple(_list_remarks(run, folder)),
     )
 
 
@@ -100,7 +100,7 @@ def root_option(root: Path) -> list[str]:
     return [] if root.absolute() == DEFAULT_ROOT.absolute() else ["--root", str(root)]
 
 
-def short_path(path: Path | str) -> str:
+def shorten_path(path: Path | str) -> str:
     """A path as short as it can be typed: relative where it is below the working folder."""
     return str(path).removeprefix(f"{Path.cwd()}{os.sep}")
 
@@ -168,7 +168,7 @@ def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
         case "published":
             found = _after_publishing(run, folder)
         case "interrupted":
-            found = {"go on from what is cached": _again(run, folder)}
+            found = {"go on from what is cached": _repeat_command(run, folder)}
         case _:
             found = {}
     return found
@@ -180,9 +180,9 @@ def _serves_already(run: PastRun) -> bool:
     return "candidate" in endpoint and endpoint["candidate"] == endpoint.get("version")
 
 
-def _again(run: PastRun, folder: Path) -> str:
+def _repeat_command(run: PastRun, folder: Path) -> str:
     """The command that runs the pipeline once more, with the same parameters."""
-    words = ["kfp-suite", "run", run.record.pipeline, "--params", short_path(folder / PARAMETERS)]
+    words = ["kfp-suite", "run", run.record.pipeline, "--params", shorten_path(folder / PARAMETERS)]
     return shlex.join([*words, *root_option(folder.parent)])
 
 
@@ -216,7 +216,7 @@ def _after_publishing(run: PastRun, folder: Path) -> dict[str, str]:
     }
 
 
-def _remarks(run: PastRun, folder: Path) -> Iterator[str]:
+def _list_remarks(run: PastRun, folder: Path) -> Iterator[str]:
     validation = run.record.validation or {}
     severities = [anomaly["severity"] for anomaly in validation.get("anomalies", ())]
     found = {"warning": severities.count("warning"), "hint": len(validation.get("hints", ()))}

@@ -16,15 +16,15 @@ from typing import Any
 
 from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
 from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.pipelines.runs.commands import exit_code_of, step_of
-from kfp_suite.pipelines.runs.time_limits import deadline_of
+from kfp_suite.pipelines.runs.commands import exit_code_of, find_step
+from kfp_suite.pipelines.runs.time_limits import set_deadline
 
 
 def use_docker(limits: Mapping[str, int]) -> None:
     """Let kfp.local.DockerRunner run containers by `run_container`.
 
     Args:
-        limits: How many seconds a step may take, by its name; see `time_limits`.
+        limits: How many seconds a step may take, by its name; see `find_time_limits`.
     """
     from kfp.local import docker_task_handler
 
@@ -140,7 +140,7 @@ def run_container(
         )
     except docker.errors.ImageNotFound as error:
         raise _no_image(image) from error
-    deadline = deadline_of(step_of(command), limits)
+    deadline = set_deadline(find_step(command), limits)
 
     def end() -> None:
         with suppress(docker.errors.APIError):  # it has ended meanwhile

@@ -68,7 +68,7 @@ class Deadline:
         )
 
 
-def time_limits(pipeline: Any, max_step_seconds: int | None) -> dict[str, int]:
+def find_time_limits(pipeline: Any, max_step_seconds: int | None) -> dict[str, int]:
     """How many seconds each step of a compiled pipeline may take, by its name; 0: without end.
 
     Args:
@@ -96,6 +96,6 @@ def end_process(pid: int) -> None:
                 one.kill()
 
 
-def deadline_of(step: str, limits: Mapping[str, int]) -> Deadline:
+def set_deadline(step: str, limits: Mapping[str, int]) -> Deadline:
     """The deadline of a step that starts now."""
     return Deadline(limits.get(step, 0))

@@ -87,10 +87,10 @@ def _run(job: Job) -> None:
     from kfp_suite.pipelines.runs.catalog import find_pipeline, load
     from kfp_suite.pipelines.runs.commands import use_whole_commands
     from kfp_suite.pipelines.runs.docker import image_ids, images_of, use_docker
-    from kfp_suite.pipelines.runs.time_limits import time_limits
+    from kfp_suite.pipelines.runs.time_limits import find_time_limits
 
     pipeline, cache = load(find_pipeline(job.pipeline)), job.cache_root
-    limits = time_limits(pipeline, job.max_step_seconds)
+    limits = find_time_limits(pipeline, job.max_step_seconds)
     executor_input_utils.get_local_pipeline_resource_name = lambda _: job.run
     use_whole_commands(limits)
     if job.runner == "docker":

@@ -34,7 +34,7 @@ from kfp_suite.components.validate.comparison_anomalies import (
 from kfp_suite.components.validate.comparisons import compare
 from kfp_suite.components.validate.outputs import (
     Verdict,
-    counted,
+    count_findings,
     verdict_of,
     write_anomalies,
     write_schema,
@@ -140,7 +140,7 @@ def validate_tfdv(
         statistics=statistics,
     )
     write_file(outputs.report, render(findings, options.report_columns).encode())
-    return counted(verdict)
+    return count_findings(verdict)
 
 
 def generate_statistics(

@@ -17,7 +17,7 @@ from kfp_suite.pipelines.runs.catalog import find_pipeline, load
 from kfp_suite.pipelines.runs.commands import run_step
 from kfp_suite.pipelines.runs.docker import run_container
 from kfp_suite.pipelines.runs.local import open_root, run_locally
-from kfp_suite.pipelines.runs.time_limits import Deadline, time_limits
+from kfp_suite.pipelines.runs.time_limits import Deadline, find_time_limits
 
 HOUR = 3600
 
@@ -29,7 +29,7 @@ def command(folder: Path, code: str) -> list[str]:
 
 
 def test_the_limits_are_those_that_a_cluster_enforces() -> None:
-    limits = time_limits(load(find_pipeline("train_and_deploy")), None)
+    limits = find_time_limits(load(find_pipeline("train_and_deploy")), None)
     assert limits["train"] == 24 * HOUR
     assert limits["evaluate"] == limits["ingest"] == 6 * HOUR
     assert limits["push"] == HOUR
@@ -37,12 +37,12 @@ def test_the_limits_are_those_that_a_cluster_enforces() -> None:
 
 
 def test_a_rollout_has_limits_of_its_own() -> None:
-    limits = time_limits(load(find_pipeline("progressive_delivery")), None)
+    limits = find_time_limits(load(find_pipeline("progressive_delivery")), None)
     assert limits == {"rollout": 0, "record": HOUR}
 
 
 def test_one_limit_for_every_step() -> None:
-    limits = time_limits(load(find_pipeline("progressive_delivery")), 7)
+    limits = find_time_limits(load(find_pipeline("progressive_delivery")), 7)
     assert limits == {"rollout": 7, "record": 7}
 
 
