@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import duckdb
@@ -17,6 +17,7 @@ from kfp_suite.components.ingest.query import one_line
 # DuckDB also takes a share of the machine's memory, and no limit at all.
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)
 
+_UTC = "SET TimeZone = 'UTC'"
 _OUT_OF_MEMORY = "Out of Memory Error"
 
 
@@ -51,13 +52,21 @@ def connect(
         },
     )
     try:
-        connection.execute("SET TimeZone = 'UTC'")
+        connection.execute(_UTC)
         if file is not None:
             connection.execute(f"SET allowed_directories = [{quote_text(f'{work}/')}]")
             connection.execute("SET enable_external_access = false")
         yield connection
     finally:
         connection.close()
+
+
+@contextmanager
+def another(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A second connection to the same database, for queries while the first one is busy."""
+    with closing(connection.cursor()) as cursor:
+        cursor.execute(_UTC)
+        yield cursor
 
 
 @contextmanager

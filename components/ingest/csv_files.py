@@ -6,6 +6,7 @@ import csv
 import io
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from itertools import islice
 
@@ -14,13 +15,13 @@ import duckdb
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sql import quote_text
 from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
+from kfp_suite.components.ingest.expected_rows import ExpectedRows, expected_rows
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
 from kfp_suite.components.ingest.text_columns import ALL_TYPES
 from kfp_suite.components.ingest.text_views import (
     Record,
     TextSource,
-    create_expected_view,
     create_text_view,
 )
 from kfp_suite.components.stores.sources import SourceSpec
@@ -74,13 +75,13 @@ def add_csv_view(
     return rejected + bad
 
 
-def add_expected_csv_view(
+def expected_csv_rows(
     connection: duckdb.DuckDBPyConnection, name: str, spec: SourceSpec, files: list[SourceFile]
-) -> None:
-    """As `add_csv_view`, for files in which nothing is wrong; see `create_expected_view`."""
+) -> AbstractContextManager[ExpectedRows]:
+    """The rows of CSV files in which nothing is wrong; see `expected_rows`."""
     source = _source(name, spec, files, set())
     strict = _relation(spec, _dialect(name, spec, files), files, "")
-    create_expected_view(connection, source, spec, strict)
+    return expected_rows(connection, source, spec, strict)
 
 
 def _source(

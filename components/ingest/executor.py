@@ -23,22 +23,25 @@ from kfp_suite.components.contracts.dataset import (
     dataset_digest,
     write_dataset_manifest,
 )
-from kfp_suite.components.contracts.errors import DataError, InputError, ParameterError
+from kfp_suite.components.contracts.errors import DataError, ParameterError
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.bad_rows import BadRow
 from kfp_suite.components.ingest.casting import canonical_query, inexact_value
 from kfp_suite.components.ingest.connections import (
+    another,
     check_memory_limit,
     connect,
     query_errors,
     time_limit,
 )
+from kfp_suite.components.ingest.expected_rows import UnexpectedRowsError
 from kfp_suite.components.ingest.preview import preview_page
 from kfp_suite.components.ingest.query import check_query
-from kfp_suite.components.ingest.reading import add_expected_view, add_view
+from kfp_suite.components.ingest.reading import add_view, expected_source_rows
 from kfp_suite.components.ingest.source_tables import add_result, store_table
+from kfp_suite.components.ingest.split_rows import read_batches, split_rows
 from kfp_suite.components.ingest.splitting import SplitRule, parse_split
 from kfp_suite.components.ingest.writing import write_splits
 from kfp_suite.components.stores.sources import materialize, sources_to_json
@@ -152,28 +155,19 @@ def _write_source(
             expected="one source, or a query that joins them",
         )
     (name,) = sources
+    rows = parameters.rows_per_shard
     with (
         connect(work, parameters.memory_limit) as connection,
         query_errors(f"sources.{name}", parameters.memory_limit),
     ):
         files = materialize(name, sources[name], work / name)
         rejected: list[BadRow] = []
-
-        def write() -> tuple[pa.Schema, dict[str, Split]]:
-            selection, schema = canonical_query(connection, quote_name(name), ordered=False)
-            return schema, _write(connection, selection, schema, split, folder, parameters)
-
-        try:
-            is_expected = add_expected_view(connection, name, sources[name], files, work)
-            schema, written = write() if is_expected else (None, {})
-        except (duckdb.Error, InputError):
-            # What is wrong is told below, when all of the data was looked at.
-            schema = None
-            for part in SPLITS:
-                shutil.rmtree(folder / part, ignore_errors=True)
-        if schema is None:
+        found = _write_expected(connection, name, sources[name], files, work, split, folder, rows)
+        if found is None:
             rejected = add_view(connection, name, sources[name], files, work)
-            schema, written = write()
+            selection, schema = canonical_query(connection, quote_name(name), ordered=False)
+            found = schema, _write(connection, selection, schema, split, folder, rows)
+    schema, written = found
     _check_bad_rows(parameters, rejected, sum(part.rows for part in written.values()))
     return schema, written, rejected
 
@@ -203,7 +197,8 @@ def _write_query(
     ):
         relation = add_result(connection, query)
         selection, schema = canonical_query(connection, relation, ordered=True)
-        written = _write(connection, selection, schema, split, folder, parameters)
+        rows_per_shard = parameters.rows_per_shard
+        written = _write(connection, selection, schema, split, folder, rows_per_shard)
     return schema, written, rejected
 
 
@@ -214,16 +209,53 @@ def _add_view(
     return add_view(connection, name, source, files, work)
 
 
+def _write_expected(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    files: list[Path],
+    work: Path,
+    split: SplitRule,
+    folder: Path,
+    rows_per_shard: int,
+) -> tuple[pa.Schema, dict[str, Split]] | None:
+    """Write the rows of a source while they are read for the first time.
+
+    Returns:
+        The schema and the splits; None if all rows must be looked at before they are written.
+    """
+    try:
+        with (
+            expected_source_rows(connection, name, source, files, work) as expected,
+            another(connection) as splitting,
+        ):
+            if expected is None:
+                return None
+            try:
+                rows = split_rows(splitting, split, expected.schema, expected.batches)
+            except ParameterError:  # the column may be of another type
+                return None
+            return expected.schema, write_splits(rows, expected.schema, folder, rows_per_shard)
+    except UnexpectedRowsError:
+        for part in SPLITS:
+            shutil.rmtree(folder / part, ignore_errors=True)
+        return None
+
+
 def _write(
     connection: duckdb.DuckDBPyConnection,
     selection: str,
     schema: pa.Schema,
     split: SplitRule,
     folder: Path,
-    parameters: IngestParameters,
+    rows_per_shard: int,
 ) -> dict[str, Split]:
+    """Write the rows of `selection`."""
     try:
-        return write_splits(connection, selection, schema, split, folder, parameters.rows_per_shard)
+        with another(connection) as splitting:
+            batches = read_batches(connection, selection, schema)
+            rows = split_rows(splitting, split, schema, batches)
+            return write_splits(rows, schema, folder, rows_per_shard)
     except duckdb.Error as error:
         inexact = inexact_value(error, schema)
         if inexact is None:

@@ -11,7 +11,8 @@ import duckdb
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.ingest.bad_rows import BadRow
-from kfp_suite.components.ingest.csv_files import add_csv_view, add_expected_csv_view
+from kfp_suite.components.ingest.csv_files import add_csv_view, expected_csv_rows
+from kfp_suite.components.ingest.expected_rows import ExpectedRows
 from kfp_suite.components.ingest.json_lines import add_json_view
 from kfp_suite.components.ingest.parquet_files import add_parquet_view
 from kfp_suite.components.ingest.query import one_line
@@ -55,32 +56,26 @@ def add_view(
         return add_csv_view(connection, name, spec, plain)
 
 
-def add_expected_view(
+@contextmanager
+def expected_source_rows(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     source: Source,
     files: list[Path],
     work: Path,
-) -> bool:
-    """Make the files of a source readable as the view `name` for one reading that may fail.
-
-    Reading CSV once to learn its types and once for its values takes long. Mostly the first
-    rows tell the types, and nothing is wrong with any row. This view expects that, and
-    checks it while it is read: reading ends with DuckDB's error if it is not so. Whatever was
-    read is then thrown away, and `add_view` tells what is wrong.
-
-    Returns:
-        Whether there is such a view: only for CSV.
+) -> Iterator[ExpectedRows | None]:
+    """The rows of a source for one reading, or None if the format is not CSV.
 
     Raises:
-        As `add_view`.
+        UnexpectedRowsError: see `expected_rows`; `add_view` reads the rows.
+        DataError: as `add_view`.
     """
     if source.format != "csv":
-        return False
+        yield None
+        return
     spec, plain = _prepared(name, source, files, work)
-    with _errors(name, plain):
-        add_expected_csv_view(connection, name, spec, plain)
-    return True
+    with expected_csv_rows(connection, name, spec, plain) as rows:
+        yield rows
 
 
 def _prepared(

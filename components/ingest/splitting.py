@@ -27,6 +27,9 @@ class SplitRule(Protocol):
     def expected(self) -> tuple[str, ...]:
         """The splits that must not be empty."""
 
+    def key_columns(self, columns: tuple[Column, ...]) -> tuple[str, ...]:
+        """The columns that decide, at least one."""
+
     def expression(self, columns: tuple[Column, ...]) -> str:
         """A SQL expression for the index of the split in `SPLITS`, or null for no split."""
 
@@ -64,8 +67,11 @@ class HashSplit:
         shares = {"train": 1.0, "eval": self.eval, "test": self.test}
         return tuple(name for name in SPLITS if shares[name] > 0)
 
+    def key_columns(self, columns: tuple[Column, ...]) -> tuple[str, ...]:
+        return self.key or tuple(c.name for c in columns)
+
     def expression(self, columns: tuple[Column, ...]) -> str:
-        key = self.key or tuple(c.name for c in columns)
+        key = self.key_columns(columns)
         for name in key:
             _check_column(name, columns, "split.key")
         parts = [f"coalesce('v' || {quote_name(name)}::VARCHAR, 'n')" for name in key]
@@ -98,6 +104,9 @@ class TimeSplit:
     def expected(self) -> tuple[str, ...]:
         given = {"train": True, "eval": self.eval_from != "", "test": self.test_from != ""}
         return tuple(name for name in SPLITS if given[name])
+
+    def key_columns(self, columns: tuple[Column, ...]) -> tuple[str, ...]:
+        return (self.column,)
 
     def expression(self, columns: tuple[Column, ...]) -> str:
         column = _check_column(self.column, columns, "split.column")
@@ -169,6 +178,9 @@ class ColumnSplit:
     @property
     def expected(self) -> tuple[str, ...]:
         return ("train",)
+
+    def key_columns(self, columns: tuple[Column, ...]) -> tuple[str, ...]:
+        return (self.column,)
 
     def expression(self, columns: tuple[Column, ...]) -> str:
         _check_column(self.column, columns, "split.column")

@@ -14,12 +14,8 @@ from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_m
 from kfp_suite.components.ingest.text_columns import (
     UnclearType,
     column_types,
-    expected_types,
-    fits,
-    has_zone,
     misfits,
     value,
-    value_or_error,
 )
 from kfp_suite.components.stores.sources import SourceSpec
 
@@ -75,7 +71,7 @@ def create_text_view(
         DataError: a declared column is not there, or a type cannot be decided.
     """
     declared = declared_types(source.name, spec, source.columns)
-    undeclared = _undeclared(source, declared)
+    undeclared = undeclared_columns(source, declared)
     bad = {
         name: misfits(quote_name(name), kind, spec.formats.get(name, ""))
         for name, kind in declared.items()
@@ -89,7 +85,7 @@ def create_text_view(
     values = {
         name: _nested(connection, source.relation, name)
         if name in source.nested and name not in declared
-        else _value(name, declared.get(name) or types[name], spec)
+        else typed_value(name, declared.get(name) or types[name], spec)
         for name in source.columns
     }
     kept = f" WHERE NOT ({' OR '.join(bad.values())})" if bad else ""
@@ -97,38 +93,9 @@ def create_text_view(
     return _misfits(connection, source, declared, bad) if bad else []
 
 
-def create_expected_view(
-    connection: duckdb.DuckDBPyConnection, source: TextSource, spec: SourceSpec, strict: str
-) -> None:
-    """Create the view of the source's name, with the types that the first rows have.
-
-    It is for one reading of the data: that fails where a row is bad or a value has another
-    type, and ends if `create_text_view` would give the same rows.
-
-    Args:
-        connection: Where the view is created.
-        source: The files.
-        spec: How to read them.
-        strict: As `source.relation`, where a row that cannot be read is an error.
-
-    Raises:
-        DataError: a declared column is not there.
-    """
-    declared = declared_types(source.name, spec, source.columns)
-    types, facts = expected_types(connection, source.relation, _undeclared(source, declared))
-    values = {}
-    for name in source.columns:
-        text = quote_name(name)
-        kind = declared.get(name) or types[name]
-        rule = f"{text} IS NULL" if kind is None else fits(text, kind, spec.formats.get(name, ""))
-        if kind == "timestamp" and name not in declared:
-            rule += f" AND {has_zone(text)} = {bool(facts[name, 'zoned'])}"
-        found = _value(name, kind or "string", spec)
-        values[name] = found if kind == "string" else value_or_error(text, found, rule)
-    _create_view(connection, source.name, values, strict)
-
-
-def _undeclared(source: TextSource, declared: Collection[str]) -> dict[str, Collection[ColumnType]]:
+def undeclared_columns(
+    source: TextSource, declared: Collection[str]
+) -> dict[str, Collection[ColumnType]]:
     return {
         name: kinds
         for name, kinds in source.columns.items()
@@ -136,7 +103,8 @@ def _undeclared(source: TextSource, declared: Collection[str]) -> dict[str, Coll
     }
 
 
-def _value(name: str, kind: ColumnType, spec: SourceSpec) -> str:
+def typed_value(name: str, kind: ColumnType, spec: SourceSpec) -> str:
+    """SQL for the value of a column of text that fits its type."""
     text = quote_name(name)
     found = value(text, kind, spec.formats.get(name, ""))
     if kind == "string":

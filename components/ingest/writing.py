@@ -1,14 +1,13 @@
-"""Rows of a query to digested Parquet shards, split by split, in flat memory."""
+"""Rows to digested Parquet shards, split by split, in flat memory."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import count
+from contextlib import ExitStack, closing
 from pathlib import Path
 
-import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -16,70 +15,48 @@ import pyarrow.parquet as pq
 from kfp_suite.components.contracts.dataset import SPLITS, Shard, Split
 from kfp_suite.components.contracts.digests import digest_file
 from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.tables import TableDigest, columns_of
-from kfp_suite.components.ingest.splitting import SplitRule
+from kfp_suite.components.contracts.tables import TableDigest
 
-_BATCH_ROWS = 131_072
 _ROW_GROUP_ROWS = 131_072
 _IN_FLIGHT = 2
 
 
 def write_splits(
-    connection: duckdb.DuckDBPyConnection,
-    selection: str,
+    rows: Iterable[tuple[pa.RecordBatch, pa.Array]],
     schema: pa.Schema,
-    rule: SplitRule,
     folder: Path,
     rows_per_shard: int,
 ) -> dict[str, Split]:
-    """Write every row of `selection` to its split below `folder`.
+    """Write every row to its split below `folder`.
+
+    Args:
+        rows: Rows, and for each the index of its split in `SPLITS`.
+        schema: That of the rows.
+        folder: Where the splits go, each to a folder of its name.
+        rows_per_shard: How many rows a file has at most.
 
     Raises:
-        DataError: rows that the rule gives no split.
+        DataError: rows without a split.
     """
-    expression = rule.expression(columns_of(schema))
-    reader = connection.sql(
-        f'SELECT *, ({expression})::TINYINT AS "{_unused_name(schema)}" FROM ({selection})'
-    ).to_arrow_reader(_BATCH_ROWS)
-    writers = {
-        name: _SplitWriter(name, index, schema, folder, rows_per_shard)
-        for index, name in enumerate(SPLITS)
-    }
     without = 0
-    try:
-        for batch in _batches(reader):
-            *columns, chosen = batch.columns
-            rows = pa.RecordBatch.from_arrays(columns, names=schema.names).cast(schema)
+    with ExitStack() as stack:
+        writers = {
+            name: stack.enter_context(
+                closing(_SplitWriter(name, index, schema, folder, rows_per_shard))
+            )
+            for index, name in enumerate(SPLITS)
+        }
+        for batch, chosen in rows:
             without += chosen.null_count
             for writer in writers.values():
-                writer.write(rows, chosen)
+                writer.write(batch, chosen)
         if without:
             raise DataError(
                 f"{without} rows belong to no split",
                 where="split",
                 fix="fill the split column in `sql`, or drop the rows there",
             )
-        return {name: writer.close() for name, writer in writers.items()}
-    finally:
-        for writer in writers.values():
-            writer.stop()
-
-
-def _batches(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
-    """The batches of a query; its errors as DuckDB's, not as those of a file."""
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except OSError as error:
-            raise duckdb.Error(str(error)) from error
-        yield batch
-
-
-def _unused_name(schema: pa.Schema) -> str:
-    taken = {name.lower() for name in schema.names}
-    return next(name for i in count() if (name := f"__split{i}") not in taken)
+        return {name: writer.finish() for name, writer in writers.items()}
 
 
 class _SplitWriter:
@@ -108,7 +85,7 @@ class _SplitWriter:
             self._pending.popleft().result()
         self._pending.append(self._selecting.submit(self._select, rows, chosen))
 
-    def close(self) -> Split:
+    def finish(self) -> Split:
         """Finish the last shard and describe the split."""
         self._wait()
         self._write_row_group()
@@ -126,7 +103,7 @@ class _SplitWriter:
             shards=tuple(shards),
         )
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """Release the threads and the file, also after a failure."""
         self._selecting.shutdown(cancel_futures=True)
         self._digesting.shutdown()
