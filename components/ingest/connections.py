@@ -62,7 +62,7 @@ def connect(
 
 
 @contextmanager
-def another(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
+def connect_again(connection: duckdb.DuckDBPyConnection) -> Iterator[duckdb.DuckDBPyConnection]:
     """A second connection to the same database, for queries while the first one is busy."""
     with closing(connection.cursor()) as cursor:
         cursor.execute(_UTC)

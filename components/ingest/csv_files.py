@@ -15,7 +15,7 @@ import duckdb
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sql import quote_text
 from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
-from kfp_suite.components.ingest.expected_rows import ExpectedRows, expected_rows
+from kfp_suite.components.ingest.expected_rows import ExpectedRows, read_rows_once
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
 from kfp_suite.components.ingest.text_columns import ALL_TYPES
@@ -75,13 +75,13 @@ def add_csv_view(
     return rejected + bad
 
 
-def expected_csv_rows(
+def read_csv_once(
     connection: duckdb.DuckDBPyConnection, name: str, spec: SourceSpec, files: list[SourceFile]
 ) -> AbstractContextManager[ExpectedRows]:
-    """The rows of CSV files in which nothing is wrong; see `expected_rows`."""
+    """The rows of CSV files in which nothing is wrong; see `read_rows_once`."""
     source = _source(name, spec, files, set())
     strict = _relation(spec, _dialect(name, spec, files), files, "")
-    return expected_rows(connection, source, spec, strict)
+    return read_rows_once(connection, source, spec, strict)
 
 
 def _source(

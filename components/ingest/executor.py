@@ -30,16 +30,16 @@ from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.bad_rows import BadRow
 from kfp_suite.components.ingest.casting import canonical_query, inexact_value
 from kfp_suite.components.ingest.connections import (
-    another,
     check_memory_limit,
     connect,
+    connect_again,
     query_errors,
     time_limit,
 )
 from kfp_suite.components.ingest.expected_rows import UnexpectedRowsError
 from kfp_suite.components.ingest.preview import preview_page
 from kfp_suite.components.ingest.query import check_query
-from kfp_suite.components.ingest.reading import add_view, expected_source_rows
+from kfp_suite.components.ingest.reading import add_view, read_source_once
 from kfp_suite.components.ingest.source_tables import add_result, store_table
 from kfp_suite.components.ingest.split_rows import read_batches, split_rows
 from kfp_suite.components.ingest.splitting import SplitRule, parse_split
@@ -226,8 +226,8 @@ def _write_expected(
     """
     try:
         with (
-            expected_source_rows(connection, name, source, files, work) as expected,
-            another(connection) as splitting,
+            read_source_once(connection, name, source, files, work) as expected,
+            connect_again(connection) as splitting,
         ):
             if expected is None:
                 return None
@@ -252,7 +252,7 @@ def _write(
 ) -> dict[str, Split]:
     """Write the rows of `selection`."""
     try:
-        with another(connection) as splitting:
+        with connect_again(connection) as splitting:
             batches = read_batches(connection, selection, schema)
             rows = split_rows(splitting, split, schema, batches)
             return write_splits(rows, schema, folder, rows_per_shard)

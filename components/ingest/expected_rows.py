@@ -19,7 +19,7 @@ from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.contracts.tables import ARROW_TYPES
 from kfp_suite.components.ingest.cached_expressions import CachedExpression
-from kfp_suite.components.ingest.connections import another
+from kfp_suite.components.ingest.connections import connect_again
 from kfp_suite.components.ingest.split_rows import read_batches
 from kfp_suite.components.ingest.text_columns import (
     expected_types,
@@ -59,7 +59,7 @@ class ExpectedRows:
 
 
 @contextmanager
-def unexpected_rows() -> Iterator[None]:
+def tell_unexpected_rows() -> Iterator[None]:
     """Raise UnexpectedRowsError for DuckDB's errors about the text of rows."""
     try:
         yield
@@ -70,7 +70,7 @@ def unexpected_rows() -> Iterator[None]:
 
 
 @contextmanager
-def expected_rows(
+def read_rows_once(
     connection: duckdb.DuckDBPyConnection, source: TextSource, spec: SourceSpec, strict: str
 ) -> Iterator[ExpectedRows]:
     """The rows of a source, for one reading within this context.
@@ -85,7 +85,7 @@ def expected_rows(
         DataError: a declared column is not there.
         UnexpectedRowsError: the first rows cannot be read.
     """
-    with unexpected_rows():
+    with tell_unexpected_rows():
         types, values = _expected_values(connection, source, spec)
         repeated = _repeated_columns(connection, values)
     schema = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in types.items()])
@@ -101,11 +101,11 @@ def expected_rows(
         else f"{values[name]} AS {quote_name(name)}"
         for name in types
     )
-    with another(connection) as cursor:
+    with connect_again(connection) as cursor:
         cached = {name: CachedExpression(cursor, values[name], name) for name in repeated}
 
         def batches() -> Iterator[pa.RecordBatch]:
-            with unexpected_rows():
+            with tell_unexpected_rows():
                 for batch in read_batches(connection, f"SELECT {selected} FROM {strict}", read):
                     columns = [
                         cached[name].evaluate(column) if name in cached else column

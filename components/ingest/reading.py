@@ -11,7 +11,7 @@ import duckdb
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.ingest.bad_rows import BadRow
-from kfp_suite.components.ingest.csv_files import add_csv_view, expected_csv_rows
+from kfp_suite.components.ingest.csv_files import add_csv_view, read_csv_once
 from kfp_suite.components.ingest.expected_rows import ExpectedRows
 from kfp_suite.components.ingest.json_lines import add_json_view
 from kfp_suite.components.ingest.parquet_files import add_parquet_view
@@ -57,7 +57,7 @@ def add_view(
 
 
 @contextmanager
-def expected_source_rows(
+def read_source_once(
     connection: duckdb.DuckDBPyConnection,
     name: str,
     source: Source,
@@ -67,14 +67,14 @@ def expected_source_rows(
     """The rows of a source for one reading, or None if the format is not CSV.
 
     Raises:
-        UnexpectedRowsError: see `expected_rows`; `add_view` reads the rows.
+        UnexpectedRowsError: see `read_rows_once`; `add_view` reads the rows.
         DataError: as `add_view`.
     """
     if source.format != "csv":
         yield None
         return
     spec, plain = _prepared(name, source, files, work)
-    with expected_csv_rows(connection, name, spec, plain) as rows:
+    with read_csv_once(connection, name, spec, plain) as rows:
         yield rows
 
 

@@ -49,9 +49,9 @@ def test_values_that_come_once_and_again_keep_their_places(
     connection: duckdb.DuckDBPyConnection,
 ) -> None:
     cached = CachedExpression(connection, "CAST(c AS BIGINT) + 1", "c")
-    few = [i % 7 for i in range(1_000)]
-    batches = [few, list(range(50_000)) * 2, few, list(range(40_000, 200_000)), few, [-1, None]]
-    for batch in batches:
+    few: list[int | None] = [i % 7 for i in range(1_000)]
+    often, once = [*range(50_000)] * 2, [*range(40_000, 200_000)]
+    for batch in (few, often, few, once, few, [-1, None]):
         texts = pa.array([None if i is None else str(i) for i in batch])
         expected = [None if i is None else i + 1 for i in batch]
         assert cached.evaluate(texts).to_pylist() == expected

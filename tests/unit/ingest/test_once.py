@@ -10,6 +10,7 @@ import pytest
 
 from kfp_suite.components.contracts.errors import DataError, StoreError
 from kfp_suite.components.ingest import executor
+from kfp_suite.components.ingest.reading import add_view
 from tests.unit.ingest.conftest import Reading
 
 ROWS = 5_000
@@ -19,7 +20,6 @@ ROWS = 5_000
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The sources that were looked at as a whole before they were read."""
     found: list[str] = []
-    add_view = executor.add_view
 
     def add(connection: Any, name: str, *rest: Any) -> Any:
         found.append(name)
