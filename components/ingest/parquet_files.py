@@ -1,4 +1,4 @@
-"""Parquet files as a view: every value exactly, whoever wrote the files."""
+"""Parquet files as a view: every value exactly, of files from any writer."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def add_parquet_view(
         kinds = types[column]
         if set(kinds) == {_NO_VALUES}:
             kinds = ["VARCHAR"] * len(kinds)
-        texts = [_converted(column, kind, declared.get(column)) for kind in kinds]
+        texts = [_convert(column, kind, declared.get(column)) for kind in kinds]
         values[column], checks[column] = [t[0] for t in texts], [t[1] for t in texts]
     selects, bad = [], []
     for number, part in enumerate(parts):
@@ -161,7 +161,7 @@ def _duckdb_types(
     return found
 
 
-def _converted(column: str, kind: str, declared: ColumnType | None) -> tuple[str, str]:
+def _convert(column: str, kind: str, declared: ColumnType | None) -> tuple[str, str]:
     """SQL for a column's value in a dataset, and for whether it is another one ("" if never)."""
     name = quote_name(column)
     found, changed = (f"{name}::VARCHAR" if kind == "VARCHAR" else name), ""

@@ -87,7 +87,7 @@ def source_files(
             parts = _members(name, file, target) if _begins(file, _ZIP) else [file]
         for part_number, part in enumerate(parts):
             with _damage(name, part):
-                plain = _unpacked(part, target / f"{part_number:05}.data", source.format)
+                plain = _unpack(part, target / f"{part_number:05}.data", source.format)
             if source.format != "parquet":
                 _check_kind(name, plain, spec)
             if source.format == "csv" and spec.encoding != "utf-8":
@@ -142,7 +142,7 @@ def _members(name: str, file: SourceFile, folder: Path) -> list[SourceFile]:
     return found
 
 
-def _unpacked(file: SourceFile, target: Path, file_format: str) -> SourceFile:
+def _unpack(file: SourceFile, target: Path, file_format: str) -> SourceFile:
     """The file without compression, or gzipped under a name that says so."""
     named_gzip = file.path.suffix == ".gz"
     if named_gzip and file_format != "parquet":
@@ -155,12 +155,12 @@ def _unpacked(file: SourceFile, target: Path, file_format: str) -> SourceFile:
         kind = "gzip"
     if kind is None:
         return file
-    with _decompressed(file.path, kind) as content:
+    with _open_decompressed(file.path, kind) as content:
         _write(content, target)
     return SourceFile(target, file.name)
 
 
-def _decompressed(path: Path, kind: str) -> IO[bytes]:
+def _open_decompressed(path: Path, kind: str) -> IO[bytes]:
     match kind:
         case "gzip":
             return gzip.open(path)  # type: ignore[return-value]
