@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,7 @@ class Deployment:
             check_in_place(applied, self._cluster.get(*place))
 
         try:
-            url = self._serving(applied, self._deployable)
+            url = self._serving(applied, self._deployable, in_place)
         except SupersededError:
             raise
         except EndpointError as error:
@@ -150,8 +151,16 @@ class Deployment:
                 found[-1] = without_candidate(found[-1], self._cluster.mode(live[-1]))
         return found
 
-    def _serving(self, applied: Mapping[str, Any], deployable: Deployable) -> str:
-        """Wait until what was applied serves and answers as the model does; its URL."""
+    def _serving(
+        self,
+        applied: Mapping[str, Any],
+        deployable: Deployable,
+        check_in_place: Callable[[], None] = lambda: None,
+    ) -> str:
+        """Wait until what was applied serves and answers as the model does; its URL.
+
+        `check_in_place` raises SupersededError if the endpoint is of another version by now.
+        """
         parameters = self._parameters
         if applied["kind"] == _SHARED:
             sample, question = deployable.question({"spec": {}})
@@ -164,6 +173,12 @@ class Deployment:
                 ingress=parameters.ingress,
                 timeout_seconds=parameters.timeout_seconds,
             )
+
+        def pause(seconds: float) -> None:
+            check_in_place()
+            self._cluster.sleep(seconds)
+
+        started = time.monotonic()
         service = wait_until_serving(self._cluster, applied, parameters.timeout_seconds)
         sample, question = deployable.question(applied)
         base, headers = address_of(service, parameters.ingress)
@@ -173,7 +188,8 @@ class Deployment:
             question,
             sample,
             version=str(deployable.served.version) if not parameters.versions else "",
-            sleep=self._cluster.sleep,
+            seconds=parameters.timeout_seconds - (time.monotonic() - started),
+            sleep=pause,
         )
         return str(service["status"].get("url", ""))
 

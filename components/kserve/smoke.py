@@ -14,7 +14,10 @@ from kfp_suite.components.runtimes.exchange import Question, difference
 
 TOLERANCE = 1e-4
 """The largest difference of a probability, or of a number relative to it."""
-_TRIES = 5
+MIN_SECONDS = 10.0
+"""How long an endpoint that has just become ready is asked again, whatever time is left."""
+MAX_UNNAMED_SECONDS = 30.0
+"""How long a wrong answer that names no version may be one of the servers before."""
 _PAUSE = 1.0
 
 
@@ -42,51 +45,68 @@ def smoke_test(
     sample: Sample,
     *,
     version: str = "",
+    seconds: float = MIN_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
-    """Ask for the sample and compare with what the model itself says of it.
+    """Ask for the sample and compare with the model's own answer.
 
-    An endpoint that has just become ready may not be reached at once: what fails is tried
-    again a few times; a wrong answer is wrong the first time.
+    An endpoint that has just become ready may not be reached at once, and the servers before
+    may answer a while longer: they end only when every proxy has stopped sending to them. So
+    the endpoint is asked again, except if the version itself answers wrongly.
 
     Args:
         base: The address.
         headers: More headers.
         question: The sample as this server takes it.
-        sample: With the model's own answers, or without, from an older model.
-        version: The version that must answer; empty: whatever it says.
-        sleep: What waits between tries.
+        sample: With the model's own answers; an older model has none.
+        version: The version that must answer; empty: any.
+        seconds: How long to wait between all tries together, at least `MIN_SECONDS`.
+        sleep: Waits between tries.
+
+    Returns:
+        The answer.
 
     Raises:
-        EndpointError: no answer, another version's, or another answer.
+        EndpointError: no answer, another version's, or a wrong one.
     """
-    answer = _first_answer(base, headers, question, sleep)
-    if version and answer.version and answer.version != version:
+    seconds, waited = max(seconds, MIN_SECONDS), 0.0
+    while True:
+        try:
+            return _ask_once(base, headers, question, sample, version)
+        except _WrongAnswerError as error:
+            if error.named or waited >= min(seconds, MAX_UNNAMED_SECONDS):
+                raise
+        except EndpointError:
+            if waited >= seconds:
+                raise
+        sleep(_PAUSE)
+        waited += _PAUSE
+
+
+class _WrongAnswerError(EndpointError):
+    """Another answer than the model's; `named`: the version that must answer gave it."""
+
+    named = False
+
+
+def _ask_once(
+    base: str, headers: Mapping[str, str], question: Question, sample: Sample, version: str
+) -> Answer:
+    answer = ask(base, question, headers=headers)
+    named = bool(version and answer.version)
+    if named and answer.version != version:
         raise EndpointError(
             "another version answered", where=base, got=answer.version, expected=version
         )
-    if sample.predictions:
-        far = difference(sample, answer.body)
-        if not far <= TOLERANCE:
-            raise EndpointError(
-                "the endpoint does not answer as the model does",
-                where=base + question.path,
-                got=f"{answer.body} (difference {far:g})",
-                expected=f"{list(sample.predictions)} within {TOLERANCE:g}",
-                fix="compare the server's library versions with those in model.json",
-            )
+    far = difference(sample, answer.body) if sample.predictions else 0.0
+    if not far <= TOLERANCE:
+        error = _WrongAnswerError(
+            "the endpoint does not answer as the model does",
+            where=base + question.path,
+            got=f"{answer.body} (difference {far:g})",
+            expected=f"{list(sample.predictions)} within {TOLERANCE:g}",
+            fix="compare the server's library versions with those in model.json",
+        )
+        error.named = named
+        raise error
     return answer
-
-
-def _first_answer(
-    base: str,
-    headers: Mapping[str, str],
-    question: Question,
-    sleep: Callable[[float], None],
-) -> Answer:
-    for tried in range(1, _TRIES):
-        try:
-            return ask(base, question, headers=headers)
-        except EndpointError:
-            sleep(_PAUSE * tried)
-    return ask(base, question, headers=headers)

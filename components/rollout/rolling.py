@@ -312,7 +312,15 @@ class Rolling:
     def _smoke(self) -> None:
         sample, question = self._deployable.question(self._live())
         base, headers = self._target.address()
-        smoke_test(base, headers, question, sample, version=str(self._version), sleep=self._sleep)
+        smoke_test(
+            base,
+            headers,
+            question,
+            sample,
+            version=str(self._version),
+            seconds=self._parameters.timeout_seconds,
+            sleep=self._sleep,
+        )
 
     def _make_champion(self, reason: str) -> None:
         def in_place() -> None:

@@ -276,6 +276,34 @@ def test_an_endpoint_that_answers_something_else_is_no_champion(
     }
     with pytest.raises(EndpointError, match=expected[wrong]):
         deploy(parameters(), version, tmp_path / "endpoint", cluster=on(double))
+    # Another version may be the one before, for a while; a wrong answer is wrong at once.
+    assert (fleet.asked > 1) == (wrong == "version")
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_the_servers_before_may_answer_for_a_while(
+    double: KubernetesDouble,
+    fleet: Fleet,
+    models: ModelStore,
+    version: Path,
+    tmp_path: Path,
+    named: bool,
+) -> None:
+    """A pod that ends answers until every proxy has stopped sending to it."""
+    deploy(parameters(), version, tmp_path / "a", cluster=on(double))
+    second, right = pushed(models, tmp_path, 2), fleet.answers["2"]
+    fleet.answers["2"], fleet.says["2"] = fleet.answers["1"], "1" if named else ""
+    before = fleet.asked
+
+    def sleep(seconds: float) -> None:
+        if fleet.asked - before >= 4:
+            fleet.answers["2"] = right
+            fleet.says.clear()
+        time.sleep(seconds / 20)
+
+    deploy(parameters(), second, tmp_path / "b", cluster=Cluster(double.client(), sleep=sleep))
+    assert models.aliases("wings")[CHAMPION] == 2
+    assert fleet.asked - before >= 5
 
 
 @pytest.mark.parametrize("wrong", ["answer", "never ready"])
@@ -349,9 +377,6 @@ def test_what_cannot_be_put_back_is_told_too(
     fleet.says["2"] = "7"
     patches = 0
 
-    def sleep(_: float) -> None:
-        raise AssertionError("nothing is waited for")
-
     class Refusing(Cluster):
         def apply(self, manifest: Mapping[str, Any], **more: Any) -> dict[str, Any]:
             nonlocal patches
@@ -365,7 +390,7 @@ def test_what_cannot_be_put_back_is_told_too(
             parameters(),
             pushed(models, tmp_path, 2),
             tmp_path / "b",
-            cluster=Refusing(double.client(), sleep=sleep),
+            cluster=Refusing(double.client(), sleep=lambda _: None),
         )
     assert "version 1, which served before, was put back and does not: " in str(caught.value)
     assert 'cannot patch resource "servingruntimes"' in str(caught.value)
