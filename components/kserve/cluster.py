@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -303,6 +304,13 @@ class Cluster:
                 after = (error.headers or {}).get("Retry-After", "")
                 wait = float(after) if str(after).isdigit() else pause
             except urllib3.exceptions.HTTPError as error:
+                if (untrusted := _certificate_error(error)) is not None:
+                    raise StoreError(
+                        "the certificate of the Kubernetes API does not verify",
+                        where=where,
+                        got=str(untrusted),
+                        fix="give the kubeconfig the certificate-authority-data of this cluster",
+                    ) from error
                 reason, wait = error, pause
             if tried < _TRIES:
                 self.sleep(wait)
@@ -313,6 +321,15 @@ class Cluster:
             got=str(reason),
             fix=f"{_TRIES} tries failed; run the step again when it does",
         )
+
+
+def _certificate_error(error: urllib3.exceptions.HTTPError) -> ssl.SSLError | None:
+    """Why a certificate does not verify, which no other try mends; None: it is another error."""
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, urllib3.exceptions.SSLError):
+        (found, *_) = (*cause.args, None)
+        return found if isinstance(found, ssl.SSLCertVerificationError) else None
+    return None
 
 
 def _probe(namespace: str) -> dict[str, Any]:
@@ -376,4 +393,10 @@ def _client() -> Any:
                 got=str(error),
                 fix="set target to local, or KUBECONFIG to a cluster's",
             ) from error
-    return client.ApiClient()
+    found = client.ApiClient()
+    # Python 3.13 refuses certificates that Go takes: of a CA without keyUsage, as many clusters
+    # have. kubectl and this client are to trust the same clusters.
+    context = urllib3.util.ssl_.create_urllib3_context()
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    found.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
+    return found
