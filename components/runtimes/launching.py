@@ -262,7 +262,7 @@ def _site(home: Path) -> tuple[Path, str]:
     try:
         said = subprocess.run(  # noqa: S603 - the environment's own interpreter
             [str(home / "bin" / "python"), "-c", code], capture_output=True, text=True, check=True
-        ).stdout.split()
+        ).stdout.splitlines()
     except (OSError, subprocess.CalledProcessError) as error:
         raise EndpointError(
             "not a Python environment", where=home, got=str(error), fix="see docs/runtimes.md"
