@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.components.contracts.exact_json import unique_keys
 from kfp_suite.components.contracts.sql import quote_text
 from kfp_suite.components.contracts.text_values import parse_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, QUARANTINE_FIX, BadRow
@@ -155,17 +156,8 @@ def _parsed(line: bytes) -> tuple[dict[str, Any] | None, str]:
     return (value, "") if isinstance(value, dict) else (None, "not an object")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
-        raise ValueError(f"the key '{twice}' is there twice")
-    return found
-
-
 _DECODER = json.JSONDecoder(
-    object_pairs_hook=_object, parse_int=_Number, parse_float=_Number, parse_constant=_Number
+    object_pairs_hook=unique_keys, parse_int=_Number, parse_float=_Number, parse_constant=_Number
 )
 
 

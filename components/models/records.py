@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import datetime
 import itertools
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from decimal import Decimal
 from functools import partial
 from typing import Any
 
@@ -24,7 +26,12 @@ from kfp_suite.components.contracts.model import (
     ModelManifest,
 )
 from kfp_suite.components.contracts.tables import ARROW_TYPES
-from kfp_suite.components.contracts.text_values import parse_text
+from kfp_suite.components.contracts.text_values import (
+    MAX_INT64,
+    MIN_INT64,
+    parse_text,
+    significant_digits,
+)
 
 _MOST_ERRORS = 5
 _EXPECTED: Mapping[ColumnType, str] = {
@@ -239,11 +246,22 @@ def _find_wrong(values: list[Any], one: Field, form: RecordFormat, place: str) -
 
 
 def _describe_expected(one: Field, form: RecordFormat, value: Any) -> str:
-    if one.type == "string" and type(value) in (int, float):
+    if one.type == "string" and type(value) in (int, float, Decimal):
         return f'text, as "{value}"'
+    if one.type == "float64" and type(value) in (int, Decimal):
+        return f"{_EXPECTED[one.type]} that float64 holds{_describe_nearest(value)}"
     if date_format := form.date_formats.get(one.name, ""):
         return f"{_EXPECTED[one.type]} or in the format {date_format}"
     return _EXPECTED[one.type]
+
+
+def _describe_nearest(value: int | Decimal) -> str:
+    """Which of them is the nearest, where there is one."""
+    try:
+        found = float(value)
+    except OverflowError:
+        return ""
+    return f", as {int(found)}" if math.isfinite(found) else ""
 
 
 def _make_converter(one: Field, form: RecordFormat) -> Callable[[Any], Any]:
@@ -261,7 +279,13 @@ def _number(value: Any) -> Any:
     if value is None or type(value) is float:
         return value
     if type(value) is int:
-        return float(value)  # of those beyond 2^53 the nearest, as everywhere in JSON
+        found = float(value)
+        # JavaScript pads the shortest digits of a float with zeros: 2^60 is 1152921504606847000.
+        if int(found) != value and significant_digits(repr(found)) != significant_digits(
+            str(value)
+        ):
+            raise ValueError(value)
+        return found
     return _parse("float64", value)
 
 
@@ -269,6 +293,8 @@ def _whole(value: Any) -> Any:
     if value is None or type(value) is int:
         return value
     if type(value) is float and value.is_integer():
+        return int(value)
+    if type(value) is Decimal and MIN_INT64 <= value <= MAX_INT64 and value == int(value):
         return int(value)
     return _parse("int64", value)
 
@@ -329,9 +355,11 @@ def _kind(value: object) -> str:
     if isinstance(value, list):
         return f"a list of {len(value)} values" if value else "an empty list"
     names = {dict: "an object", str: "text", type(None): "nothing", bool: "true or false"}
-    return names.get(type(value), "a number" if isinstance(value, (int, float)) else "something")
+    return names.get(
+        type(value), "a number" if isinstance(value, (int, float, Decimal)) else "something"
+    )
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    text = str(value) if isinstance(value, Decimal) else repr(value)
     return text if len(text) <= 60 else text[:59] + "…"

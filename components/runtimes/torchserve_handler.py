@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import DataError, InputError
+from kfp_suite.components.contracts.exact_json import parse_json
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
 from kfp_suite.components.models.records import record_format, table_of_records
 from kfp_suite.components.models.together import predict_together
@@ -41,10 +41,7 @@ def _read(model: LoadedModel, request: dict[str, Any]) -> pa.Table | Exception:
     body = request.get("body", request.get("data"))
     try:
         if isinstance(body, (bytes, bytearray, str)):
-            try:
-                body = orjson.loads(body)
-            except orjson.JSONDecodeError as error:
-                raise DataError("the request is not JSON", got=str(error)) from error
+            body = parse_json(bytes(body) if isinstance(body, bytearray) else body)
         if not isinstance(body, dict):
             raise DataError("no records in the request", expected='{"instances": [{...}]}')
         return table_of_records(body.get("instances"), record_format(model.manifest))

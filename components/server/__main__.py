@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import socket
 import sys
+from functools import partial
 from pathlib import Path
 
 from kfp_suite.components.runtimes.local import check_grpc_port, every_address
@@ -48,12 +49,17 @@ def main() -> None:
     if given.workers < 1 or (given.multi_model and given.workers > 1):
         parser.error("--workers: 1 or more, and 1 with --multi_model")
     if given.workers > 1 and not given.socket:
+        from kfp_suite.components.server.logs import say_served, show_own_log
         from kfp_suite.components.server.workers import run_workers
 
+        show_own_log()
         drain = drain_seconds(given.predict_timeout)
         check_grpc_port(host, given.grpc_port or None, given.http_port)
+        named = {given.model_name: given.model_version}
         where = host, given.http_port
-        sys.exit(run_workers(given.workers, sys.argv[1:], *where, drain=drain))
+        started = partial(say_served, named, *where, given.grpc_port or None)
+        code = run_workers(given.workers, sys.argv[1:], *where, drain=drain, started=started)
+        sys.exit(code)
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
     from kfp_suite.components.server.remote import RemoteScores

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from kserve import errors
 from starlette.exceptions import HTTPException
 
-from kfp_suite.components.server.reading import describe_validation_error
 from kfp_suite.components.server.refusals import refusal, refuse_path, tell_defect
 from kfp_suite.components.server.unanswered import Unanswered
 
@@ -39,7 +37,6 @@ def add_handlers(app: FastAPI) -> None:
     for kind in _STATUS:
         app.add_exception_handler(kind, _refuse_known)
     app.add_exception_handler(Unanswered, _refuse_unanswered)
-    app.add_exception_handler(RequestValidationError, _refuse_invalid)
     app.add_exception_handler(HTTPException, refuse_path)
     app.add_exception_handler(errors.InferenceError, tell_defect)
     app.add_exception_handler(Exception, tell_defect)
@@ -52,8 +49,3 @@ async def _refuse_known(request: Request, error: Exception) -> Response:
 async def _refuse_unanswered(request: Request, error: Exception) -> Response:
     assert isinstance(error, Unanswered)
     return refusal(request.scope, error.code, str(error.details))
-
-
-async def _refuse_invalid(request: Request, error: Exception) -> Response:
-    assert isinstance(error, RequestValidationError)
-    return refusal(request.scope, 400, describe_validation_error(error))

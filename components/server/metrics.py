@@ -2,6 +2,8 @@
 
     kfp_suite_requests_total{model_name, model_version, code}
     kfp_suite_request_seconds{model_name, model_version}        a histogram
+    kfp_suite_answer_seconds_total{model_name, model_version, code}  how long they took in all
+    kfp_suite_records_total{model_name, model_version}          records that were predicted
     kfp_suite_left_out_total{model_name, model_version, field}  records that leave a field out
 
 The server counts its own answers; the gateway those that its clients got.
@@ -19,6 +21,9 @@ BUCKETS = (
 )
 """Upper bounds in seconds: a limit of a rollout is one of them."""
 _LABELS = ("model_name", "model_version")
+REQUESTS = "kfp_suite_requests"
+ANSWER_SECONDS = "kfp_suite_answer_seconds"
+RECORDS = "kfp_suite_records"
 
 
 class EndpointMetrics:
@@ -26,7 +31,7 @@ class EndpointMetrics:
 
     def __init__(self, registry: CollectorRegistry = REGISTRY) -> None:
         self.requests = Counter(
-            "kfp_suite_requests", "Requests answered.", (*_LABELS, "code"), registry=registry
+            REQUESTS, "Requests answered.", (*_LABELS, "code"), registry=registry
         )
         self.seconds = Histogram(
             "kfp_suite_request_seconds",
@@ -35,7 +40,13 @@ class EndpointMetrics:
             buckets=BUCKETS,
             registry=registry,
         )
-
+        self.answer_seconds = Counter(
+            ANSWER_SECONDS,
+            "Seconds that requests took in all.",
+            (*_LABELS, "code"),
+            registry=registry,
+        )
+        self.records = Counter(RECORDS, "Records predicted.", _LABELS, registry=registry)
         self.left_out = Counter(
             "kfp_suite_left_out",
             "Records that leave a field out, which is then missing.",
@@ -52,7 +63,38 @@ class EndpointMetrics:
         """Count one answered request."""
         self.requests.labels(model, version, code).inc()
         self.seconds.labels(model, version).observe(seconds)
+        self.answer_seconds.labels(model, version, code).inc(seconds)
 
 
 METRICS = EndpointMetrics()
 """What this process counts."""
+
+
+def sum_by_code(
+    registry: CollectorRegistry, counter: str, model: str, version: str
+) -> dict[str, float]:
+    """The totals of a counter for one version, by HTTP status.
+
+    Args:
+        registry: Where it is counted.
+        counter: Its name.
+        model: The model's name.
+        version: The version that was counted.
+
+    Returns:
+        Under the empty text, what is counted without a status.
+    """
+    totals: dict[str, float] = {}
+    for metric in registry.collect():
+        if metric.name != counter:
+            continue
+        for sample in metric.samples:
+            labels = sample.labels
+            if (sample.name, labels["model_name"], labels["model_version"]) == (
+                f"{counter}_total",
+                model,
+                version,
+            ):
+                code = labels.get("code", "")
+                totals[code] = totals.get(code, 0.0) + sample.value
+    return totals

@@ -16,7 +16,7 @@ import pyarrow as pa
 from kserve.errors import InvalidInput
 
 from kfp_suite.components.contracts.errors import DataError, InputError
-from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, SAMPLE_REQUEST
+from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, SAMPLE_REQUEST, Signature
 from kfp_suite.components.models.loading import LoadedModel, Prediction, load_model
 from kfp_suite.components.models.records import (
     RecordFormat,
@@ -115,6 +115,11 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         return self._current.version
 
     @property
+    def signature(self) -> Signature:
+        """Inputs and outputs of the version that answers now."""
+        return self._current.model.manifest.signature
+
+    @property
     def hangs(self) -> bool:
         """Whether a call is at it for longer than a prediction may take."""
         return max(self._batcher.longest(), self._aside.longest()) > self._predict_seconds
@@ -148,6 +153,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
             raise PredictTimeout(self._predict_seconds) from error
         except InputError as error:
             raise InvalidInput(str(error)) from error
+        METRICS.records.labels(self.name, current.version).inc(len(prediction.values))
         if response_headers is not None:
             response_headers[VERSION_HEADER] = current.version
         if isinstance(payload, kserve.InferRequest):
@@ -198,7 +204,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         """The signature's inputs, as V2 model metadata."""
         return [
             {**metadata(field), "parameters": {"type": field.type, "nullable": field.nullable}}
-            for field in self._current.model.manifest.signature.inputs
+            for field in self.signature.inputs
         ]
 
     def get_output_types(self) -> list[dict[str, Any]]:
@@ -220,17 +226,12 @@ def _rows_of(payload: Any) -> int:
         if isinstance(instances, dict):
             instances = next(iter(instances.values()), ())
         return len(instances) if isinstance(instances, (list, tuple)) else 0
-    return len(payload) // 1024 if isinstance(payload, bytes) else 0
+    return 0
 
 
 def _table_of_v1(
     payload: object, form: RecordFormat, left_out: Counter[str] | None = None
 ) -> pa.Table:
-    if isinstance(payload, bytes):  # JSON without its content type, as curl sends it
-        try:
-            payload = orjson.loads(payload)
-        except orjson.JSONDecodeError as error:
-            raise DataError("the request is not JSON", got=str(error)) from error
     if isinstance(payload, dict) and "instances" in payload:
         return table_of_records(payload["instances"], form, left_out)
     if isinstance(payload, dict) and "inputs" in payload:

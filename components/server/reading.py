@@ -8,19 +8,24 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-from fastapi.exceptions import RequestValidationError
+from cloudevents.sdk.converters.util import has_binary_headers
 from kserve import InferInput, InferRequest
+from kserve.constants.constants import PredictorProtocol
 from kserve.errors import InvalidInput
 from kserve.protocol.dataplane import DataPlane
 from kserve.protocol.infer_type import RequestedOutput
+from kserve.protocol.rest.v2_datamodels import InferenceRequest
+from pydantic import ValidationError
+
+from kfp_suite.components.contracts.errors import InputError
+from kfp_suite.components.contracts.exact_json import parse_json
 
 _JSON_LENGTH = "inference-header-content-length"
 _MOST = 5
 _LONGEST = 60
 
 
-EXTENSIONS = ("binary_tensor_data", "model_repository")
+EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository")
 """The extensions of the protocol that `/v2` lists."""
 
 
@@ -37,27 +42,45 @@ class ReadingDataPlane(DataPlane):  # type: ignore[misc]
         return {**found, "versions": [self.model_registry.version(model_name)]}
 
     def decode_inference_request(self, body: Any, headers: Any, model_name: str) -> InferRequest:
-        """The request of V2. Raises InvalidInput."""
-        if not isinstance(body, bytes):
-            return super().decode_inference_request(body, headers, model_name)
-        length = headers.get(_JSON_LENGTH, "")
+        """The request of V2: JSON, or JSON and bytes behind it. Raises InvalidInput."""
+        length = headers.get(_JSON_LENGTH)
+        if length is None:
+            given = InferenceRequest.model_validate(parse_json(body, allow_nan=True))
+            return super().decode_inference_request(given, headers, model_name)
         if not length.isdecimal() or int(length) > len(body):
             raise _make_error(_JSON_LENGTH, length, f"the bytes of JSON, of {len(body)} in all")
         return _binary_request(body, int(length), model_name)
 
-    def decode(self, *args: Any, **kwargs: Any) -> Any:
-        """The request, and its attributes. Raises InvalidInput."""
+    def decode(
+        self,
+        body: Any,
+        headers: Any,
+        protocol_version: str = PredictorProtocol.REST_V1.value,
+        model_name: str = "",
+    ) -> Any:
+        """The request, and its attributes as a CloudEvent. Raises InvalidInput.
+
+        The content type of V1 is not looked at: clients send many, and the body is always JSON.
+        """
         try:
-            found = super().decode(*args, **kwargs)
+            if protocol_version == PredictorProtocol.REST_V2.value:
+                request = self.decode_inference_request(body, headers, model_name)
+                _check(request)
+                return request, {}
+            if headers and has_binary_headers(headers):
+                event = self.get_binary_cloudevent(body, headers)
+                return parse_json(event.get_data()), event._get_attributes()
+            return self.decode_cloudevent(parse_json(body))
         except InvalidInput:
             raise
+        except InputError as error:
+            raise InvalidInput(str(error)) from error
+        except ValidationError as error:
+            raise InvalidInput(_describe_validation_error(error)) from error
         except Exception as error:  # nothing but the request is touched here
             raise InvalidInput(
                 f"the request cannot be read: {type(error).__name__}: {_spelled(str(error))}"
             ) from error
-        if isinstance(found[0], InferRequest):
-            _check(found[0])
-        return found
 
 
 def _binary_request(body: bytes, length: int, model: str) -> InferRequest:
@@ -65,9 +88,10 @@ def _binary_request(body: bytes, length: int, model: str) -> InferRequest:
 
     Raises:
         InvalidInput: the bytes are more or fewer than they say.
-        ValueError, TypeError, KeyError: the JSON is none, or not of the protocol's form.
+        DataError: what should be JSON is not.
+        TypeError, KeyError: the JSON is not of the protocol's form.
     """
-    given = orjson.loads(body[:length])
+    given = parse_json(body[:length], allow_nan=True)
     inputs, position = [], length
     for number, one in enumerate(given["inputs"]):
         parameters = one.get("parameters")
@@ -129,17 +153,18 @@ def _make_error(where: str, got: object, expected: str) -> InvalidInput:
     return InvalidInput(f"{where}: got {_short(got)}; expected {expected}")
 
 
-def describe_validation_error(error: RequestValidationError) -> str:
-    """The message for a request that is not of the protocol's form."""
-    said = "; ".join(dict.fromkeys(map(_describe_error, error.errors()[:_MOST])))
-    return said or "the request is not of the protocol's form"
+def _describe_validation_error(error: ValidationError) -> str:
+    said = [
+        f"{_format_path(one['loc'])}: {one['msg']}; got {_short(one['input'])}"
+        for one in error.errors()[:_MOST]
+    ]
+    return "; ".join(dict.fromkeys(said))
 
 
-def _describe_error(error: Any) -> str:
-    # A body may be bytes, too: that it is not says nothing.
-    place = [part for part in error["loc"][1:] if part not in ("InferenceRequest", "bytes")]
-    where = "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in place).lstrip(".")
-    return f"{where or 'body'}: {error['msg']}; got {_short(error.get('input'))}"
+def _format_path(path: tuple[int | str, ...]) -> str:
+    """`inputs[0].shape`."""
+    found = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return found.lstrip(".") or "body"
 
 
 def _short(value: object) -> str:

@@ -13,6 +13,7 @@ import kserve
 import uvicorn
 from kserve.model_server import app
 from kserve.protocol.rest.server import _RefreshingServer
+from prometheus_client import REGISTRY
 
 from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.runtimes.local import bind, check_grpc_port
@@ -20,7 +21,7 @@ from kfp_suite.components.server.bodies import BodyLimit
 from kfp_suite.components.server.cors import add_cors
 from kfp_suite.components.server.door import Door
 from kfp_suite.components.server.draining import DrainingServer, GivenUp
-from kfp_suite.components.server.endpoints import add_endpoints
+from kfp_suite.components.server.endpoints import Endpoints, add_endpoints
 from kfp_suite.components.server.grpc_service import GrpcServer
 from kfp_suite.components.server.handlers import add_handlers
 from kfp_suite.components.server.heads import BoundedProtocol
@@ -31,11 +32,17 @@ from kfp_suite.components.server.limits import (
     PREDICT_SECONDS,
     drain_seconds,
 )
+from kfp_suite.components.server.logs import (
+    ignore_library_warnings,
+    quiet_libraries,
+    say_served,
+    show_own_log,
+)
 from kfp_suite.components.server.metrics import METRICS
 from kfp_suite.components.server.model import ServedVersion, VersionedModel
 from kfp_suite.components.server.refusals import log_refusals_once
 from kfp_suite.components.server.versions import Repository, RepositoryExtension, VersionInPath
-from kfp_suite.components.server.workers import summed_metrics
+from kfp_suite.components.server.workers import summed_metrics, summed_registry
 
 POLL_SECONDS = 2.0
 
@@ -55,10 +62,17 @@ class HttpServer(DrainingServer, _RefreshingServer):  # type: ignore[misc]
         beside: GrpcServer | None,
         *,
         shared: bool,
+        started: Callable[[], None],
     ) -> None:
-        """As `DrainingServer`; `beside`: the server that ends with it."""
+        """As `DrainingServer`; `beside`: the server that ends with it; `started`: is called when
+        it listens."""
         super().__init__(config, listeners, shared=shared)
-        self._beside = beside
+        self._beside, self._tell_started = beside, started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so."""
+        await super().startup(sockets)
+        self._tell_started()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Finish the requests in progress."""
@@ -87,12 +101,15 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         super().__init__(
             http_port=http_port,
             enable_grpc=False,
+            enable_latency_logging=False,
             grace_period=drain,
             registered_models=repository,
         )
+        quiet_libraries()
         self.dataplane = LivingDataPlane(model_registry=self.registered_models)
         self.model_repository_extension = RepositoryExtension(self.registered_models)
-        add_endpoints(app, self.dataplane, self.model_repository_extension)
+        counted = summed_registry if one_of_several else lambda: REGISTRY
+        add_endpoints(app, Endpoints(self.dataplane, self.model_repository_extension, counted))
         self._host, self._grpc_bound = host, grpc_port
         self._models, self._listeners = models, listeners
         self._one_of_several = one_of_several
@@ -109,6 +126,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
             self._listeners,
             grpc_server,
             shared=self._one_of_several,
+            started=self._say_served,
         )
         followers = [
             asyncio.create_task(_follow(model, newer))
@@ -122,6 +140,12 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
         finally:
             for follower in followers:
                 follower.cancel()
+
+    def _say_served(self) -> None:
+        if not self._one_of_several:  # who started them says it for all
+            repository = self.registered_models
+            served = {name: repository.version(name) for name in repository.get_models()}
+            say_served(served, self._host, self.http_port, self._grpc_bound)
 
     async def _end_if_it_hangs(self) -> None:
         """One of several ends itself: probes would find the others alive."""
@@ -192,6 +216,8 @@ def serve(
         EndpointError: a port is in use, or no address of the host is known.
         As `load_model`: what lies below the folder cannot be loaded.
     """
+    ignore_library_warnings()
+    show_own_log()
     one_of_several = bool(listeners)
     if one_of_several:
         app.add_route("/metrics", summed_metrics)

@@ -6,6 +6,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Sequence
+from decimal import Decimal
 from typing import Any
 
 import kserve
@@ -25,6 +26,7 @@ _DTYPES = {
     **{f"UINT{8 * size}": f"<u{size}" for size in (1, 2, 4, 8)},
     **{f"FP{8 * size}": f"<f{size}" for size in (2, 4, 8)},
 }
+_EXACT = ("INT64", "UINT64")
 _NUMBERS = {"BF16", *_DTYPES} - {"BOOL"}
 
 
@@ -59,8 +61,22 @@ def table_of_tensors(
             )
         if tensor.name in columns:
             raise DataError("the input is there twice", where=f"inputs.{tensor.name}")
-        columns[tensor.name] = _values(tensor)
+        values = _values(tensor)
+        if field is not None and field.type == "float64" and tensor.datatype in _EXACT:
+            values = [_exact(value) for value in values]
+        columns[tensor.name] = values
     return table_of_columns(columns, form, left_out)
+
+
+def _exact(value: Any) -> Any:
+    """A whole number that float64 does not hold, as one that no float field takes."""
+    if type(value) is not int:
+        return value
+    try:
+        held = int(float(value)) == value
+    except OverflowError:
+        held = False
+    return value if held else Decimal(value)
 
 
 def _takes(field: Field, datatype: str) -> bool:
@@ -147,9 +163,13 @@ def _flat_values(tensor: kserve.InferInput) -> list[Any]:
 
 
 def check_outputs(request: kserve.InferRequest, outputs: Sequence[Field]) -> None:
-    """Raises DataError where a request asks for what the model does not give."""
+    """Raises DataError where a request asks for what the model does not give, or twice."""
     known = [field.name for field in outputs]
+    asked: set[str] = set()
     for position, wanted in enumerate(request.request_outputs or ()):
+        if wanted.name in asked:
+            raise DataError("the output is there twice", where=f"outputs.{wanted.name}")
+        asked.add(wanted.name)
         if wanted.name not in known:
             raise DataError(
                 "no such output",

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
@@ -37,7 +37,15 @@ _EXIT_SECONDS = 2.0
 log = logging.getLogger(__name__)
 
 
-def run_workers(count: int, arguments: Sequence[str], host: str, port: int, *, drain: float) -> int:
+def run_workers(
+    count: int,
+    arguments: Sequence[str],
+    host: str,
+    port: int,
+    *,
+    drain: float,
+    started: Callable[[], None],
+) -> int:
     """Serve until a signal; a worker that was killed, or ended itself, is started again.
 
     One that fails of its own ends all: it could not load the model, and never will.
@@ -48,6 +56,7 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int, *, d
         host: The address to bind to.
         port: Of HTTP.
         drain: Seconds that a worker may take to finish what it has.
+        started: Is called when all are started; the port is open, and they load the model.
 
     Returns:
         The exit code: that of a worker which failed.
@@ -78,6 +87,7 @@ def run_workers(count: int, arguments: Sequence[str], host: str, port: int, *, d
             )
 
         workers = [start() for _ in range(count)]
+        started()
         code = 0
         while not code and not ended.wait(_POLL_SECONDS):
             for i, worker in enumerate(workers):
@@ -107,9 +117,15 @@ def _end(workers: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
         worker.wait()
 
 
-async def summed_metrics(request: Request) -> Response:
+def summed_registry() -> CollectorRegistry:
     """What all workers counted."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
+async def summed_metrics(request: Request) -> Response:
+    """The page of what all workers counted."""
+    registry = summed_registry()
     encode, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
     return Response(encode(registry), headers={"content-type": content_type})

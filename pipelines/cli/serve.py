@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.components.runtimes.local import LOOPBACK
 from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.pipelines.cli.completion import complete_model
@@ -20,8 +20,6 @@ from kfp_suite.pipelines.cli.references import find_reference
 
 if TYPE_CHECKING:
     from kfp_suite.components.server.model import ServedVersion, VersionedModel
-
-LOOPBACK = "127.0.0.1"
 
 
 @click.command("serve")
@@ -86,9 +84,7 @@ def serve(
         if names.count(name) > 1:
             raise ParameterError(f"model '{name}' is there twice", where="kfp-suite serve")
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
-    # Of kserve's own responses: nothing that a user can change.
-    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
-    from kfp_suite.components.runtimes.local import address_of, check_grpc_port, check_port
+    from kfp_suite.components.runtimes.local import check_grpc_port, check_port
     from kfp_suite.components.server.limits import PREDICT_SECONDS
     from kfp_suite.components.server.model import VersionedModel
     from kfp_suite.components.server.serving import serve as serve_models
@@ -105,8 +101,6 @@ def serve(
                 predict_seconds=seconds,
             )
             models[model] = _newer(target, model, Path(scratch)) if target.follows else None
-            url = f"http://{address_of(host, port)}/v1/models/{target.name}:predict"
-            click.echo(f"{target.name} version {target.version}: {url}")
         serve_models(
             models,
             host=host,

@@ -180,13 +180,70 @@ def test_numbers_of_each_datatype_in_json(birds: Birds, triton: Triton, datatype
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
 @pytest.mark.parametrize("datatype", ["INT64", "UINT64"])
-def test_whole_numbers_that_a_float_has_not_exactly(
+def test_whole_numbers_that_a_float_has_exactly(
     birds: Birds, triton: Triton, protocol: str, datatype: str
 ) -> None:
-    records = [{**record, "weight": 2**53 + 1 + i} for i, record in enumerate(RECORDS)]
+    records = [{**record, "weight": 10**17 + 16 * i} for i, record in enumerate(RECORDS)]
     floats = [{**record, "weight": float(record["weight"])} for record in records]
     found = triton(protocol, tensors(records, weight=datatype))
     assert answered(found) == birds.own_answer(floats)
+
+
+@pytest.mark.parametrize("form", BINARY)
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+@pytest.mark.parametrize("datatype", ["INT64", "UINT64"])
+def test_whole_numbers_that_a_float_has_not_exactly(
+    triton: Triton, protocol: str, datatype: str, form: str
+) -> None:
+    for number, nearest in ((10**17 + 1, 10**17), (1152921504606847000, 2**60)):
+        records = [{**RECORDS[0], "weight": number}]
+        found = triton(protocol, tensors(records, BINARY[form], weight=datatype))
+        assert found["error"].startswith(
+            f"inputs.weight[0]: got {number}; expected a number that float64 holds, as {nearest}"
+        )
+
+
+def weights(data: str) -> str:
+    """A request of V2 whose tensor has these values, as they are written."""
+    tensor = '{"name": "weight", "shape": [1], "datatype": "FP64", "data": [' + data + "]}"
+    return '{"inputs": [' + tensor + "]}"
+
+
+V1, V2 = "v1/models/birds:predict", "v2/models/birds/infer"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "said"),
+    [
+        (V1, '{"instances": [{"kind": "a", "kind": "b"}]}', "the key 'kind' is there twice"),
+        (V1, '{"instances": [], "instances": [{"span": 1}]}', "the key 'instances' is there"),
+        (V1, '{"inputs": {"span": [1], "span": [2]}}', "the key 'span' is there twice"),
+        (V1, f'{{"instances": [{{"weight": {10**17 + 1}}}]}}', "instances[0].weight: got 1000"),
+        (V1, f'{{"inputs": {{"weight": [1, {10**17 + 1}.0]}}}}', "inputs.weight[1]: got 1000"),
+        (V1, f'{{"inputs": {{"weight": [{10**20 + 1}]}}}}', "inputs.weight[0]: got 1000"),
+        (V2, '{"inputs": [], "inputs": []}', "the key 'inputs' is there twice"),
+        (V2, weights('1], "data": [2'), "the key 'data' is there twice"),
+        (V2, weights(f"{10**17 + 1}"), "inputs.weight[0]: got 1000"),
+        (V2, weights("1" * 400).replace("FP64", "INT64"), "inputs.weight[0]: got 1111"),
+        (V2, weights("1e999"), "inputs.weight[0]: got 1E+999; expected a number"),
+    ],
+)
+@pytest.mark.parametrize("binary", [True, False])
+def test_what_is_there_twice_or_would_be_changed_is_refused(
+    birds: Birds, path: str, body: str, said: str, binary: bool
+) -> None:
+    headers = {"inference-header-content-length": str(len(body))} if binary else {}
+    answer = httpx.post(
+        f"http://127.0.0.1:{birds.http_port}/{path}", content=body, headers=headers, timeout=60
+    )
+    assert answer.status_code == 400
+    assert said in answer.json()["error"]
+
+
+def test_an_output_is_asked_for_once(triton: Triton) -> None:
+    wanted = [{"name": "prediction"}, {"name": "prediction"}]
+    found = triton("grpc", tensors(), wanted)
+    assert "outputs.prediction: the output is there twice" in found["error"]
 
 
 @pytest.mark.parametrize("protocol", ["http", "grpc"])
@@ -214,7 +271,7 @@ def test_the_server_and_the_model_say_what_they_are(
     ]:
         assert triton(protocol, call=call, **options) == {"found": True}
     server = triton(protocol, call="get_server_metadata")["found"]
-    assert server["extensions"] == ["binary_tensor_data", "model_repository"]
+    assert server["extensions"] == ["binary_tensor_data", "model_configuration", "model_repository"]
     found = triton(protocol, call="get_model_metadata", model_name="birds")["found"]
     assert (found["name"], found["versions"]) == ("birds", ["1"])
     assert {one["name"]: one["datatype"] for one in found["inputs"]} == DATATYPES
@@ -231,14 +288,68 @@ def test_the_repository_lists_its_models(triton: Triton) -> None:
     assert found == [{"name": "birds", "version": "1", "state": "READY", "reason": ""}]
 
 
-@pytest.mark.parametrize("call", ["get_model_config", "get_inference_statistics"])
+def test_the_configuration_is_the_signature(triton: Triton) -> None:
+    found = triton("http", call="get_model_config", model_name="birds", model_version="1")["found"]
+    assert (found["name"], found["max_batch_size"]) == ("birds", 0)
+    assert found["version_policy"] == {"specific": {"versions": [1]}}
+    kinds = {
+        "INT64": "TYPE_INT64",
+        "FP64": "TYPE_FP64",
+        "BOOL": "TYPE_BOOL",
+        "BYTES": "TYPE_STRING",
+    }
+    assert found["input"] == [
+        {"name": name, "data_type": kinds[datatype], "dims": [-1], "optional": True}
+        for name, datatype in DATATYPES.items()
+    ]
+    assert found["output"] == [
+        {"name": "prediction", "data_type": "TYPE_STRING", "dims": [-1]},
+        {"name": "probabilities", "data_type": "TYPE_FP64", "dims": [-1, 3]},
+    ]
+
+
+@pytest.mark.parametrize("name", ["birds", ""])
+def test_statistics_count_what_was_answered(triton: Triton, name: str) -> None:
+    def counted() -> Any:
+        found = triton("http", call="get_inference_statistics", model_name=name)["found"]
+        (one,) = found["model_stats"]
+        assert (one["name"], one["version"]) == ("birds", "1")
+        return one
+
+    before = counted()
+    answered(triton("http", tensors()))
+    answered(triton("grpc", tensors(RECORDS[:2])))
+    assert "error" in triton("http", tensors(weight="BOOL"))
+    after = counted()
+    assert after["inference_count"] - before["inference_count"] == len(RECORDS) + 2
+    for outcome, count in (("success", 2), ("fail", 1)):
+        one, other = (found["inference_stats"][outcome] for found in (before, after))
+        assert other["count"] - one["count"] == count
+        assert other["ns"] > one["ns"]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "call", "options"),
+    [
+        ("http", "get_log_settings", {}),
+        ("http", "get_trace_settings", {}),
+        ("http", "get_system_shared_memory_status", {}),
+        ("http", "get_model_config", {"model_name": "nobody"}),
+        ("http", "get_inference_statistics", {"model_name": "nobody"}),
+        ("http", "get_model_config", {"model_name": "birds", "model_version": "9"}),
+        ("http", "load_model", {"model_name": "birds"}),
+        ("grpc", "get_model_config", {"model_name": "birds"}),
+        ("grpc", "get_inference_statistics", {"model_name": "birds"}),
+        ("grpc", "get_model_repository_index", {}),
+    ],
+)
 def test_what_the_server_does_not_speak_is_an_error_that_the_client_reads(
-    triton: Triton, call: str
+    triton: Triton, protocol: str, call: str, options: dict[str, str]
 ) -> None:
-    found = triton("http", call=call, model_name="birds")
-    assert found["status"] == "404"
-    assert "no such path" in found["error"]
-    assert triton("grpc", call=call, model_name="birds")["status"] == "StatusCode.UNIMPLEMENTED"
+    found = triton(protocol, call=call, **options)
+    refused = "StatusCode.UNIMPLEMENTED" if protocol == "grpc" else "404"
+    assert found["status"] == ("403" if call == "load_model" else refused)
+    assert found["error"]
 
 
 @pytest.mark.parametrize("binary", [True, False])

@@ -218,7 +218,7 @@ def test_binary_that_calls_itself_json_is_read_by_its_length(
     assert more.json()["error"] == ("binary_data_size: got 9 bytes behind the JSON; expected 8")
 
 
-@pytest.mark.parametrize("number", ["100000000000000000", "1e17", "123456789012345678901234567890"])
+@pytest.mark.parametrize("number", ["100000000000000000", "1e17", "1152921504606847000"])
 def test_numbers_are_read_however_javascript_writes_them(server: Served, number: str) -> None:
     record = json.dumps({**RECORD, "weight": float(number)})
     written = record.replace(json.dumps(float(number)), number)
@@ -258,7 +258,7 @@ def test_head_is_as_get_without_the_body(server: Served, path: str) -> None:
     ("method", "path", "status", "said"),
     [
         ("POST", V1 + "/", 404, f"POST {V1}/: no such path"),
-        ("GET", "/v2/models/wings/stats", 404, "GET /v2/models/wings/stats: no such path"),
+        ("GET", "/v2/models/wings/labels", 404, "GET /v2/models/wings/labels: no such path"),
         ("PUT", V1, 405, f"PUT {V1}: no such method"),
         ("GET", "/v2/models/nobody", 404, "Model with name nobody does not exist."),
         ("POST", "/v2/repository/index?", 400, "the request is not JSON"),

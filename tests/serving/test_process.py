@@ -114,6 +114,16 @@ def statuses(server: LocalServer) -> list[int]:
     return [httpx.get(server.base + path).status_code for path in paths]
 
 
+def test_the_log_begins_with_what_is_served_where(server: LocalServer) -> None:
+    assert post(server, 1).status_code == 200
+    server._log.seek(0)
+    first, *others = server._log.read().splitlines()
+    url = f"{server.base}{V1}"
+    assert first == f"wings version 1: {url}, gRPC at {LOOPBACK}:{server.grpc_port}"
+    assert others
+    assert [line for line in others if " uvicorn.access " not in line] == []
+
+
 def test_sigterm_lets_requests_finish_over_http_and_grpc(server: LocalServer) -> None:
     stopped, refused = threading.Event(), []
 

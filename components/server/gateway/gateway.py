@@ -78,12 +78,17 @@ class Gateway:
         return Starlette(
             routes=[
                 *(Path(path, page, methods=["GET"]) for path, page in pages.items()),
+                Path("/v2/repository/index", self._index, methods=["POST"]),
                 Path("/", self._graph, methods=["POST"]),
                 Path("/graphs/{name}", self._graph, methods=["POST"]),
                 Path("/{path:path}", self._endpoint, methods=list(_METHODS)),
             ],
             exception_handlers={HTTPException: refuse_path, Exception: tell_defect},
         )
+
+    def served(self) -> dict[str, str]:
+        """Each endpoint, and its stable version."""
+        return {name: str(one.stable.served.version) for name, one in self.routes.items()}
 
     async def _endpoint(self, request: Request) -> Response:
         name = model_of(request.url.path)
@@ -242,6 +247,13 @@ class Gateway:
     async def _ready(self, _: Request) -> Response:
         ready = bool(self.routes)
         return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
+
+    async def _index(self, _: Request) -> Response:
+        found = [
+            {"name": name, "version": version, "state": "READY", "reason": ""}
+            for name, version in self.served().items()
+        ]
+        return JSONResponse(found)
 
     async def _models(self, _: Request) -> Response:
         return JSONResponse({"models": sorted(self.routes)})

@@ -12,7 +12,8 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from kfp_suite.components.contracts.errors import ContractError
+from kfp_suite.components.contracts.errors import ContractError, InputError
+from kfp_suite.components.contracts.exact_json import parse_json
 from kfp_suite.components.server.gateway.conditions import Condition, NotFollowed
 
 ROOT = "root"
@@ -122,9 +123,9 @@ class Graph:
             GraphError: the graph itself cannot answer: not JSON, or no step that fits.
         """
         try:
-            json.loads(body)
-        except ValueError as error:
-            raise GraphError(400, f"the request is not JSON: {error}") from error
+            parse_json(body)
+        except InputError as error:
+            raise GraphError(400, str(error)) from error
         return await self._node(ROOT, body, ask)
 
     async def _node(self, name: str, body: bytes, ask: Ask) -> Reply:

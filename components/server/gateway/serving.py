@@ -20,6 +20,7 @@ from kfp_suite.components.server.gateway.following import DRAIN_SECONDS, Followe
 from kfp_suite.components.server.gateway.gateway import Gateway
 from kfp_suite.components.server.heads import BoundedProtocol
 from kfp_suite.components.server.limits import BODY_SECONDS, MOST_BODY_BYTES
+from kfp_suite.components.server.logs import say_served, show_own_log
 
 _KEEP_ALIVE_SECONDS = 65
 
@@ -38,6 +39,7 @@ def serve_manifests(
     Raises:
         KfpSuiteError: a manifest that is not one, or a version that does not start.
     """
+    show_own_log("uvicorn")
     asyncio.run(_serve(list(manifests), host, port, cors_origins))
 
 
@@ -67,6 +69,7 @@ async def _serve(manifests: list[Path], host: str, port: int, cors_origins: Sequ
                     return
                 first.result()
                 server = GatewayServer(gateway_config(gateway, cors_origins), bind(host, port))
+                say_served(gateway.served(), host, port)
                 await _serve_until(waiting, server, follower)
             finally:
                 follower.withdraw()

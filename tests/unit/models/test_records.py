@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from decimal import Decimal
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -64,7 +65,8 @@ def test_null_texts_are_those_of_csv_sources_as_they_are(
 @pytest.mark.parametrize(
     ("kind", "value", "expected"),
     [
-        ("float64", 2**53 + 1, float(2**53)),
+        ("float64", 2**53 + 2, float(2**53 + 2)),
+        ("float64", 1152921504606847000, 2.0**60),
         ("float64", -(10**17), -1e17),
         ("float64", 2**64, 2.0**64),
         ("float64", "32.0", 32.0),
@@ -74,6 +76,7 @@ def test_null_texts_are_those_of_csv_sources_as_they_are(
         ("float64", None, None),
         ("int64", "-32", -32),
         ("int64", 32.0, 32),
+        ("int64", Decimal(2**53 + 1), 2**53 + 1),
         ("int64", "", None),
         ("int64", 2**63 - 1, 2**63 - 1),
         ("bool", "true", True),
@@ -95,7 +98,18 @@ def test_a_value_is_read(kind: ColumnType, value: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("kind", "value", "said"),
     [
-        ("float64", 10**400, "expected a number or null"),
+        ("float64", 10**400, "expected a number that float64 holds or null"),
+        ("float64", 10**17 + 1, f"expected a number that float64 holds, as {10**17} or null"),
+        ("float64", -(2**53) - 1, f"expected a number that float64 holds, as -{2**53} or null"),
+        (
+            "float64",
+            Decimal(f"{10**17 + 1}.0"),
+            f"got {10**17 + 1}.0; expected a number that float64 holds, as {10**17} or null",
+        ),
+        ("float64", Decimal("1e999"), "got 1E+999; expected a number that float64 holds or null"),
+        ("int64", Decimal("1e999999999"), "got 1E+999999999; expected a whole number or null"),
+        ("int64", Decimal(f"{2**53 + 1}.5"), "expected a whole number or null"),
+        ("string", Decimal(2**53 + 1), f'expected text, as "{2**53 + 1}" or null'),
         ("float64", True, "got True; expected a number or null"),
         ("float64", "0,5", "got '0,5'; expected a number or null"),
         ("float64", [1.0], "expected a number or null"),
