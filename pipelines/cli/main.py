@@ -13,6 +13,9 @@ from kfp_suite.components.contracts.errors import DEBUG_VARIABLE, KfpSuiteError,
 
 # TensorFlow's C++ code would write into our answers; a step's log keeps what it says.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# OpenMP's threads spin while they wait for each other. Beside other work, or below a limit of
+# CPUs, that takes the time from those that compute: a small training is several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 # name: (module, one line for --help)
 COMMANDS = {

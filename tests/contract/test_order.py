@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 from tests.conftest import LONGEST_FIRST, pytest_collection_modifyitems
 
@@ -18,7 +18,7 @@ def test_every_long_file_is_there_once() -> None:
 
 def test_long_files_are_first_and_units_last() -> None:
     names = ["unit/cli/test_main.py", "storage/test_reading.py", *reversed(LONGEST_FIRST)]
-    items = cast("list[Any]", [SimpleNamespace(path=TESTS / name) for name in names])
+    items: list[Any] = [SimpleNamespace(path=TESTS / name) for name in names]
     pytest_collection_modifyitems(items)
     assert [str(item.path.relative_to(TESTS)) for item in items] == [
         *LONGEST_FIRST,

@@ -139,3 +139,14 @@ def test_a_table_is_never_cut(
     out = capsys.readouterr().out
     assert "train-and-deploy-2026-11-23-16-23-37-778655" in out
     assert "sha256:c56be9b1df85" in out
+
+
+@pytest.mark.parametrize(
+    ("given", "used"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "active")]
+)
+def test_threads_that_wait_leave_the_cpu_to_others(given: dict[str, str], used: str) -> None:
+    code = "import os, kfp_suite.pipelines.cli.main; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given
+    )
+    assert done.stdout == f"{used}\n"
