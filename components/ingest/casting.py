@@ -60,7 +60,7 @@ def canonical_query(
     Args:
         connection: Where the relation is.
         relation: The quoted name of a table or view.
-        ordered: Give the rows a total order, by all columns.
+        ordered: Give the rows a total order, by all columns; minus zero becomes zero.
 
     Raises:
         DataError: a column of a type that a dataset cannot hold.
@@ -78,6 +78,9 @@ def canonical_query(
                 fix=f"cast it in `sql`, for instance CAST({quote_name(name)} AS VARCHAR)",
             )
         value = _exact_value(quote_name(name), kind, canonical, len(fields))
+        if ordered and canonical == "float64":
+            # Minus zero and zero are equal, so which comes first would be open.
+            value = f"({value} + 0.0)"
         selected.append(f"{value} AS {quote_name(name)}")
         fields.append(pa.field(name, ARROW_TYPES[canonical]))
     inner = f"SELECT {', '.join(selected)} FROM {relation}"
@@ -123,8 +126,7 @@ def _exact_value(column: str, kind: str, canonical: ColumnType, position: int) -
         return _or_error(value, f"{value}::TIMESTAMP_NS = {nanoseconds}", column, position)
     if kind == "TIMESTAMP WITH TIME ZONE":
         return f"({column} AT TIME ZONE 'UTC')"
-    # Minus zero and zero are equal, but not the same bits.
-    return f"({column}::DOUBLE + 0.0)" if canonical == "float64" else f"{column}::{target}"
+    return f"{column}::{target}"
 
 
 def _or_error(value: str, is_exact: str, column: str, position: int) -> str:

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import sys
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 
 import duckdb
 
 from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.sql import quote_text
-from kfp_suite.components.ingest.bad_rows import BadRow, rejected_rows
-from kfp_suite.components.ingest.expected_rows import ExpectedRows, read_rows_once
+from kfp_suite.components.contracts.sql import quote_name, quote_text
+from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, QUARANTINE_FIX, BadRow
+from kfp_suite.components.ingest.csv_records import (
+    MIXED_LINE_ENDS,
+    NOT_UTF_8,
+    Dialect,
+    Stretch,
+    UnreadableRecord,
+    opened_text,
+    read_rows,
+    read_stretches,
+)
+from kfp_suite.components.ingest.expected_rows import (
+    ExpectedRows,
+    UnexpectedRowsError,
+    read_rows_once,
+)
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
 from kfp_suite.components.ingest.text_columns import ALL_TYPES
@@ -29,32 +41,24 @@ from kfp_suite.components.stores.sources import SourceSpec
 _DELIMITERS = (",", "\t", ";", "|")
 _LOOKED_AT_RECORDS = 100
 _SAMPLE_BYTES = 1 << 20
-_MIXED_LINE_ENDS = "invalid state"
-
-
-@dataclass(frozen=True)
-class Dialect:
-    """How the text of a CSV file becomes rows of text.
-
-    Attributes:
-        delimiter: The character between values.
-        quote: The character around values; empty for none.
-        escape: The character before a quote in a value; the quote itself if it is doubled.
-        header: Whether the first record has the names.
-        names: The names of the columns.
-    """
-
-    delimiter: str
-    quote: str
-    escape: str
-    header: bool
-    names: tuple[str, ...]
+_BLOCK = 1 << 20
 
 
 def add_csv_view(
-    connection: duckdb.DuckDBPyConnection, name: str, spec: SourceSpec, files: list[SourceFile]
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    spec: SourceSpec,
+    files: list[SourceFile],
+    work: Path,
 ) -> list[BadRow]:
     """Create the view `name` of CSV files in UTF-8.
+
+    Args:
+        connection: Where the view is created.
+        name: The source's name.
+        spec: How to read them.
+        files: The files.
+        work: A folder for copies of files with bad rows.
 
     Returns:
         The rows that the view does not have.
@@ -63,92 +67,177 @@ def add_csv_view(
         DataError: files with different columns, names that cannot be kept, line ends of two
             kinds, or as `create_text_view`.
     """
-    broken: set[tuple[str, int]] = set()
-    source = _source(name, spec, files, broken)
-    by_path = {str(file.path): file for file in files}
+    dialect = _dialect(name, spec, files)
+    if not any(_may_be_misread(name, file, dialect) for file in files):
+        try:
+            return create_text_view(connection, _source(name, spec, dialect, files, files), spec)
+        except duckdb.InvalidInputException:
+            pass  # There is a bad row.
+    bad, good = [], []
+    for number, file in enumerate(files):
+        target = work / f"{name}.good" / f"{number:05}.csv"
+        found = _bad_rows(name, file, dialect, target)
+        bad += found
+        good.append(SourceFile(target, file.name) if found else file)
     try:
-        bad = create_text_view(connection, source, spec)
-        rejected = rejected_rows(connection, name, by_path)
+        source = _source(name, spec, dialect, files, good)
+        return bad + create_text_view(connection, source, spec)
     except duckdb.InvalidInputException as error:
-        raise _unreadable(name, files, error) from error
-    broken.update((row.file, row.line) for row in rejected)
-    return rejected + bad
+        named = next((f.name for f in good if f"file = {f.path}\n" in str(error)), files[0].name)
+        raise DataError(str(error).partition("\n")[0], where=f"sources.{name}: {named}") from error
 
 
 def read_csv_once(
     connection: duckdb.DuckDBPyConnection, name: str, spec: SourceSpec, files: list[SourceFile]
 ) -> AbstractContextManager[ExpectedRows]:
-    """The rows of CSV files in which nothing is wrong; see `read_rows_once`."""
-    source = _source(name, spec, files, set())
-    strict = _relation(spec, _dialect(name, spec, files), files, "")
-    return read_rows_once(connection, source, spec, strict)
+    """The rows of CSV files in which nothing is wrong; see `read_rows_once`.
+
+    Raises:
+        UnexpectedRowsError: DuckDB may read a bad row as a good one.
+    """
+    dialect = _dialect(name, spec, files)
+    if any(_may_be_misread(name, file, dialect) for file in files):
+        raise UnexpectedRowsError("blanks beside quotes")
+    return read_rows_once(connection, _source(name, spec, dialect, files, files), spec)
 
 
 def _source(
-    name: str, spec: SourceSpec, files: list[SourceFile], broken: set[tuple[str, int]]
+    name: str, spec: SourceSpec, dialect: Dialect, files: list[SourceFile], good: list[SourceFile]
 ) -> TextSource:
     """The files as text.
 
     Args:
-        broken: The file and line of the rows that DuckDB leaves out, once they are known.
+        good: The files again, or copies without their bad rows.
     """
-    dialect = _dialect(name, spec, files)
 
     def records() -> Iterator[Record]:
+        nulls = {"", *spec.null_values}
         for file in files:
-            for record in _records(file, dialect, spec.null_values):
-                if (record.file, record.line) not in broken:
-                    yield record
+            for line, text, values in _records(name, file, dialect):
+                given = {n: v for n, v in zip(dialect.names, values, strict=True) if v not in nulls}
+                yield Record(file.name, line, text, given)
 
-    rejects = f", store_rejects=true, rejects_table='rejects_{name}', rejects_scan='scans_{name}'"
-    return TextSource(
-        name,
-        _relation(spec, dialect, files, ", ignore_errors=true"),
-        dict.fromkeys(dialect.names, ALL_TYPES),
-        records,
-        checked=_relation(spec, dialect, files, rejects),
-    )
+    columns = dict.fromkeys(dialect.names, ALL_TYPES)
+    return TextSource(name, _relation(spec, dialect, good), columns, records)
 
 
-def _relation(spec: SourceSpec, dialect: Dialect, files: list[SourceFile], more: str) -> str:
-    """Every option is given, so that nothing is guessed from a sample."""
+def _relation(spec: SourceSpec, dialect: Dialect, files: list[SourceFile]) -> str:
+    """Every option is given, so that nothing is guessed from a sample; a bad row is an error."""
     paths = ", ".join(quote_text(file.pattern()) for file in files)
     columns = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in dialect.names)
     nulls = ", ".join(quote_text(text) for text in ("", *spec.null_values))
+    values = ", ".join(
+        f"CASE WHEN {text} NOT IN ({nulls}) THEN {text} END AS {text}"
+        for text in map(quote_name, dialect.names)
+    )
+    # DuckDB skips what is null beyond the last column, and a blank line that is not null. A
+    # line end without quotes is nowhere.
+    null = "allow_quoted_nulls=false, nullstr=" + ("''" if len(dialect.names) == 1 else "'\n'")
     return (
-        f"read_csv([{paths}], auto_detect=false, hive_partitioning=false,"
+        f"(SELECT {values} FROM read_csv([{paths}], auto_detect=false, hive_partitioning=false,"
         f" columns={{{columns}}}, header={str(dialect.header).lower()},"
         f" delim={quote_text(dialect.delimiter)}, quote={quote_text(dialect.quote)},"
-        f" escape={quote_text(dialect.escape)}, nullstr=[{nulls}], strict_mode=true,"
-        f" null_padding=false, encoding='utf-8'{more})"
+        f" escape={quote_text(dialect.escape)}, {null},"
+        " strict_mode=true, null_padding=false, encoding='utf-8'))"
     )
 
 
-def _unreadable(name: str, files: list[SourceFile], error: duckdb.Error) -> DataError:
-    text = str(error)
-    named = next((f.name for f in files if f"file = {f.path}\n" in text), files[0].name)
-    where = f"sources.{name}: {named}"
-    if _MIXED_LINE_ENDS in text:
-        return DataError(
-            "lines that end in different ways",
-            where=where,
-            expected="one of \\n, \\r\\n and \\r in all of a file",
-            fix="convert the file, for instance with dos2unix",
-        )
-    return DataError(text.partition("\n")[0], where=where)
+def _may_be_misread(name: str, file: SourceFile, dialect: Dialect) -> bool:
+    """Whether DuckDB may read a bad row as a good one."""
+    return _may_drop(file, dialect) and any(
+        stretch.reason for stretch in _stretches(name, file, dialect)
+    )
+
+
+def _may_drop(file: SourceFile, dialect: Dialect) -> bool:
+    """Whether DuckDB may drop something: blanks beside quotes, delimiters after one column."""
+    if len(dialect.names) == 1 or not dialect.quote:
+        return len(dialect.names) == 1
+    quote, delimiter = (re.escape(c.encode()) for c in (dialect.quote, dialect.delimiter))
+    beside = re.compile(
+        rb"(?:\A|[\r\n]|%b) +%b|%b +(?:[\r\n]|%b|%b|\Z)"
+        % (delimiter, quote, quote, delimiter, quote)
+    )
+    near = (b" " + dialect.quote.encode(), dialect.quote.encode() + b" ")
+    with file.open() as content:
+        rest = b""
+        while block := content.read(_BLOCK):
+            lines = rest + block
+            if any(text in lines for text in near) and beside.search(lines):
+                return True
+            rest = lines[max(lines.rfind(b"\n"), lines.rfind(b"\r")) + 1 :]
+    return False
+
+
+def _bad_rows(name: str, file: SourceFile, dialect: Dialect, target: Path) -> list[BadRow]:
+    """The bad rows of a file; if there are some, `target` becomes a copy without them."""
+    bad: list[BadRow] = []
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("w", encoding="utf-8", newline="") as copy:
+        for stretch in _stretches(name, file, dialect):
+            if not stretch.reason:
+                copy.write(stretch.text)
+                continue
+            fix = QUARANTINE_FIX
+            if stretch.reason == NOT_UTF_8:
+                fix = f"give the file's encoding, such as sources.{name}.encoding: cp1252"
+            text = stretch.text[:MAX_TEXT_LENGTH].rstrip("\r\n")
+            shown = text.encode(errors="surrogateescape").decode(errors="replace")
+            bad.append(
+                BadRow(
+                    name, file.name, stretch.line, None, stretch.reason, shown, fix, stretch.rows
+                )
+            )
+    if not bad:
+        target.unlink()
+    return bad
+
+
+def _stretches(name: str, file: SourceFile, dialect: Dialect) -> Iterator[Stretch]:
+    with file.open() as content, opened_text(content) as text:
+        try:
+            yield from read_stretches(text, dialect)
+        except UnreadableRecord as error:
+            mixed = error.reason == MIXED_LINE_ENDS
+            raise DataError(
+                error.reason,
+                where=f"sources.{name}: {file.name}:{error.line}",
+                got=error.text[:MAX_TEXT_LENGTH],
+                expected="one of \\n, \\r\\n and \\r in all of a file" if mixed else None,
+                fix="convert the file, for instance with dos2unix" if mixed else "mend the row",
+            ) from error
+
+
+def _records(name: str, file: SourceFile, dialect: Dialect) -> Iterator[tuple[int, str, list[str]]]:
+    """The rows of a file that are no bad records: line, text and values of each."""
+    is_header = dialect.header
+    for stretch in _stretches(name, file, dialect):
+        if stretch.reason:
+            continue
+        for line, text in dialect.split(stretch):
+            if not is_header:
+                yield line, text, dialect.values(text)
+            is_header = False
 
 
 def _dialect(name: str, spec: SourceSpec, files: list[SourceFile]) -> Dialect:
     escape = spec.quote if spec.escape is None else spec.escape
     given = (spec.quote, escape, spec.header)
     delimiter = spec.delimiter or _delimiter(name, files[0], spec.quote, escape)
-    first: Sequence[str] | None = None
+    first: list[str] | None = None
     for file in files:
-        head = Dialect(delimiter, *given, names=())
-        names = next(_rows(_sample(file), head), None) or []
+        names = next(read_rows(_sample(file), Dialect(delimiter, *given)), None)
+        where = f"sources.{name}: {file.name}"
+        if names is None:
+            raise DataError(
+                "the first line is no CSV",
+                where=where,
+                got=_sample(file).splitlines()[0][:MAX_TEXT_LENGTH],
+                expected="values with quotes around all of each, or around none",
+                fix="mend the line",
+            )
         if not spec.header:
             names = [f"column{number}" for number in range(len(names))]
-        where = f"sources.{name}: {file.name}"
         if not names:
             raise DataError("the first line is empty", where=where, expected="the column names")
         check_names(name, file.name, names)
@@ -173,10 +262,9 @@ def _delimiter(name: str, file: SourceFile, quote: str, escape: str) -> str:
     """
     widths: dict[str, list[int]] = {}
     for delimiter in _DELIMITERS:
-        head = Dialect(delimiter, quote, escape, header=True, names=())
-        rows = islice(_rows(_sample(file), head), _LOOKED_AT_RECORDS)
+        rows = read_rows(_sample(file), Dialect(delimiter, quote, escape, header=True))
         # The last record may be cut.
-        widths[delimiter] = [len(row) for row in rows if row][:_LOOKED_AT_RECORDS]
+        widths[delimiter] = [len(row) for row in islice(rows, _LOOKED_AT_RECORDS) if row]
     several = {d: found for d, found in widths.items() if found and found[0] > 1}
     even = [d for d, found in several.items() if len(set(found[:-1] or found)) == 1]
     chosen = even or list(several)
@@ -198,46 +286,3 @@ def _sample(file: SourceFile) -> str:
     with file.open() as content:
         text = content.read(_SAMPLE_BYTES).decode(errors="replace")
     return text.removeprefix("\ufeff")
-
-
-def _rows(text: str, dialect: Dialect) -> Iterator[list[str]]:
-    return _reader(io.StringIO(text, newline=""), dialect)
-
-
-def _reader(lines: Iterator[str] | io.StringIO, dialect: Dialect) -> Iterator[list[str]]:
-    csv.field_size_limit(sys.maxsize)
-    doubled = dialect.escape == dialect.quote
-    return csv.reader(
-        lines,
-        delimiter=dialect.delimiter,
-        quotechar=dialect.quote or None,
-        doublequote=doubled,
-        escapechar=None if doubled or not dialect.escape else dialect.escape,
-        quoting=csv.QUOTE_MINIMAL if dialect.quote else csv.QUOTE_NONE,
-    )
-
-
-def _records(file: SourceFile, dialect: Dialect, null_values: Sequence[str]) -> Iterator[Record]:
-    """The rows that have a value for each name."""
-    nulls = {"", *null_values}
-    with (
-        file.open() as content,
-        io.TextIOWrapper(content, "utf-8-sig", errors="replace", newline="") as lines,
-    ):
-        kept: list[str] = []
-
-        def keep() -> Iterator[str]:
-            for line in lines:
-                kept.append(line)
-                yield line
-
-        reader = _reader(keep(), dialect)
-        start = 1
-        for number, row in enumerate(reader):
-            line, start = start, start + len(kept)
-            text = "".join(kept).rstrip("\r\n")
-            kept.clear()
-            if (number == 0 and dialect.header) or len(row) != len(dialect.names):
-                continue
-            values = {n: v for n, v in zip(dialect.names, row, strict=True) if v not in nulls}
-            yield Record(file.name, line, text, values)

@@ -268,7 +268,8 @@ def _check_bad_rows(parameters: IngestParameters, rejected: list[BadRow], good: 
     if not rejected:
         return
     first = rejected[0]
-    fraction = len(rejected) / (len(rejected) + good)
+    bad = sum(row.rows for row in rejected)
+    fraction = bad / (bad + good)
     if parameters.on_bad_rows == "fail" or fraction > parameters.max_bad_fraction:
         limit = (
             "none (on_bad_rows is fail)"
@@ -276,7 +277,7 @@ def _check_bad_rows(parameters: IngestParameters, rejected: list[BadRow], good: 
             else f"at most {parameters.max_bad_fraction:.2%} bad rows"
         )
         raise DataError(
-            f"{first.reason} ({len(rejected)} bad rows, {fraction:.2%})",
+            f"{first.reason} ({bad} bad rows, {fraction:.2%})",
             where=f"{first.file}:{first.line}",
             got=first.text,
             expected=limit,

@@ -71,7 +71,7 @@ def tell_unexpected_rows() -> Iterator[None]:
 
 @contextmanager
 def read_rows_once(
-    connection: duckdb.DuckDBPyConnection, source: TextSource, spec: SourceSpec, strict: str
+    connection: duckdb.DuckDBPyConnection, source: TextSource, spec: SourceSpec
 ) -> Iterator[ExpectedRows]:
     """The rows of a source, for one reading within this context.
 
@@ -79,7 +79,6 @@ def read_rows_once(
         connection: What reads; it is busy until the last row is read.
         source: The files.
         spec: How to read them.
-        strict: As `source.relation`, where a row that cannot be read is an error.
 
     Raises:
         DataError: a declared column is not there.
@@ -106,7 +105,9 @@ def read_rows_once(
 
         def batches() -> Iterator[pa.RecordBatch]:
             with tell_unexpected_rows():
-                for batch in read_batches(connection, f"SELECT {selected} FROM {strict}", read):
+                for batch in read_batches(
+                    connection, f"SELECT {selected} FROM {source.relation}", read
+                ):
                     columns = [
                         cached[name].evaluate(column) if name in cached else column
                         for name, column in zip(schema.names, batch.columns, strict=True)

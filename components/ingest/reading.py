@@ -53,7 +53,7 @@ def add_view(
                 return add_parquet_view(connection, name, spec, plain)
             case "jsonl":
                 return add_json_view(connection, name, spec, plain, work)
-        return add_csv_view(connection, name, spec, plain)
+        return add_csv_view(connection, name, spec, plain, work)
 
 
 @contextmanager

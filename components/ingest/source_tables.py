@@ -37,17 +37,13 @@ def store_table(
     """
     connection.execute(f"ATTACH {quote_text(str(file))} AS {_DATABASE}")
     source = quote_name(name)
+    rows = f"SELECT {_without_minus_zero(connection, source)} FROM {source}"
     if ordered:
-        connection.execute(
-            f"CREATE TABLE {_ORDERED} AS SELECT {_without_minus_zero(connection, source)} "
-            f"FROM {source} ORDER BY ALL"
-        )
-        source = _ORDERED
+        connection.execute(f"CREATE TABLE {_ORDERED} AS {rows} ORDER BY ALL")
+        rows = f"FROM {_ORDERED}"
         # Several threads lay a table out in another way each time.
         connection.execute("SET threads = 1")
-    counted = connection.execute(
-        f"CREATE TABLE {_DATABASE}.main.{quote_name(name)} AS FROM {source}"
-    ).fetchone()
+    counted = connection.execute(f"CREATE TABLE {_DATABASE}.main.{source} AS {rows}").fetchone()
     assert counted is not None
     if ordered:
         connection.execute("RESET threads")
@@ -79,7 +75,7 @@ def add_result(connection: duckdb.DuckDBPyConnection, query: Query) -> str:
 
 
 def _without_minus_zero(connection: duckdb.DuckDBPyConnection, view: str) -> str:
-    """The columns of `view`; -0.0 is equal to 0.0, so which comes first would be open."""
+    """The columns of `view`; -0.0 equals 0.0, so which one a query gives would be open."""
     columns = connection.execute(f"DESCRIBE FROM {view}").fetchall()
     return ", ".join(
         f"({quote_name(name)} + 0.0)::{kind} AS {quote_name(name)}"

@@ -72,9 +72,13 @@ class HashSplit:
 
     def expression(self, columns: tuple[Column, ...]) -> str:
         key = self.key_columns(columns)
-        for name in key:
-            _check_column(name, columns, "split.key")
-        parts = [f"coalesce('v' || {quote_name(name)}::VARCHAR, 'n')" for name in key]
+        kinds = [_check_column(name, columns, "split.key").type for name in key]
+        # Minus zero equals zero, so it is the same key.
+        values = [
+            f"({quote_name(name)} + 0.0)" if kind == "float64" else quote_name(name)
+            for name, kind in zip(key, kinds, strict=True)
+        ]
+        parts = [f"coalesce('v' || {value}::VARCHAR, 'n')" for value in values]
         text = (
             f"concat_ws(chr(31), '{self.salt.replace(chr(39), chr(39) * 2)}', {', '.join(parts)})"
         )

@@ -146,7 +146,6 @@ def column_types(
     relation: str,
     columns: Mapping[str, Collection[ColumnType]],
     counted: Mapping[str, str],
-    checked: str = "",
 ) -> tuple[dict[str, ColumnType], dict[str, int]]:
     """The type of each column of text, from all rows, and how many rows meet each condition.
 
@@ -158,7 +157,6 @@ def column_types(
         relation: What follows FROM: it has a column of text of each name.
         columns: Column name to the types it may have beside string.
         counted: A name to a SQL condition; counted in the first query over all rows.
-        checked: What that query reads; the relation itself if empty.
 
     Raises:
         UnclearType: numbers that their type cannot hold, or times of which some have a zone.
@@ -169,7 +167,7 @@ def column_types(
         for name, kind in expected.items()
         for question in (_questions({name: columns[name]}) if kind is None else _checks(name, kind))
     ]
-    facts = _facts(connection, checked or relation, asked, counted)
+    facts = _facts(connection, relation, asked, counted)
     types: dict[str, ColumnType] = {}
     again = {}
     for name, kind in expected.items():

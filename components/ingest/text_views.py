@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -46,7 +47,6 @@ class TextSource:
         relation: What follows FROM to read them.
         columns: Column name to the types its values may turn out to have, beside string.
         records: The rows once more, one by one, to find those that do not fit.
-        checked: As `relation`, where reading also keeps what is wrong with the rows.
         nested: The columns of JSON objects or lists.
     """
 
@@ -54,7 +54,6 @@ class TextSource:
     relation: str
     columns: Mapping[str, Collection[ColumnType]]
     records: Callable[[], Iterator[Record]]
-    checked: str = ""
     nested: Collection[str] = field(default=())
 
 
@@ -78,7 +77,7 @@ def create_text_view(
         if kind != "string"
     }
     try:
-        types, counts = column_types(connection, source.relation, undeclared, bad, source.checked)
+        types, counts = column_types(connection, source.relation, undeclared, bad)
     except UnclearType as unclear:
         raise _unclear(connection, source, unclear) from unclear
     bad = {name: rule for name, rule in bad.items() if counts[name]}
@@ -105,12 +104,7 @@ def undeclared_columns(
 
 def typed_value(name: str, kind: ColumnType, spec: SourceSpec) -> str:
     """SQL for the value of a column of text that fits its type."""
-    text = quote_name(name)
-    found = value(text, kind, spec.formats.get(name, ""))
-    if kind == "string":
-        # Else a cast in the user's query becomes the reader's, and rows are lost.
-        return f"CASE WHEN {text} IS NOT NULL THEN {text} END"
-    return f"({found} + 0.0)" if kind == "float64" else found  # no minus zero
+    return value(quote_name(name), kind, spec.formats.get(name, ""))
 
 
 def _create_view(
@@ -168,6 +162,16 @@ def _misfits(
             found.append(
                 type_misfit(source.name, record.file, record.line, column, declared[column], text)
             )
+    wrong = " OR ".join(bad.values())
+    counted = connection.execute(f"SELECT count(*) FROM {source.relation} WHERE {wrong}").fetchone()
+    if counted != (len(found),):  # Else they would be left out without a word.
+        raise DataError(
+            f"rows with values that are not of type {', '.join(sorted(set(declared.values())))}, "
+            "which were not found again in the files",
+            where=f"sources.{source.name}",
+            got=", ".join(sorted(itertools.chain(*texts.values()))),
+            fix="give the type string to " + ", ".join(bad),
+        )
     return found
 
 

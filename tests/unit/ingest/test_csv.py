@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import datetime
 import gzip
 import html
 import io
 import lzma
+import math
 import zipfile
 from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from kfp_suite.components.ingest.csv_records import Dialect, read_stretches
 from tests.unit.ingest.conftest import Reading
 
 MANY = 30_000
@@ -332,6 +337,114 @@ def test_a_file_that_cannot_be_read_is_one_short_line(
     error = reading.error(reading.file("a.csv", content))
     assert message in error
     assert len(error) < 1_000
+
+
+_BLANKS = "blanks beside the quotes of a value"
+_MORE = "more values than columns"
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "suffix", "types", "sql"),
+    [
+        ('1, "x"', _BLANKS, "csv", {}, ""),
+        ('"9" ,x', _BLANKS, "csv.gz", {"a": "int64"}, "SELECT * FROM t"),
+        ('"" "",1', "a quoted value that does not end at its quote", "csv", {"a": "string"}, ""),
+        ("Smith, John,", _MORE, "csv", {"a": "int64"}, ""),
+        ("1,2,,,", _MORE, "csv.gz", {}, ""),
+        ('1,2,""', _MORE, "csv", {}, "SELECT * FROM t"),
+    ],
+)
+def test_what_a_row_does_not_hold_exactly_makes_it_a_bad_one(
+    row: str, reason: str, suffix: str, types: dict[str, str], sql: str, reading: Reading
+) -> None:
+    content = f'a,b\n7,"two\nlines"\n{row}\n8,"say ""hi"", "\n'.encode()
+    packed = gzip.compress(content) if suffix.endswith("gz") else content
+    source = {"uri": reading.file(f"a.{suffix}", packed), "types": types}
+    assert f"IN/a.{suffix}:4: {reason} (1 bad rows, 33.33%)" in reading.error(source, sql=sql)
+    kept = reading.dataset(source, sql=sql, on_bad_rows="quarantine", max_bad_fraction=0.5)
+    assert [str(value) for value in kept.table("train")["a"].to_pylist()] == ["7", "8"]
+    assert kept.table("train")["b"].to_pylist() == ["two\nlines", 'say "hi", ']
+    assert kept.manifest.quarantined == 1
+
+
+def test_a_bad_row_takes_no_good_one_with_it(reading: Reading) -> None:
+    many = 20_000  # 10 MB: more than a reader takes at once
+    rows = "".join(f"{i},{'x' * 500}\n" for i in range(many))
+    source = reading.file("a.csv", f'a,b\n{rows}"x"y,1\n{rows}')
+    kept = reading.dataset(source, on_bad_rows="quarantine", max_bad_fraction=0.1)
+    assert (kept.manifest.splits["train"].rows, kept.manifest.quarantined) == (2 * many, 1)
+
+
+def test_the_lines_behind_a_quote_without_end_count_as_bad_rows(reading: Reading) -> None:
+    quarantine = {"on_bad_rows": "quarantine", "max_bad_fraction": 0.5}
+    lost = reading.file("a.csv", 'a,b\n1,x\n2,x\n"3,x\n4,x\n5,x\n')
+    assert "IN/a.csv:4: a quoted value that does not end at its quote (3 bad rows, 60.00%)" in (
+        reading.error(lost, **quarantine)
+    )
+    endless = reading.file("b.csv", 'a,b\n1,x\n"2,x\n' + "3,x\n" * 600_000)
+    assert "IN/b.csv:3: a quoted value that does not end at its quote" in (
+        reading.error(endless, **quarantine)
+    )
+    later = reading.file("c.csv", 'a,b\n1,x\n"2,x\n3,"y"\n4,x\n5,x\n6,x\n')
+    kept = reading.dataset(later, **quarantine)
+    assert kept.table("train")["a"].to_pylist() == [1, 4, 5, 6]
+
+
+def test_an_escape_is_one_between_quotes_alone(reading: Reading) -> None:
+    source = {
+        "uri": reading.file("a.csv", 'a,b\n\\5,"say \\"hi\\""\n7,\\N\n'),
+        "escape": "\\",
+        "types": {"a": "string"},
+    }
+    assert reading.rows(source) == [{"a": "\\5", "b": 'say "hi"'}, {"a": "7", "b": "\\N"}]
+    source["types"] = {"a": "int64"}
+    kept = reading.dataset(source, on_bad_rows="quarantine", max_bad_fraction=0.5)
+    assert (kept.manifest.splits["train"].rows, kept.manifest.quarantined) == (1, 1)
+
+
+def test_minus_zero_keeps_its_sign(reading: Reading) -> None:
+    files = [
+        reading.file("a.csv", "v\n-0.0\n0.0\n"),
+        reading.file("a.jsonl", '{"v": -0.0}\n{"v": 0.0}\n'),
+    ]
+    for path in files:
+        assert [math.copysign(1, v) for v in reading.column(path)] == [-1, 1]
+        # Which of two equal values comes first would be open there.
+        signs = [math.copysign(1, v) for v in reading.column(path, sql="SELECT v FROM t")]
+        assert signs == [1, 1]
+
+
+def _read_all(source: str, dialect: Dialect) -> list[list[str]]:
+    rows = []
+    for stretch in read_stretches(io.StringIO(source, newline=""), dialect):
+        assert not stretch.reason
+        rows += [dialect.values(text) for _, text in dialect.split(stretch)]
+    return rows
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    cells=st.lists(
+        st.lists(st.text("ab,;\"' \\\t\n\ré", max_size=5), min_size=2, max_size=2), max_size=4
+    ),
+    delimiter=st.sampled_from(",;\t"),
+    quote=st.sampled_from("\"'"),
+    line_end=st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_records_hold_what_was_written(
+    cells: list[list[str]], delimiter: str, quote: str, line_end: str
+) -> None:
+    written = io.StringIO()
+    writer = csv.writer(
+        written,
+        delimiter=delimiter,
+        quotechar=quote,
+        lineterminator=line_end,
+        quoting=csv.QUOTE_ALL,
+    )
+    writer.writerows([["x", "y"], *cells])
+    dialect = Dialect(delimiter, quote, quote, header=True, names=("x", "y"))
+    assert _read_all(written.getvalue(), dialect) == [["x", "y"], *cells]
 
 
 @pytest.mark.parametrize(

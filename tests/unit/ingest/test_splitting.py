@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from kfp_suite.components.contracts.columns import Column, ColumnType
@@ -92,3 +93,14 @@ def test_rows_without_a_key_stay_together(tmp_path: Path) -> None:
     without = {i for i in range(90) if i % 3}
     assert sum(bool(without & set(part)) for part in found.values()) == 1
     assert sorted(i for part in found.values() for i in part) == list(range(90))
+
+
+def test_minus_zero_is_the_key_zero() -> None:
+    rule = parse_split({"by": "hash", "key": ["v"], "eval": 0.45, "test": 0.45})
+    split = rule.expression((Column("v", "float64"),))
+    with duckdb.connect() as connection:
+        found = connection.execute(
+            f"SELECT count(DISTINCT {split.split(' >= ')[0]})) "
+            "FROM (VALUES (0.0::DOUBLE), (-0.0::DOUBLE)) AS t(v)"
+        ).fetchone()
+    assert found == (1,)
