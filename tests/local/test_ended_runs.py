@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,15 @@ import pytest
 
 from kfp_suite.components.contracts.errors import InputError, RunError
 from kfp_suite.components.contracts.run_record import RunRecord
-from kfp_suite.pipelines.runs import following
+from kfp_suite.pipelines.runs import following, local
 from kfp_suite.pipelines.runs.events import Event, Said, Started
-from kfp_suite.pipelines.runs.history import find_run, run_folders
+from kfp_suite.pipelines.runs.history import (
+    PastRun,
+    find_run,
+    read_run,
+    run_folders,
+    write_run,
+)
 from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
 from tests.local.command import COMMAND, kfp_suite
 
@@ -102,6 +109,54 @@ def test_a_run_that_is_interrupted_is_listed_as_cancelled(tmp_path: Path) -> Non
     assert {step.state for step in run.steps} <= {"succeeded", "interrupted"}
     assert run.seconds is not None
     assert (tmp_path / "runs" / name / "run.log").is_file()
+
+
+def test_a_run_is_listed_as_running_until_its_record_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the first moment that it is listed, and while somebody is told of its end."""
+    seen: list[str] = []
+
+    def see(folder: Path) -> None:
+        seen.append(read_run(folder).record.status)
+
+    def write(folder: Path, run: PastRun) -> None:
+        write_run(folder, run)
+        see(folder)
+
+    def notify(_channels: object, record: RunRecord) -> list[object]:
+        see(tmp_path / record.run)
+        return []
+
+    monkeypatch.setattr(local, "write_run", write)
+    monkeypatch.setattr("kfp_suite.components.record.executor.notify", notify)
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    ran(tmp_path, notify={"webhooks": []})
+    assert seen == ["RUNNING", "RUNNING", "FAILED"]
+
+
+def test_a_run_that_is_ended_as_soon_as_it_is_listed_has_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By SIGTERM twice: the second must not keep the first from being recorded."""
+    if threading.current_thread() is not threading.main_thread():
+        pytest.skip("signals reach the main thread alone")
+
+    def end(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def notify(_channels: object, _record: RunRecord) -> list[object]:
+        end()
+        return []
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(local, "write_json", end)
+    monkeypatch.setattr("kfp_suite.components.record.executor.notify", notify)
+    with pytest.raises(KeyboardInterrupt):
+        ran(tmp_path, notify={"webhooks": []})
+    assert find_run(tmp_path, "latest")[1].record.status == "CANCELLED"
+    assert [path.name for path in tmp_path.glob("*/record/run_record/*")] == ["run_record.json"]
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_a_process_that_dies_leaves_a_record_and_tells(
