@@ -10,7 +10,7 @@ import click
 
 from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.pipelines.cli.completion import complete_run
-from kfp_suite.pipelines.runs.conclusion import DEFAULT_ROOT
+from kfp_suite.pipelines.cli.roots import past_runs_option
 from kfp_suite.pipelines.runs.history import find_folder
 from kfp_suite.pipelines.runs.outputs import REPORTS, missing_output
 from kfp_suite.pipelines.runs.reports import INDEX, collect_reports
@@ -19,13 +19,7 @@ from kfp_suite.pipelines.runs.reports import INDEX, collect_reports
 @click.command("open")
 @click.argument("run", default="latest", shell_complete=complete_run)
 @click.argument("step", default="")
-@click.option(
-    "--root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_ROOT,
-    show_default=True,
-    help="The folder of runs.",
-)
+@past_runs_option
 @click.option("--no-browser", is_flag=True, help="Print the path and open nothing.")
 def open_(run: str, step: str, root: Path, no_browser: bool) -> None:
     """Show the reports of RUN in a browser: of STEP (evaluate, train, …), or a page with all.

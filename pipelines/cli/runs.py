@@ -17,10 +17,11 @@ from kfp_suite.components.reports.formatting import shorten
 from kfp_suite.pipelines.cli.cluster_runs import cluster
 from kfp_suite.pipelines.cli.completion import complete_run
 from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
+from kfp_suite.pipelines.cli.roots import past_runs_option
 from kfp_suite.pipelines.cli.run_summary import headline
 from kfp_suite.pipelines.cli.tables import print_differences, print_folded, print_whole
 from kfp_suite.pipelines.runs.comparing import OTHER_ROWS, compare, leaves, measured_alike
-from kfp_suite.pipelines.runs.conclusion import DEFAULT_ROOT, Conclusion, conclude
+from kfp_suite.pipelines.runs.conclusion import Conclusion, conclude
 from kfp_suite.pipelines.runs.history import (
     PastRun,
     best_of,
@@ -31,13 +32,6 @@ from kfp_suite.pipelines.runs.history import (
 )
 from kfp_suite.pipelines.runs.outputs import gone_outputs
 
-_ROOT = click.option(
-    "--root",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=DEFAULT_ROOT,
-    show_default=True,
-    help="The folder of runs.",
-)
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 _LONGEST_REASON = 100
 
@@ -51,7 +45,7 @@ runs.add_command(cluster)
 
 
 @runs.command("list")
-@_ROOT
+@past_runs_option
 @_JSON
 def list_runs(root: Path, as_json: bool) -> None:
     """List runs, oldest first."""
@@ -90,7 +84,7 @@ def _cells(run: PastRun, conclusion: Conclusion) -> tuple[str, ...]:
 
 @runs.command("show")
 @click.argument("name", default="latest", shell_complete=complete_run)
-@_ROOT
+@past_runs_option
 @_JSON
 def show_run(name: str, root: Path, as_json: bool) -> None:
     """Show one run: its steps, parameters, metrics and what it made.
@@ -145,7 +139,7 @@ def _sections(run: PastRun) -> dict[str, dict[str, Any]]:
 @runs.command("compare")
 @click.argument("first", shell_complete=complete_run)
 @click.argument("second", shell_complete=complete_run)
-@_ROOT
+@past_runs_option
 @_JSON
 def compare_runs(first: str, second: str, root: Path, as_json: bool) -> None:
     """Show what differs between two runs: parameters, digests, metrics and time.
@@ -172,13 +166,15 @@ def compare_runs(first: str, second: str, root: Path, as_json: bool) -> None:
 )
 @click.option("--model", default="", help="Of the runs for this model alone.")
 @click.option("--label", default="", help="Of the runs that predict this column alone.")
-@_ROOT
+@past_runs_option
 @_JSON
 def best(
     metric: str, lowest: bool | None, model: str, label: str, root: Path, as_json: bool
 ) -> None:
     """Show the run with the best value of a metric, of the runs for one model and label."""
     found = {name: read_run(folder) for name, folder in run_folders(root).items()}
+    if not found:
+        raise MissingError("no runs", where=root)
     candidates = {
         name: run
         for name, run in found.items()
@@ -218,7 +214,7 @@ def _check_one(values: set[str], what: str, root: Path) -> None:
 
 @runs.command("trials")
 @click.argument("name", default="latest", shell_complete=complete_run)
-@_ROOT
+@past_runs_option
 @_JSON
 def trials(name: str, root: Path, as_json: bool) -> None:
     """The trials of a search, best first. NAME: a run of `tune`, a study's URI, or `latest`."""

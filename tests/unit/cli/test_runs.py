@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from kfp_suite.components.contracts.errors import MissingError
 from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.pipelines.cli.open import open_
 from kfp_suite.pipelines.cli.run_summary import print_summary, summary_json
@@ -221,3 +222,33 @@ def test_open_prints_a_page(tmp_path: Path) -> None:
         assert shown.output == f"{tmp_path / name / 'reports' / page}\n"
     wrong = CliRunner().invoke(open_, ["latest", "evalaute", "--root", str(tmp_path)])
     assert "no report of 'evalaute'; did you mean 'evaluate'?" in str(wrong.exception)
+
+
+def test_a_folder_that_is_not_there_has_not_no_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that was mistyped; that of local runs need not be there yet."""
+    missing, empty = tmp_path / "nowhere", tmp_path / "empty"
+    empty.mkdir()
+    commands = (
+        ("list",),
+        ("list", "--json"),
+        ("show",),
+        ("compare", "a", "b"),
+        ("best", "--metric", "rmse"),
+        ("trials",),
+    )
+    for words in commands * 2:
+        refused = asked(*words, root=missing).exception
+        assert isinstance(refused, MissingError)
+        assert str(refused) == f"{missing}: no such folder; give the folder of runs"
+        if words[0] != "list":
+            refused = asked(*words, root=empty).exception
+            assert isinstance(refused, MissingError)
+            assert str(refused).startswith(f"{empty}: no run")
+    opened = CliRunner().invoke(open_, ["--root", str(missing)])
+    assert isinstance(opened.exception, MissingError)
+    assert asked("list", root=empty).output == f"no runs in {empty}\n"
+    monkeypatch.chdir(tmp_path)
+    assert CliRunner().invoke(runs, ["list"]).output == "no runs in kfp-suite-runs\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["empty"]
