@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import requests
 from google.api_core import exceptions
 from google.auth.credentials import AnonymousCredentials
 from google.auth.exceptions import DefaultCredentialsError, TransportError
 from google.cloud import storage
+from google.cloud.storage.exceptions import DataCorruption, InvalidResponse
 
 from kfp_suite.components.contracts.errors import (
     AlreadyExistsError,
@@ -67,11 +68,9 @@ class CloudStorageStore:
         with self._errors(name, generation):
             return bytes(self._blob(name, generation).download_as_bytes())
 
-    def open(self, name: str, generation: str = "") -> BinaryIO:
+    def copy(self, name: str, target: Path, generation: str = "") -> None:
         with self._errors(name, generation):
-            blob = self._blob(name, generation)
-            blob.reload()
-            return cast(BinaryIO, blob.open("rb"))
+            self._blob(name, generation).download_to_filename(str(target))
 
     def create(self, name: str, content: bytes | Path) -> None:
         data = content.read_bytes() if isinstance(content, Path) else content
@@ -86,8 +85,7 @@ class CloudStorageStore:
         for name in names:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            with self._errors(f"{prefix}/{name}"):
-                self._blob(f"{prefix}/{name}").download_to_filename(str(target))
+            self.copy(f"{prefix}/{name}", target)
 
     def _blob(self, name: str, generation: str = "") -> Any:
         key = self._prefix + check_name(name)
@@ -145,6 +143,8 @@ def _errors(
         exceptions.RetryError,
         requests.RequestException,
         TransportError,
+        DataCorruption,
+        InvalidResponse,
     ) as error:
         raise TransientError(
             "the store did not answer", where=where, got=str(error), fix="try again"

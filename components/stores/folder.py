@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import builtins
 import os
 import shutil
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
 
 from kfp_suite.components.contracts.atomic import PARTIAL, partial_file, remove_leftovers_in
 from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, store_error
@@ -45,14 +43,17 @@ class FolderStore:
         return ObjectInfo(name, found.st_size, "", created)
 
     def read(self, name: str, generation: str = "") -> bytes:
-        with self.open(name, generation) as file:
-            return file.read()
-
-    def open(self, name: str, generation: str = "") -> BinaryIO:
         try:
-            return builtins.open(self.root / check_name(name), "rb")
+            return (self.root / check_name(name)).read_bytes()
         except OSError as error:
             raise store_error(error, self.root / name) from error
+
+    def copy(self, name: str, target: Path, generation: str = "") -> None:
+        source = self.root / check_name(name)
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise store_error(error, error.filename or source) from error
 
     def create(self, name: str, content: bytes | Path) -> None:
         target = self.root / check_name(name)
@@ -65,7 +66,7 @@ class FolderStore:
             remove_leftovers_in(partials)
             with partial_file(partials / target.name) as file:
                 if isinstance(content, Path):
-                    with builtins.open(content, "rb") as source:
+                    with content.open("rb") as source:
                         shutil.copyfileobj(source, file)
                 else:
                     file.write(content)
@@ -80,9 +81,6 @@ class FolderStore:
 
     def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
         for name in names:
-            source, target = self.root / check_name(f"{prefix}/{name}"), folder / name
+            target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                shutil.copyfile(source, target)
-            except OSError as error:
-                raise store_error(error, error.filename or source) from error
+            self.copy(f"{prefix}/{name}", target)

@@ -81,6 +81,17 @@ def convert_read_errors(where: str) -> Iterator[None]:
         raise store_error(error, f"{where}: {error.filename}") from error
 
 
+def check_link(path: Path, where: str) -> None:
+    """Raises MissingError if a path is a link that leads to nothing."""
+    if path.is_symlink() and not path.exists():
+        raise MissingError(
+            "a link that leads to nothing",
+            where=f"{where}: {path}",
+            got=f"a link to {path.readlink()}",
+            fix="mount or restore what it leads to, or remove it",
+        )
+
+
 def _walk(
     folder: Path,
     parts: tuple[str, ...],
@@ -99,13 +110,7 @@ def _walk(
         is_meant, leads_on = _matches(here, pattern), _leads_on(here, pattern)
         if not is_meant and not leads_on:
             continue
-        if entry.is_symlink() and not path.exists():
-            raise MissingError(
-                "a link that leads to nothing",
-                where=f"{where}: {path}",
-                got=f"a link to {path.readlink()}",
-                fix="mount or restore what it leads to, or remove it",
-            )
+        check_link(path, where)
         if entry.is_dir():
             real = path.resolve()
             if leads_on and not (ANY_FOLDERS in pattern and real in above):

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import boto3
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
@@ -84,9 +84,10 @@ class S3Store:
         with self._errors(name, generation):
             return bytes(self._get(name, generation).read())
 
-    def open(self, name: str, generation: str = "") -> BinaryIO:
-        with self._errors(name, generation):
-            return cast(BinaryIO, self._get(name, generation))
+    def copy(self, name: str, target: Path, generation: str = "") -> None:
+        with self._errors(name, generation), target.open("wb") as file:
+            for block in self._get(name, generation).iter_chunks(1 << 20):
+                file.write(block)
 
     def create(self, name: str, content: bytes | Path) -> None:
         if not self._is_exclusive:
@@ -98,10 +99,7 @@ class S3Store:
         for name in names:
             target = folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
-            whole = f"{prefix}/{name}"
-            with self._errors(whole), target.open("wb") as file:
-                for block in self._get(whole, "").iter_chunks(1 << 20):
-                    file.write(block)
+            self.copy(f"{prefix}/{name}", target)
 
     def _key(self, name: str) -> str:
         return self._prefix + check_name(name)

@@ -28,13 +28,14 @@ from kfp_suite.components.contracts.sources import Source, SourceObject
 from kfp_suite.components.stores.databases import is_database, snapshot
 from kfp_suite.components.stores.matching import (
     EVERYTHING,
+    check_link,
     convert_read_errors,
     find_files,
     fixed_prefix,
     matching_names,
     split_pattern,
 )
-from kfp_suite.components.stores.store import Store, open_store
+from kfp_suite.components.stores.store import open_store
 
 PACKAGE = "package://"
 REMOTE = ("gs://", "s3://", "minio://")
@@ -320,6 +321,7 @@ def local_files(uri: str, where: str, base: Path = Path()) -> dict[str, Path]:
         path = _local_path(uri, where, base)
         if path.is_file():
             return {path.name: path}
+        check_link(path, where)
         text = uri.removeprefix("file://")
         folder, pattern = split_pattern(text.rstrip("/"))
         if not folder and text.startswith("/"):
@@ -366,12 +368,9 @@ def _remote(uri: str, where: str) -> tuple[SourceObject, ...]:
 def _copy(pinned: SourceObject, folder: Path) -> Path:
     scheme, _, rest = pinned.uri.partition("://")
     bucket, _, key = rest.partition("/")
-    store: Store = open_store(f"{scheme}://{bucket}")
     target = folder / key.rsplit("/", 1)[-1]
     folder.mkdir(parents=True, exist_ok=True)
-    with store.open(key, pinned.generation) as source, target.open("wb") as file:
-        while block := source.read(1 << 20):
-            file.write(block)
+    open_store(f"{scheme}://{bucket}").copy(key, target, pinned.generation)
     return target
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from kfp_suite.components.contracts.errors import ParameterError
 
@@ -44,8 +44,9 @@ class Store(Protocol):
     def read(self, name: str, generation: str = "") -> bytes:
         """An object's bytes. Raises MissingError, also for a generation that is gone."""
 
-    def open(self, name: str, generation: str = "") -> BinaryIO:
-        """An object as a stream. Raises MissingError."""
+    def copy(self, name: str, target: Path, generation: str = "") -> None:
+        """Copy an object to the file `target`, whose folder is there. Raises MissingError, also
+        for a generation that is gone."""
 
     def create(self, name: str, content: bytes | Path) -> None:
         """Create an object, whole. Raises AlreadyExistsError where it is there."""

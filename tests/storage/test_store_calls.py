@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
@@ -35,9 +34,9 @@ class CountingStore(FolderStore):
         self.calls["stat"] += 1
         return super().stat(name)
 
-    def open(self, name: str, generation: str = "") -> BinaryIO:
+    def read(self, name: str, generation: str = "") -> bytes:
         self.calls["read"] += 1
-        return super().open(name, generation)
+        return super().read(name, generation)
 
     def create(self, name: str, content: bytes | Path) -> None:
         self.calls["create"] += 1

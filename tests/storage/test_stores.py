@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -11,10 +13,12 @@ from kfp_suite.components.contracts.errors import (
     AlreadyExistsError,
     MissingError,
     ParameterError,
+    TransientError,
 )
 from kfp_suite.components.contracts.sources import Source, SourceObject
+from kfp_suite.components.runtimes.local import LOOPBACK
 from kfp_suite.components.stores.pins import pinned_sources, shorten_pins
-from kfp_suite.components.stores.sources import sources_to_json
+from kfp_suite.components.stores.sources import materialize, sources_to_json
 from kfp_suite.components.stores.store import Store, open_store
 
 
@@ -24,8 +28,8 @@ def test_an_object_is_what_was_created(store: Store, tmp_path: Path) -> None:
     store.create("a/b.txt", b"bytes")
     store.create("a/c.txt", file)
     assert store.read("a/b.txt") == b"bytes"
-    with store.open("a/c.txt") as stream:
-        assert stream.read() == b"from a file"
+    store.copy("a/c.txt", tmp_path / "copy")
+    assert (tmp_path / "copy").read_bytes() == b"from a file"
     assert store.stat("a/c.txt").bytes == 11
     assert store.stat("a/c.txt").created is not None
 
@@ -38,10 +42,54 @@ def test_names_are_listed_in_order_below_a_prefix(store: Store) -> None:
     assert list(store.list("nothing/")) == []
 
 
-def test_what_is_not_there_is_missing(store: Store) -> None:
-    for read in (store.read, store.stat, store.open):
+def test_what_is_not_there_is_missing(store: Store, tmp_path: Path) -> None:
+    for read in (store.read, store.stat):
         with pytest.raises(MissingError):
             read("not/there")
+    with pytest.raises(MissingError):
+        store.copy("not/there", tmp_path / "copy")
+
+
+class CutShort(BaseHTTPRequestHandler):
+    """An S3 server whose connection ends in the middle of each object."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        for name, value in (("content-length", "100"), ("etag", '"1"')):
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(b"the beginning")
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_an_object_whose_transfer_is_cut_short_is_worth_another_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = ThreadingHTTPServer((LOOPBACK, 0), CutShort)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{LOOPBACK}:{server.server_port}")
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+            monkeypatch.setenv(name, "testing")
+        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        store = open_store("s3://bucket/models")
+        pinned = SourceObject("s3://bucket/rows.csv", 100, generation="1")
+        source = Source("s3://bucket/rows.csv", "csv", "", (pinned,), {})
+        for read in (
+            lambda: store.read("a"),
+            lambda: store.copy("a", tmp_path / "copy"),
+            lambda: store.download("a", ["b"], tmp_path),
+            lambda: materialize("rows", source, tmp_path),
+        ):
+            with pytest.raises(TransientError, match="the store did not answer"):
+                read()
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
 
 
 def test_create_is_exclusive(store: Store) -> None:
