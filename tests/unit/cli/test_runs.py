@@ -78,6 +78,14 @@ def asked(*arguments: str, root: Path) -> Result:
             False,
         ),
         (
+            past(
+                "progressive_delivery",
+                endpoint={"promoted": True, "measured": False, "why": "first"},
+            ),
+            "promoted",
+            False,
+        ),
+        (
             past("progressive_delivery", endpoint={"promoted": False, "why": "errors"}),
             "not promoted",
             True,

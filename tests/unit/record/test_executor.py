@@ -3,12 +3,14 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kfp_suite.components.contracts.errors import ContractError
 from kfp_suite.components.contracts.run_record import RunRecord, read_record
 from kfp_suite.components.record.executor import RecordParameters, record, run_root
+from kfp_suite.components.record.message import message_of
 
 RUN = "p-2026-01-02-03-04-05-000001"
 PARAMETERS = RecordParameters(run=RUN, run_id="17", pipeline="p", status="SUCCEEDED")
@@ -94,3 +96,20 @@ def test_a_rollback_is_a_reason(tmp_path: Path) -> None:
     assert join(tmp_path).reasons == ["version 2 rolled back: worse by errors"]
     leave(tmp_path, "rollout/endpoint/endpoint.json", {**endpoint, "promoted": True})
     assert join(tmp_path).reasons == []
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "reasons", "outcome"),
+    [
+        ({"promoted": True, "why": "not worse"}, (), "succeeded"),  # of an older suite
+        ({"promoted": True, "measured": True, "why": "not worse"}, (), "succeeded"),
+        ({"promoted": True, "measured": False, "why": "first"}, ("first",), "succeeded"),
+        ({"promoted": False, "measured": False, "why": "it serves"}, ("it serves",), "refused"),
+    ],
+)
+def test_a_rollout_that_measured_nothing_says_so(
+    endpoint: dict[str, Any], reasons: tuple[str, ...], outcome: str
+) -> None:
+    ended = RunRecord("p-1", "1", "progressive_delivery", "SUCCEEDED", endpoint=endpoint)
+    told = message_of(ended, "")
+    assert (told.reasons, told.outcome) == (reasons, outcome)
