@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from kfp_suite.components.infra_validate.executor import (
 )
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
+from tests.answers import answered_once
 from tests.serving.conftest import publish
 
 # It behaves in the server alone: what the model itself says stays right.
@@ -72,6 +74,13 @@ class Moody(LogisticRegression):
 def fit(training):
     return Moody().fit(training.train.matrix, training.train.target)
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def asked_once() -> Iterator[None]:
+    """Of the candidate, which all tests share."""
+    with answered_once():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -336,7 +336,7 @@ class Schemas:
     def __init__(self, folder: Path | None) -> None:
         self._files: dict[str, Path] = {}
         for file in sorted(folder.glob("*.yaml")) if folder else ():
-            for plural in _PLURAL.findall(file.read_text()):
+            for plural in _plurals(file, file.stat().st_mtime_ns):
                 self._files[plural] = file
 
     def of(self, kind: Kind) -> Schema:
@@ -348,6 +348,11 @@ class Schemas:
             return UNKNOWN
         found = _compiled(file, file.stat().st_mtime_ns).get((kind.plural, kind.version))
         return found or UNKNOWN
+
+
+@lru_cache(maxsize=64)
+def _plurals(file: Path, _changed: int) -> tuple[str, ...]:
+    return tuple(_PLURAL.findall(file.read_text()))
 
 
 @lru_cache(maxsize=64)

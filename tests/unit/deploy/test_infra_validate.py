@@ -20,10 +20,18 @@ from kfp_suite.components.runtimes.launching import Loaded, start
 from kfp_suite.components.runtimes.runtime import SUITE
 from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
+from tests.answers import answered_once
 from tests.unit.deploy.conftest import CLAIM, on
 
 _TOKEN = "validator"
 _RUN = "0f3a/run of Monday"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def asked_once() -> Iterator[None]:
+    """Of the candidate, which all tests share."""
+    with answered_once():
+        yield
 
 
 @pytest.fixture(scope="module")
