@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from kfp_suite.components.contracts.errors import MissingError, ParameterError
+from kfp_suite.components.contracts.errors import InputError, MissingError, ParameterError
 from kfp_suite.components.reports.formatting import shorten
 from kfp_suite.pipelines.cli.cluster_runs import cluster
 from kfp_suite.pipelines.cli.completion import complete_run
@@ -34,6 +34,7 @@ from kfp_suite.pipelines.runs.outputs import gone_outputs
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
 _LONGEST_REASON = 100
+_UNREADABLE = "unreadable"
 
 
 @click.group("runs")
@@ -50,23 +51,43 @@ runs.add_command(cluster)
 def list_runs(root: Path, as_json: bool) -> None:
     """List runs, oldest first."""
     folders = run_folders(root)
-    found = {name: read_run(folder) for name, folder in folders.items()}
+    found, unreadable = _read_runs(folders)
     concluded = {name: conclude(run, folders[name]) for name, run in found.items()}
     if as_json:
         listed = [
-            {"name": name, "outcome": concluded[name].outcome, **asdict(run)}
-            for name, run in found.items()
+            {"name": name, "outcome": concluded[name].outcome, **asdict(found[name])}
+            if name in found
+            else {"name": name, "outcome": _UNREADABLE, "error": str(unreadable[name])}
+            for name in folders
         ]
         click.echo(json.dumps(listed))
         return
-    if not found:
+    if not folders:
         click.echo(f"no runs in {root}")
         return
     columns = ("run", "outcome", "model", "estimator", "metric", "seconds", "why")
     table = Table(*columns, box=None)
-    for name, run in found.items():
-        table.add_row(name, *_cells(run, concluded[name]))
+    for name in folders:
+        if name in found:
+            table.add_row(name, *_cells(found[name], concluded[name]))
+        else:
+            why = shorten(str(unreadable[name]), _LONGEST_REASON)
+            table.add_row(name, _UNREADABLE, *["-"] * (len(columns) - 3), why)
     print_whole(table)
+
+
+def _read_runs(
+    folders: Mapping[str, Path],
+) -> tuple[dict[str, PastRun], dict[str, InputError]]:
+    """The runs in these folders, and why others cannot be read: one that another version of the
+    suite wrote, or a file of that name that is not ours, hides no other run."""
+    found, unreadable = {}, {}
+    for name, folder in folders.items():
+        try:
+            found[name] = read_run(folder)
+        except InputError as error:
+            unreadable[name] = error
+    return found, unreadable
 
 
 def _cells(run: PastRun, conclusion: Conclusion) -> tuple[str, ...]:
@@ -172,7 +193,9 @@ def best(
     metric: str, lowest: bool | None, model: str, label: str, root: Path, as_json: bool
 ) -> None:
     """Show the run with the best value of a metric, of the runs for one model and label."""
-    found = {name: read_run(folder) for name, folder in run_folders(root).items()}
+    found, unreadable = _read_runs(run_folders(root))
+    for other, error in unreadable.items():
+        click.echo(f"{other} is left out: {error}", err=True)
     if not found:
         raise MissingError("no runs", where=root)
     candidates = {

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from kfp_suite.components.contracts.errors import MissingError
+from kfp_suite.components.contracts.errors import InputError, MissingError
 from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.pipelines.cli.open import open_
 from kfp_suite.pipelines.cli.run_summary import print_summary, summary_json
@@ -260,3 +260,29 @@ def test_a_folder_that_is_not_there_has_not_no_runs(
     monkeypatch.chdir(tmp_path)
     assert CliRunner().invoke(runs, ["list"]).output == "no runs in kfp-suite-runs\n"
     assert [path.name for path in tmp_path.iterdir()] == ["empty"]
+
+
+def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    """One of another version of the suite, or a file that is not ours."""
+    (name,) = kept(tmp_path, past(evaluation=EVALUATION, version=VERSION))
+    for folder, content in (("newer", '{"format_version": 99}'), ("notes", "not JSON")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "run.json").write_text(content)
+    for _ in range(2):
+        printed = json.loads(asked("list", "--json", root=tmp_path).output)
+        listed = {one["name"]: one for one in printed}
+        assert {key: one["outcome"] for key, one in listed.items()} == {
+            name: "published", "newer": "unreadable", "notes": "unreadable"
+        }  # fmt: skip
+        assert "unknown format of run.json" in listed["newer"]["error"]
+        rows = asked("list", root=tmp_path).output.splitlines()
+        assert [row.split()[:2] for row in rows[1:]].count(["notes", "unreadable"]) == 1
+        assert len(rows) == 4
+        best = asked("best", "--metric", "accuracy", root=tmp_path)
+        assert best.stdout.startswith(f"{name}  accuracy 0.5")
+        assert [line.partition(":")[0] for line in best.stderr.splitlines()] == [
+            "newer is left out", "notes is left out"
+        ]  # fmt: skip
+        assert asked("show", name[:20], root=tmp_path).exit_code == 0
+        refused = asked("show", "notes", root=tmp_path).exception
+        assert isinstance(refused, InputError)
