@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from kfp_suite.components.contracts.errors import (
+    ContractError,
     KfpSuiteError,
     MissingError,
     ParameterError,
@@ -51,7 +52,7 @@ def list_models(store: str, as_json: bool) -> None:
             "version": version,
             "aliases": [alias for alias, at in aliases.items() if at == version],
             "created": opened.created(name, version),
-            "digest": opened.manifest(name, version).digest,
+            **_digest_or_error(opened, name, version),
         }
         for name in names
         for aliases in [opened.aliases(name)]
@@ -67,12 +68,23 @@ def list_models(store: str, as_json: bool) -> None:
             str(entry["version"]),
             ", ".join(entry["aliases"]),
             (entry["created"] or "")[:19].replace("T", " "),
-            entry["digest"][:19],
+            entry["digest"][:19] if "digest" in entry else "unreadable",
         )
     if found:
         print_whole(table)
     else:
         click.echo(f"no models in {store}")
+    for entry in found:
+        if "error" in entry:
+            click.echo(entry["error"], err=True)
+
+
+def _digest_or_error(opened: ModelStore, name: str, version: int) -> dict[str, str]:
+    """The digest of a version; or why its manifest cannot be read, which hides no other version."""
+    try:
+        return {"digest": opened.manifest(name, version).digest}
+    except ContractError as error:
+        return {"error": str(error)}
 
 
 def _check_is_store(store: str) -> None:

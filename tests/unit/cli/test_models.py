@@ -176,3 +176,24 @@ def test_what_else_lies_in_a_store_changes_no_answer(store: str) -> None:
         said("rollback", f"{store}/late")[0]
         == "late: champion is version 1 again (rollback from 2)"
     )
+
+
+def test_a_version_that_cannot_be_read_hides_no_other(store: str) -> None:
+    for name, content in (("late/3", '{"format_version": 99}'), ("other/1", "not JSON")):
+        (Path(store) / name).mkdir(parents=True)
+        (Path(store) / name / "manifest.json").write_text(content)
+    listed = json.loads(said("list", store, "--json")[0])
+    assert [(one["model"], one["version"], "digest" in one) for one in listed] == [
+        ("late", 1, True),
+        ("late", 2, True),
+        ("late", 3, False),
+        ("other", 1, False),
+    ]
+    assert f"{store}/late/3/manifest.json: unknown version format" in listed[2]["error"]
+    done = CliRunner().invoke(models, ["list", store])
+    assert done.stdout.count("sha256:") == 2
+    assert done.stdout.count("unreadable") == 2
+    assert done.stderr.splitlines() == [listed[2]["error"], listed[3]["error"]]
+    for reference in ("late/3", "other", "other/1"):
+        refused = CliRunner().invoke(models, ["show", f"{store}/{reference}"]).exception
+        assert isinstance(refused, InputError)
