@@ -91,11 +91,13 @@ class RecordFormat:
         date_formats: Name of a field to the format of its dates or times, as strptime takes it,
             that was declared for the source; beside ISO 8601.
         null_texts: Texts that are a missing value in the rows of the model's source.
+        label: The column that the model predicts; empty if it is not known.
     """
 
     inputs: tuple[Field, ...]
     date_formats: Mapping[str, str] = field(default_factory=dict)
     null_texts: frozenset[str] = frozenset()
+    label: str = ""
 
 
 def record_format(manifest: ModelManifest) -> RecordFormat:
@@ -105,7 +107,7 @@ def record_format(manifest: ModelManifest) -> RecordFormat:
         for column, date_format in (source.options.get("formats") or {}).items():
             declared.setdefault(column, set()).add(date_format)
     agreed = {column: found.pop() for column, found in declared.items() if len(found) == 1}
-    return RecordFormat(manifest.signature.inputs, agreed, _null_texts(manifest))
+    return RecordFormat(manifest.signature.inputs, agreed, _null_texts(manifest), manifest.label)
 
 
 def _null_texts(manifest: ModelManifest) -> frozenset[str]:
@@ -152,7 +154,7 @@ def table_of_records(
                 expected=f"an object with {', '.join(sorted(known))}",
             )
         if record.keys() != known:
-            _check_names(record.keys(), inputs, f"instances[{i}]")
+            _check_names(record.keys(), form, f"instances[{i}]")
             if left_out is not None:
                 left_out.update(known - record.keys())
     columns = {one.name: [record.get(one.name) for record in records] for one in inputs}
@@ -177,7 +179,7 @@ def table_of_columns(
         raise DataError(
             "no columns", where="inputs", got=_kind(columns), expected="an object of lists"
         )
-    _check_names(columns.keys(), inputs, "inputs")
+    _check_names(columns.keys(), form, "inputs")
     for name, values in columns.items():
         if not isinstance(values, list):
             raise DataError(
@@ -193,10 +195,16 @@ def table_of_columns(
     return _table(filled, form, "inputs.{field}[{row}]")
 
 
-def _check_names(names: Any, inputs: Sequence[Field], where: str) -> None:
-    known = [one.name for one in inputs]
-    missing = [f.name for f in inputs if f.required and not f.nullable and f.name not in names]
+def _check_names(names: Any, form: RecordFormat, where: str) -> None:
+    known = [one.name for one in form.inputs]
+    missing = [f.name for f in form.inputs if f.required and not f.nullable and f.name not in names]
     unknown = [name for name in names if name not in known]
+    if form.label in unknown:
+        raise DataError(
+            f"'{form.label}' is the label, which the model predicts",
+            where=where,
+            fix="leave it out of the request",
+        )
     if unknown:
         raise DataError(
             f"unknown field '{unknown[0]}'", where=where, fix=did_you_mean(unknown[0], known)

@@ -17,5 +17,6 @@ assignments_option = click.option(
     "assignments",
     metavar="NAME=VALUE",
     multiple=True,
-    help="One parameter; a.b=VALUE reaches into a mapping. Repeatable.",
+    help="One parameter; a.b=VALUE reaches into a mapping. VALUE is YAML, but a text parameter "
+    "takes it as it stands: null is a text there. Repeatable.",
 )

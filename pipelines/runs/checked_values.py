@@ -149,7 +149,7 @@ class _Reader:
     def _number(self, value: float, path: str) -> float:
         if not math.isfinite(value):
             raise self._make_error(
-                "not a finite number", path, value, "a number; leave out no limit"
+                "not a finite number", path, value, "a number; without a limit, leave the key out"
             )
         return float(value)
 

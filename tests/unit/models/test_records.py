@@ -41,6 +41,17 @@ def test_a_text_that_is_null_in_the_source_is_null_for_every_type() -> None:
     assert table_of_records([{"string": "na"}], form)["string"].to_pylist() == ["na"]
 
 
+def test_the_label_is_named_as_what_is_not_asked_for() -> None:
+    form = RecordFormat((Field("x", "int64"),), label="y")
+    message = "'y' is the label, which the model predicts; leave it out of the request"
+    with pytest.raises(DataError, match=rf"^instances\[0\]: {message}$"):
+        table_of_records([{"x": 1, "y": 0, "z": 1}], form)
+    with pytest.raises(DataError, match=rf"^inputs: {message}$"):
+        table_of_columns({"x": [1], "y": [0]}, form)
+    with pytest.raises(DataError, match="unknown field 'z'"):
+        table_of_records([{"x": 1, "z": 0}], form)
+
+
 @pytest.mark.parametrize(
     ("formats", "sql", "expected"),
     [
@@ -58,7 +69,7 @@ def test_null_texts_are_those_of_csv_sources_as_they_are(
         for number, one in enumerate(formats)
     }
     recipe = SimpleNamespace(sources=sources, ingest={"sql": sql})
-    manifest = SimpleNamespace(recipe=recipe, signature=SimpleNamespace(inputs=()))
+    manifest = SimpleNamespace(recipe=recipe, signature=SimpleNamespace(inputs=()), label="y")
     assert record_format(cast(ModelManifest, manifest)).null_texts == expected
 
 

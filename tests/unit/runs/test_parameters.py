@@ -117,6 +117,10 @@ def test_right_values_pass() -> None:
     assert isinstance(check(KNOWN, values, "p.yaml")["fraction"], float)
 
 
+def test_null_is_a_text_for_a_text_parameter_on_the_command_line() -> None:
+    assert parse_assignments(("label=null", "seed=null"), KNOWN) == {"label": "null", "seed": None}
+
+
 def test_null_is_kept_inside_and_left_out_outside() -> None:
     values = {"label": "x", "seed": None, "split": {"key": None}}
     assert check(KNOWN, values, "p.yaml") == {"label": "x", "split": {"key": None}}
@@ -127,7 +131,11 @@ def test_null_is_kept_inside_and_left_out_outside() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"max": float("inf")}, "split.max: not a finite number; got inf; expected a number"),
+        (
+            {"max": float("inf")},
+            "split.max: not a finite number; got inf; "
+            "expected a number; without a limit, leave the key out",
+        ),
         ({"a": [float("nan")]}, "split.a[0]: not a finite number; got nan; expected a number"),
         (
             {"test_from": 1704067200123456789},
