@@ -234,7 +234,7 @@ def _dialect(name: str, spec: SourceSpec, files: list[SourceFile]) -> Dialect:
                 where=where,
                 got=_sample(file).splitlines()[0][:MAX_TEXT_LENGTH],
                 expected="values with quotes around all of each, or around none",
-                fix="mend the line",
+                fix=f"mend the line, or give the delimiter: sources.{name}.delimiter",
             )
         if not spec.header:
             names = [f"column{number}" for number in range(len(names))]

@@ -78,7 +78,7 @@ class Dialect:
     @cached_property
     def misread(self) -> re.Pattern[str]:
         """A record that DuckDB would read though there are blanks beside its quotes."""
-        return self._loose(" *+")
+        return self._loose(self._blanks)
 
     @cached_property
     def damaged(self) -> re.Pattern[str]:
@@ -125,6 +125,11 @@ class Dialect:
     def _ends(self) -> str:
         return re.escape(self.delimiter) + r"\r\n"
 
+    @property
+    def _blanks(self) -> str:
+        """What DuckDB drops before a quote."""
+        return "" if self.delimiter == " " else " *+"
+
     def _quoted(self) -> str:
         quote, escape = re.escape(self.quote), re.escape(self.escape)
         inside = f"[^{quote}{escape}{_BYTES}]++"
@@ -136,14 +141,15 @@ class Dialect:
         plain = f"[^{self._ends}{_BYTES}]*+"
         if not self.quote:
             return plain
-        return f"(?:{self._quoted()}|(?! *+{re.escape(self.quote)}){plain})"
+        return f"(?:{self._quoted()}|(?!{self._blanks}{re.escape(self.quote)}){plain})"
 
     def _loose(self, behind: str) -> re.Pattern[str]:
         plain = f"[^{self._ends}]*+"
         value = plain
         if self.quote:
             quoted = self._quoted().replace(_BYTES, "")
-            value = f"(?: *+{quoted}{behind}|(?! *+{re.escape(self.quote)}){plain})"
+            blanks = self._blanks
+            value = f"(?:{blanks}{quoted}{behind}|(?!{blanks}{re.escape(self.quote)}){plain})"
         return re.compile(f"{value}(?:{re.escape(self.delimiter)}{value})*+")
 
     def _unquoted(self, text: str) -> str:

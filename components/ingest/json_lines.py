@@ -34,6 +34,8 @@ from kfp_suite.components.stores.sources import SourceSpec
 _MAX_LINE_BYTES = 16 << 20
 _BATCH_BYTES = 16 << 20
 _BATCH_ROWS = 50_000
+# float64 holds each whole number of so many digits.
+_MAX_EXACT_DIGITS = 15
 # What values of a kind may turn out to be; a number in quotes stays text.
 _TYPES: dict[str, tuple[ColumnType, ...]] = {
     "number": ("int64", "float64"),
@@ -64,6 +66,7 @@ def add_json_view(
             in a column without a declared type, or as `create_text_view`.
     """
     copy = _TextCopy(work / f"{name}.text")
+    nested_numbers = _NestedNumbers()
     bad = []
     for file in files:
         for item in _lines(name, file):
@@ -71,6 +74,8 @@ def add_json_view(
                 bad.append(item)
             else:
                 copy.add(item[1])
+                nested_numbers.add(item[1], f"{file.name}:{item[0]}")
+    nested_numbers.check()
     paths = copy.close()
     if bad and not copy.rows:
         raise DataError(
@@ -169,18 +174,69 @@ def _check_nested(value: Any) -> None:
 
 
 def _check_numbers(value: Any) -> None:
-    if isinstance(value, _Number):
-        for kind in _TYPES["number"]:
-            try:
-                parse_text(value, kind)
-                return
-            except ValueError:
-                continue
+    if isinstance(value, _Number) and not any(
+        _is_of_type(value, kind) for kind in _TYPES["number"]
+    ):
         raise ValueError(f"a number that float64 cannot hold: {value}")
     items = value.values() if isinstance(value, dict) else value
     if isinstance(value, (dict, list)):
         for item in items:
             _check_numbers(item)
+
+
+class _NestedNumbers:
+    """The numbers within objects and lists: DuckDB makes float64 of all at a place if one is."""
+
+    def __init__(self) -> None:
+        self._floats: set[tuple[str, ...]] = set()
+        self._wide: dict[tuple[str, ...], tuple[str, str]] = {}
+
+    def add(self, values: dict[str, Any], where: str) -> None:
+        """Look at a row.
+
+        Args:
+            values: Its values.
+            where: Its file and line.
+        """
+        for name, value in values.items():
+            if isinstance(value, (dict, list)):
+                self._add(value, (name,), where)
+
+    def check(self) -> None:
+        """Refuse whole numbers that would be rounded, because of others at their place.
+
+        Raises:
+            DataError: naming the first.
+        """
+        for place, (where, text) in self._wide.items():
+            if place in self._floats:
+                raise DataError(
+                    f"'{'.'.join(place)}' has decimals and a whole number that float64 cannot hold",
+                    where=where,
+                    got=text,
+                    fix="write it as text, in quotes",
+                )
+
+    def _add(self, value: Any, place: tuple[str, ...], where: str) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                self._add(item, (*place, key), where)
+        elif isinstance(value, list):
+            for item in value:
+                self._add(item, (*place, "[]"), where)
+        elif isinstance(value, _Number):
+            if not _is_of_type(value, "int64"):
+                self._floats.add(place)
+            elif len(value) > _MAX_EXACT_DIGITS and not _is_of_type(value, "float64"):
+                self._wide.setdefault(place, (where, value))
+
+
+def _is_of_type(text: str, kind: ColumnType) -> bool:
+    try:
+        parse_text(text, kind)
+    except ValueError:
+        return False
+    return True
 
 
 def _text(value: Any) -> str | None:

@@ -367,6 +367,14 @@ def test_what_a_row_does_not_hold_exactly_makes_it_a_bad_one(
     assert kept.manifest.quarantined == 1
 
 
+def test_blanks_may_be_delimiters(reading: Reading) -> None:
+    source = {"uri": reading.file("a.csv", 'a b c\n1  "x y"\n "z" 2\n'), "delimiter": " "}
+    assert reading.rows(source) == [
+        {"a": 1, "b": None, "c": "x y"},
+        {"a": None, "b": "z", "c": "2"},
+    ]
+
+
 def test_a_bad_row_takes_no_good_one_with_it(reading: Reading) -> None:
     many = 20_000  # 10 MB: more than a reader takes at once
     rows = "".join(f"{i},{'x' * 500}\n" for i in range(many))
@@ -427,7 +435,7 @@ def _read_all(source: str, dialect: Dialect) -> list[list[str]]:
     cells=st.lists(
         st.lists(st.text("ab,;\"' \\\t\n\ré", max_size=5), min_size=2, max_size=2), max_size=4
     ),
-    delimiter=st.sampled_from(",;\t"),
+    delimiter=st.sampled_from(",;\t "),
     quote=st.sampled_from("\"'"),
     line_end=st.sampled_from(["\n", "\r\n", "\r"]),
 )

@@ -105,3 +105,15 @@ def test_what_is_nested_can_be_queried(reading: Reading) -> None:
         {"a": 1, "n": 2, "first": 3},
         {"a": 2, "n": 0, "first": None},
     ]
+
+
+def test_a_whole_number_within_an_object_is_not_rounded(reading: Reading) -> None:
+    query = "SELECT o.x AS x FROM t"
+    lines = '{"o": {"x": 0.5}}\n{"o": {"x": 9007199254740993}}\n'
+    with_decimals = reading.file("b.jsonl", lines)
+    assert reading.error(with_decimals, sql=query).startswith(
+        "IN/b.jsonl:2: 'o.x' has decimals and a whole number that float64 cannot hold; "
+        "got 9007199254740993; write it as text"
+    )
+    exact = reading.file("a.jsonl", '{"o": {"x": 9007199254740993}}\n{"o": {"x": 1}}\n')
+    assert reading.column(exact, sql=query) == [1, 9007199254740993]
