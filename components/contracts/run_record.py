@@ -17,7 +17,7 @@ folder alone:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,7 @@ class RunRecord:
         """Why the run failed, why there is no version, or why one was not promoted, or was
         without a measurement, as lines for a person; empty if all went well."""
         if self.errors:
-            return [str(error["message"]) for error in self.errors]
+            return [_name_step(error) for error in self.errors]
         if self.incomplete:
             return [f"what the steps left cannot be read: {self.incomplete}"]
         if self.status == FAILED:
@@ -108,6 +108,12 @@ class RunRecord:
             if verdict is not None and not verdict.get(good):
                 return verdict
         return None
+
+
+def _name_step(error: Mapping[str, Any]) -> str:
+    """The message of an error, after the name of its step."""
+    step, message = str(error.get("step") or ""), str(error["message"])
+    return message if not step or message.startswith(step) else f"{step}: {message}"
 
 
 def join_record(

@@ -209,7 +209,7 @@ def _duel(page: Page, outcome: Outcome, duel: Duel) -> None:
             title="How much better the challenger is than the champion",
             x_label="← champion better · challenger better →",
             reference=0.0,
-            width=960,
+            width=640,
         ),
         f"How much better this model is than champion version {champion.reference.version}, "
         f"with {_interval_name(outcome)}s of the paired difference on the same rows. "
@@ -443,7 +443,7 @@ def _slices(page: Page, outcome: Outcome) -> None:
                     title=f"{METRIC_NAMES[primary]} by {' and '.join(columns)}",
                     x_label=METRIC_NAMES[primary],
                     reference=overall.value if overall is not None else None,
-                    width=960,
+                    width=640,
                 ),
                 f"{METRIC_NAMES[primary]} with {_interval_name(outcome)}s; the dashed line is "
                 "the value over all rows.",

@@ -1,9 +1,9 @@
 """Charts as inline SVG: readable in light, dark and print, without a script.
 
 Colours are the page's (`page.css`), safe for the color-blind; series differ in dash too.
-Sizes are SVG units: at 480 wide, text is 12 pixels in a half-width figure. Every chart is
-bounded: points are thinned to `MOST_POINTS`, labels to `MOST_LABELS`. Values that are not
-finite are left out.
+Sizes are SVG units: at 480 wide, text is 12 pixels in a half-width figure. On a small screen a
+chart is scrolled before its text is smaller than 8.9 pixels. Every chart is bounded: points are
+thinned to `MOST_POINTS`, labels to `MOST_LABELS`. Values that are not finite are left out.
 """
 
 from __future__ import annotations

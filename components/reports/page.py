@@ -43,6 +43,7 @@ MOST_COLUMNS = 40
 MOST_REASONS = 20
 LONGEST_CELL = 160
 LONGEST_TEXT = 2000
+_LEAST_SENTENCE = 30
 _FOOTER = "Made by KFP Suite. Self-contained: no scripts, nothing loaded from elsewhere."
 _SYMBOLS: dict[Tone, str] = {"good": "✓ ", "bad": "✕ ", "warn": "! ", "calm": ""}
 
@@ -97,7 +98,7 @@ class _Figures:
 class _Table:
     header: Sequence[Markup]
     rows: Sequence[Sequence[Markup]]
-    align: Sequence[Align]
+    classes: Sequence[str]
     caption: Markup
     fold: Markup
     kind: str = "table"
@@ -178,7 +179,12 @@ class Page:
             _Table(
                 [_text(name, LONGEST_CELL) for name in header],
                 list(zip(*texts, strict=True)),
-                align or ["right" if n else "left" for n in numeric],
+                [
+                    _classes(side, column)
+                    for side, column in zip(
+                        align or ["right" if n else "left" for n in numeric], columns, strict=True
+                    )
+                ],
                 _text(caption),
                 _text(fold),
             )
@@ -241,6 +247,18 @@ def _cell(value: Cell) -> Markup:
 def _breakable(text: Markup) -> Markup:
     """`text`, whose long names may go on in the next line after an underscore."""
     return text.replace("_", Markup("_<wbr>"))
+
+
+def _classes(align: Align, column: Sequence[Cell]) -> str:
+    """How a column is set: sentences are given room, or each of their words would have a line."""
+    wordy = any(
+        isinstance(cell, str)
+        and not isinstance(cell, Markup)
+        and len(cell) >= _LEAST_SENTENCE
+        and " " in cell
+        for cell in column
+    )
+    return " ".join(filter(None, ("" if align == "left" else align, "wordy" if wordy else "")))
 
 
 def _is_numeric(column: Sequence[Cell]) -> bool:

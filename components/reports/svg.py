@@ -13,6 +13,8 @@ FONT_SIZE = 12
 LONGEST_TIP = 200
 COLOURS = 6
 """Classes `f0` … `f5` fill and `s0` … `s5` stroke with the page's series colours."""
+_LEAST_SCALE, _MOST_SCALE = 0.74, 1.25
+"""Of SVG units to pixels: text has 8.9 to 15 pixels."""
 
 
 def coordinate(value: float) -> str:
@@ -33,7 +35,8 @@ class Drawing:
         self.width, self.height = width, height
         self._parts = [
             f'<svg class="chart" viewBox="0 0 {coordinate(width)} {coordinate(height)}" '
-            f'role="img" style="max-width:{coordinate(width * 1.25)}px">',
+            f'role="img" style="min-width:{coordinate(width * _LEAST_SCALE)}px;'
+            f'max-width:{coordinate(width * _MOST_SCALE)}px">',
             f"<title>{escape(shorten(title, LONGEST_TIP))}</title>",
         ]
 

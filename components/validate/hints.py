@@ -126,7 +126,8 @@ def _texts(column: Column, train: SplitPartial) -> Iterator[Hint]:
             f"{format_share(dates, rows)} of the values look like dates, such as "
             f"{format_value(example, 'string')}, and were read as text: which number is the day "
             "is not known.",
-            "convert them in sql: strptime(column, '%d/%m/%Y')::DATE",
+            "give their format in formats of the source, such as %d/%m/%Y, or convert them in "
+            "sql: strptime(column, '%d/%m/%Y')::DATE",
         )
     elif numbers + dressed > MIN_SHARE * rows:
         examples = ", ".join(format_value(value, "string") for value in others[:_SHOWN])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -23,6 +24,7 @@ from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.completion import complete_model
 from kfp_suite.pipelines.cli.references import DEFAULT_STORE, find_reference, version_argument
+from kfp_suite.pipelines.cli.run_summary import print_uses
 from kfp_suite.pipelines.cli.tables import print_whole
 from kfp_suite.pipelines.runs.comparing import OTHER_ROWS, measured_rows
 from kfp_suite.pipelines.runs.conclusion import rollout_command
@@ -96,7 +98,9 @@ def _check_is_store(store: str) -> None:
     """
     if _is_model(store):
         raise ParameterError(
-            "a model, not a store", got=store, fix=f"kfp-suite models show {store.rstrip('/')}"
+            "a model, not a store",
+            got=store,
+            fix=shlex.join(["kfp-suite", "models", "show", store.rstrip("/")]),
         )
     opened = open_store(store)
     if isinstance(opened, FolderStore) and not opened.root.is_dir() and store != str(DEFAULT_STORE):
@@ -148,8 +152,7 @@ def best(reference: str, metric: str, lowest: bool | None, as_json: bool) -> Non
     click.echo(f"version {version} of {name}: {metric} {values[version][metric]:.6g}")
     if others:
         click.echo(f"{len(others)} of {len(measured)} versions: {OTHER_ROWS}")
-    click.echo(f"make it again:       kfp-suite reproduce {uri}")
-    click.echo(f"search wider around: kfp-suite run tune --from {uri}")
+    print_uses(uri)
 
 
 @models.command("show")

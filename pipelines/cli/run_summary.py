@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import click
 from rich.console import Console
 from rich.text import Text
 
@@ -120,6 +122,18 @@ def aliases_of(run: PastRun) -> list[str]:
     except KfpSuiteError:
         return []
     return sorted(alias for alias, number in aliases.items() if number == version["version"])
+
+
+def print_uses(uri: str) -> None:
+    """Print the commands that take a published version further.
+
+    Args:
+        uri: The version's.
+    """
+    reproduce = shlex.join(["kfp-suite", "reproduce", uri])
+    tune = shlex.join(["kfp-suite", "run", "tune", "--from", uri])
+    click.echo(f"make it again:       {reproduce}")
+    click.echo(f"search wider around: {tune}")
 
 
 def headline(run: PastRun, intervals: bool = True) -> list[str]:

@@ -18,7 +18,7 @@ from kfp_suite.pipelines.cli.cluster_runs import cluster
 from kfp_suite.pipelines.cli.completion import complete_run
 from kfp_suite.pipelines.cli.connection import Connect, on_kubeflow
 from kfp_suite.pipelines.cli.roots import past_runs_option
-from kfp_suite.pipelines.cli.run_summary import headline
+from kfp_suite.pipelines.cli.run_summary import headline, print_uses
 from kfp_suite.pipelines.cli.tables import print_differences, print_folded, print_whole
 from kfp_suite.pipelines.runs.comparing import OTHER_ROWS, compare, leaves, measured_alike
 from kfp_suite.pipelines.runs.conclusion import Conclusion, conclude
@@ -146,10 +146,10 @@ def show_run(name: str, root: Path, as_json: bool) -> None:
 def _sections(run: PastRun) -> dict[str, dict[str, Any]]:
     hints = (run.record.validation or {}).get("hints", ())
     return {
+        "metrics": {name: f"{value:.6g}" for name, value in run.metrics.items()},
         "hints": {
             f"{one['column']}: {one['kind']}": f"{one['text']} {one['fix']}" for one in hints
         },
-        "metrics": {name: f"{value:.6g}" for name, value in run.metrics.items()},
         "version": dict(run.record.version or {}),
         "endpoint": dict(run.record.endpoint or {}),
         "digests": run.digests,
@@ -221,8 +221,7 @@ def best(
         click.echo("no version was published")
         return
     click.echo(f"version: {version['uri']}")
-    click.echo(f"make it again:       kfp-suite reproduce {version['uri']}")
-    click.echo(f"search wider around: kfp-suite run tune --from {version['uri']}")
+    print_uses(version["uri"])
 
 
 def _check_one(values: set[str], what: str, root: Path) -> None:

@@ -6,17 +6,38 @@ import json
 from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
 from kfp_suite.pipelines.runs.comparing import Differences
 
 
 def print_whole(table: Table) -> None:
-    """Print `table` as wide as it is; a narrow terminal folds its lines."""
+    """Print `table`; on a terminal that is not wide enough as one block a row, and as wide as it
+    is if the output is not a terminal."""
     for column in table.columns:
         column.no_wrap = True
     needed = Console(width=10_000).measure(table).maximum
-    Console(highlight=False, width=max(Console().width, needed)).print(table)
+    console = Console(highlight=False)
+    if console.is_terminal and console.width < needed:
+        _print_blocks(table, console)
+        return
+    Console(highlight=False, width=max(console.width, needed)).print(table)
+
+
+def _print_blocks(table: Table, console: Console) -> None:
+    """Each row as its first cell, and the others below it by the names of their columns."""
+    names = [str(column.header) for column in table.columns]
+    for first, *others in zip(*(column.cells for column in table.columns), strict=True):
+        # Wrapped by the terminal: so a name can be copied.
+        console.print(Text(str(first), "bold"), soft_wrap=True)
+        told = [
+            f"{name}: {cell}"
+            for name, cell in zip(names[1:], others, strict=True)
+            if cell not in ("", "-")
+        ]
+        console.print(Padding(Text(", ".join(told), overflow="fold"), (0, 0, 0, 2)))
 
 
 def print_folded(table: Table) -> None:

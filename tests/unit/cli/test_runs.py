@@ -144,6 +144,14 @@ def test_nothing_is_remarked_of_good_data(tmp_path: Path) -> None:
     assert conclude(past(validation=clean, evaluation=EVALUATION), tmp_path).remarks == ()
 
 
+def test_commands_that_are_suggested_quote_a_path_with_a_space(tmp_path: Path) -> None:
+    version = {**VERSION, "uri": "/my models/penguins/1"}
+    kept(tmp_path, past(evaluation=EVALUATION, version=version))
+    output = asked("best", "--metric", "accuracy", root=tmp_path).output
+    assert "kfp-suite reproduce '/my models/penguins/1'\n" in output
+    assert "kfp-suite run tune --from '/my models/penguins/1'\n" in output
+
+
 def test_an_interrupted_run_says_how_to_go_on(tmp_path: Path) -> None:
     run = past(status="CANCELLED")
     (name,) = kept(tmp_path / "a b", run)

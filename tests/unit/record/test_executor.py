@@ -58,7 +58,7 @@ def test_a_step_that_failed(tmp_path: Path) -> None:
     leave(tmp_path, "train/error.json", {"step": "train", "message": "no label"})
     joined = join(tmp_path)
     assert joined.errors == ({"step": "train", "message": "no label"},)
-    assert joined.reasons == ["no label"]
+    assert joined.reasons == ["train: no label"]
 
 
 def test_what_a_killed_step_left_half_written_does_not_count(tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 import re
 
-from kfp_suite.components.reports.charts import heatmap
+from kfp_suite.components.reports.charts import Interval, heatmap, intervals
 from kfp_suite.components.reports.formatting import distinct_labels
+from kfp_suite.components.reports.page import Page
+from kfp_suite.components.reports.svg import FONT_SIZE
 
 
 def test_labels_that_begin_alike_are_told_apart() -> None:
@@ -25,3 +27,25 @@ def test_a_confusion_matrix_of_many_long_classes_names_each() -> None:
     drawn = re.findall(r'class="name"[^>]*>([^<]+)<', str(heatmap(matrix, names)))
     assert len(drawn) == 80
     assert len(set(drawn)) == 40
+
+
+def test_letters_are_never_smaller_than_can_be_read() -> None:
+    """Whatever the screen: a wide chart is scrolled in its own frame."""
+    for width in (480.0, 640.0, 960.0):
+        drawn = str(intervals([Interval("north", 0.5, 0.4, 0.6)], width=width))
+        (least,) = re.findall(r"min-width:([\d.]+)px", drawn)
+        assert float(least) / width * FONT_SIZE >= 8.8
+    page = Page("Slices")
+    page.figure(intervals([Interval("north", 0.5)]), wide=True)
+    assert '<div class="chart-scroll"><svg' in page.html()
+
+
+def test_a_column_of_sentences_is_given_room() -> None:
+    page = Page("Rows")
+    comment = "nothing to say, and sorry about that"
+    page.table(["id", "town", "comment"], [[1, "Zürich", comment], [2, "Paris", None]])
+    html = page.html()
+    assert '<td class="wordy">nothing to say' in html
+    assert '<th scope="col" class="wordy">comment</th>' in html
+    assert '<th scope="row" class="right">1</th>' in html
+    assert "<td>Zürich</td>" in html
