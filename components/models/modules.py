@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
+import traceback
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
@@ -18,6 +19,7 @@ from kfp_suite.components.contracts.digests import PREFIX, digest_bytes
 from kfp_suite.components.contracts.errors import IntegrityError, ParameterError
 
 MODULE = "module.py"
+_PREFIX = "kfp_suite_module_"
 _ONE_FILE = (
     "one file is pinned: code of a file beside it goes into it; a library must be installed "
     "where the step runs, or in its image"
@@ -55,7 +57,7 @@ def import_module(content: bytes, digest: str) -> ModuleType:
         raise IntegrityError(
             "the module does not match its recorded digest", where=MODULE, got=got, expected=digest
         )
-    name = f"kfp_suite_module_{digest.removeprefix(PREFIX)[:16]}"
+    name = f"{_PREFIX}{digest.removeprefix(PREFIX)[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     filename = f"{name}.py"
@@ -70,12 +72,26 @@ def import_module(content: bytes, digest: str) -> ModuleType:
         raise ParameterError(
             "the module cannot be imported",
             where=MODULE,
-            got=f"{type(error).__name__}: {error}",
+            got=describe_failure(error),
             fix=mend_module(error),
         ) from error
     return module
 
 
+def describe_failure(error: BaseException) -> str:
+    """The first line of what a user's module raised, and at which of its own lines."""
+    said = (str(error).strip().splitlines() or [""])[0]
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename.startswith(_PREFIX)
+    ]
+    where = f", at line {lines[-1]} of the module" if lines else ""
+    return f"{type(error).__name__}: {said}{where}"
+
+
 def mend_module(error: BaseException) -> str:
     """What to do about an error of a user's module."""
-    return _ONE_FILE if isinstance(error, ModuleNotFoundError) else "run it on its own first"
+    if isinstance(error, ModuleNotFoundError):
+        return _ONE_FILE
+    return "mend it there; docs/running.md says what a module is given"

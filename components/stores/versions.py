@@ -112,13 +112,18 @@ class Published:
     created: bool
 
 
+def is_model_name(name: str) -> bool:
+    """Whether `name` can name a model and an endpoint."""
+    return bool(_NAME.fullmatch(name))
+
+
 def check_model_name(name: str) -> str:
     """`name`, if it can name a model and an endpoint.
 
     Raises:
         ParameterError: with a name that would do.
     """
-    if _NAME.fullmatch(name):
+    if is_model_name(name):
         return name
     near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:63].strip("-")
     raise ParameterError(
@@ -529,12 +534,14 @@ def parse_reference(reference: str) -> tuple[str, str, str]:
     trimmed = reference.rstrip("/")
     head, _, last = trimmed.rpartition("/")
     store, _, model = head.rpartition("/")
-    if parse_number(last) is not None and model:
-        return store or "/", model, last
-    named = bool(_NAME.fullmatch(model) and _NAME.fullmatch(last))
-    if named and ModelStore(open_store(store or "/")).has_model(model):
-        return store or "/", model, last
-    if not last or not head:
+    store = store or ("/" if trimmed.startswith("/") else "")
+    is_number = parse_number(last) is not None
+    if is_number and model and store:
+        return store, model, last
+    named = is_model_name(model) and is_model_name(last)
+    if named and store and ModelStore(open_store(store)).has_model(model):
+        return store, model, last
+    if not last or not head or (is_number and not store):
         raise ParameterError(
             "not a model reference", got=reference, expected="STORE/MODEL or STORE/MODEL/VERSION"
         )

@@ -12,7 +12,7 @@ import numpy as np
 from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
 from kfp_suite.components.features.precision import rounding_of
 from kfp_suite.components.models.estimators import framework_of, make_estimator
-from kfp_suite.components.models.modules import mend_module
+from kfp_suite.components.models.modules import describe_failure, mend_module
 from kfp_suite.components.train.labels import Target, check_precision
 from kfp_suite.components.train.rows import Rows
 
@@ -139,7 +139,7 @@ def fit_by_module(module: ModuleType, training: Training) -> Any:
         raise ParameterError(
             f"{FUNCTION}(training) failed",
             where="module_file",
-            got=f"{type(error).__name__}: {error}",
+            got=describe_failure(error),
             fix=mend_module(error),
         ) from error
     return estimator

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from kfp_suite.components.stores.versions import parse_reference
+from kfp_suite.components.stores.versions import is_model_name, parse_reference
 from kfp_suite.pipelines.cli.completion import complete_model
 from kfp_suite.pipelines.runs.conclusion import DEFAULT_ROOT
 
@@ -20,14 +20,14 @@ def find_reference(reference: str) -> tuple[str, str, str]:
     """The store, the model and the version or alias (empty: none) that a reference names.
 
     Args:
-        reference: `STORE/MODEL[/VERSION|/ALIAS]`; without a store, the model is looked for in
-            that of local runs.
+        reference: `STORE/MODEL[/VERSION|/ALIAS]`; without a store, and if there is no folder
+            of the model's name, the store is that of local runs.
 
     Raises:
         ParameterError: it names no model.
     """
-    model = reference.strip("/").partition("/")[0]
-    here = "://" not in reference and not Path(model).exists()
-    if model and here and not reference.startswith("/") and (DEFAULT_STORE / model).is_dir():
-        return parse_reference(f"{DEFAULT_STORE}/{reference}")
+    model, *others = reference.rstrip("/").split("/")
+    is_alone = is_model_name(model) and len(others) <= 1 and not Path(model).exists()
+    if is_alone:
+        return str(DEFAULT_STORE), model, "".join(others)
     return parse_reference(reference)

@@ -20,6 +20,7 @@ from kfp_suite.components.contracts.errors import (
     IntegrityError,
     KfpSuiteError,
     MissingError,
+    ParameterError,
 )
 from kfp_suite.components.contracts.model import (
     ModelManifest,
@@ -228,6 +229,12 @@ def test_a_reference_names_store_model_and_version(
     reference: str, expected: tuple[str, str, str]
 ) -> None:
     assert parse_reference(reference) == expected
+
+
+@pytest.mark.parametrize("reference", ["late/3", "late", "3", "", "/", "gs://"])
+def test_a_reference_without_a_store_is_not_looked_for_in_the_root(reference: str) -> None:
+    with pytest.raises(ParameterError, match="not a model reference"):
+        parse_reference(reference)
 
 
 @pytest.mark.parametrize("name", ["a/b", "..", "Late", "late\n", "", "x" * 64])

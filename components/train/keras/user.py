@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
-from kfp_suite.components.models.modules import mend_module
+from kfp_suite.components.models.modules import describe_failure, mend_module
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.rows import Rows
 
@@ -72,11 +72,10 @@ def train_by_module(module: ModuleType, training: Training, outputs: int, logs: 
     try:
         network = function(arguments)
     except (Exception, SystemExit) as error:
-        said = str(error).strip().splitlines() or [""]
         raise ParameterError(
             f"{FUNCTION}(fn_args) failed",
             where="module_file",
-            got=f"{type(error).__name__}: {said[0]}",
+            got=describe_failure(error),
             fix=mend_module(error),
         ) from error
     _check(network, training, outputs)

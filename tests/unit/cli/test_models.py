@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kfp_suite.components.contracts.errors import InputError, ParameterError
+from kfp_suite.components.contracts.errors import InputError, MissingError, ParameterError
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore, VersionManifest
 from kfp_suite.pipelines.cli.models import _training, models
@@ -39,8 +39,12 @@ def test_a_model_of_local_runs_needs_no_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    with pytest.raises(MissingError, match="no model 'penguins'"):
+        CliRunner().invoke(models, ["show", "penguins"], catch_exceptions=False)
+    with pytest.raises(MissingError, match="no version 2 of 'penguins'"):
+        CliRunner().invoke(models, ["show", "penguins/2"], catch_exceptions=False)
     with pytest.raises(ParameterError, match="not a model reference"):
-        find_reference("penguins")
+        find_reference("/penguins")
     assert CliRunner().invoke(models, ["list"]).output == "no models in kfp-suite-runs/models\n"
     Path("kfp-suite-runs/models/penguins").mkdir(parents=True)
     assert find_reference("penguins") == ("kfp-suite-runs/models", "penguins", "")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from kfp_suite.components.models.loading import load_model
 from kfp_suite.components.stores.files import PinnedFile, pin_file
 from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.train.executor import TrainParameters, train
+from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.transform.executor import TransformParameters, transform
 
 LABELS = ("late", "kind", "delay", "constant", "empty", "endless", "count", "weight")
@@ -265,6 +268,18 @@ def test_bad_input_is_one_line_and_nothing_is_written(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_the_module_of_the_documentation(data: Path, tmp_path: Path) -> None:
+    """It trains, and its table has each attribute that `fit` is given."""
+    page = (Path(__file__).parents[3] / "docs" / "running.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?def fit\(training\).*?)```", page, re.DOTALL)
+    (tmp_path / "ours.py").write_text(code)
+    manifest = fit(data, tmp_path / "m", pin_file(str(tmp_path / "ours.py")))
+    assert manifest.task == "binary"
+    table = page.split("| `training.` |")[1]
+    for field in fields(Training):
+        assert f"`{field.name}`" in table
+
+
 @pytest.mark.parametrize(
     ("code", "message"),
     [
@@ -272,10 +287,14 @@ def test_bad_input_is_one_line_and_nothing_is_written(
         ("from helpers import depth", "one file is pinned: code of a file beside it goes into it"),
         (
             "def fit(training):\n    from helpers import depth",
-            "fit(training) failed; got ModuleNotFoundError: No module named 'helpers'; one file",
+            "got ModuleNotFoundError: No module named 'helpers', at line 2 of the module; one file",
         ),
         ("def fitt(training): ...", "module_file: no function 'fit(training)'; did you mean"),
-        ("def fit(training): 1 / 0", "module_file: fit(training) failed; got ZeroDivisionError"),
+        (
+            "def fit(training):\n    half(0)\n\ndef half(x):\n    1 / x",
+            "module_file: fit(training) failed; got ZeroDivisionError: division by zero, at line 5 "
+            "of the module; mend it there; docs/running.md",
+        ),
         ("def fit(training): return 3", "fit(training) returned no fitted estimator; got int"),
         ("import sys\nsys.exit(0)", "the module cannot be imported; got SystemExit: 0"),
         ("import sys\ndef fit(training): sys.exit(0)", "fit(training) failed; got SystemExit: 0"),
