@@ -17,6 +17,7 @@ from kfp_suite.components.contracts.errors import (
     MissingError,
     ParameterError,
 )
+from kfp_suite.components.contracts.model import estimator_name
 from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.stores.aliases import by_hand
 from kfp_suite.components.stores.folder import FolderStore
@@ -260,11 +261,15 @@ def verify(reference: str) -> None:
 
 def _training(models: ModelStore, manifest: VersionManifest) -> dict[str, Any]:
     """The parameters of training: whole numbers as such, the task that was found for `auto`,
-    and a threshold only of a model that decides by one."""
-    task = models.model_manifest(manifest).task
+    what a user's module returned in place of the estimator that it replaces, and a threshold
+    only of a model that decides by one."""
+    model = models.model_manifest(manifest)
     given = {key: value for key, value in manifest.recipe["train"].items() if value != {}}
-    found: dict[str, Any] = whole_numbers(given) | {"task": task}
-    if task != "binary":
+    found: dict[str, Any] = whole_numbers(given) | {"task": model.task}
+    if model.recipe.module_digest:
+        found = {key: value for key, value in found.items() if key != "network"}
+        found["estimator"] = estimator_name(model)
+    if model.task != "binary":
         found.pop("threshold", None)
     return found
 

@@ -35,6 +35,19 @@ def test_what_is_shown_of_training(task: str, threshold: bool, tmp_path: Path) -
     assert "class_weight" not in shown
 
 
+def test_of_a_module_what_it_returned_is_shown(tmp_path: Path) -> None:
+    """And not the estimator that it replaces, which nobody trained."""
+    path = write_model(tmp_path / "houses" / "1" / "model-1", "binary") / "model.json"
+    content = json.loads(path.read_text())
+    content["recipe"]["module_digest"] = "sha256:2"
+    content["notes"]["returned"] = "VotingClassifier"
+    path.write_text(json.dumps(content))
+    recipe: dict[str, Any] = {"train": {**TRAINED, "estimator": "ridge"}}
+    manifest = VersionManifest("houses", 1, "sha256:1", "model-1", {}, recipe, {}, {}, {})
+    shown = _training(ModelStore(FolderStore(tmp_path)), manifest)
+    assert shown["estimator"] == "VotingClassifier, of the user's module"
+
+
 def test_a_model_of_local_runs_needs_no_store(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
