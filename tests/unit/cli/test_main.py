@@ -72,7 +72,7 @@ def test_help_imports_no_heavy_library() -> None:
             "set it in the parameter file or with --param model_name=VALUE",
         ),
         (("runs", "show", "nope"), 2, "no run 'nope'"),
-        (("runs", "best", "--metric", "roc_auc"), 2, "error: nothing has the metric 'roc_auc'"),
+        (("runs", "best", "--metric", "roc_auc"), 2, "error: kfp-suite-runs: no runs"),
         (("compile",), 2, "name the pipelines to compile, or give --all"),
         (("compile", "nope"), 2, "error: no pipeline 'nope'; known: "),
     ],
