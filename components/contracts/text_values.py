@@ -14,8 +14,8 @@ if nothing is lost, so that the value can be written as it was read.
 | string | every text |
 
 Decimals are rounded to the nearest float64, as everywhere. A text is refused if that float64,
-written with as many digits as the text has, is another number; so is a whole number that
-float64 does not hold exactly.
+written with as many digits as the text has, zeros at its end apart, is another number; so is a
+whole number that float64 does not hold exactly.
 """
 
 from __future__ import annotations

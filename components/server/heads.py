@@ -15,6 +15,9 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from kfp_suite.components.server.door import TOO_LARGE_HEAD
 from kfp_suite.components.server.limits import HEAD_SECONDS, MOST_HEAD_BYTES
 
+DISCARD_SECONDS = 2.0
+"""How long what a client still sends is read and dropped after a refusal. A socket that is closed
+before is reset, and the client may never read why."""
 _TOO_LATE = f"the request's headers did not come within {HEAD_SECONDS:g} s"
 
 
@@ -25,6 +28,8 @@ class BoundedProtocol(HttpToolsProtocol):
     _told = False  # whether what came was enough to tell the application something
     _untold = 0
     _late: TimerHandle | None = None
+    _refused = False
+    _discarding: TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client that sends nothing at first is treated as one that is silent between
@@ -38,10 +43,14 @@ class BoundedProtocol(HttpToolsProtocol):
         """Nothing is waited for any more."""
         self._unset_keepalive_if_required()
         self._in_time()
+        if self._discarding is not None:
+            self._discarding.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Of most requests the head is in the first bytes: then this costs nothing."""
+        if self._refused:
+            return
         self._told = False
         super().data_received(data)
         if self._told:
@@ -80,9 +89,8 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: int, text: str) -> None:
         self._in_time()
-        if self.transport.is_closing():
-            return
-        self._end(status, text)
+        if not self._refused and not self.transport.is_closing():
+            self._end(status, text)
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is not HTTP."""
@@ -92,4 +100,9 @@ class BoundedProtocol(HttpToolsProtocol):
         body = json.dumps({"error": text}).encode()
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)
-        self.transport.close()
+        self._refused = True
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+            self._discarding = self.loop.call_later(DISCARD_SECONDS, self.transport.close)
+        else:
+            self.transport.close()

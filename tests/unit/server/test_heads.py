@@ -48,6 +48,8 @@ def answered(chunks: list[bytes], pause: float = 0.02) -> tuple[int, str]:
             pass  # it has closed already
         found = await asyncio.wait_for(answer, 10)
         writer.close()
+        while state.connections:
+            await asyncio.sleep(0.01)
         server.close()
         return found
 
@@ -104,6 +106,13 @@ def test_one_that_drips_is_408(first: bytes, monkeypatch: pytest.MonkeyPatch) ->
     status, body = answered([first, *[b"x: y\r\n"] * 20] if first == LINE else [first], 0.05)
     assert status == 408
     assert json.loads(body)["error"].startswith("the request's headers did not come within")
+
+
+def test_a_client_that_goes_on_sending_still_reads_the_refusal() -> None:
+    """More than the kernel holds, so that a socket that is closed at once would be reset."""
+    status, body = answered([LINE, header(MOST_HEAD_BYTES), *[header(1 << 20)] * 20], pause=0)
+    assert status == 431
+    assert "the request's headers are over 65,536 bytes" in body
 
 
 def test_a_slow_body_after_a_slow_head_is_not_the_head_s_fault(
