@@ -40,7 +40,7 @@ from kfp_suite.components.ingest.expected_rows import UnexpectedRowsError
 from kfp_suite.components.ingest.preview import preview_page
 from kfp_suite.components.ingest.query import check_query
 from kfp_suite.components.ingest.reading import add_view, read_source_once
-from kfp_suite.components.ingest.source_tables import add_result, store_table
+from kfp_suite.components.ingest.source_tables import add_result, store_rows, store_table
 from kfp_suite.components.ingest.split_rows import read_batches, split_rows
 from kfp_suite.components.ingest.splitting import SplitRule, parse_split
 from kfp_suite.components.ingest.writing import write_splits
@@ -187,8 +187,13 @@ def _write_query(
         query = check_query(connection, parameters.sql, list(sources))
         for name, source in sources.items():
             with query_errors(f"sources.{name}", parameters.memory_limit):
-                rejected += _add_view(connection, name, source, work)
-                rows += store_table(connection, name, file, ordered=query.depends_on_order)
+                ordered = query.depends_on_order
+                files = materialize(name, source, work / name)
+                stored = _store_expected(connection, name, source, files, work, file, ordered)
+                if stored is None:
+                    rejected += add_view(connection, name, source, files, work)
+                    stored = store_table(connection, name, file, ordered=ordered)
+                rows += stored
     _check_bad_rows(parameters, rejected, rows)
     with (
         connect(work, parameters.memory_limit, file) as connection,
@@ -202,11 +207,27 @@ def _write_query(
     return schema, written, rejected
 
 
-def _add_view(
-    connection: duckdb.DuckDBPyConnection, name: str, source: Source, work: Path
-) -> list[BadRow]:
-    files = materialize(name, source, work / name)
-    return add_view(connection, name, source, files, work)
+def _store_expected(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    source: Source,
+    files: list[Path],
+    work: Path,
+    file: Path,
+    ordered: bool,
+) -> int | None:
+    """Store the rows of a source while they are read for the first time.
+
+    Returns:
+        How many there are; None if all rows must be looked at before they are stored.
+    """
+    try:
+        with read_source_once(connection, name, source, files, work) as rows:
+            if rows is None:
+                return None
+            return store_rows(connection, name, rows, file, ordered=ordered)
+    except UnexpectedRowsError:
+        return None
 
 
 def _write_expected(

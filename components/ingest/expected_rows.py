@@ -9,7 +9,7 @@ away then, and `create_text_view` tells what is wrong.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
 import duckdb
@@ -104,10 +104,12 @@ def read_rows_once(
         cached = {name: CachedExpression(cursor, values[name], name) for name in repeated}
 
         def batches() -> Iterator[pa.RecordBatch]:
-            with tell_unexpected_rows():
-                for batch in read_batches(
-                    connection, f"SELECT {selected} FROM {source.relation}", read
-                ):
+            query = f"SELECT {selected} FROM {source.relation}"
+            with (
+                tell_unexpected_rows(),
+                closing(read_batches(connection, query, read)) as texts,
+            ):
+                for batch in texts:
                     columns = [
                         cached[name].evaluate(column) if name in cached else column
                         for name, column in zip(schema.names, batch.columns, strict=True)

@@ -6,16 +6,24 @@ can reach into a reader, and change there what a value is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sql import quote_name, quote_text
-from kfp_suite.components.ingest.query import Query
+from kfp_suite.components.contracts.tables import columns_of
+from kfp_suite.components.ingest.connections import connect_again
+from kfp_suite.components.ingest.expected_rows import ExpectedRows
+from kfp_suite.components.ingest.query import SQL_TYPES, Query
 
 _DATABASE = "source_tables"
 # No source can have these names, for want of a space.
+_UNORDERED = '"rows as they come"'
+_BATCH = '"rows of a batch"'
 _ORDERED = '"rows in order"'
 _RESULT = '"the query"'
 
@@ -35,20 +43,73 @@ def store_table(
     Returns:
         How many rows were read.
     """
+    with _attach_database(connection, file):
+        return _store_table(connection, name, quote_name(name), ordered=ordered)
+
+
+def store_rows(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    rows: ExpectedRows,
+    file: Path,
+    *,
+    ordered: bool,
+) -> int:
+    """As `store_table`, for rows that are read for the first time.
+
+    Raises:
+        UnexpectedRowsError: as the rows; then there is no table.
+    """
+    with _attach_database(connection, file), connect_again(connection) as writing:
+        target = _UNORDERED if ordered else f"{_DATABASE}.main.{quote_name(name)}"
+        columns = ", ".join(
+            f"{quote_name(c.name)} {SQL_TYPES[c.type]}" for c in columns_of(rows.schema)
+        )
+        count = 0
+        writing.begin()
+        try:
+            writing.execute(f"CREATE TABLE {target} ({columns})")
+            for batch in rows.batches:
+                writing.register(_BATCH.strip('"'), pa.Table.from_batches([batch]))
+                values = _without_minus_zero(writing, _BATCH)
+                writing.execute(f"INSERT INTO {target} SELECT {values} FROM {_BATCH}")
+                count += batch.num_rows
+        except BaseException:
+            writing.rollback()
+            raise
+        writing.commit()
+        if ordered:
+            _store_table(connection, name, _UNORDERED, ordered=True)
+            connection.execute(f"DROP TABLE {_UNORDERED}")
+        return count
+
+
+@contextmanager
+def _attach_database(connection: duckdb.DuckDBPyConnection, file: Path) -> Iterator[None]:
     connection.execute(f"ATTACH {quote_text(str(file))} AS {_DATABASE}")
-    source = quote_name(name)
+    try:
+        yield
+    finally:
+        connection.execute(f"DETACH {_DATABASE}")
+
+
+def _store_table(
+    connection: duckdb.DuckDBPyConnection, name: str, source: str, *, ordered: bool
+) -> int:
+    """Copy the table or view of the quoted name `source`; see `store_table`."""
     rows = f"SELECT {_without_minus_zero(connection, source)} FROM {source}"
     if ordered:
         connection.execute(f"CREATE TABLE {_ORDERED} AS {rows} ORDER BY ALL")
         rows = f"FROM {_ORDERED}"
         # Several threads lay a table out in another way each time.
         connection.execute("SET threads = 1")
-    counted = connection.execute(f"CREATE TABLE {_DATABASE}.main.{source} AS {rows}").fetchone()
+    counted = connection.execute(
+        f"CREATE TABLE {_DATABASE}.main.{quote_name(name)} AS {rows}"
+    ).fetchone()
     assert counted is not None
     if ordered:
         connection.execute("RESET threads")
         connection.execute(f"DROP TABLE {_ORDERED}")
-    connection.execute(f"DETACH {_DATABASE}")
     return int(counted[0])
 
 

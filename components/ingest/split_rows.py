@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 
 import duckdb
 import pyarrow as pa
@@ -16,21 +17,21 @@ _BATCH_ROWS = 131_072
 
 def read_batches(
     connection: duckdb.DuckDBPyConnection, query: str, schema: pa.Schema
-) -> Iterator[pa.RecordBatch]:
-    """The rows of a query; the connection is busy until the last one is read.
+) -> Generator[pa.RecordBatch]:
+    """The rows of a query; the connection is busy until the last one is read, or `close`.
 
     Raises:
         duckdb.Error: the query fails.
     """
-    reader = connection.sql(query).to_arrow_reader(_BATCH_ROWS)
-    while True:
-        try:
-            batch = reader.read_next_batch()
-        except StopIteration:
-            return
-        except OSError as error:  # DuckDB's error, not that of a file
-            raise duckdb.Error(str(error)) from error
-        yield pa.RecordBatch.from_arrays(batch.columns, names=schema.names).cast(schema)
+    with closing(connection.sql(query).to_arrow_reader(_BATCH_ROWS)) as reader:
+        while True:
+            try:
+                batch = reader.read_next_batch()
+            except StopIteration:
+                return
+            except OSError as error:  # DuckDB's error, not that of a file
+                raise duckdb.Error(str(error)) from error
+            yield pa.RecordBatch.from_arrays(batch.columns, names=schema.names).cast(schema)
 
 
 def split_rows(

@@ -57,6 +57,22 @@ def test_a_late_value_of_another_type_decides_it(
     assert readings == ([] if is_once else ["t"])
 
 
+@pytest.mark.parametrize("last", ["8", "007", "7.5", ""])
+@pytest.mark.parametrize("order", ["c, id", "row_number() OVER () AS n, c, id"])
+def test_a_query_reads_as_often_and_sees_the_same_rows(
+    last: str, order: str, reading: Reading, readings: list[str]
+) -> None:
+    source = reading.file("a.csv", lines(last))
+    types = reading.types(source)
+    readings.clear()
+    rows = reading.rows(source, sql=f"SELECT {order} FROM t")
+    assert readings == ([] if last in ("8", "") else ["t"])
+    texts = [["7", str(i)] for i in range(ROWS)] + [[last, str(ROWS)]]
+    parse = {"int64": int, "float64": float, "string": str}[types["c"]]
+    expected = [(parse(c) if c else None, int(i)) for c, i in texts]
+    assert sorted((row["id"], row["c"]) for row in rows) == [(i, c) for c, i in expected]
+
+
 def test_rows_without_a_split_are_told_after_one_reading(
     reading: Reading, readings: list[str]
 ) -> None:
