@@ -20,6 +20,10 @@ from kfp_suite.components.server.threads import Threads
 MOST_ROWS = 1024
 """A batch takes no further request beyond this; one larger request is a batch alone."""
 
+SLOW_SECONDS = 1.0
+"""After this, other requests no longer wait for a batch: it may be large, or never come back."""
+_MOST_SLOW = 3
+
 
 @dataclass(frozen=True)
 class _Waiting:
@@ -34,9 +38,10 @@ class Batcher:
     def __init__(self) -> None:
         self._waiting: deque[_Waiting] = deque()
         # OpenMP's threads cost a small batch more than they bring.
-        self._few = Threads(1, "few", lambda: threadpool_limits(1))
-        self._many = Threads(1, "many")
+        self._few = Threads(_MOST_SLOW + 1, "few", lambda: threadpool_limits(1))
+        self._many = Threads(_MOST_SLOW + 1, "many")
         self._working: asyncio.Task[None] | None = None
+        self._slow: set[asyncio.Task[None]] = set()
 
     async def predict(self, model: LoadedModel, table: pa.Table) -> Prediction:
         """`model.predict(table)`, perhaps in one call with other requests.
@@ -47,20 +52,38 @@ class Batcher:
         answer: asyncio.Future[Prediction] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Waiting(model, table, answer))
         if self._working is None:
-            self._working = asyncio.create_task(self._work())
+            self._start()
         return await answer
 
     def longest(self) -> float:
-        """Seconds that the batch which is worked on has taken so far; 0 where there is none."""
+        """Seconds that the oldest batch has taken so far; 0 if there is none."""
         return max(self._few.longest(), self._many.longest())
 
+    def _start(self) -> None:
+        self._working = asyncio.create_task(self._work())
+
+    def _pass_by(self, slow: asyncio.Task[None]) -> None:
+        """Let other requests go on beside a batch that takes long."""
+        if self._working is slow and len(self._slow) < _MOST_SLOW:
+            self._slow.add(slow)
+            self._working = None
+            if self._waiting:
+                self._start()
+
     async def _work(self) -> None:
-        loop = asyncio.get_running_loop()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        assert task is not None
         try:
-            while batch := self._take():
+            while self._working is task and (batch := self._take()):
                 tables = [waiting.table for waiting in batch]
                 thread = self._few if sum(map(len, tables)) <= MOST_ROWS else self._many
-                found = await loop.run_in_executor(thread, predict_together, batch[0].model, tables)
+                late = loop.call_later(SLOW_SECONDS, self._pass_by, task)
+                try:
+                    found = await loop.run_in_executor(
+                        thread, predict_together, batch[0].model, tables
+                    )
+                finally:
+                    late.cancel()
                 for waiting, result in zip(batch, found, strict=True):
                     if waiting.answer.cancelled():  # nobody waits for it any more
                         continue
@@ -69,7 +92,9 @@ class Batcher:
                     else:
                         waiting.answer.set_exception(result)
         finally:
-            self._working = None
+            self._slow.discard(task)
+            if self._working is task:
+                self._working = None
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

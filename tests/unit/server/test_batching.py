@@ -111,6 +111,24 @@ def test_a_client_that_goes_away_does_not_stop_the_others() -> None:
     assert asyncio.run(ask()).values.tolist() == [4]
 
 
+def test_a_batch_that_takes_long_holds_up_no_other() -> None:
+    slow, fast = Doubling(), Doubling()
+
+    async def ask() -> tuple[list[Prediction], bool, list[Prediction]]:
+        batcher = Batcher()
+        slow.go_on.clear()
+        held = [asyncio.create_task(batcher.predict(slow, rows(1)))]  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        others = [await batcher.predict(fast, rows(x)) for x in (2, 3)]  # type: ignore[arg-type]
+        is_held = not held[0].done()
+        slow.go_on.set()
+        return others, is_held, await asyncio.gather(*held)
+
+    others, is_held, held = asyncio.run(ask())
+    assert is_held
+    assert [one.values.tolist() for one in (*others, *held)] == [[4], [6], [2]]
+
+
 def test_what_nobody_waits_for_any_more_is_not_predicted() -> None:
     model = Doubling()
 
