@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from tests.serving.conftest import KEEPS_MISSING, publish
 
 _HERE = Path(__file__).parent
 _PROGRAMS = {"mlserver": "mlserver", "triton": "python", "torchserve": "torchserve"}
+_INSTALL_SECONDS = 180
+_reasons: dict[str, str] = {}
 
 
 def environment(name: str) -> Path:
@@ -32,23 +35,30 @@ def environment(name: str) -> Path:
     digest = hashlib.sha256(lock.read_bytes()).hexdigest()[:16]
     home = Path(sys.prefix) / "servers" / f"{name}-{digest}"
     if not (home / "complete").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        made = subprocess.run(
-            [sys.executable, "-m", "venv", str(home)], capture_output=True, text=True, check=False
-        )
-        install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
-        if made.returncode == 0:
-            made = subprocess.run(
-                [*install, "--no-deps", "--require-hashes", "-r", str(lock)],
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        if made.returncode != 0:
-            said = (made.stderr or made.stdout).strip().splitlines()
-            pytest.skip(f"{name} cannot be installed here: {said[-1] if said else 'no word'}")
+        if name not in _reasons:
+            _reasons[name] = _install(home, lock)
+        if _reasons[name]:
+            pytest.skip(f"{name} cannot be installed here: {_reasons[name]}")
         (home / "complete").touch()
     return home
+
+
+def _install(home: Path, lock: Path) -> str:
+    """Make an environment; why it cannot be made, or nothing. Once in a session: what takes too
+    long for one test does for the next. It goes on where it was ended."""
+    install = [str(home / "bin" / "python"), "-m", "pip", "install", "--quiet"]
+    install += ["--no-deps", "--require-hashes", "-r", str(lock)]
+    for command in ([sys.executable, "-m", "venv", str(home)], install):
+        try:
+            made = subprocess.run(
+                command, capture_output=True, text=True, check=False, timeout=_INSTALL_SECONDS
+            )
+        except subprocess.TimeoutExpired:
+            return f"not within {_INSTALL_SECONDS} s; run it first: {shlex.join(command)}"
+        if made.returncode != 0:
+            said = (made.stderr or made.stdout).strip().splitlines()
+            return said[-1] if said else "no word"
+    return ""
 
 
 def use(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
