@@ -21,7 +21,7 @@ MOST_ROWS = 1024
 """A batch takes no further request beyond this; one larger request is a batch alone."""
 
 SLOW_SECONDS = 1.0
-"""After this, other requests no longer wait for a batch: it may be large, or never come back."""
+"""A batch that takes longer may be large, or never come back."""
 _MOST_SLOW = 3
 
 
@@ -35,7 +35,9 @@ class _Waiting:
 class Batcher:
     """Gathers the requests of one event loop."""
 
-    def __init__(self) -> None:
+    def __init__(self, slow_seconds: float = SLOW_SECONDS) -> None:
+        """`slow_seconds`: after this, other requests no longer wait for a batch."""
+        self._slow_seconds = slow_seconds
         self._waiting: deque[_Waiting] = deque()
         # OpenMP's threads cost a small batch more than they bring.
         self._few = Threads(_MOST_SLOW + 1, "few", lambda: threadpool_limits(1))
@@ -77,7 +79,7 @@ class Batcher:
             while self._working is task and (batch := self._take()):
                 tables = [waiting.table for waiting in batch]
                 thread = self._few if sum(map(len, tables)) <= MOST_ROWS else self._many
-                late = loop.call_later(SLOW_SECONDS, self._pass_by, task)
+                late = loop.call_later(self._slow_seconds, self._pass_by, task)
                 try:
                     found = await loop.run_in_executor(
                         thread, predict_together, batch[0].model, tables

@@ -10,7 +10,7 @@ import logging
 import os
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from kfp_suite.components.runtimes.local import address_of
 
@@ -43,15 +43,20 @@ def quiet_libraries() -> None:
 
 
 def say_served(
-    served: Mapping[str, str], host: str, http_port: int, grpc_port: int | None = None
+    served: Mapping[str, str],
+    host: str,
+    http_port: int,
+    grpc_port: int | None = None,
+    graphs: Iterable[str] = (),
 ) -> None:
-    """Write to stdout what is served where, a line a model.
+    """Write to stdout what is served where, a line a model or graph.
 
     Args:
         served: Name of a model to its version.
         host: Where it listens.
         http_port: Of HTTP.
         grpc_port: Of gRPC; None: it is not served.
+        graphs: Names of InferenceGraphs.
     """
     url = f"http://{address_of(host, http_port)}"
     beside = f", gRPC at {address_of(host, grpc_port)}" if grpc_port else ""
@@ -59,6 +64,7 @@ def say_served(
         f"{name} version {version}: {url}/v1/models/{name}:predict{beside}"
         for name, version in served.items()
     ]
+    lines += [f"graph {name}: {url}/graphs/{name}" for name in graphs]
     for line in lines or [f"no model yet: {url}{beside}"]:
         sys.stdout.write(f"{line}\n")
     sys.stdout.flush()

@@ -26,7 +26,7 @@ from kfp_suite.components.models.records import (
     table_of_records,
 )
 from kfp_suite.components.runtimes.asking import VERSION_HEADER
-from kfp_suite.components.server.batching import Batcher
+from kfp_suite.components.server.batching import SLOW_SECONDS, Batcher
 from kfp_suite.components.server.limits import PREDICT_SECONDS
 from kfp_suite.components.server.metrics import METRICS
 from kfp_suite.components.server.remote import RemoteScores
@@ -105,7 +105,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         self.enable_latency_logging = False
         self._current, self._remote = current, remote
         self._predict_seconds = predict_seconds
-        self._batcher = Batcher()
+        self._batcher = Batcher(min(SLOW_SECONDS, predict_seconds / 4))
         self._aside = Threads(_THREADS, "aside")
         self.ready = True
 

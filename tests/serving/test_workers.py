@@ -74,6 +74,16 @@ def test_two_workers_count_together_and_replace_each_other(model: Path) -> None:
             assert post(server, 1).status_code == 200
 
 
+def test_a_prediction_that_hangs_takes_no_other_with_it(model: Path) -> None:
+    with serve(model, "--workers=2", "--predict-timeout=10") as server:
+        before = {one.pid for one in workers(server)}
+        with Load(server.base + V1, {"instances": [RECORD]}, clients=4, pause=0.1) as load:
+            eventually(lambda: load.versions["1"] > 10)
+            assert post(server, HANGS).status_code == 504
+            eventually(lambda: len({one.pid for one in workers(server)} - before) == 1)
+        assert load.failed == []
+
+
 def test_a_worker_that_is_told_to_end_leaves_the_port_to_the_others(model: Path) -> None:
     with serve(model, "--workers=2") as server:
         for _ in range(2):

@@ -69,7 +69,7 @@ async def _serve(manifests: list[Path], host: str, port: int, cors_origins: Sequ
                     return
                 first.result()
                 server = GatewayServer(gateway_config(gateway, cors_origins), bind(host, port))
-                say_served(gateway.served(), host, port)
+                say_served(gateway.served(), host, port, graphs=gateway.graphs)
                 await _serve_until(waiting, server, follower)
             finally:
                 follower.withdraw()

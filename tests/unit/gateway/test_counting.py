@@ -64,6 +64,8 @@ async def ask(
         for number in range(requests):
             codes[(await client.post(PATH, json={"number": number})).status_code] += 1
         pages[1] = (await client.get("/metrics")).text
+        index = (await client.post("/v2/repository/index", json={})).json()
+        assert index == [{"name": "wings", "version": "1", "state": "READY", "reason": ""}]
     counted = iter(pages)
     return codes, Growth(lambda: {"gateway": parse_metrics(next(counted), "wings")})
 

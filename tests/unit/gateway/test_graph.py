@@ -179,3 +179,12 @@ def test_a_request_that_is_not_json_is_a_bad_request() -> None:
     with pytest.raises(GraphError) as refused:
         asyncio.run(found.answer(b"{", Zoo()))
     assert refused.value.status == 400
+
+
+def test_what_a_request_says_twice_is_refused() -> None:
+    zoo = Zoo()
+    found = graph(root=node("Sequence", {"serviceName": "dog"}))
+    with pytest.raises(GraphError, match="the key 'instances' is there twice") as refused:
+        asyncio.run(found.answer(b'{"instances": [1], "instances": [2]}', zoo))
+    assert refused.value.status == 400
+    assert zoo.names == []
