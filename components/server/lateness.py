@@ -33,6 +33,22 @@ class LivingDataPlane(ReadingDataPlane):
         """Whether requests are answered."""
         return not self.hanging() and bool(await super().ready())
 
+    async def model_ready(
+        self,
+        model_name: str,
+        disable_predictor_health_check: bool = False,
+    ) -> bool:
+        """Whether a model answers. Raises ModelNotFound.
+
+        Args:
+            model_name: The model's name.
+            disable_predictor_health_check: The question is not a probe, but comes before a
+                prediction. One that hangs is no reason to refuse another, which goes on beside it.
+        """
+        if disable_predictor_health_check:
+            return bool(self.get_model_from_registry(model_name).ready)
+        return bool(await super().model_ready(model_name))
+
     def hanging(self) -> list[str]:
         """The models that hang."""
         return [name for name, model in self.model_registry.get_models().items() if model.hangs]
