@@ -1,4 +1,4 @@
-"""For schedules: train where there is something new, and serve only what is better."""
+"""For schedules: train if something is new, and serve a model only if it is better."""
 
 from kfp import dsl
 
@@ -58,9 +58,9 @@ def retrain(
     deploy_on_failure: str = "rollback",
     notify: dict = {},
 ):
-    """Train again where sources, module or parameters are new; serve only what is better.
+    """Train again if sources, module or parameters are new; serve a better model only.
 
-    For recurring runs. Sources are resolved to digests first: where nothing is new since the
+    For recurring runs. Sources are resolved to digests first: if nothing is new since the
     champion was made, the run ends there, successfully, and says so. A model is published
     and served only if it is better than the champion on the same rows of today's data; and
     served only if no other run has made another champion meanwhile.
@@ -106,7 +106,7 @@ def retrain(
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
         deploy_force: Take over what others have set of the endpoint, and end a rollout of it.
         deploy_on_failure: What becomes of a version that does not serve: `rollback` puts back
-            what served before, `keep` leaves it, for who looks.
+            what served before, `keep` leaves it to be looked at.
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "retrain"

@@ -99,7 +99,7 @@ def train_and_deploy(
         endpoint: How the endpoint runs: name, resources, replicas and more; see deploy.
         deploy_force: Take over what others have set of the endpoint, and end a rollout of it.
         deploy_on_failure: What becomes of a version that does not serve: `rollback` puts back
-            what served before, `keep` leaves it, for who looks.
+            what served before, `keep` leaves it to be looked at.
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "train_and_deploy"
