@@ -12,6 +12,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from kfp_suite.components.contracts.sql import quote_name
+
 _TABLE = '"columns in memory"'
 _MAX_CACHED_VALUES = 32_768
 _MAX_CACHED_BYTES = 4 << 20
@@ -25,15 +27,19 @@ class CachedExpression:
     The result for a value depends on nothing but the value; null is a value, too.
     """
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, expression: str, name: str) -> None:
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, expression: str, name: str, first: str = ""
+    ) -> None:
         """Prepare.
 
         Args:
             connection: Where the expression runs; no result of it may be open.
             expression: The SQL expression.
             name: The name of the column in it.
+            first: A SQL expression that takes the column's place; empty for the column itself.
         """
         self._connection, self._expression, self._name = connection, expression, name
+        self._first = first
         self._is_cached = True
         self._values: pa.Array | None = None
         self._results: pa.Array | None = None
@@ -65,13 +71,22 @@ class CachedExpression:
         return results.take(places)
 
     def _evaluate(self, column: pa.Array) -> pa.Array:
-        return evaluate(self._connection, self._expression, {self._name: column})
+        return evaluate(self._connection, self._expression, {self._name: column}, self._first)
 
 
 def evaluate(
-    connection: duckdb.DuckDBPyConnection, expression: str, columns: Mapping[str, pa.Array]
+    connection: duckdb.DuckDBPyConnection,
+    expression: str,
+    columns: Mapping[str, pa.Array],
+    first: str = "",
 ) -> pa.Array:
     """The result of a SQL expression for each row of `columns`.
+
+    Args:
+        connection: Where the expression runs; no result of it may be open.
+        expression: The SQL expression.
+        columns: The columns by the names that they have in it.
+        first: A SQL expression that takes the place of the only column; empty for none.
 
     Raises:
         duckdb.Error: the expression fails.
@@ -79,5 +94,9 @@ def evaluate(
     table = pa.table(dict(columns))
     slices = table.to_batches(max_chunksize=_SLICE_ROWS)
     connection.register(_TABLE.strip('"'), pa.Table.from_batches(slices, schema=table.schema))
-    found = connection.sql(f"SELECT {expression} FROM {_TABLE}").to_arrow_table().column(0)
+    relation = _TABLE
+    if first:
+        (name,) = columns
+        relation = f"(SELECT {first} AS {quote_name(name)} FROM {_TABLE})"
+    found = connection.sql(f"SELECT {expression} FROM {relation}").to_arrow_table().column(0)
     return found.combine_chunks() if found.num_chunks != 1 else found.chunk(0)

@@ -118,27 +118,30 @@ def _source(
                 yield Record(file.name, line, text, given)
 
     columns = dict.fromkeys(dialect.names, ALL_TYPES)
-    return TextSource(name, _relation(spec, dialect, good), columns, records)
+    nulls = ", ".join(quote_text(text) for text in ("", *spec.null_values))
+    texts = {
+        column: f"CASE WHEN {text} NOT IN ({nulls}) THEN {text} END"
+        for column, text in zip(dialect.names, map(quote_name, dialect.names), strict=True)
+    }
+    plain = _relation(dialect, good)
+    selected = ", ".join(f"{text} AS {quote_name(column)}" for column, text in texts.items())
+    relation = f"(SELECT {selected} FROM {plain})"
+    return TextSource(name, relation, columns, records, plain=plain, texts=texts)
 
 
-def _relation(spec: SourceSpec, dialect: Dialect, files: list[SourceFile]) -> str:
+def _relation(dialect: Dialect, files: list[SourceFile]) -> str:
     """Every option is given, so that nothing is guessed from a sample; a bad row is an error."""
     paths = ", ".join(quote_text(file.pattern()) for file in files)
     columns = ", ".join(f"{quote_text(name)}: 'VARCHAR'" for name in dialect.names)
-    nulls = ", ".join(quote_text(text) for text in ("", *spec.null_values))
-    values = ", ".join(
-        f"CASE WHEN {text} NOT IN ({nulls}) THEN {text} END AS {text}"
-        for text in map(quote_name, dialect.names)
-    )
     # DuckDB skips what is null beyond the last column, and a blank line that is not null. A
     # line end without quotes is nowhere.
     null = "allow_quoted_nulls=false, nullstr=" + ("''" if len(dialect.names) == 1 else "'\n'")
     return (
-        f"(SELECT {values} FROM read_csv([{paths}], auto_detect=false, hive_partitioning=false,"
+        f"read_csv([{paths}], auto_detect=false, hive_partitioning=false,"
         f" columns={{{columns}}}, header={str(dialect.header).lower()},"
         f" delim={quote_text(dialect.delimiter)}, quote={quote_text(dialect.quote)},"
         f" escape={quote_text(dialect.escape)}, {null},"
-        " strict_mode=true, null_padding=false, encoding='utf-8'))"
+        " strict_mode=true, null_padding=false, encoding='utf-8')"
     )
 
 

@@ -8,7 +8,7 @@ away then, and `create_text_view` tells what is wrong.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
@@ -101,10 +101,13 @@ def read_rows_once(
         for name in types
     )
     with connect_again(connection) as cursor:
-        cached = {name: CachedExpression(cursor, values[name], name) for name in repeated}
+        cached = {
+            name: CachedExpression(cursor, values[name], name, source.texts.get(name, ""))
+            for name in repeated
+        }
 
         def batches() -> Iterator[pa.RecordBatch]:
-            query = f"SELECT {selected} FROM {source.relation}"
+            query = f"SELECT {selected} FROM {_relation(source, repeated)}"
             with (
                 tell_unexpected_rows(),
                 closing(read_batches(connection, query, read)) as texts,
@@ -117,6 +120,17 @@ def read_rows_once(
                     yield pa.RecordBatch.from_arrays(columns, schema=schema)
 
         yield ExpectedRows(schema, batches())
+
+
+def _relation(source: TextSource, plain: Collection[str]) -> str:
+    """The files as text, the columns `plain` with the texts that stand for null."""
+    selected = ", ".join(
+        f"{source.texts[name]} AS {quote_name(name)}"
+        if name in source.texts and name not in plain
+        else quote_name(name)
+        for name in source.columns
+    )
+    return f"(SELECT {selected} FROM {source.plain or source.relation})"
 
 
 def _expected_values(

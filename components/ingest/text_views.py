@@ -48,6 +48,8 @@ class TextSource:
         columns: Column name to the types its values may turn out to have, beside string.
         records: The rows once more, one by one, to find those that do not fit.
         nested: The columns of JSON objects or lists.
+        plain: As `relation`, if it is quicker to read with texts that stand for null.
+        texts: Column name to the SQL of its text in `plain`, null for those.
     """
 
     name: str
@@ -55,6 +57,8 @@ class TextSource:
     columns: Mapping[str, Collection[ColumnType]]
     records: Callable[[], Iterator[Record]]
     nested: Collection[str] = field(default=())
+    plain: str = ""
+    texts: Mapping[str, str] = field(default_factory=dict)
 
 
 def create_text_view(
