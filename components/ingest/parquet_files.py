@@ -24,6 +24,8 @@ from kfp_suite.components.stores.sources import SourceSpec
 _PLACE, _ROW = '"row of file"', "file_row_number"
 # What DuckDB calls the type of a column without values that pandas and Arrow write.
 _NO_VALUES = '"NULL"'
+_MAX_DECIMAL_DIGITS = 38
+"""DuckDB reads decimals of more digits as float64."""
 _YEARS = "BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'"
 
 
@@ -97,6 +99,15 @@ def _schema(name: str, file: SourceFile) -> pa.Schema:
         if isinstance(column, str) and column.startswith("__index_level_")
     }
     check_names(name, file.name, schema.names)
+    for field in schema:
+        if pa.types.is_decimal(field.type) and field.type.precision > _MAX_DECIMAL_DIGITS:
+            raise DataError(
+                f"column '{field.name}': decimals that DuckDB would round",
+                where=f"sources.{name}: {file.name}",
+                got=str(field.type),
+                expected=f"at most {_MAX_DECIMAL_DIGITS} digits",
+                fix="write it as text",
+            )
     return pa.schema([field for field in schema if field.name not in index])
 
 

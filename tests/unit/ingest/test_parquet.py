@@ -103,3 +103,14 @@ def test_an_index_of_pandas_is_no_column(reading: Reading) -> None:
 def test_names_that_would_be_changed_are_refused(reading: Reading) -> None:
     both = pa.table([[1], [2]], names=["Dose", "dose"])
     assert "differ in capitals alone" in reading.error(_write(reading, "a.parquet", both))
+
+
+def test_decimals_of_more_digits_than_duckdb_has_are_refused(reading: Reading) -> None:
+    ids = pa.array([Decimal(10**49 + 1), Decimal(10**49 + 2)], pa.decimal256(50, 0))
+    error = reading.error(_write(reading, "a.parquet", pa.table({"v": ids})))
+    assert error == (
+        "sources.t: IN/a.parquet: column 'v': decimals that DuckDB would round; got "
+        "decimal256(50, 0); expected at most 38 digits; write it as text"
+    )
+    few = pa.array([Decimal(7)], pa.decimal256(38, 0))
+    assert reading.column(_write(reading, "b.parquet", pa.table({"v": few}))) == [7]
