@@ -68,7 +68,7 @@ def add_csv_view(
             kinds, or as `create_text_view`.
     """
     dialect = _dialect(name, spec, files)
-    if not any(_may_be_misread(name, file, dialect) for file in files):
+    if not _may_be_misread(name, files, dialect):
         try:
             return create_text_view(connection, _source(name, spec, dialect, files, files), spec)
         except duckdb.InvalidInputException:
@@ -96,8 +96,8 @@ def read_csv_once(
         UnexpectedRowsError: DuckDB may read a bad row as a good one.
     """
     dialect = _dialect(name, spec, files)
-    if any(_may_be_misread(name, file, dialect) for file in files):
-        raise UnexpectedRowsError("blanks beside quotes")
+    if _may_be_misread(name, files, dialect):
+        raise UnexpectedRowsError("a bad row that DuckDB may read")
     return read_rows_once(connection, _source(name, spec, dialect, files, files), spec)
 
 
@@ -145,15 +145,22 @@ def _relation(dialect: Dialect, files: list[SourceFile]) -> str:
     )
 
 
-def _may_be_misread(name: str, file: SourceFile, dialect: Dialect) -> bool:
-    """Whether DuckDB may read a bad row as a good one."""
-    return _may_drop(file, dialect) and any(
-        stretch.reason for stretch in _stretches(name, file, dialect)
+def _may_be_misread(name: str, files: list[SourceFile], dialect: Dialect) -> bool:
+    """Whether DuckDB may read a bad row as a good one, or drop it."""
+    return any(
+        stretch.reason
+        for file in files
+        if _may_drop(file, dialect, is_alone=len(files) == 1)
+        for stretch in _stretches(name, file, dialect)
     )
 
 
-def _may_drop(file: SourceFile, dialect: Dialect) -> bool:
-    """Whether DuckDB may drop something: blanks beside quotes, delimiters after one column."""
+def _may_drop(file: SourceFile, dialect: Dialect, *, is_alone: bool) -> bool:
+    """Whether DuckDB may drop something without a word.
+
+    That is blanks beside quotes, delimiters after one column, and, in all but the first of
+    several files, what stands behind a quote without an end.
+    """
     if len(dialect.names) == 1 or not dialect.quote:
         return len(dialect.names) == 1
     quote, delimiter = (re.escape(c.encode()) for c in (dialect.quote, dialect.delimiter))
@@ -166,6 +173,8 @@ def _may_drop(file: SourceFile, dialect: Dialect) -> bool:
         rest = b""
         while block := content.read(_BLOCK):
             lines = rest + block
+            if not is_alone and dialect.quote.encode() in block:
+                return True
             if any(text in lines for text in near) and beside.search(lines):
                 return True
             rest = lines[max(lines.rfind(b"\n"), lines.rfind(b"\r")) + 1 :]

@@ -398,6 +398,17 @@ def test_the_lines_behind_a_quote_without_end_count_as_bad_rows(reading: Reading
     assert kept.table("train")["a"].to_pylist() == [1, 4, 5, 6]
 
 
+def test_a_quote_without_end_is_found_in_the_last_of_many_files(reading: Reading) -> None:
+    for number in range(20):
+        reading.file(f"{number:02}.csv", "a,b\n1,x\n")
+    reading.file("zz.csv", 'a,b\n2,x\n"3,x\n4,x\n')
+    folder = str(reading.folder / "in")
+    for sql in ("", "SELECT * FROM t"):
+        assert "IN/zz.csv:3: a quoted value that does not end at its quote (2 bad rows" in (
+            reading.error(folder, sql=sql)
+        )
+
+
 def test_an_escape_is_one_between_quotes_alone(reading: Reading) -> None:
     source = {
         "uri": reading.file("a.csv", 'a,b\n\\5,"say \\"hi\\""\n7,\\N\n'),
