@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.contracts.sql import quote_name
@@ -164,6 +165,10 @@ def _repeated_columns(
     """The columns of `values` that have each value twice or more in the first rows."""
     if not values:
         return []
-    counts = ", ".join(f"count(DISTINCT {quote_name(name)}) * 2 <= count(*)" for name in values)
-    (row,) = connection.execute(f"SELECT {counts} FROM {_FIRST_ROWS}").fetchall()
-    return [name for name, is_repeated in zip(values, row, strict=True) if is_repeated]
+    names = ", ".join(map(quote_name, values))
+    table = connection.sql(f"SELECT {names} FROM {_FIRST_ROWS}").to_arrow_table()
+    return [
+        name
+        for name in values
+        if pc.count_distinct(table.column(name), mode="only_valid").as_py() * 2 <= table.num_rows
+    ]
