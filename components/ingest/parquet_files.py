@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -108,7 +109,46 @@ def _schema(name: str, file: SourceFile) -> pa.Schema:
                 expected=f"at most {_MAX_DECIMAL_DIGITS} digits",
                 fix="write it as text",
             )
+    _check_int96(name, file)
     return pa.schema([field for field in schema if field.name not in index])
+
+
+def _check_int96(name: str, file: SourceFile) -> None:
+    """Refuse times of the old type INT96 with nanoseconds, which DuckDB would cut off.
+
+    Arrow reads them in either unit; in nanoseconds, times far from 1970 wrap around, and so does
+    the product that they are compared with.
+    """
+    with pq.ParquetFile(file.path) as parquet:
+        columns = [
+            parquet.schema.column(i).path
+            for i in range(len(parquet.schema))
+            if parquet.schema.column(i).physical_type == "INT96"
+        ]
+    if not columns:
+        return
+    first = 0
+    with (
+        pq.ParquetFile(file.path, coerce_int96_timestamp_unit="ns") as exact,
+        pq.ParquetFile(file.path, coerce_int96_timestamp_unit="us") as rounded,
+    ):
+        batches = (one.iter_batches(columns=columns) for one in (exact, rounded))
+        for nanoseconds, microseconds in zip(*batches, strict=True):
+            for column in nanoseconds.schema.names:
+                ns, us = (
+                    one.column(column).cast(pa.int64()).fill_null(0).to_numpy(zero_copy_only=False)
+                    for one in (nanoseconds, microseconds)
+                )
+                (places,) = np.nonzero(us * np.int64(1000) != ns)
+                if len(places):
+                    place = int(places[0])
+                    raise DataError(
+                        f"column '{column}': a time with nanoseconds in Parquet's old type INT96",
+                        where=f"sources.{name}: {file.name}: row {first + place + 1}",
+                        got=f"{int(ns[place]) % 1000} ns beyond the microsecond",
+                        fix="write the column as TIMESTAMP(NANOS), or as text",
+                    )
+            first += len(nanoseconds)
 
 
 def _key(schema: pa.Schema) -> list[tuple[str, str]]:

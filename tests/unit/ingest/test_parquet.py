@@ -114,3 +114,18 @@ def test_decimals_of_more_digits_than_duckdb_has_are_refused(reading: Reading) -
     )
     few = pa.array([Decimal(7)], pa.decimal256(38, 0))
     assert reading.column(_write(reading, "b.parquet", pa.table({"v": few}))) == [7]
+
+
+def test_times_of_the_old_type_are_exact_or_refused(reading: Reading) -> None:
+    """DuckDB reads INT96, as Spark and Impala wrote it, in microseconds."""
+    path = Path(reading.file("a.parquet", b""))
+    finer = pa.table({"at": pa.array([1_000, 2_001, 3_000], pa.timestamp("ns"))})
+    pq.write_table(finer, path, use_deprecated_int96_timestamps=True)
+    error = reading.error(str(path))
+    assert "IN/a.parquet: row 2: column 'at': a time with nanoseconds" in error
+    assert "1 ns beyond the microsecond" in error
+
+    times = [datetime.datetime(2024, 5, 6, 7, 8, 9, 123456), None, datetime.datetime(3000, 1, 1)]
+    whole = pa.table({"at": pa.array(times, pa.timestamp("us"))})
+    pq.write_table(whole, path, use_deprecated_int96_timestamps=True)
+    assert reading.column(str(path)) == times
