@@ -15,15 +15,14 @@ import pyarrow as pa
 
 from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sql import quote_name, quote_text
-from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.connections import connect_again
 from kfp_suite.components.ingest.expected_rows import ExpectedRows
-from kfp_suite.components.ingest.query import SQL_TYPES, Query
+from kfp_suite.components.ingest.query import Query
 
 _DATABASE = "source_tables"
 # No source can have these names, for want of a space.
 _UNORDERED = '"rows as they come"'
-_BATCH = '"rows of a batch"'
+_READER = '"rows of a reader"'
 _ORDERED = '"rows in order"'
 _RESULT = '"the query"'
 
@@ -62,22 +61,29 @@ def store_rows(
     """
     with _attach_database(connection, file), connect_again(connection) as writing:
         target = _UNORDERED if ordered else f"{_DATABASE}.main.{quote_name(name)}"
-        columns = ", ".join(
-            f"{quote_name(c.name)} {SQL_TYPES[c.type]}" for c in columns_of(rows.schema)
-        )
-        count = 0
-        writing.begin()
+        failures: list[BaseException] = []
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            try:
+                yield from rows.batches
+            except BaseException as error:
+                failures.append(error)  # DuckDB makes an error of its own of it.
+                raise
+
+        # One statement: many of them would keep all rows in memory, or write them twice.
+        reader = pa.RecordBatchReader.from_batches(rows.schema, batches())
+        writing.register(_READER.strip('"'), reader)
+        values = _without_minus_zero(writing, _READER)
         try:
-            writing.execute(f"CREATE TABLE {target} ({columns})")
-            for batch in rows.batches:
-                writing.register(_BATCH.strip('"'), pa.Table.from_batches([batch]))
-                values = _without_minus_zero(writing, _BATCH)
-                writing.execute(f"INSERT INTO {target} SELECT {values} FROM {_BATCH}")
-                count += batch.num_rows
-        except BaseException:
-            writing.rollback()
+            counted = writing.execute(
+                f"CREATE TABLE {target} AS SELECT {values} FROM {_READER}"
+            ).fetchone()
+        except duckdb.Error:
+            if failures:
+                raise failures[0] from None
             raise
-        writing.commit()
+        assert counted is not None
+        count = int(counted[0])
         if ordered:
             _store_table(connection, name, _UNORDERED, ordered=True)
             connection.execute(f"DROP TABLE {_UNORDERED}")
