@@ -101,6 +101,10 @@ class BoundedProtocol(HttpToolsProtocol):
         head = b"content-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)
         self._refused = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            # What a request before this one answers can no longer be sent.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if self.transport.can_write_eof():
             self.transport.write_eof()
             self._discarding = self.loop.call_later(DISCARD_SECONDS, self.transport.close)

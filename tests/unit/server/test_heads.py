@@ -28,11 +28,11 @@ async def sized(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": said})
 
 
-def answered(chunks: list[bytes], pause: float = 0.02) -> tuple[int, str]:
+def answered(chunks: list[bytes], pause: float = 0.02, application: Any = sized) -> tuple[int, str]:
     """The status and the body that a client gets who sends this bit by bit."""
 
     async def run() -> bytes:
-        config = uvicorn.Config(Door(sized), log_config=None, ws="none")
+        config = uvicorn.Config(Door(application), log_config=None, ws="none")
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
             lambda: heads.BoundedProtocol(config, state, {}), "127.0.0.1", 0
@@ -113,6 +113,23 @@ def test_a_client_that_goes_on_sending_still_reads_the_refusal() -> None:
     status, body = answered([LINE, header(MOST_HEAD_BYTES), *[header(1 << 20)] * 20], pause=0)
     assert status == 431
     assert "the request's headers are over 65,536 bytes" in body
+
+
+def test_a_request_before_a_refused_one_ends_in_silence(caplog: pytest.LogCaptureFixture) -> None:
+    ended = []
+
+    async def slow(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        while not caplog.records:  # of the refusal
+            await asyncio.sleep(0.01)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"late"})
+        ended.append(scope["path"])
+
+    status, _ = answered([b"GET /a HTTP/1.1\r\n\r\n", b"\0 nope\r\n\r\n"], 0.1, slow)
+    assert status == 400
+    assert ended == ["/a"]
+    assert [one for one in caplog.records if one.exc_info] == []
 
 
 def test_a_slow_body_after_a_slow_head_is_not_the_head_s_fault(
