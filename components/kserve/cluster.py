@@ -396,7 +396,8 @@ def _client() -> Any:
     found = client.ApiClient()
     # Python 3.13 refuses certificates that Go takes: of a CA without keyUsage, as many clusters
     # have. kubectl and this client are to trust the same clusters.
-    context = urllib3.util.ssl_.create_urllib3_context()
+    pool = found.rest_client.pool_manager.connection_pool_kw
+    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=pool["cert_reqs"])
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    found.rest_client.pool_manager.connection_pool_kw["ssl_context"] = context
+    pool["ssl_context"] = context
     return found

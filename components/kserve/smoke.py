@@ -17,7 +17,8 @@ TOLERANCE = 1e-4
 MIN_SECONDS = 10.0
 """How long an endpoint that has just become ready is asked again, whatever time is left."""
 MAX_UNNAMED_SECONDS = 30.0
-"""How long a wrong answer that names no version may be one of the servers before."""
+"""How long no answer may be for want of a route, and a wrong one that names no version may come
+from the servers before."""
 _PAUSE = 1.0
 
 
@@ -60,7 +61,8 @@ def smoke_test(
         question: The sample as this server takes it.
         sample: With the model's own answers; an older model has none.
         version: The version that must answer; empty: any.
-        seconds: How long to wait between all tries together, at least `MIN_SECONDS`.
+        seconds: How long another version may answer, at least `MIN_SECONDS`; no answer, and a
+            wrong one that names no version, are given up after `MAX_UNNAMED_SECONDS`.
         sleep: Waits between tries.
 
     Returns:
@@ -71,22 +73,32 @@ def smoke_test(
     """
     seconds, waited = max(seconds, MIN_SECONDS), 0.0
     while True:
+        asked = time.monotonic()
         try:
             return _ask_once(base, headers, question, sample, version)
-        except _WrongAnswerError as error:
-            if error.named or waited >= min(seconds, MAX_UNNAMED_SECONDS):
-                raise
-        except EndpointError:
-            if waited >= seconds:
+        except EndpointError as error:
+            waited += time.monotonic() - asked
+            if waited >= _patience(error, seconds):
                 raise
         sleep(_PAUSE)
         waited += _PAUSE
 
 
-class _WrongAnswerError(EndpointError):
-    """Another answer than the model's; `named`: the version that must answer gave it."""
+class _OtherVersionError(EndpointError):
+    """The answer of another version than the one that must answer."""
 
-    named = False
+
+class _WrongAnswerError(EndpointError):
+    """Another answer than the model's, by the version that must answer."""
+
+
+def _patience(error: EndpointError, seconds: float) -> float:
+    """How many seconds such an error is asked again, of `seconds` in all."""
+    if isinstance(error, _WrongAnswerError):
+        return 0.0
+    if isinstance(error, _OtherVersionError):
+        return seconds
+    return min(seconds, MAX_UNNAMED_SECONDS)
 
 
 def _ask_once(
@@ -95,18 +107,16 @@ def _ask_once(
     answer = ask(base, question, headers=headers)
     named = bool(version and answer.version)
     if named and answer.version != version:
-        raise EndpointError(
+        raise _OtherVersionError(
             "another version answered", where=base, got=answer.version, expected=version
         )
     far = difference(sample, answer.body) if sample.predictions else 0.0
     if not far <= TOLERANCE:
-        error = _WrongAnswerError(
+        raise (_WrongAnswerError if named else EndpointError)(
             "the endpoint does not answer as the model does",
             where=base + question.path,
             got=f"{answer.body} (difference {far:g})",
             expected=f"{list(sample.predictions)} within {TOLERANCE:g}",
             fix="compare the server's library versions with those in model.json",
         )
-        error.named = named
-        raise error
     return answer

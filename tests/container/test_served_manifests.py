@@ -23,6 +23,7 @@ from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.runtimes.runtime import SKLEARN, SUITE
 from kfp_suite.components.stores.folder import FolderStore
 from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.pipelines.images.bases import Bases
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from kfp_suite.testing.kubernetes.kinds import Json
 from kfp_suite.testing.kubernetes.kubelet import KubeletError, running_pod
@@ -148,13 +149,12 @@ def test_the_transformer_asks_the_predictor(client: Any, store: ModelStore, mode
     assert features["datatype"].startswith("FP")
 
 
-def test_a_kubelet_refuses_an_image_that_is_root(client: Any, store: ModelStore) -> None:
-    client.images.get("kfp-suite-base:trixie")
+def test_a_kubelet_refuses_an_image_that_is_root(client: Any, found_bases: Bases) -> None:
     spec = {
         "containers": [
             {
                 "name": "kserve-container",
-                "image": "kfp-suite-base:trixie",
+                "image": found_bases.base,
                 "securityContext": {"runAsNonRoot": True},
             }
         ]

@@ -30,8 +30,8 @@ MODELS = "/mnt/models"
 _LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.2
 # What Kubernetes takes if a probe, or a pod, does not say.
-_PERIOD, _TIMEOUT, _FAILURES, _GRACE = 10, 1, 3, 30
-_VARIABLE = re.compile(r"\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
+_TIMEOUT_SECONDS, _GRACE_SECONDS = 1, 30
+_VARIABLE = re.compile(r"\$\$|\$\(([A-Za-z_][A-Za-z0-9_]*)\)")
 
 
 class KubeletError(Exception):
@@ -68,12 +68,13 @@ class Pod:
         except ImageNotFound as error:
             raise KubeletError(f"ErrImagePull: {self._server['image']}") from error
         self._check_user(image)
+        variables = self._environment(secrets)
         try:
             self._container = docker.containers.create(
                 image.id,
-                entrypoint=self._expanded("command") or None,
-                command=self._expanded("args"),
-                environment=self._environment(secrets),
+                entrypoint=self._expand("command", variables) or None,
+                command=self._expand("args", variables),
+                environment=variables,
                 ports={
                     f"{number}/tcp": (_LOOPBACK, None)
                     for number in {8080, *self._ports(), *self._probed()}
@@ -138,9 +139,8 @@ class Pod:
         asked = probe["httpGet"]
         url = f"{self.address(asked['port'])}{asked['path']}"
         try:
-            with urllib.request.urlopen(
-                url, timeout=max(5, probe.get("timeoutSeconds", _TIMEOUT))
-            ) as answer:
+            seconds = probe.get("timeoutSeconds", _TIMEOUT_SECONDS)
+            with urllib.request.urlopen(url, timeout=seconds) as answer:
                 return bool(200 <= answer.status < 400)
         except (OSError, urllib.error.URLError):
             return False
@@ -155,7 +155,7 @@ class Pod:
             KubeletError: `preStop` failed.
         """
         started = time.monotonic()
-        grace = self._spec.get("terminationGracePeriodSeconds", _GRACE)
+        grace = self._spec.get("terminationGracePeriodSeconds", _GRACE_SECONDS)
         before = self._server.get("lifecycle", {}).get("preStop", {}).get("exec")
         if before:
             code, said = self._container.exec_run(before["command"])
@@ -183,13 +183,13 @@ class Pod:
                 f"is {user or 'root'!r}"
             )
 
-    def _expanded(self, key: str) -> list[str]:
-        """Commands and arguments, with `$(NAME)` replaced by the variable's value."""
-        named = {one["name"]: one.get("value", "") for one in self._server.get("env", ())}
-        return [
-            _VARIABLE.sub(lambda found: named.get(found[1], found[0]), one)
-            for one in self._server.get(key, ())
-        ]
+    def _expand(self, key: str, variables: Mapping[str, str]) -> list[str]:
+        """Commands and arguments with the values of variables: `$(NAME)`, but not `$$(NAME)`."""
+
+        def replace(found: re.Match[str]) -> str:
+            return "$" if found[1] is None else variables.get(found[1], found[0])
+
+        return [_VARIABLE.sub(replace, one) for one in self._server.get(key, ())]
 
     def _environment(self, secrets: Mapping[tuple[str, str], str]) -> dict[str, str]:
         found = {}

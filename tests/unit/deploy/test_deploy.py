@@ -30,8 +30,9 @@ from kfp_suite.components.kserve.canary import Mode, split_of, with_candidate, w
 from kfp_suite.components.kserve.cluster import Cluster
 from kfp_suite.components.kserve.deployable import Deployable
 from kfp_suite.components.kserve.manifests import own_part, read_served
-from kfp_suite.components.kserve.smoke import smoke_test
+from kfp_suite.components.kserve.smoke import MAX_UNNAMED_SECONDS, smoke_test
 from kfp_suite.components.kserve.waiting import wait_until_serving
+from kfp_suite.components.runtimes.local import LOOPBACK, free_port
 from kfp_suite.components.stores.champions import ChampionReference, champion_to_json
 from kfp_suite.components.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
@@ -278,6 +279,23 @@ def test_an_endpoint_that_answers_something_else_is_no_champion(
         deploy(parameters(), version, tmp_path / "endpoint", cluster=on(double))
     # Another version may be the one before, for a while; a wrong answer is wrong at once.
     assert (fleet.asked > 1) == (wrong == "version")
+
+
+def test_an_endpoint_that_never_answers_is_given_up_in_half_a_minute(
+    double: KubernetesDouble, fleet: Fleet, version: Path, tmp_path: Path
+) -> None:
+    """However long another version's answer would be waited for."""
+    double.endpoint = f"http://{LOOPBACK}:{free_port()}"
+    naps: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        naps.append(seconds)
+        time.sleep(0.001)
+
+    cluster = Cluster(double.client(), sleep=sleep)
+    with pytest.raises(EndpointError, match="did not answer"):
+        deploy(replace(parameters(), timeout_seconds=600), version, tmp_path / "a", cluster=cluster)
+    assert MAX_UNNAMED_SECONDS - 5 <= naps.count(1.0) <= MAX_UNNAMED_SECONDS
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from kfp_suite.components.contracts.errors import StoreError
 from kfp_suite.components.kserve.cluster import Cluster
 
-_NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+_NOW = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _FAR = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)
 
 
@@ -99,15 +99,23 @@ def api(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 
 def cluster(
-    monkeypatch: pytest.MonkeyPatch, folder: Path, address: str, trusted: Path, naps: list[float]
+    monkeypatch: pytest.MonkeyPatch,
+    folder: Path,
+    address: str,
+    trusted: Path | None,
+    naps: list[float],
 ) -> Cluster:
+    """The cluster at an address; without a file of its CA its certificate is not looked at."""
+    trust = (
+        {"insecure-skip-tls-verify": True}
+        if trusted is None
+        else {"certificate-authority": str(trusted)}
+    )
     file = folder / "kubeconfig"
     content = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {"name": "c", "cluster": {"server": address, "certificate-authority": str(trusted)}}
-        ],
+        "clusters": [{"name": "c", "cluster": {"server": address, **trust}}],
         "users": [{"name": "u", "user": {"token": "t"}}],
         "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
         "current-context": "x",
@@ -135,6 +143,15 @@ def test_a_ca_that_kubectl_trusts_is_trusted(
     api: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert cluster(monkeypatch, tmp_path, *api, naps=[]).services("models") == []
+
+
+def test_a_certificate_that_is_not_to_be_verified_is_not(
+    api: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address, _ = api
+    with pytest.warns(urllib3.exceptions.InsecureRequestWarning):
+        found = cluster(monkeypatch, tmp_path, address, None, naps=[]).services("models")
+    assert found == []
 
 
 def test_another_clusters_ca_is_said_at_once(
