@@ -47,7 +47,7 @@ def test_the_last_try_of_a_step_says_why_it_failed(store: Store, tmp_path: Path)
     leave(store, f"train/{UUID}/executor-logs-1")
     joined = recorded(store, tmp_path, "FAILED")
     assert joined.errors[0]["step"] == "train"
-    assert (joined.status, joined.reasons) == ("FAILED", ["no label"])
+    assert (joined.status, joined.reasons) == ("FAILED", ["train: no label"])
 
 
 def test_a_step_that_succeeded_when_it_was_tried_again_did_not_fail(

@@ -354,12 +354,12 @@ def test_predictions_come_in_batches(case: Make) -> None:
         (
             {"resamples": -1},
             ParameterError,
-            "resamples: is not allowed; got -1; expected 0 to 10,000",
+            "resamples: out of range; got -1; expected 0 to 10,000",
         ),
         (
             {"confidence": 95.0},
             ParameterError,
-            "confidence: is not allowed; got 95.0; expected above 0 and below 1",
+            "confidence: out of range; got 95.0; expected above 0 and below 1",
         ),
     ],
 )
