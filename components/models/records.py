@@ -199,7 +199,7 @@ def _check_names(names: Any, form: RecordFormat, where: str) -> None:
     known = [one.name for one in form.inputs]
     missing = [f.name for f in form.inputs if f.required and not f.nullable and f.name not in names]
     unknown = [name for name in names if name not in known]
-    if form.label in unknown:
+    if form.label and form.label in unknown:
         raise DataError(
             f"'{form.label}' is the label, which the model predicts",
             where=where,

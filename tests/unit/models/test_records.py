@@ -52,6 +52,11 @@ def test_the_label_is_named_as_what_is_not_asked_for() -> None:
         table_of_records([{"x": 1, "z": 0}], form)
 
 
+def test_an_empty_name_is_no_label_of_a_model_that_has_none() -> None:
+    with pytest.raises(DataError, match=r"^instances\[0\]: unknown field ''"):
+        table_of_records([{"x": 1, "": 0}], RecordFormat((Field("x", "int64"),)))
+
+
 @pytest.mark.parametrize(
     ("formats", "sql", "expected"),
     [
