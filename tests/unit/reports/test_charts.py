@@ -37,7 +37,15 @@ def test_letters_are_never_smaller_than_can_be_read() -> None:
         assert float(least) / width * FONT_SIZE >= 8.8
     page = Page("Slices")
     page.figure(intervals([Interval("north", 0.5)]), wide=True)
-    assert '<div class="chart-scroll"><svg' in page.html()
+    html = page.html()
+    assert '<div class="chart-scroll"><svg' in html
+    scrolled = re.findall(r"^(.+) \{ overflow-x: auto;", html, re.MULTILINE)
+    assert scrolled == [".chart-scroll", ".scroll"]
+
+
+def test_a_long_word_breaks_and_is_not_scrolled() -> None:
+    (broken,) = re.findall(r"^(.+) \{ overflow-wrap: anywhere; \}", Page("x").html(), re.MULTILINE)
+    assert set(broken.split(", ")) == {"h1", "h2", "h3", "p", "li", "dd", "figcaption"}
 
 
 def test_a_column_of_sentences_is_given_room() -> None:
