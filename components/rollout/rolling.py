@@ -206,8 +206,8 @@ class Rolling:
         """Somebody took the champion from the version, and its endpoint still serves it: with
         nothing to compare it with, that decision stands."""
         why = (
-            f"version {self._version} serves already, and is the champion no more: that is "
-            f"{taken}; {_NOTHING_MEASURED}, and nothing was changed"
+            f"version {self._version} serves already, and is no longer the champion; version "
+            f"{taken.version} is ({taken.reason}); {_NOTHING_MEASURED}, and nothing was changed"
         )
         return self._outcome(self._version, False, why, share=100)
 

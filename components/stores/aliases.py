@@ -71,13 +71,16 @@ class Alias:
         return [self._read(number, info.created) for number, info in self._records.infos().items()]
 
     def taken_from(self, version: int) -> AliasRecord | None:
-        """The newest move, if a rollback or a person took the alias away from `version` by it;
-        else None."""
-        newest = list(self._records.infos().items())[-2:]
-        moves = [self._read(number, info.created) for number, info in newest]
-        if len(moves) < 2 or not (moves[1].is_rollback or moves[1].is_by_hand):
-            return None
-        return moves[1] if moves[0].version == version != moves[1].version else None
+        """The move that the alias is at now, if a rollback or a person took the alias away from
+        `version`, however often it has moved since; else None."""
+        moves: list[AliasRecord] = []  # newest first
+        for number, info in reversed(self._records.infos().items()):
+            move = self._read(number, info.created)
+            if move.version == version:
+                was_taken = bool(moves) and (moves[-1].is_rollback or moves[-1].is_by_hand)
+                return moves[0] if was_taken else None
+            moves.append(move)
+        return None
 
     def move(self, version: int, reason: str, expected: int | None = None) -> None:
         """Name a version; if the alias names it already, nothing is written.

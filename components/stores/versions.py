@@ -439,8 +439,8 @@ class ModelStore:
         return self._alias(model, alias).history()
 
     def alias_taken_from(self, model: str, alias: str, version: int) -> AliasRecord | None:
-        """The newest move of an alias, if a rollback or a person took the alias away from
-        `version` by it; else None."""
+        """The move that an alias is at now, if a rollback or a person took the alias away from
+        `version`, however often it has moved since; else None."""
         return self._alias(model, alias).taken_from(version)
 
     def _alias(self, model: str, alias: str) -> Alias:

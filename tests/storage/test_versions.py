@@ -144,6 +144,30 @@ def test_a_rollback_is_done_once_and_goes_on_after_the_next_move(
         models.rollback("late", "challenger")
 
 
+def test_what_a_person_took_from_a_version_stays_taken_after_later_moves(
+    store: Store, tmp_path: Path
+) -> None:
+    models = ModelStore(store)
+    for i in range(4):
+        publish(store, write_model(tmp_path / f"m{i}", b"%d" % i))
+
+    def taken(version: int) -> int | None:
+        found = models.alias_taken_from("late", "champion", version)
+        return found.version if found else None
+
+    assert taken(2) is None
+    models.set_alias("late", "champion", 1, "it served")
+    models.set_alias("late", "champion", 2, "it served")
+    assert (taken(1), taken(2)) == (None, None)  # another rollout's, and the newest
+    models.rollback("late")
+    assert taken(2) == 1
+    models.set_alias("late", "champion", 3, "set by hand")
+    models.set_alias("late", "champion", 4, "rolled out")
+    assert [taken(version) for version in (1, 2, 3, 4)] == [4, 4, None, None]
+    models.set_alias("late", "champion", 2, "set by hand")
+    assert taken(2) is None
+
+
 def test_concurrent_moves_of_an_alias_are_all_kept(store: Store, tmp_path: Path) -> None:
     models = ModelStore(store)
     for i in range(4):

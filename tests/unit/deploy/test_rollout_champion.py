@@ -77,7 +77,7 @@ def test_a_champion_that_somebody_moved_away_stays_away(
         outcome = roll(models, double, tmp_path / number)
         assert (outcome.promoted, outcome.measured, outcome.share) == (False, False, 100)
         assert outcome.why == (
-            "version 2 serves already, and is the champion no more: that is version 1 "
+            "version 2 serves already, and is no longer the champion; version 1 is "
             f"({reason}); nothing was measured, and nothing was changed"
         )
         assert models.aliases("wings")[CHAMPION] == 1
