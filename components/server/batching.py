@@ -44,6 +44,7 @@ class Batcher:
         self._many = Threads(_MOST_SLOW + 1, "many")
         self._working: asyncio.Task[None] | None = None
         self._slow: set[asyncio.Task[None]] = set()
+        self._late: asyncio.Task[None] | None = None  # passed by when a slow one has ended
 
     async def predict(self, model: LoadedModel, table: pa.Table) -> Prediction:
         """`model.predict(table)`, perhaps in one call with other requests.
@@ -65,12 +66,16 @@ class Batcher:
         self._working = asyncio.create_task(self._work())
 
     def _pass_by(self, slow: asyncio.Task[None]) -> None:
-        """Let other requests go on beside a batch that takes long."""
-        if self._working is slow and len(self._slow) < _MOST_SLOW:
-            self._slow.add(slow)
-            self._working = None
-            if self._waiting:
-                self._start()
+        """Let other requests go on beside a batch that takes long; if as many as may be are
+        passed by already, once one of them has ended."""
+        if len(self._slow) >= _MOST_SLOW:
+            self._late = slow
+            return
+        self._late = None
+        self._slow.add(slow)
+        self._working = None
+        if self._waiting:
+            self._start()
 
     async def _work(self) -> None:
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
@@ -86,6 +91,8 @@ class Batcher:
                     )
                 finally:
                     late.cancel()
+                    if self._late is task:
+                        self._late = None
                 for waiting, result in zip(batch, found, strict=True):
                     if waiting.answer.cancelled():  # nobody waits for it any more
                         continue
@@ -97,6 +104,8 @@ class Batcher:
             self._slow.discard(task)
             if self._working is task:
                 self._working = None
+            elif self._late is not None and not self._late.cancelling():
+                self._pass_by(self._late)
 
     def _take(self) -> list[_Waiting]:
         batch: list[_Waiting] = []

@@ -129,6 +129,33 @@ def test_a_batch_that_takes_long_holds_up_no_other() -> None:
     assert [one.values.tolist() for one in (*others, *held)] == [[4], [6], [2]]
 
 
+def test_as_many_slow_batches_as_may_be_hold_up_no_other_once_one_has_ended() -> None:
+    """The fourth is late already when the first ends, and nothing but that end happens."""
+    slow, fast = [Doubling() for _ in range(4)], Doubling()
+
+    async def ask() -> tuple[Prediction, list[bool]]:
+        batcher = Batcher(slow_seconds=0.01)
+        held = []
+        for model in slow:
+            model.go_on.clear()
+            held.append(asyncio.create_task(batcher.predict(model, rows(1))))  # type: ignore[arg-type]
+            await asyncio.sleep(0.05)
+        other = asyncio.create_task(batcher.predict(fast, rows(2)))  # type: ignore[arg-type]
+        await asyncio.sleep(0.05)
+        assert not other.done()
+        slow[0].go_on.set()
+        found = await other
+        are_done = [one.done() for one in held]
+        for model in slow:
+            model.go_on.set()
+        await asyncio.gather(*held)
+        return found, are_done
+
+    found, are_done = asyncio.run(ask())
+    assert found.values.tolist() == [4]
+    assert are_done == [True, False, False, False]
+
+
 def test_what_nobody_waits_for_any_more_is_not_predicted() -> None:
     model = Doubling()
 
