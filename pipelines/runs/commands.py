@@ -10,16 +10,21 @@ subprocess_task_handler.py).
 from __future__ import annotations
 
 import json
+import math
 import os
 import queue
 import shlex
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import psutil
 
 from kfp_suite.components.contracts.canonical import write_file, write_json
 from kfp_suite.components.contracts.errors import RunError
@@ -30,7 +35,8 @@ if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Value
 
 _LONGEST_LINE = 1 << 16
-# Of silence after the end of a step's process, before its output is taken to be complete.
+# After the end of a step's process its output is read for this long: something that it left
+# running may hold on to the output, and may print without end.
 _SECONDS_FOR_MORE = 2.0
 _INPUT, _OUTPUT = ".executor_input.json", "executor_output.json"
 _GIVEN = "--executor_input"
@@ -133,8 +139,9 @@ def run_step(
         errors="replace",
         env={**os.environ, **(env_vars or {})},
     )
+    started = psutil.Process(process.pid)  # before it can be waited for: the id is its own
     last = ""
-    with deadline.ending(partial(end_process, process.pid)):
+    with deadline.ending(partial(end_process, started), lambda: process.poll() is not None):
         for line in _read_lines(process):
             print(line, end="")
             last = line.strip() or last
@@ -147,26 +154,29 @@ def _read_lines(process: subprocess.Popen[str]) -> Iterator[str]:
     """What a process prints, until it has ended: something that it left running, and that holds
     on to its output, is not waited for."""
     lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+    is_complete = threading.Event()
 
     def read() -> None:
         assert process.stdout is not None
         with process.stdout as output:
             while line := output.readline(_LONGEST_LINE):
-                lines.put(line)
+                if not is_complete.is_set():  # or else nobody takes it
+                    lines.put(line)
         lines.put("")
 
     threading.Thread(target=read, daemon=True).start()
-    while True:
-        has_ended = process.poll() is not None
-        try:
-            line = lines.get(timeout=_SECONDS_FOR_MORE)
-        except queue.Empty:
-            if has_ended:
+    end = math.inf
+    while (left := end - time.monotonic()) > 0:
+        with suppress(queue.Empty):
+            line = lines.get(timeout=min(left, _SECONDS_FOR_MORE))
+            if not line:
                 return
-            continue
-        if not line:
-            return
-        yield line
+            yield line
+        if end == math.inf and process.poll() is not None:
+            end = time.monotonic() + _SECONDS_FOR_MORE
+    is_complete.set()
+    for _ in range(lines.qsize()):  # read already, and not yet taken
+        yield lines.get()
 
 
 def find_step(command: Sequence[str]) -> str:

@@ -1,8 +1,8 @@
 """How long a step may take on this machine: as long as its pipeline lets it on a cluster.
 
 A pipeline is compiled with a time limit for each task, which Kubernetes enforces on the task's
-pod. Here the same limit ends the step's process and every process that it started, or its
-container.
+pod. Here the same limit ends the step's process and the processes below it, or its container. A
+process that has left the step's tree, because the one that started it has ended, goes on.
 """
 
 from __future__ import annotations
@@ -35,19 +35,23 @@ class Deadline:
     is_over: bool = False
 
     @contextmanager
-    def ending(self, end: Callable[[], object]) -> Iterator[None]:
+    def ending(
+        self, end: Callable[[], object], has_ended: Callable[[], bool] = lambda: False
+    ) -> Iterator[None]:
         """Call `end` once, in a thread, if the block takes longer than the step may.
 
         Args:
             end: Ends the step; what it raises is the step's own affair.
+            has_ended: Whether the step has ended by itself, and the block only reads on.
         """
         if not self.seconds or self.seconds > _LONGEST_SECONDS:
             yield
             return
 
         def end_step() -> None:
-            self.is_over = True
-            end()
+            if not has_ended():
+                self.is_over = True
+                end()
 
         timer = threading.Timer(self.seconds, end_step)
         timer.daemon = True
@@ -59,7 +63,7 @@ class Deadline:
 
     @property
     def error(self) -> RunError:
-        """What is said of a step that was ended for it."""
+        """The error of a step that exceeded it."""
         return RunError(
             "the step reached its time limit, and was ended",
             got=f"{self.seconds:,} s",
@@ -86,10 +90,10 @@ def find_time_limits(pipeline: Any, max_step_seconds: int | None) -> dict[str, i
     return limits
 
 
-def end_process(pid: int) -> None:
-    """End a process and every process below it, at once."""
+def end_process(process: psutil.Process) -> None:
+    """End a process and every process below it, at once; nothing if it has ended already, even
+    if another process has its id by now."""
     with suppress(psutil.NoSuchProcess):
-        process = psutil.Process(pid)
         started = process.children(recursive=True)
         for one in (process, *started):
             with suppress(psutil.NoSuchProcess):
