@@ -86,6 +86,7 @@ def _schema(name: str, file: SourceFile) -> pa.Schema:
     """The columns of a file, without the unnamed index that pandas says is none."""
     try:
         schema = pq.read_schema(file.path)
+        _check_int96(name, file)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(
             "not a whole Parquet file",
@@ -109,7 +110,6 @@ def _schema(name: str, file: SourceFile) -> pa.Schema:
                 expected=f"at most {_MAX_DECIMAL_DIGITS} digits",
                 fix="write it as text",
             )
-    _check_int96(name, file)
     return pa.schema([field for field in schema if field.name not in index])
 
 
@@ -125,8 +125,17 @@ def _check_int96(name: str, file: SourceFile) -> None:
             for i in range(len(parquet.schema))
             if parquet.schema.column(i).physical_type == "INT96"
         ]
+        names = parquet.schema_arrow.names
     if not columns:
         return
+    for column in columns:
+        if column not in names:
+            raise DataError(
+                f"column '{column}': Parquet's old type INT96 within another value",
+                where=f"sources.{name}: {file.name}",
+                expected="times of this type in columns of their own",
+                fix="write the times as TIMESTAMP, or as text",
+            )
     first = 0
     with (
         pq.ParquetFile(file.path, coerce_int96_timestamp_unit="ns") as exact,

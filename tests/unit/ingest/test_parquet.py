@@ -125,6 +125,10 @@ def test_times_of_the_old_type_are_exact_or_refused(reading: Reading) -> None:
     assert "IN/a.parquet: row 2: column 'at': a time with nanoseconds" in error
     assert "1 ns beyond the microsecond" in error
 
+    nested = pa.table({"a": pa.array([[1_000]], pa.list_(pa.timestamp("ns")))})
+    pq.write_table(nested, path, use_deprecated_int96_timestamps=True)
+    assert "old type INT96 within another value" in reading.error(str(path))
+
     times = [datetime.datetime(2024, 5, 6, 7, 8, 9, 123456), None, datetime.datetime(3000, 1, 1)]
     whole = pa.table({"at": pa.array(times, pa.timestamp("us"))})
     pq.write_table(whole, path, use_deprecated_int96_timestamps=True)
