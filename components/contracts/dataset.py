@@ -3,7 +3,7 @@
     dataset/
       dataset.json              schema, rows, digests, sources, how it was split
       train/part-00000.parquet  eval/…  test/…
-      quarantine/*.jsonl        bad rows, with file, line and reason (where asked for)
+      quarantine/*.jsonl        bad rows, with file, line and reason (if asked for)
 
 `digest` covers the schema and the rows of every split, in order: the same input gives the
 same digest on every machine, for any number of shards or threads.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -14,11 +15,15 @@ from kfp_suite.components.contracts.errors import DataError
 from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, QUARANTINE_FIX, BadRow
 from kfp_suite.components.ingest.csv_records import (
+    MAX_RECORD_BYTES,
     MIXED_LINE_ENDS,
     NOT_UTF_8,
+    TOO_LONG,
     Dialect,
     Stretch,
     UnreadableRecord,
+    is_text,
+    is_too_long,
     opened_text,
     read_rows,
     read_stretches,
@@ -40,7 +45,7 @@ from kfp_suite.components.stores.sources import SourceSpec
 
 _DELIMITERS = (",", "\t", ";", "|")
 _LOOKED_AT_RECORDS = 100
-_SAMPLE_BYTES = 1 << 20
+_SAMPLE_BYTES = MAX_RECORD_BYTES + (1 << 16)
 _BLOCK = 1 << 20
 
 
@@ -159,7 +164,8 @@ def _may_drop(file: SourceFile, dialect: Dialect, *, is_alone: bool) -> bool:
     """Whether DuckDB may drop something without a word.
 
     That is blanks beside quotes, delimiters after one column, and, in all but the first of
-    several files, what stands behind a quote without an end.
+    several files, what stands behind a quote without an end. Nothing is known of what follows a
+    record that is too long.
     """
     if len(dialect.names) == 1 or not dialect.quote:
         return len(dialect.names) == 1
@@ -178,6 +184,8 @@ def _may_drop(file: SourceFile, dialect: Dialect, *, is_alone: bool) -> bool:
             if any(text in lines for text in near) and beside.search(lines):
                 return True
             rest = lines[max(lines.rfind(b"\n"), lines.rfind(b"\r")) + 1 :]
+            if len(rest) > MAX_RECORD_BYTES:
+                return True
     return False
 
 
@@ -192,7 +200,7 @@ def _bad_rows(name: str, file: SourceFile, dialect: Dialect, target: Path) -> li
                 continue
             fix = QUARANTINE_FIX
             if stretch.reason == NOT_UTF_8:
-                fix = f"give the file's encoding, such as sources.{name}.encoding: cp1252"
+                fix = _encoding_fix(name)
             text = stretch.text[:MAX_TEXT_LENGTH].rstrip("\r\n")
             shown = text.encode(errors="surrogateescape").decode(errors="replace")
             bad.append(
@@ -238,7 +246,10 @@ def _dialect(name: str, spec: SourceSpec, files: list[SourceFile]) -> Dialect:
     delimiter = spec.delimiter or _delimiter(name, files[0], spec.quote, escape)
     first: list[str] | None = None
     for file in files:
-        names = next(read_rows(_sample(file), Dialect(delimiter, *given)), None)
+        dialect = Dialect(delimiter, *given)
+        if spec.header:
+            _check_header(name, file, dialect)
+        names = next(read_rows(_sample(file), dialect), None)
         where = f"sources.{name}: {file.name}"
         if names is None:
             raise DataError(
@@ -264,6 +275,35 @@ def _dialect(name: str, spec: SourceSpec, files: list[SourceFile]) -> Dialect:
         first = first or names
     assert first is not None
     return Dialect(delimiter, *given, names=tuple(first))
+
+
+def _check_header(name: str, file: SourceFile, dialect: Dialect) -> None:
+    """Refuse a header that would be a bad row: the first good one would be taken for it.
+
+    Raises:
+        DataError: it is not UTF-8, or too long.
+    """
+    header = dialect.damaged.match(_sample(file, errors="surrogateescape"))
+    if header is None:
+        return
+    reason = fix = None
+    if not is_text(header[0]):
+        reason, fix = NOT_UTF_8, _encoding_fix(name)
+    elif is_too_long(header[0]):
+        reason, fix = TOO_LONG, "mend the header"
+    if reason:
+        shown = header[0][:MAX_TEXT_LENGTH].encode(errors="surrogateescape")
+        raise DataError(
+            reason,
+            where=f"sources.{name}: {file.name}:1",
+            got=shown.decode(errors="replace"),
+            expected="the column names",
+            fix=fix,
+        )
+
+
+def _encoding_fix(name: str) -> str:
+    return f"give the file's encoding, such as sources.{name}.encoding: cp1252"
 
 
 def _delimiter(name: str, file: SourceFile, quote: str, escape: str) -> str:
@@ -294,7 +334,9 @@ def _delimiter(name: str, file: SourceFile, quote: str, escape: str) -> str:
     return chosen[0] if chosen else ","
 
 
-def _sample(file: SourceFile) -> str:
+def _sample(file: SourceFile, errors: str = "replace") -> str:
+    """The text at the top of a file, whole characters, longer than a record may be."""
     with file.open() as content:
-        text = content.read(_SAMPLE_BYTES).decode(errors="replace")
-    return text.removeprefix("\ufeff")
+        start = content.read(_SAMPLE_BYTES)
+    decoder = codecs.getincrementaldecoder("utf-8")(errors)
+    return decoder.decode(start, final=len(start) < _SAMPLE_BYTES).removeprefix("\ufeff")

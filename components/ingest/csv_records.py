@@ -25,7 +25,7 @@ NOT_UTF_8 = "not utf-8"
 MIXED_LINE_ENDS = "lines that end in different ways"
 _BLANKS_BESIDE_QUOTES = "blanks beside the quotes of a value"
 _BAD_QUOTES = "a quoted value that does not end at its quote"
-_TOO_LONG = f"a line longer than {MAX_RECORD_BYTES:,} bytes"
+TOO_LONG = f"a line longer than {MAX_RECORD_BYTES:,} bytes"
 
 _BLOCK = 1 << 18
 _LINE_END = re.compile(r"\r\n|\n|\r")
@@ -205,8 +205,9 @@ def read_stretches(text: io.TextIOBase, dialect: Dialect) -> Iterator[Stretch]:
         dialect: With the names of the columns.
 
     Raises:
-        UnreadableRecord: a record that ends in another way than those before, or a quoted
-            value that goes on for longer than a record may be.
+        UnreadableRecord: a record that ends in another way than those before, a quoted
+            value that goes on for longer than a record may be, or quotes in what follows
+            the first `MAX_RECORD_BYTES` of a record.
     """
     buffer, line, line_end, records = "", 1, "", None
     while True:
@@ -222,7 +223,7 @@ def read_stretches(text: io.TextIOBase, dialect: Dialect) -> Iterator[Stretch]:
             end = records.match(buffer, position).end()  # type: ignore[union-attr]
             reason = ""
             if end == position:
-                bad = _bad_record(buffer, position, dialect, line, is_last=not block)
+                bad = _bad_record(buffer, position, dialect, line, line_end, is_last=not block)
                 if bad is None:
                     break
                 end, reason = bad
@@ -233,17 +234,32 @@ def read_stretches(text: io.TextIOBase, dialect: Dialect) -> Iterator[Stretch]:
         if not block:
             return
         buffer = buffer[position:]
-        if len(buffer) * 4 > MAX_RECORD_BYTES and _size(buffer) > MAX_RECORD_BYTES:
-            if dialect.damaged.fullmatch(buffer) is None:
+        if is_too_long(buffer):
+            found = dialect.damaged.match(buffer)
+            end = found.end() if found else 0
+            if buffer[end:].strip("\r\n"):
                 raise UnreadableRecord(line, buffer, _BAD_QUOTES)
-            yield Stretch(line, buffer, _TOO_LONG)
-            line += 1
-            buffer = _after_line(text)
+            record = Stretch(line, buffer[:end], TOO_LONG)
+            yield record
+            buffer = _after_record(text, buffer[end:], record, dialect, line_end)
+            line += count_lines(record.text) + 1
 
 
 def count_lines(text: str) -> int:
     """How many line ends are in a text."""
     return text.count("\n") + text.count("\r") - text.count("\r\n")
+
+
+def is_text(text: str) -> bool:
+    """Whether no byte of it is another than UTF-8."""
+    return text.isascii() or re.search(f"[{_BYTES}]", text) is None
+
+
+def is_too_long(text: str) -> bool:
+    """Whether a record is longer than `MAX_RECORD_BYTES`."""
+    if len(text) * 4 <= MAX_RECORD_BYTES:
+        return False
+    return len(text.encode(errors="surrogateescape")) > MAX_RECORD_BYTES
 
 
 def _line_end(text: str, dialect: Dialect) -> str:
@@ -254,7 +270,7 @@ def _line_end(text: str, dialect: Dialect) -> str:
 
 
 def _bad_record(
-    text: str, position: int, dialect: Dialect, line: int, *, is_last: bool
+    text: str, position: int, dialect: Dialect, line: int, line_end: str, *, is_last: bool
 ) -> tuple[int, str] | None:
     """Where the bad record at `position` ends, and why it is bad; None if it goes on."""
     found = dialect.damaged.match(text, position)
@@ -264,26 +280,44 @@ def _bad_record(
     if end.end() == len(text) and not is_last:
         return None
     record = found[0]
-    if not record.isascii() and re.search(f"[{_BYTES}]", record):
+    if end[0] != line_end:  # What follows it may be the rest of it.
+        raise UnreadableRecord(line, record, MIXED_LINE_ENDS)
+    if not is_text(record):
         reason = NOT_UTF_8
     elif dialect.record.fullmatch(record):
         width = len(dialect.values(record))
-        if width == len(dialect.names):
-            raise UnreadableRecord(line, record, MIXED_LINE_ENDS)
         reason = f"{'more' if width > len(dialect.names) else 'fewer'} values than columns"
     else:
         reason = _BLANKS_BESIDE_QUOTES if dialect.misread.fullmatch(record) else _BAD_QUOTES
     return end.end(), reason
 
 
-def _size(text: str) -> int:
-    return len(text.encode(errors="surrogateescape"))
+def _after_record(
+    text: io.TextIOBase, rest: str, record: Stretch, dialect: Dialect, line_end: str
+) -> str:
+    """Skip the rest of a record that is too long; what was read beyond it.
 
+    Args:
+        text: Where the record goes on.
+        rest: What was read of its line end.
+        record: Its beginning.
+        dialect: How it is written.
+        line_end: How it must end.
 
-def _after_line(text: io.TextIOBase) -> str:
-    """Skip the rest of a line; what was read beyond it."""
-    while block := text.read(_BLOCK):
-        end = _LINE_END.search(block)
-        if end:
-            return block[end.end() :]
-    return ""
+    Raises:
+        UnreadableRecord: it goes on with quotes, so that a line end may be one of a value,
+            or ends in another way.
+    """
+    while True:
+        block = text.read(_BLOCK)
+        rest += block
+        end = _LINE_END.search(rest)
+        if dialect.quote and dialect.quote in rest[: end.start() if end else None]:
+            raise UnreadableRecord(record.line, record.text, TOO_LONG)
+        if end and (end.end() < len(rest) or not block):
+            if end[0] != line_end:
+                raise UnreadableRecord(record.line, record.text, MIXED_LINE_ENDS)
+            return rest[end.end() :]
+        if not block:
+            return ""
+        rest = end[0] if end else ""

@@ -131,7 +131,7 @@ def ingest(
             splits=written,
             sources=dict(sources),
             parameters={**asdict(parameters), "sources": json.loads(sources_to_json(sources))},
-            quarantined=len(rejected),
+            quarantined=_count(rejected),
         )
         write_dataset_manifest(folder, manifest)
     dataset = Dataset(output, manifest)
@@ -284,12 +284,17 @@ def _write(
         raise inexact from error
 
 
+def _count(rejected: list[BadRow]) -> int:
+    """As how many rows bad ones count."""
+    return sum(row.rows for row in rejected)
+
+
 def _check_bad_rows(parameters: IngestParameters, rejected: list[BadRow], good: int) -> None:
     """Refuse too many bad rows, among those that were read from the sources."""
     if not rejected:
         return
     first = rejected[0]
-    bad = sum(row.rows for row in rejected)
+    bad = _count(rejected)
     fraction = bad / (bad + good)
     if parameters.on_bad_rows == "fail" or fraction > parameters.max_bad_fraction:
         limit = (
@@ -333,6 +338,7 @@ def _write_quarantine(rejected: list[BadRow], folder: Path) -> None:
                 {
                     "file": r.file,
                     "line": r.line,
+                    "rows": r.rows,
                     "column": r.column,
                     "reason": r.reason,
                     "text": r.text,
