@@ -118,7 +118,7 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
             closing(_run(batch, inputs.training, steps, metric, parameters)) as ended,
         ):
             # If the batch is given up, an error says why: that workers stop adds nothing.
-            filterwarnings("ignore", r"\d+ tasks which were still being processed")
+            filterwarnings("ignore", r"\d+ tasks (have been successfully|which were still being)")
             for trial in ended:
                 study.keep(trial)
                 finished[trial.name] = trial
