@@ -10,11 +10,8 @@ PYTEST ?= -n auto --dist loadfile
 BASE ?= debian
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
-SOURCES := $(shell find components pipelines images tests/doubles -type f \
-	-not -path '*/__pycache__/*' 2>/dev/null)
-
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench lock images golden readmes clean
+.PHONY: help dev demo test lint types check bench wheel lock images golden readmes clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -38,12 +35,13 @@ $(VENV)/dev: requirements/build.txt requirements/dev.txt
 	$(call install,dev)
 	@touch $(VENV)/local
 
-# The families' folders hold data of the package `images`, and setuptools takes them for packages.
-DATA_FOLDERS := ignore:Package 'kfp_suite.
-# A normal install, not an editable one: what is tested is what is shipped.
-$(VENV)/suite: pyproject.toml README.md $(SOURCES) | $(VENV)/local
-	@PYTHONWARNINGS="$(DATA_FOLDERS)" $(PIP) install --no-deps --no-build-isolation --force-reinstall .
+# The checkout itself is installed, so that an edit needs no reinstall; WHEEL=FILE installs a wheel
+# instead, as CI does, which tests what is shipped.
+$(VENV)/suite: pyproject.toml | $(VENV)/local
+	@$(PIP) install --no-deps --no-build-isolation --force-reinstall $(if $(WHEEL),"$(WHEEL)",-e .)
 	@touch $@
+
+dev: $(VENV)/dev $(VENV)/suite ## An environment to work in: every library, and this checkout.
 
 demo: $(VENV)/local $(VENV)/suite ## From raw flights to a live, versioned endpoint.
 	@$(BIN)/kfp-suite run train_and_deploy --params flights
@@ -60,7 +58,7 @@ lint: $(VENV)/dev $(VENV)/suite
 	$(BIN)/lint-imports
 
 types: $(VENV)/dev $(VENV)/suite
-	$(BIN)/mypy -p kfp_suite.components -p kfp_suite.pipelines -p kfp_suite.testing -p tests
+	$(BIN)/mypy -p kfp_suite -p tests
 
 bench: $(VENV)/dev $(VENV)/suite ## The benchmarks: a table of ratios (takes minutes).
 	$(BIN)/python -m tests.benchmarks $(BENCH)
@@ -78,6 +76,11 @@ LOCK := uv pip compile --quiet --upgrade --universal --python-version 3.11 --gen
 # What is tested with TensorFlow is what the images have: see images/overrides.txt.
 LOCK_DEV := --override images/overrides.txt images/tensorflow-cpu.in
 
+wheel: $(VENV)/local ## Build the wheel, into dist/.
+	@rm -rf build dist
+	@$(PIP) wheel --no-deps --no-build-isolation --wheel-dir dist .
+	@rm -rf build
+
 lock: ## Compile requirements/*.txt and images/*/*.txt from pyproject.toml (needs uv).
 	$(LOCK) --allow-unsafe requirements/build.in -o requirements/build.txt
 	$(LOCK) --extra dev pyproject.toml $(LOCK_DEV) -o requirements/dev.txt
@@ -88,4 +91,4 @@ images: $(VENV)/local $(VENV)/suite ## Build every container image (needs Docker
 	@$(BIN)/kfp-suite images build --base $(BASE)
 
 clean: ## Remove the environment and everything that was built or run here.
-	rm -rf $(VENV) build dist *.egg-info kfp-suite-runs .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist src/*.egg-info kfp-suite-runs .mypy_cache .ruff_cache .pytest_cache

@@ -1,1 +1,1 @@
-"""Containerized KFP components, one folder each, and the rooms they share."""
+"""Containerized KFP components, one folder each."""

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.sample import Sample
 from kfp_suite.components.infra_validate import executor
 from kfp_suite.components.infra_validate.expecting import expected_answers
+from kfp_suite.contracts.sample import Sample
 
 
 @contextmanager

@@ -10,11 +10,11 @@ from kfp_suite.components.evaluate.executor import EvaluateParameters, evaluate
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.push.executor import PushParameters, push
 from kfp_suite.components.resolve.executor import resolve
-from kfp_suite.components.stores.sources import sources_from_json
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from kfp_suite.components.validate.executor import validate
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
+from kfp_suite.stores.sources import sources_from_json
 
 ROWS = 400
 

@@ -58,7 +58,7 @@ def changed(
 
     from kfp_suite.components.changed.executor import ChangedParameters
     from kfp_suite.components.changed.executor import changed as execute
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("changed", changes):
         return execute(

@@ -7,17 +7,17 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.model import Recipe
-from kfp_suite.components.contracts.parameters import parse, whole_numbers
-from kfp_suite.components.contracts.run_record import CHANGES
-from kfp_suite.components.features.spec import parse_features
-from kfp_suite.components.stores.champions import ChampionReference, parse_champion
-from kfp_suite.components.stores.files import pin_from_json
-from kfp_suite.components.stores.pins import pinned_sources
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore, parse_reference
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_json
+from kfp_suite.contracts.model import Recipe
+from kfp_suite.contracts.parameters import parse, whole_numbers
+from kfp_suite.contracts.run_record import CHANGES
+from kfp_suite.features.spec import parse_features
+from kfp_suite.stores.champions import ChampionReference, parse_champion
+from kfp_suite.stores.files import pin_from_json
+from kfp_suite.stores.pins import pinned_sources
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore, parse_reference
 
 FORMAT_VERSION = 1
 _LONGEST_VALUE = 60

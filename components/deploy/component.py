@@ -58,7 +58,7 @@ def deploy(
 
     from kfp_suite.components.deploy.executor import DeployParameters
     from kfp_suite.components.deploy.executor import deploy as execute
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("deploy", endpoint):
         deployed = execute(

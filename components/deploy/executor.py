@@ -8,27 +8,27 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.errors import ParameterError, SupersededError
-from kfp_suite.components.contracts.run_record import ENDPOINT
 from kfp_suite.components.deploy.place import check_place
 from kfp_suite.components.deploy.pushed import Pushed, read_pushed
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import (
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.errors import ParameterError, SupersededError
+from kfp_suite.contracts.run_record import ENDPOINT
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import (
     Served,
     inference_service,
     server_image,
     serving_runtime,
     to_yaml,
 )
-from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
-from kfp_suite.components.kserve.storage import on_cluster
-from kfp_suite.components.runtimes.layout import parse_options
-from kfp_suite.components.runtimes.runtime import SUITE
-from kfp_suite.components.stores.champions import parse_champion
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.kserve.storage import on_cluster
+from kfp_suite.runtimes.layout import parse_options
+from kfp_suite.runtimes.runtime import SUITE
+from kfp_suite.stores.champions import parse_champion
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 
 MANIFEST = "inferenceservice.yaml"
 FILES = {
@@ -212,7 +212,7 @@ def _deploy(
     url, changes = "", ""
     if parameters.target == "cluster":
         from kfp_suite.components.deploy.on_cluster import Deployment
-        from kfp_suite.components.kserve.cluster import Cluster
+        from kfp_suite.kserve.cluster import Cluster
 
         deployment = Deployment(cluster or Cluster(), parameters, deployable)
         if settings.shared:

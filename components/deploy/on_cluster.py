@@ -8,13 +8,13 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.contracts.errors import (
     ContractError,
     EndpointError,
     KfpSuiteError,
     SupersededError,
 )
-from kfp_suite.components.kserve.canary import (
+from kfp_suite.kserve.canary import (
     Mode,
     check_no_candidate,
     replacing,
@@ -22,27 +22,27 @@ from kfp_suite.components.kserve.canary import (
     with_mode,
     without_candidate,
 )
-from kfp_suite.components.kserve.cluster import KINDS, Cluster
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import (
+from kfp_suite.kserve.cluster import KINDS, Cluster
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import (
     SPEC_DIGEST,
     VERSION,
     artifact_version,
     is_ready,
     server_image,
 )
-from kfp_suite.components.kserve.multi_model import (
+from kfp_suite.kserve.multi_model import (
     shared_runtime,
     shared_service,
     trained_model,
     wait_until_loaded,
 )
-from kfp_suite.components.kserve.ownership import applied_part
-from kfp_suite.components.kserve.planning import changes
-from kfp_suite.components.kserve.settings import EndpointSettings
-from kfp_suite.components.kserve.smoke import address_of, smoke_test
-from kfp_suite.components.kserve.version_choice import end_choice
-from kfp_suite.components.kserve.waiting import check_in_place, wait_until_serving
+from kfp_suite.kserve.ownership import applied_part
+from kfp_suite.kserve.planning import changes
+from kfp_suite.kserve.settings import EndpointSettings
+from kfp_suite.kserve.smoke import address_of, smoke_test
+from kfp_suite.kserve.version_choice import end_choice
+from kfp_suite.kserve.waiting import check_in_place, wait_until_serving
 
 if TYPE_CHECKING:
     from kfp_suite.components.deploy.executor import DeployParameters

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.contracts.errors import ParameterError
 
 TARGETS = ("local", "cluster")
 

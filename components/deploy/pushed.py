@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from kfp_suite.components.contracts.canonical import read_json
-from kfp_suite.components.contracts.errors import ContractError
-from kfp_suite.components.contracts.run_record import PUSHED
+from kfp_suite.contracts.canonical import read_json
+from kfp_suite.contracts.errors import ContractError
+from kfp_suite.contracts.run_record import PUSHED
 
 
 @dataclass(frozen=True)

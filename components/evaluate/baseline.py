@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_suite.components.contracts.model import ModelManifest, Task
 from kfp_suite.components.evaluate.metrics import (
     METRICS,
     BinaryScores,
@@ -22,7 +21,8 @@ from kfp_suite.components.evaluate.predictions import (
     class_name,
     class_positions,
 )
-from kfp_suite.components.reports.formatting import number
+from kfp_suite.contracts.model import ModelManifest, Task
+from kfp_suite.reports.formatting import number
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.evaluate.predictions import LabelledRows, Predictor, Scores, score
+from kfp_suite.contracts.errors import (
     IntegrityError,
     KfpSuiteError,
     TransientError,
 )
-from kfp_suite.components.contracts.model import ModelManifest, read_model
-from kfp_suite.components.evaluate.predictions import LabelledRows, Predictor, Scores, score
-from kfp_suite.components.stores.champions import ChampionReference
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore, parse_reference
+from kfp_suite.contracts.model import ModelManifest, read_model
+from kfp_suite.stores.champions import ChampionReference
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore, parse_reference
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def fetch_champion(reference: ChampionReference, folder: Path) -> Path:
 
 def load_folder(folder: Path) -> Predictor:
     """The model in a Model artifact, its digests verified."""
-    from kfp_suite.components.models.loading import load_model
+    from kfp_suite.models.loading import load_model
 
     return load_model(folder)
 

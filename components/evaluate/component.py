@@ -75,7 +75,7 @@ def evaluate(
 
     from kfp_suite.components.evaluate.executor import EvaluateParameters
     from kfp_suite.components.evaluate.executor import evaluate as execute
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("evaluate", evaluation):
         found = execute(

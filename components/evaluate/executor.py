@@ -7,12 +7,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.model import read_model
-from kfp_suite.components.contracts.run_record import EVALUATION
 from kfp_suite.components.evaluate.baseline import baseline_of
 from kfp_suite.components.evaluate.bootstrap import (
     Estimate,
@@ -55,7 +49,13 @@ from kfp_suite.components.evaluate.verdict import (
     decide,
 )
 from kfp_suite.components.evaluate.warning import warnings_of
-from kfp_suite.components.stores.champions import parse_champion
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.model import read_model
+from kfp_suite.contracts.run_record import EVALUATION
+from kfp_suite.stores.champions import parse_champion
 
 MOST_CATEGORIES = 50
 """Classes of a confusion matrix in the KFP UI; with more it is left out."""

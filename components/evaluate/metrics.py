@@ -17,7 +17,7 @@ from typing import Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from kfp_suite.components.contracts.model import Task
+from kfp_suite.contracts.model import Task
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

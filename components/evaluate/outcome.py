@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from kfp_suite.components.contracts.model import ModelManifest
 from kfp_suite.components.evaluate.baseline import Baseline
 from kfp_suite.components.evaluate.bootstrap import Measured, Resampling
 from kfp_suite.components.evaluate.champion import Champion
@@ -16,6 +15,7 @@ from kfp_suite.components.evaluate.parameters import Comparison
 from kfp_suite.components.evaluate.predictions import Scores, class_name
 from kfp_suite.components.evaluate.slices import SliceColumns
 from kfp_suite.components.evaluate.verdict import Check, Duel
+from kfp_suite.contracts.model import ModelManifest
 
 UNSEEN = "(not seen in training)"
 

@@ -11,11 +11,11 @@ from typing import ClassVar, Literal
 
 from pydantic import ConfigDict, FiniteFloat
 
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.components.contracts.model import Task
-from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.evaluate.metrics import METRICS, PRIMARY
 from kfp_suite.components.evaluate.slices import SliceColumns
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.contracts.model import Task
+from kfp_suite.contracts.parameters import parse
 
 
 @dataclass(frozen=True)

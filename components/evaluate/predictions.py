@@ -9,14 +9,6 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import (
-    ContractError,
-    DataError,
-    MissingError,
-    did_you_mean,
-)
-from kfp_suite.components.contracts.model import ModelManifest
 from kfp_suite.components.evaluate.metrics import (
     BinaryScores,
     Floats,
@@ -24,6 +16,14 @@ from kfp_suite.components.evaluate.metrics import (
     MulticlassScores,
     RegressionScores,
 )
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import (
+    ContractError,
+    DataError,
+    MissingError,
+    did_you_mean,
+)
+from kfp_suite.contracts.model import ModelManifest
 
 BATCH_ROWS = 65_536
 

@@ -7,7 +7,6 @@ from statistics import NormalDist
 
 import numpy as np
 
-from kfp_suite.components.contracts.model import Task, estimator_name
 from kfp_suite.components.evaluate.bootstrap import Estimate
 from kfp_suite.components.evaluate.curves import (
     calibration,
@@ -26,7 +25,8 @@ from kfp_suite.components.evaluate.metrics import (
 from kfp_suite.components.evaluate.outcome import Confusion, Outcome, SliceResult
 from kfp_suite.components.evaluate.predictions import Scores, class_name
 from kfp_suite.components.evaluate.verdict import Check, Duel
-from kfp_suite.components.reports.charts import (
+from kfp_suite.contracts.model import Task, estimator_name
+from kfp_suite.reports.charts import (
     MOST_LABELS,
     Interval,
     Series,
@@ -35,8 +35,8 @@ from kfp_suite.components.reports.charts import (
     intervals,
     lines,
 )
-from kfp_suite.components.reports.formatting import decimals_for, fixed, number, percent, span
-from kfp_suite.components.reports.page import Align, Cell, Page, tag
+from kfp_suite.reports.formatting import decimals_for, fixed, number, percent, span
+from kfp_suite.reports.page import Align, Cell, Page, tag
 
 METRIC_NAMES: Mapping[str, str] = {
     "roc_auc": "ROC AUC",

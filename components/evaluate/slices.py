@@ -15,10 +15,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import MissingError, ParameterError, did_you_mean
 from kfp_suite.components.evaluate.metrics import Integers
-from kfp_suite.components.reports.formatting import number
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import MissingError, ParameterError, did_you_mean
+from kfp_suite.reports.formatting import number
 
 MOST_VALUES = 20
 """Values of a column with slices of their own, the most frequent; the rest are one slice."""

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from kfp_suite.components.contracts.model import Task
 from kfp_suite.components.evaluate.bootstrap import Estimate, Measured, Resampling, round_figure
 from kfp_suite.components.evaluate.champion import Champion
 from kfp_suite.components.evaluate.metrics import METRICS
 from kfp_suite.components.evaluate.parameters import Comparison, Threshold
 from kfp_suite.components.evaluate.slices import SliceColumns
-from kfp_suite.components.reports.formatting import interval, number
+from kfp_suite.contracts.model import Task
+from kfp_suite.reports.formatting import interval, number
 
 _UNCHECKED_FIX = (
     "give coarser slices or more rows to evaluate on, lower min_slice_rows, or take the limits "

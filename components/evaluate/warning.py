@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_suite.components.contracts.model import ModelManifest
 from kfp_suite.components.evaluate.baseline import Baseline
 from kfp_suite.components.evaluate.bootstrap import Measured
 from kfp_suite.components.evaluate.metrics import PRIMARY
 from kfp_suite.components.evaluate.predictions import LabelledRows
-from kfp_suite.components.reports.formatting import number
+from kfp_suite.contracts.model import ModelManifest
+from kfp_suite.reports.formatting import number
 
 FEW_ROWS = 100
 """With fewer rows, a share of errors is known to no better than about 0.1."""

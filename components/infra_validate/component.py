@@ -68,7 +68,7 @@ def infra_validate(
 
     from kfp_suite.components.infra_validate.executor import InfraParameters
     from kfp_suite.components.infra_validate.step import run_step
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("infra_validate", blessing):
         return run_step(

@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.model import Model
-from kfp_suite.components.kserve.images import default_image
-from kfp_suite.components.kserve.pods import SERVER_COMMAND
-from kfp_suite.components.runtimes.layout import parse_options
-from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
-from kfp_suite.components.runtimes.runtime import (
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.model import Model
+from kfp_suite.kserve.images import default_image
+from kfp_suite.kserve.pods import SERVER_COMMAND
+from kfp_suite.runtimes.layout import parse_options
+from kfp_suite.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
+from kfp_suite.runtimes.runtime import (
     MLSERVER,
     SKLEARN,
     SUITE,
@@ -150,7 +150,7 @@ def _triton(
 def _tensorflow(
     name: str, options: Mapping[str, Any], artifact: Model
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    from kfp_suite.components.runtimes.tensorflow_serving import arguments
+    from kfp_suite.runtimes.tensorflow_serving import arguments
 
     del artifact
     return ("--entrypoint", "/usr/bin/tensorflow_model_server"), (

@@ -11,25 +11,25 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.errors import EndpointError, KfpSuiteError, ParameterError
-from kfp_suite.components.contracts.model import Model, read_model
-from kfp_suite.components.contracts.parameters import parse, whole_numbers
-from kfp_suite.components.contracts.run_record import INFRA_BLESSING
-from kfp_suite.components.contracts.sample import Sample
 from kfp_suite.components.infra_validate.expecting import expected_answers
 from kfp_suite.components.infra_validate.limits import Figures, Limits, percentile, reasons
 from kfp_suite.components.infra_validate.places import Candidate, Place, open_place
-from kfp_suite.components.kserve.manifests import Served, takes_features
-from kfp_suite.components.kserve.settings import parse_settings
-from kfp_suite.components.kserve.trials import trial_name
-from kfp_suite.components.reports.markdown import escape_markdown
-from kfp_suite.components.runtimes.exchange import OTHER, difference, finite, question_for
-from kfp_suite.components.runtimes.launching import check_startable
-from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
-from kfp_suite.components.runtimes.runtime import SUITE, find_runtime
-from kfp_suite.components.stores.versions import check_model_name
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.errors import EndpointError, KfpSuiteError, ParameterError
+from kfp_suite.contracts.model import Model, read_model
+from kfp_suite.contracts.parameters import parse, whole_numbers
+from kfp_suite.contracts.run_record import INFRA_BLESSING
+from kfp_suite.contracts.sample import Sample
+from kfp_suite.kserve.manifests import Served, takes_features
+from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.kserve.trials import trial_name
+from kfp_suite.reports.markdown import escape_markdown
+from kfp_suite.runtimes.exchange import OTHER, difference, finite, question_for
+from kfp_suite.runtimes.launching import check_startable
+from kfp_suite.runtimes.layout import LayoutRequest, lay_out, parse_options
+from kfp_suite.runtimes.runtime import SUITE, find_runtime
+from kfp_suite.stores.versions import check_model_name
 
 SUMMARY = "infra_validation.md"
 FORMAT_VERSION = 1

@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts import errors
-from kfp_suite.components.contracts.errors import DataError, EndpointError, KfpSuiteError
-from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.sample import Sample
+from kfp_suite.contracts import errors
+from kfp_suite.contracts.errors import DataError, EndpointError, KfpSuiteError
+from kfp_suite.contracts.parameters import parse
+from kfp_suite.contracts.sample import Sample
 
 _LONGEST = 300
 
@@ -85,8 +85,8 @@ def _answers(job: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         Exception: of any kind, where the model cannot answer.
     """
-    from kfp_suite.components.models.loading import load_model
-    from kfp_suite.components.models.sampling import sample_of
+    from kfp_suite.models.loading import load_model
+    from kfp_suite.models.sampling import sample_of
 
     try:
         table = _rows(job)
@@ -102,9 +102,9 @@ def _rows(job: Mapping[str, Any]) -> Any:
     Raises:
         InputError: there are none, or they are not what the model takes.
     """
-    from kfp_suite.components.contracts.dataset import read_dataset
-    from kfp_suite.components.contracts.model import read_model
-    from kfp_suite.components.models.records import record_format, table_of_records
+    from kfp_suite.contracts.dataset import read_dataset
+    from kfp_suite.contracts.model import read_model
+    from kfp_suite.models.records import record_format, table_of_records
 
     manifest = read_model(Path(job["model"])).manifest
     inputs = manifest.signature.inputs

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.contracts.errors import ParameterError
 
 
 @dataclass(frozen=True)

@@ -10,25 +10,25 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.digests import PREFIX, digest_value
-from kfp_suite.components.contracts.errors import MissingError, ParameterError
 from kfp_suite.components.infra_validate.places import Candidate
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.manifests import (
+from kfp_suite.contracts.digests import PREFIX, digest_value
+from kfp_suite.contracts.errors import MissingError, ParameterError
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.manifests import (
     Served,
     inference_service,
     server_image,
     serving_runtime,
 )
-from kfp_suite.components.kserve.settings import parse_settings
-from kfp_suite.components.kserve.smoke import address_of
-from kfp_suite.components.kserve.trials import trial_labels
-from kfp_suite.components.kserve.waiting import wait_until_serving
-from kfp_suite.components.runtimes.asking import Answer, ask
-from kfp_suite.components.runtimes.exchange import Question
-from kfp_suite.components.runtimes.runtime import SUITE, find_runtime
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.kserve.smoke import address_of
+from kfp_suite.kserve.trials import trial_labels
+from kfp_suite.kserve.waiting import wait_until_serving
+from kfp_suite.runtimes.asking import Answer, ask
+from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.runtime import SUITE, find_runtime
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore
 
 _METRICS_PORT = 8080
 _MEMORY = re.compile(r"^process_resident_memory_bytes ([0-9.e+]+)$", re.MULTILINE)

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.contracts.model import Model
-from kfp_suite.components.runtimes.asking import Answer
-from kfp_suite.components.runtimes.exchange import Question
-from kfp_suite.components.runtimes.launching import Loaded, start
-from kfp_suite.components.runtimes.local import LocalServer
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.contracts.model import Model
+from kfp_suite.runtimes.asking import Answer
+from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.launching import Loaded, start
+from kfp_suite.runtimes.local import LocalServer
 
 _CRASH_SECONDS = 2.0
 

@@ -12,7 +12,7 @@ from kfp_suite.components.infra_validate.executor import (
     InfraParameters,
     infra_validate,
 )
-from kfp_suite.components.stores.files import read_file
+from kfp_suite.stores.files import read_file
 
 
 def run_step(

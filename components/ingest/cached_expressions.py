@@ -12,7 +12,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_suite.components.contracts.sql import quote_name
+from kfp_suite.contracts.sql import quote_name
 
 _TABLE = '"columns in memory"'
 _MAX_CACHED_VALUES = 32_768

@@ -7,16 +7,16 @@ import re
 import duckdb
 import pyarrow as pa
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.sql import quote_name
-from kfp_suite.components.contracts.tables import ARROW_TYPES, columns_of
 from kfp_suite.components.ingest.duckdb_types import (
     is_long_decimal,
     is_whole_decimal,
     is_wide_integer,
 )
 from kfp_suite.components.ingest.query import SQL_TYPES
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.sql import quote_name
+from kfp_suite.contracts.tables import ARROW_TYPES, columns_of
 
 # DuckDB's spelling of a type, up to a parenthesis, to ours; what is not here is refused.
 _CANONICAL: dict[str, ColumnType] = {

@@ -66,8 +66,8 @@ def ingest(
 
     from kfp_suite.components.ingest.executor import IngestParameters
     from kfp_suite.components.ingest.executor import ingest as execute
-    from kfp_suite.components.stores.pins import pinned_sources
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.pins import pinned_sources
+    from kfp_suite.stores.step import step
 
     with step("ingest", dataset):
         written = execute(

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import duckdb
 
-from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.sql import quote_text
 from kfp_suite.components.ingest.query import one_line
+from kfp_suite.contracts.errors import DataError, ParameterError
+from kfp_suite.contracts.sql import quote_text
 
 # DuckDB also takes a share of the machine's memory, and no limit at all.
 _SIZE = re.compile(r"\d+(\.\d+)?\s*[KMGT]i?B", re.IGNORECASE)

@@ -11,8 +11,6 @@ from pathlib import Path
 
 import duckdb
 
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, QUARANTINE_FIX, BadRow
 from kfp_suite.components.ingest.csv_records import (
     MAX_RECORD_BYTES,
@@ -41,7 +39,9 @@ from kfp_suite.components.ingest.text_views import (
     TextSource,
     create_text_view,
 )
-from kfp_suite.components.stores.sources import SourceSpec
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.sql import quote_name, quote_text
+from kfp_suite.stores.sources import SourceSpec
 
 _DELIMITERS = (",", "\t", ";", "|")
 _LOOKED_AT_RECORDS = 100

@@ -13,20 +13,6 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.dataset import (
-    SPLITS,
-    Dataset,
-    DatasetManifest,
-    Split,
-    dataset_digest,
-    write_dataset_manifest,
-)
-from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.sources import Source
-from kfp_suite.components.contracts.sql import quote_name
-from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.bad_rows import BadRow
 from kfp_suite.components.ingest.casting import canonical_query, inexact_value
 from kfp_suite.components.ingest.connections import (
@@ -44,7 +30,21 @@ from kfp_suite.components.ingest.source_tables import add_result, store_rows, st
 from kfp_suite.components.ingest.split_rows import read_batches, split_rows
 from kfp_suite.components.ingest.splitting import SplitRule, parse_split
 from kfp_suite.components.ingest.writing import write_splits
-from kfp_suite.components.stores.sources import materialize, sources_to_json
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.dataset import (
+    SPLITS,
+    Dataset,
+    DatasetManifest,
+    Split,
+    dataset_digest,
+    write_dataset_manifest,
+)
+from kfp_suite.contracts.errors import DataError, ParameterError
+from kfp_suite.contracts.sources import Source
+from kfp_suite.contracts.sql import quote_name
+from kfp_suite.contracts.tables import columns_of
+from kfp_suite.stores.sources import materialize, sources_to_json
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.sql import quote_name
-from kfp_suite.components.contracts.tables import ARROW_TYPES
 from kfp_suite.components.ingest.cached_expressions import CachedExpression
 from kfp_suite.components.ingest.connections import connect_again
 from kfp_suite.components.ingest.split_rows import read_batches
@@ -34,7 +31,10 @@ from kfp_suite.components.ingest.text_views import (
     typed_value,
     undeclared_columns,
 )
-from kfp_suite.components.stores.sources import SourceSpec
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.sql import quote_name
+from kfp_suite.contracts.tables import ARROW_TYPES
+from kfp_suite.stores.sources import SourceSpec
 
 _FIRST_ROWS = '"the first rows"'
 _MAX_FIRST_ROWS = 2_000

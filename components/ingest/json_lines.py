@@ -15,11 +15,6 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.exact_json import unique_keys
-from kfp_suite.components.contracts.sql import quote_text
-from kfp_suite.components.contracts.text_values import parse_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, QUARANTINE_FIX, BadRow
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
@@ -29,7 +24,12 @@ from kfp_suite.components.ingest.text_views import (
     create_text_view,
     declared_types,
 )
-from kfp_suite.components.stores.sources import SourceSpec
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.exact_json import unique_keys
+from kfp_suite.contracts.sql import quote_text
+from kfp_suite.contracts.text_values import parse_text
+from kfp_suite.stores.sources import SourceSpec
 
 _MAX_LINE_BYTES = 16 << 20
 _BATCH_BYTES = 16 << 20

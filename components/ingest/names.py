@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kfp_suite.components.contracts.errors import DataError
+from kfp_suite.contracts.errors import DataError
 
 
 def check_names(source: str, file: str, names: Sequence[str]) -> None:

@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
 from kfp_suite.components.ingest.duckdb_types import is_long_decimal, is_wide_integer
 from kfp_suite.components.ingest.names import check_names
 from kfp_suite.components.ingest.source_files import SourceFile
 from kfp_suite.components.ingest.text_columns import fits, value
 from kfp_suite.components.ingest.text_views import declared_types
-from kfp_suite.components.stores.sources import SourceSpec
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.sql import quote_name, quote_text
+from kfp_suite.stores.sources import SourceSpec
 
 _PLACE, _ROW = '"row of file"', "file_row_number"
 # What DuckDB calls the type of a column without values that pandas and Arrow write.

@@ -7,15 +7,15 @@ from typing import Any
 
 import pyarrow as pa
 
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.text_looks import (
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.text_looks import (
     DECIMAL_COMMA,
     LOCAL_DATE,
     NUMBER,
     NUMBER_WITH_UNIT,
     SEPARATED_THOUSANDS,
 )
-from kfp_suite.components.reports.page import Page
+from kfp_suite.reports.page import Page
 
 _ROWS = 10
 _LOOKED_AT_ROWS = 5_000

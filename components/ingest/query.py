@@ -10,8 +10,8 @@ from typing import Any
 
 import duckdb
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
 
 SQL_TYPES: dict[ColumnType, str] = {
     "int64": "BIGINT",

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import duckdb
 
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.sources import Source
 from kfp_suite.components.ingest.bad_rows import BadRow
 from kfp_suite.components.ingest.csv_files import add_csv_view, read_csv_once
 from kfp_suite.components.ingest.expected_rows import ExpectedRows
@@ -17,7 +15,9 @@ from kfp_suite.components.ingest.json_lines import add_json_view
 from kfp_suite.components.ingest.parquet_files import add_parquet_view
 from kfp_suite.components.ingest.query import one_line
 from kfp_suite.components.ingest.source_files import SourceFile, source_files
-from kfp_suite.components.stores.sources import SourceSpec, check_options, spec_of
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.sources import Source
+from kfp_suite.stores.sources import SourceSpec, check_options, spec_of
 
 
 def add_view(

@@ -17,9 +17,9 @@ from typing import IO, BinaryIO
 
 import pyarrow as pa
 
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.sources import Source
-from kfp_suite.components.stores.sources import SourceSpec
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.sources import Source
+from kfp_suite.stores.sources import SourceSpec
 
 _BLOCK = 1 << 20
 _GZIP, _ZIP = b"\x1f\x8b", b"PK\x03\x04"

@@ -13,11 +13,11 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.connections import connect_again
 from kfp_suite.components.ingest.expected_rows import ExpectedRows
 from kfp_suite.components.ingest.query import Query
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.sql import quote_name, quote_text
 
 _DATABASE = "source_tables"
 # No source can have these names, for want of a space.

@@ -8,9 +8,9 @@ from contextlib import closing
 import duckdb
 import pyarrow as pa
 
-from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.ingest.cached_expressions import CachedExpression, evaluate
 from kfp_suite.components.ingest.splitting import SplitRule
+from kfp_suite.contracts.tables import columns_of
 
 _BATCH_ROWS = 131_072
 

@@ -9,13 +9,13 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.columns import Column, ColumnType
-from kfp_suite.components.contracts.dataset import SPLITS
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.sql import quote_name
-from kfp_suite.components.contracts.text_values import parse_text
 from kfp_suite.components.ingest.query import SQL_TYPES
+from kfp_suite.contracts.columns import Column, ColumnType
+from kfp_suite.contracts.dataset import SPLITS
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.contracts.parameters import parse
+from kfp_suite.contracts.sql import quote_name
+from kfp_suite.contracts.text_values import parse_text
 
 _FORBID = ConfigDict(extra="forbid")
 

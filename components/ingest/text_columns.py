@@ -11,17 +11,17 @@ from typing import Any
 
 import duckdb
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.date_formats import format_pattern
-from kfp_suite.components.contracts.sql import quote_name, quote_text
-from kfp_suite.components.contracts.text_values import (
+from kfp_suite.components.ingest.query import SQL_TYPES
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.date_formats import format_pattern
+from kfp_suite.contracts.sql import quote_name, quote_text
+from kfp_suite.contracts.text_values import (
     FALSE_TEXTS,
     INTEGER_PATTERN,
     NOT_FINITE_PATTERN,
     PATTERNS,
     TRUE_TEXTS,
 )
-from kfp_suite.components.ingest.query import SQL_TYPES
 
 Facts = dict[tuple[str, str], Any]
 

@@ -8,9 +8,6 @@ from dataclasses import dataclass, field
 
 import duckdb
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import DataError, did_you_mean
-from kfp_suite.components.contracts.sql import quote_name, quote_text
 from kfp_suite.components.ingest.bad_rows import MAX_TEXT_LENGTH, BadRow, type_misfit
 from kfp_suite.components.ingest.text_columns import (
     UnclearType,
@@ -18,7 +15,10 @@ from kfp_suite.components.ingest.text_columns import (
     misfits,
     value,
 )
-from kfp_suite.components.stores.sources import SourceSpec
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import DataError, did_you_mean
+from kfp_suite.contracts.sql import quote_name, quote_text
+from kfp_suite.stores.sources import SourceSpec
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from kfp_suite.components.contracts.dataset import SPLITS, Shard, Split
-from kfp_suite.components.contracts.digests import digest_file
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.tables import TableDigest
+from kfp_suite.contracts.dataset import SPLITS, Shard, Split
+from kfp_suite.contracts.digests import digest_file
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.tables import TableDigest
 
 _ROW_GROUP_ROWS = 131_072
 _IN_FLIGHT = 2

@@ -41,7 +41,7 @@ def push(
 
     from kfp_suite.components.push.executor import PushParameters
     from kfp_suite.components.push.executor import push as execute
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("push", version):
         published = execute(

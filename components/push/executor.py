@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import read_json, write_json
-from kfp_suite.components.contracts.errors import ContractError, ParameterError
-from kfp_suite.components.contracts.model import read_model
-from kfp_suite.components.contracts.run_record import EVALUATION, PUSHED
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import CHALLENGER, CHAMPION, ModelStore, Published
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import read_json, write_json
+from kfp_suite.contracts.errors import ContractError, ParameterError
+from kfp_suite.contracts.model import read_model
+from kfp_suite.contracts.run_record import EVALUATION, PUSHED
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import CHALLENGER, CHAMPION, ModelStore, Published
 
 FORMAT_VERSION = 1
 _KEPT = ("blessed", "reasons", "metrics", "split", "rows", "dataset_digest", "thresholds")

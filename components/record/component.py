@@ -36,7 +36,7 @@ def record(
 
     from kfp_suite.components.record.executor import RecordParameters
     from kfp_suite.components.record.executor import record as execute
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("record", run_record):
         execute(

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.errors import ContractError, InputError, StoreError
-from kfp_suite.components.contracts.run_record import RunRecord, join_record, write_record
 from kfp_suite.components.record.left import Left, read_left
 from kfp_suite.components.record.notifying import notify
 from kfp_suite.components.record.status import with_status
 from kfp_suite.components.record.tracking import is_tracked, track
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_json
+from kfp_suite.contracts.errors import ContractError, InputError, StoreError
+from kfp_suite.contracts.run_record import RunRecord, join_record, write_record
 
 NOTICES = "notices.json"
 log = logging.getLogger(__name__)

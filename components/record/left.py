@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfp_suite.components.contracts.run_record import ERROR, LEFT_BY_STEPS, TRIALS, try_of
-from kfp_suite.components.stores.store import Store, open_store
+from kfp_suite.contracts.run_record import ERROR, LEFT_BY_STEPS, TRIALS, try_of
+from kfp_suite.stores.store import Store, open_store
 
 _OPENING = b"<!doctype html>"
 _LOGS = "executor-logs"  # of KFP's launcher, whatever the end

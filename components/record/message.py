@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kfp_suite.components.contracts import run_record
-from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.notices import Outcome
+from kfp_suite.contracts import run_record
+from kfp_suite.contracts.run_record import RunRecord
 
 FORMAT_VERSION = 1
 _MOST_REASONS = 10

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.contracts.errors import ParameterError
 
 Outcome = Literal["succeeded", "unchanged", "refused", "failed", "cancelled"]
 _ADDRESS_EXPECTED = "https://…"

@@ -10,12 +10,12 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
 
-from kfp_suite.components.contracts.errors import EndpointError, MissingError
-from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.message import Message, message_of
 from kfp_suite.components.record.notices import Email, Notices, Slack, Webhook
 from kfp_suite.components.record.told import Told, failed, sent
+from kfp_suite.contracts.errors import EndpointError, MissingError
+from kfp_suite.contracts.parameters import parse
+from kfp_suite.contracts.run_record import RunRecord
 
 Channel = Slack | Webhook | Email
 _SECONDS = 10.0

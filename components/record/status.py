@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from kfp_suite.components.contracts.run_record import (
+from kfp_suite.contracts.run_record import (
     CANCELLED,
     FAILED,
     SUCCEEDED,

@@ -6,7 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
+from kfp_suite.contracts.errors import KfpSuiteError
 
 log = logging.getLogger(__name__)
 

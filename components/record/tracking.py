@@ -18,19 +18,19 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from kfp_suite.components.contracts.canonical import flat, write_json
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.contracts.run_record import (
+from kfp_suite.components.record.entity_names import allowed_name
+from kfp_suite.components.record.left import Left
+from kfp_suite.components.record.told import Told, failed, sent
+from kfp_suite.contracts.canonical import flat, write_json
+from kfp_suite.contracts.errors import MissingError
+from kfp_suite.contracts.run_record import (
     CANCELLED,
     EVALUATION,
     SUCCEEDED,
     RunRecord,
     write_record,
 )
-from kfp_suite.components.record.entity_names import allowed_name
-from kfp_suite.components.record.left import Left
-from kfp_suite.components.record.told import Told, failed, sent
-from kfp_suite.components.stores.store import is_name, open_store
+from kfp_suite.stores.store import is_name, open_store
 
 TRACKING_URI = "MLFLOW_TRACKING_URI"
 CHANNEL = "mlflow"

@@ -47,7 +47,7 @@ def resolve(
     from typing import NamedTuple
 
     from kfp_suite.components.resolve.executor import resolve as execute
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("resolve", pins):
         resolved = execute(sources, module_file, store, model_name, Path(pins.path))

@@ -8,14 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.stores.champions import champion_to_json, pin_champion
-from kfp_suite.components.stores.files import pin_file
-from kfp_suite.components.stores.pins import shorten_pins
-from kfp_suite.components.stores.sources import parse_sources, pin, sources_to_json
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_json
+from kfp_suite.stores.champions import champion_to_json, pin_champion
+from kfp_suite.stores.files import pin_file
+from kfp_suite.stores.pins import shorten_pins
+from kfp_suite.stores.sources import parse_sources, pin, sources_to_json
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore
 
 PINS = "pins.json"
 

@@ -93,7 +93,7 @@ def rollout(
     from kfp_suite.components.rollout.executor import SUMMARY
     from kfp_suite.components.rollout.executor import rollout as execute
     from kfp_suite.components.rollout.parameters import RolloutParameters
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("rollout", endpoint):
         outcome = execute(

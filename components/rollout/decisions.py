@@ -12,9 +12,9 @@ from __future__ import annotations
 import json
 import logging
 
-from kfp_suite.components.contracts.canonical import pretty_json
-from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, StoreError
-from kfp_suite.components.stores.store import Store
+from kfp_suite.contracts.canonical import pretty_json
+from kfp_suite.contracts.errors import AlreadyExistsError, MissingError, StoreError
+from kfp_suite.stores.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -12,19 +12,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.run_record import ENDPOINT
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import check_canary
-from kfp_suite.components.kserve.settings import parse_settings
 from kfp_suite.components.rollout.outcome import FORMAT_VERSION, Outcome
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.rolling import Rolling
 from kfp_suite.components.rollout.summary import summary
 from kfp_suite.components.rollout.targets import ClusterTarget, LocalTarget, Target
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.run_record import ENDPOINT
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import check_canary
+from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore
 
 ROLLOUT = "rollout.json"
 SUMMARY = "rollout.md"
@@ -95,7 +95,7 @@ def rollout(
 def _target(parameters: RolloutParameters, name: str) -> Target:
     if parameters.target == "local":
         return LocalTarget(Path(parameters.manifest), name, parameters.timeout_seconds)
-    from kfp_suite.components.kserve.cluster import Cluster
+    from kfp_suite.kserve.cluster import Cluster
 
     return ClusterTarget(
         Cluster(),

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import (
     Counts,
@@ -14,6 +13,7 @@ from kfp_suite.components.rollout.sequential import (
     evidence_of_harm,
     evidence_of_safety,
 )
+from kfp_suite.contracts.errors import ParameterError
 
 Verdict = Literal["worse", "good", "unknown"]
 _P99 = 0.99

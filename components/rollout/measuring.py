@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.rollout.sequential import Counts
+from kfp_suite.contracts.errors import EndpointError
 
 REQUESTS = "kfp_suite_requests_total"
 SECONDS = "kfp_suite_request_seconds_bucket"

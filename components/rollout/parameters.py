@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.parameters import parse, whole_numbers
-from kfp_suite.components.kserve.settings import parse_settings
 from kfp_suite.components.rollout.judging import Limits
-from kfp_suite.components.runtimes.layout import parse_options
-from kfp_suite.components.runtimes.runtime import SUITE
-from kfp_suite.components.stores.versions import CHALLENGER
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.parameters import parse, whole_numbers
+from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.runtimes.layout import parse_options
+from kfp_suite.runtimes.runtime import SUITE
+from kfp_suite.stores.versions import CHALLENGER
 
 _TARGETS = ("local", "cluster")
 _UNDECIDED = ("rollback", "go_on")

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from kfp_suite.components.contracts.errors import DataError, EndpointError
 from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import Counts
-from kfp_suite.components.runtimes.asking import ask
-from kfp_suite.components.runtimes.exchange import Question
-from kfp_suite.components.stores.files import read_file
+from kfp_suite.contracts.errors import DataError, EndpointError
+from kfp_suite.runtimes.asking import ask
+from kfp_suite.runtimes.exchange import Question
+from kfp_suite.stores.files import read_file
 
 ROWS_A_REQUEST = 10
 

@@ -7,15 +7,21 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.rollout.decisions import Decision
+from kfp_suite.components.rollout.judging import Limits
+from kfp_suite.components.rollout.outcome import Outcome, Step
+from kfp_suite.components.rollout.parameters import RolloutParameters
+from kfp_suite.components.rollout.targets import Target
+from kfp_suite.components.rollout.watching import Watcher
+from kfp_suite.contracts.errors import (
     AlreadyExistsError,
     EndpointError,
     KfpSuiteError,
     ParameterError,
     SupersededError,
 )
-from kfp_suite.components.contracts.parameters import parse, whole_numbers
-from kfp_suite.components.kserve.canary import (
+from kfp_suite.contracts.parameters import parse, whole_numbers
+from kfp_suite.kserve.canary import (
     SHADOW,
     promoted,
     settled,
@@ -23,20 +29,14 @@ from kfp_suite.components.kserve.canary import (
     version_before,
     with_candidate,
 )
-from kfp_suite.components.kserve.candidates import check_nothing_dropped, check_nothing_inherited
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import inference_service, server_image, serving_runtime
-from kfp_suite.components.kserve.settings import EndpointSettings
-from kfp_suite.components.kserve.smoke import smoke_test
-from kfp_suite.components.rollout.decisions import Decision
-from kfp_suite.components.rollout.judging import Limits
-from kfp_suite.components.rollout.outcome import Outcome, Step
-from kfp_suite.components.rollout.parameters import RolloutParameters
-from kfp_suite.components.rollout.targets import Target
-from kfp_suite.components.rollout.watching import Watcher
-from kfp_suite.components.runtimes.runtime import SUITE
-from kfp_suite.components.stores.aliases import AliasRecord
-from kfp_suite.components.stores.versions import CHAMPION
+from kfp_suite.kserve.candidates import check_nothing_dropped, check_nothing_inherited
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import inference_service, server_image, serving_runtime
+from kfp_suite.kserve.settings import EndpointSettings
+from kfp_suite.kserve.smoke import smoke_test
+from kfp_suite.runtimes.runtime import SUITE
+from kfp_suite.stores.aliases import AliasRecord
+from kfp_suite.stores.versions import CHAMPION
 
 _NOTHING_MEASURED = "nothing was measured"
 

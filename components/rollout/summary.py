@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kfp_suite.components.reports.markdown import escape_markdown
 from kfp_suite.components.rollout.outcome import Outcome
+from kfp_suite.reports.markdown import escape_markdown
 
 
 def summary(outcome: Outcome) -> str:

@@ -7,36 +7,36 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.digests import PREFIX, digest_bytes
-from kfp_suite.components.contracts.errors import (
-    MissingError,
-    ParameterError,
-    SupersededError,
-    TransientError,
-)
-from kfp_suite.components.kserve.canary import Mode, candidate_side, with_mode, without_candidate
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.diagnosis import pod_is_ready
-from kfp_suite.components.kserve.gateway_status import (
-    read_status,
-    wait_for_gateway,
-    wait_until_observed,
-)
-from kfp_suite.components.kserve.graph_addresses import tell_graphs
-from kfp_suite.components.kserve.health import Health
-from kfp_suite.components.kserve.manifests import read_manifest, to_yaml
-from kfp_suite.components.kserve.ownership import applied_part
-from kfp_suite.components.kserve.patience import patiently
-from kfp_suite.components.kserve.smoke import address_of
-from kfp_suite.components.kserve.version_choice import end_choice, offer_choice, side_service
-from kfp_suite.components.kserve.waiting import roll_back, wait_until_serving
 from kfp_suite.components.rollout.measuring import (
     Scrape,
     parse_metrics,
     scrape_prometheus,
     scrape_url,
 )
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.digests import PREFIX, digest_bytes
+from kfp_suite.contracts.errors import (
+    MissingError,
+    ParameterError,
+    SupersededError,
+    TransientError,
+)
+from kfp_suite.kserve.canary import Mode, candidate_side, with_mode, without_candidate
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.diagnosis import pod_is_ready
+from kfp_suite.kserve.gateway_status import (
+    read_status,
+    wait_for_gateway,
+    wait_until_observed,
+)
+from kfp_suite.kserve.graph_addresses import tell_graphs
+from kfp_suite.kserve.health import Health
+from kfp_suite.kserve.manifests import read_manifest, to_yaml
+from kfp_suite.kserve.ownership import applied_part
+from kfp_suite.kserve.patience import patiently
+from kfp_suite.kserve.smoke import address_of
+from kfp_suite.kserve.version_choice import end_choice, offer_choice, side_service
+from kfp_suite.kserve.waiting import roll_back, wait_until_serving
 
 _METRICS_PORT = 8080
 # Between the end of one gateway and the next one's taking over.

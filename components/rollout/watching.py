@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from kfp_suite.components.contracts.errors import EndpointError, TransientError
 from kfp_suite.components.rollout.judging import Judgement, Limits, judge, slow_from, told
 from kfp_suite.components.rollout.measuring import Growth, Observed, Scrape, scrape_url
 from kfp_suite.components.rollout.outcome import Step
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.quality import Labelled
 from kfp_suite.components.rollout.targets import Target
+from kfp_suite.contracts.errors import EndpointError, TransientError
 
 _LABELLED_A_LOOK = 20
 # Of metrics that do not answer before there is a candidate: that is no fault of a moment.

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kfp_suite.components.contracts.model import ModelManifest
-from kfp_suite.components.reports.markdown import code
+from kfp_suite.contracts.model import ModelManifest
+from kfp_suite.reports.markdown import code
 
 _LONGEST_NAME = 100
 _MOST_CLASSES = 20

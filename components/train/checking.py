@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.models.loading import FittedEstimator
 from kfp_suite.components.train.fitting import FUNCTION, Training
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.models.loading import FittedEstimator
 
 _TRIED_ROWS = 256
 _POSITIONS = "fit on training.train.target: it holds each class's position in training.classes"

@@ -61,11 +61,11 @@ def train(
     import shutil
     from pathlib import Path
 
-    from kfp_suite.components.stores.files import pin_from_json
-    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.executor import TrainParameters
     from kfp_suite.components.train.executor import train as execute
     from kfp_suite.components.train.packing import CARD
+    from kfp_suite.stores.files import pin_from_json
+    from kfp_suite.stores.step import step
 
     with step("train", model):
         manifest = execute(

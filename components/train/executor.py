@@ -9,27 +9,6 @@ from typing import Any, cast
 
 import numpy as np
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.model import (
-    ESTIMATOR_JOBLIB,
-    ESTIMATOR_ONNX,
-    ModelManifest,
-)
-from kfp_suite.components.models.calibration import (
-    METHODS,
-    Calibration,
-    Method,
-    fit_calibration,
-)
-from kfp_suite.components.models.conversion import save_if_equal
-from kfp_suite.components.models.estimators import framework_of
-from kfp_suite.components.models.loading import FittedEstimator
-from kfp_suite.components.models.modules import MODULE, import_module
-from kfp_suite.components.models.persistence import save_estimator, save_joblib
-from kfp_suite.components.models.proof import Proof
-from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.checking import check_fitted, check_scores
 from kfp_suite.components.train.fitting import Training, fit_by_module, fit_named
 from kfp_suite.components.train.inputs import Objective, read_inputs
@@ -37,6 +16,27 @@ from kfp_suite.components.train.labels import Target
 from kfp_suite.components.train.packing import Made, pack
 from kfp_suite.components.train.parallelism import limit_threads
 from kfp_suite.components.train.rows import Rows, rows_to_compare
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.errors import DataError, ParameterError
+from kfp_suite.contracts.model import (
+    ESTIMATOR_JOBLIB,
+    ESTIMATOR_ONNX,
+    ModelManifest,
+)
+from kfp_suite.models.calibration import (
+    METHODS,
+    Calibration,
+    Method,
+    fit_calibration,
+)
+from kfp_suite.models.conversion import save_if_equal
+from kfp_suite.models.estimators import framework_of
+from kfp_suite.models.loading import FittedEstimator
+from kfp_suite.models.modules import MODULE, import_module
+from kfp_suite.models.persistence import save_estimator, save_joblib
+from kfp_suite.models.proof import Proof
+from kfp_suite.stores.files import PinnedFile
 
 log = logging.getLogger(__name__)
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
-from kfp_suite.components.features.precision import rounding_of
-from kfp_suite.components.models.estimators import framework_of, make_estimator
-from kfp_suite.components.models.modules import describe_failure, mend_module
 from kfp_suite.components.train.labels import Target, check_precision
 from kfp_suite.components.train.rows import Rows
+from kfp_suite.contracts.errors import DataError, ParameterError, did_you_mean
+from kfp_suite.features.precision import rounding_of
+from kfp_suite.models.estimators import framework_of, make_estimator
+from kfp_suite.models.modules import describe_failure, mend_module
 
 FUNCTION = "fit"
 # In standard deviations of the labels. Linear models of scikit-learn round labels to the type

@@ -7,14 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.dataset import Dataset, read_dataset
-from kfp_suite.components.contracts.environment import available_cpus
-from kfp_suite.components.contracts.errors import ContractError, ParameterError
-from kfp_suite.components.features.loading import Transform, load_transform
-from kfp_suite.components.models.loading import DEFAULT_THRESHOLD
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.labels import Target, target_of
 from kfp_suite.components.train.rows import Rows, class_weights, labels_of, read_rows
+from kfp_suite.contracts.dataset import Dataset, read_dataset
+from kfp_suite.contracts.environment import available_cpus
+from kfp_suite.contracts.errors import ContractError, ParameterError
+from kfp_suite.features.loading import Transform, load_transform
+from kfp_suite.models.loading import DEFAULT_THRESHOLD
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.model import Task
-from kfp_suite.components.features.precision import MAX_LOSS, rounding_of
+from kfp_suite.contracts.errors import DataError, ParameterError
+from kfp_suite.contracts.model import Task
+from kfp_suite.features.precision import MAX_LOSS, rounding_of
 
 TASKS = ("auto", "binary", "multiclass", "regression")
 MOST_CLASSES = 1000

@@ -7,10 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.digests import digest_files, files_below
-from kfp_suite.components.contracts.environment import code_digest, environment
-from kfp_suite.components.contracts.model import (
+from kfp_suite.components.train.card import model_card
+from kfp_suite.components.train.inputs import Inputs, Objective
+from kfp_suite.components.train.labels import Target
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.digests import digest_files, files_below
+from kfp_suite.contracts.environment import code_digest, environment
+from kfp_suite.contracts.model import (
     SAMPLE_ANSWER,
     SAMPLE_REQUEST,
     Field,
@@ -21,14 +24,11 @@ from kfp_suite.components.contracts.model import (
     model_digest,
     write_model_manifest,
 )
-from kfp_suite.components.features.loading import copy_transform
-from kfp_suite.components.models.calibration import Calibration
-from kfp_suite.components.models.loading import TRANSFORM, LoadedModel
-from kfp_suite.components.models.sampling import sample_of
-from kfp_suite.components.stores.files import PinnedFile
-from kfp_suite.components.train.card import model_card
-from kfp_suite.components.train.inputs import Inputs, Objective
-from kfp_suite.components.train.labels import Target
+from kfp_suite.features.loading import copy_transform
+from kfp_suite.models.calibration import Calibration
+from kfp_suite.models.loading import TRANSFORM, LoadedModel
+from kfp_suite.models.sampling import sample_of
+from kfp_suite.stores.files import PinnedFile
 
 CARD = "MODEL_CARD.md"
 _SAMPLE_ROWS = 2

@@ -10,15 +10,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.train.labels import Target
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import (
     DataError,
     MissingError,
     ParameterError,
     did_you_mean,
 )
-from kfp_suite.components.features.loading import Transform
-from kfp_suite.components.train.labels import Target
+from kfp_suite.features.loading import Transform
 
 BATCH_ROWS = 65_536
 BALANCED = "balanced"

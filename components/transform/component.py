@@ -39,9 +39,9 @@ def transform(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
     from kfp_suite.components.transform.executor import TransformParameters
     from kfp_suite.components.transform.executor import transform as execute
+    from kfp_suite.stores.step import step
 
     with step("transform", transform):
         fitted = execute(

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.features.fit import fit
-from kfp_suite.components.features.fitted import FittedTransform
-from kfp_suite.components.features.spec import parse_features
 from kfp_suite.components.transform.report import report_page
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.features.fit import fit
+from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.spec import parse_features
 
 
 @dataclass(frozen=True)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kfp_suite.components.features.fitted import Fitted, FittedTransform
-from kfp_suite.components.features.spec import Feature, step_to_json
-from kfp_suite.components.reports.charts import bars
-from kfp_suite.components.reports.formatting import number
-from kfp_suite.components.reports.page import Page
+from kfp_suite.features.fitted import Fitted, FittedTransform
+from kfp_suite.features.spec import Feature, step_to_json
+from kfp_suite.reports.charts import bars
+from kfp_suite.reports.formatting import number
+from kfp_suite.reports.page import Page
 
 MOST_NAMES = 1000
 """Output names listed one by one; the rest are counted."""

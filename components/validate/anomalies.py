@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping
 
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from kfp_suite.components.contracts.columns import Column, ColumnType
-from kfp_suite.components.contracts.errors import did_you_mean
 from kfp_suite.components.validate.anomaly import Anomaly, Severity
 from kfp_suite.components.validate.column_checks import ColumnCheck
 from kfp_suite.components.validate.partial import SplitPartial
@@ -19,6 +17,8 @@ from kfp_suite.components.validate.row_counts import check_row_counts
 from kfp_suite.components.validate.schema import DatasetSchema
 from kfp_suite.components.validate.schema_checks import Domains, unchecked_constraints
 from kfp_suite.components.validate.schema_features import column_type
+from kfp_suite.contracts.columns import Column, ColumnType
+from kfp_suite.contracts.errors import did_you_mean
 
 _MOST_HINTS = 20  # columns that are gone, for each of which a near name is looked for
 _UNUSED_STAGES = {

@@ -8,7 +8,7 @@ from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from kfp_suite.components.contracts.errors import ContractError, MissingError, store_error
+from kfp_suite.contracts.errors import ContractError, MissingError, store_error
 
 STATISTICS_FILE = "statistics.pb"
 

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from tensorflow_metadata.proto.v0 import schema_pb2
 
-from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.validate.anomaly import Anomaly, Severity
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import ColumnPartial
 from kfp_suite.components.validate.schema_checks import Domains
 from kfp_suite.components.validate.text import StringColumn
 from kfp_suite.components.validate.value_texts import format_rows, format_share, format_value
+from kfp_suite.contracts.columns import ColumnType
 
 _SHOWN_VALUES = 5
 

@@ -13,7 +13,6 @@ from typing import Literal
 
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from kfp_suite.components.contracts.errors import did_you_mean
 from kfp_suite.components.validate.distances import (
     Distance,
     Metric,
@@ -25,6 +24,7 @@ from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.protos import column_type_of, feature_name, types_differ
 from kfp_suite.components.validate.thresholds import Thresholds
 from kfp_suite.components.validate.value_texts import format_share
+from kfp_suite.contracts.errors import did_you_mean
 
 MISSING_JUMP = 0.1
 """A larger difference between the shares of missing values is a warning without a limit."""

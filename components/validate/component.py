@@ -58,9 +58,9 @@ def validate(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
     from kfp_suite.components.validate.executor import validate as execute
     from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
+    from kfp_suite.stores.step import step
 
     with step("validate", statistics):
         found = execute(

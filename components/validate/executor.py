@@ -6,11 +6,6 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.environment import available_cpus
-from kfp_suite.components.contracts.parameters import parse
 from kfp_suite.components.validate.anomalies import find_anomalies
 from kfp_suite.components.validate.baseline import read_baseline
 from kfp_suite.components.validate.comparison_anomalies import (
@@ -44,6 +39,11 @@ from kfp_suite.components.validate.schema_features import is_unique
 from kfp_suite.components.validate.schema_spec import parse_schema
 from kfp_suite.components.validate.summary import statistics_summary
 from kfp_suite.components.validate.uniqueness import duplicate_anomalies
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.environment import available_cpus
+from kfp_suite.contracts.parameters import parse
 
 
 def validate(parameters: ValidateParameters, dataset: Path, outputs: ValidateOutputs) -> Verdict:

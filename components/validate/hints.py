@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.parquet_batches import open_parquet, read_batches
-from kfp_suite.components.contracts.text_looks import DRESSED_NUMBER, LOCAL_DATE, NUMBER
 from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.text import StringColumn
 from kfp_suite.components.validate.value_texts import format_rows, format_share, format_value
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.parquet_batches import open_parquet, read_batches
+from kfp_suite.contracts.text_looks import DRESSED_NUMBER, LOCAL_DATE, NUMBER
 
 T = TypeVar("T")
 HintKind = Literal["identifier", "numbers_as_text", "dates_as_text", "free_text", "leakage"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from kfp_suite.components.contracts.columns import ColumnType
 from kfp_suite.components.validate.anomaly import Anomaly
 from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.text import StringColumn
 from kfp_suite.components.validate.value_texts import format_rows, format_value
+from kfp_suite.contracts.columns import ColumnType
 
 
 def label_anomalies(

@@ -10,15 +10,15 @@ from typing import Any
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2, statistics_pb2
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.validate.anomaly import Anomaly
 from kfp_suite.components.validate.anomaly_protos import anomalies_proto
 from kfp_suite.components.validate.baseline import STATISTICS_FILE
 from kfp_suite.components.validate.comparison_anomalies import add_distances
 from kfp_suite.components.validate.comparisons import Comparison
 from kfp_suite.components.validate.hints import Hint
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.dataset import Dataset
 
 VALIDATION_FORMAT = 1
 

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 from tensorflow_metadata.proto.v0.statistics_pb2 import DatasetFeatureStatistics
 
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.validate.protos import feature_name
 from kfp_suite.components.validate.schema_spec import SchemaSpec
 from kfp_suite.components.validate.thresholds import Thresholds
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.tables import ARROW_TYPES
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.text import RowSample, StringColumn
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.tables import ARROW_TYPES
 
 ColumnPartial = NumericColumn | StringColumn
 

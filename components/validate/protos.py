@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from tensorflow_metadata.proto.v0 import statistics_pb2 as pb
 
-from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.text import StringColumn
+from kfp_suite.contracts.columns import Column
 
 TOP_VALUES = 20
 RANK_BUCKETS = 1000

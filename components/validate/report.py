@@ -9,11 +9,6 @@ import numpy as np
 from markupsafe import Markup
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.dataset import SPLITS, DatasetManifest
-from kfp_suite.components.reports.charts import spark
-from kfp_suite.components.reports.formatting import number, percent
-from kfp_suite.components.reports.page import Align, Cell, Page, tag
 from kfp_suite.components.validate.anomaly import Anomaly
 from kfp_suite.components.validate.comparisons import Comparison
 from kfp_suite.components.validate.hints import Hint
@@ -22,6 +17,11 @@ from kfp_suite.components.validate.partial import ColumnPartial, SplitPartial
 from kfp_suite.components.validate.protos import bucket_edges, equal_width_counts
 from kfp_suite.components.validate.text import StringColumn
 from kfp_suite.components.validate.value_texts import format_value
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.dataset import SPLITS, DatasetManifest
+from kfp_suite.reports.charts import spark
+from kfp_suite.reports.formatting import number, percent
+from kfp_suite.reports.page import Align, Cell, Page, tag
 
 _BARS = 20
 _TOP_VALUES = 5

@@ -11,15 +11,15 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import ContractError, store_error
-from kfp_suite.components.contracts.parquet_batches import (
+from kfp_suite.components.validate.partial import SplitPartial
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import ContractError, store_error
+from kfp_suite.contracts.parquet_batches import (
     is_packed,
     open_parquet,
     read_batches,
 )
-from kfp_suite.components.validate.partial import SplitPartial
 
 BATCH_ROWS = 131_072
 _BATCH_CELLS = 1 << 22

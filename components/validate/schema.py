@@ -13,15 +13,15 @@ from pathlib import Path
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2 as pb
 
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.errors import (
-    ContractError,
-    store_error,
-)
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.schema_checks import check_schema
 from kfp_suite.components.validate.schema_features import declare_column, infer_column
 from kfp_suite.components.validate.schema_spec import SchemaSpec, Severity
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.errors import (
+    ContractError,
+    store_error,
+)
 
 
 @dataclass(frozen=True)

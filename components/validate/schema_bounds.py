@@ -10,9 +10,9 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.text_values import MAX_INT64
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.text_values import MAX_INT64
 
 _EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001 - timestamps are naive
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tensorflow_metadata.proto.v0 import schema_pb2 as pb
 
-from kfp_suite.components.contracts.errors import ContractError, did_you_mean
+from kfp_suite.contracts.errors import ContractError, did_you_mean
 
 _DOMAINS = {pb.INT: "int_domain", pb.FLOAT: "float_domain", pb.BYTES: "string_domain"}
 _UNCHECKED = (

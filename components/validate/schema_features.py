@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from tensorflow_metadata.proto.v0 import schema_pb2 as pb
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.schema_bounds import RangeSpec, check_range, convert_bound
 from kfp_suite.components.validate.schema_spec import ColumnSpec
 from kfp_suite.components.validate.text import StringColumn
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import ParameterError
 
 LARGEST_INFERRED_DOMAIN = 100
 """Distinct values up to which a string column is taken as categorical, as in TFDV."""

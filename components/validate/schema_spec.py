@@ -9,15 +9,15 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.validate.schema_bounds import RangeSpec, check_range
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import (
     ParameterError,
     did_you_mean,
 )
-from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.contracts.tables import ARROW_TYPES
-from kfp_suite.components.contracts.text_values import MAX_INT64
-from kfp_suite.components.validate.schema_bounds import RangeSpec, check_range
+from kfp_suite.contracts.parameters import parse
+from kfp_suite.contracts.tables import ARROW_TYPES
+from kfp_suite.contracts.text_values import MAX_INT64
 
 Severity = Literal["error", "warn", "allow"]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 from tensorflow_metadata.proto.v0 import statistics_pb2
 
-from kfp_suite.components.contracts.columns import Column
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.value_texts import format_value
+from kfp_suite.contracts.columns import Column
 
 FORMAT_VERSION = 1
 

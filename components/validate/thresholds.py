@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.components.validate.distances import Metric
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
 
 
 @dataclass(frozen=True)

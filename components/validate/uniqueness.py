@@ -8,10 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.sql import quote_name
 from kfp_suite.components.validate.anomaly import Anomaly
 from kfp_suite.components.validate.value_texts import format_rows, format_value
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.sql import quote_name
 
 _MEMORY = "1GB"
 

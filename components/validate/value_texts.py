@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from kfp_suite.components.contracts.columns import ColumnType
+from kfp_suite.contracts.columns import ColumnType
 
 
 def format_value(value: float | str | None, kind: ColumnType) -> str:

@@ -28,9 +28,9 @@ def windows(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
     from kfp_suite.components.windows.executor import WindowsParameters
     from kfp_suite.components.windows.executor import windows as execute
+    from kfp_suite.stores.step import step
 
     with step("windows", dates):
         return execute(WindowsParameters(sources, sql, start, end, every), Path(dates.path))

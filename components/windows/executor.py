@@ -9,9 +9,9 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.errors import ParameterError
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_json
+from kfp_suite.contracts.errors import ParameterError
 
 WINDOWS = "windows.json"
 _DAYS = {"day": 1, "week": 7}

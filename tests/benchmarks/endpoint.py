@@ -22,14 +22,14 @@ from typing import Any
 
 import psutil
 
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
-from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import MissingError
+from kfp_suite.local.serving import Endpoint, local_endpoint
+from kfp_suite.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.benchmarks.flights import flights_dataset, flights_parameters
 from tests.benchmarks.table import Row
 
@@ -132,7 +132,7 @@ def _two_workers(body: Path, dataset: Path, folder: Path) -> list[Row]:
 @contextmanager
 def _our_workers(model: Path) -> Iterator[LocalServer]:
     port = free_port()
-    command = [sys.executable, "-m", "kfp_suite.components.server", "--workers=2", "--grpc_port=0"]
+    command = [sys.executable, "-m", "kfp_suite.server", "--workers=2", "--grpc_port=0"]
     command += [f"--model_name={MODEL}", f"--model_dir={model}", "--model_version=1"]
     command += [f"--host={LOOPBACK}", f"--http_port={port}"]
     with LocalServer(Launch(tuple(command), f"/v2/models/{MODEL}/ready"), port) as server:

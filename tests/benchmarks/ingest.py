@@ -20,7 +20,7 @@ _FEWER = 5
 _OURS = """
 from pathlib import Path
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.stores.sources import parse_sources, pin
 spec = {"uri": sys.argv[1], "null_values": ["NA"]}
 pinned = {n: pin(n, s) for n, s in parse_sources({"flights": spec}).items()}
 split = {"by": "hash", "key": ["tailnum"], "eval": 0.1, "test": 0.1}

@@ -43,7 +43,7 @@ def run() -> list[Row]:
             [
                 sys.executable,
                 "-c",
-                "from kfp_suite.pipelines.cli.main import main; main()",
+                "from kfp_suite.cli.main import main; main()",
                 "compile",
                 "--all",
                 "-o",

@@ -16,7 +16,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder
 
-from kfp_suite.components.contracts.dataset import read_dataset
+from kfp_suite.contracts.dataset import read_dataset
 
 LABEL = "late"
 TIME = "scheduled_departure"

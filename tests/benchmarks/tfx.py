@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.pipelines.images.families import tag
+from kfp_suite.image_builder.families import tag
 from tests.benchmarks.child import Cost
 from tests.benchmarks.flights import flights_csv, raw_dataset
 from tests.benchmarks.table import Row
@@ -46,7 +46,7 @@ _TFDV = (
     """
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
 outputs = ValidateOutputs(out / "s", out / "schema", out / "a", out / "report.html")
-from kfp_suite.components.beam.pipelines import BeamParameters
+from kfp_suite.beam.pipelines import BeamParameters
 from kfp_suite.components.validate.tfdv.executor import validate_tfdv
 """,
     "validate_tfdv(ValidateParameters(), BeamParameters(), data, outputs)",
@@ -84,7 +84,7 @@ features = {"features": [
 _TRANSFORM = (
     _FEATURES
     + """
-from kfp_suite.components.contracts.dataset import read_dataset
+from kfp_suite.contracts.dataset import read_dataset
 from kfp_suite.components.transform.executor import TransformParameters, transform
 import pyarrow
 """,
@@ -101,10 +101,10 @@ _TFT = (
     + """
 import apache_beam as beam, tensorflow as tf, tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from kfp_suite.components.beam.pipelines import BeamParameters, pipeline_options
-from kfp_suite.components.beam.reading import read_split
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.columns import Column
+from kfp_suite.beam.pipelines import BeamParameters, pipeline_options
+from kfp_suite.beam.reading import read_split
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.columns import Column
 from kfp_suite.components.transform.tft.learning import adapter, raw_batches
 dataset = read_dataset(data)
 TEXTS = ["carrier", "origin", "dest", "tailnum"]

@@ -29,7 +29,7 @@ _OURS = (
     _COLUMNS
     + """
 from pathlib import Path
-from kfp_suite.components.contracts.dataset import read_dataset
+from kfp_suite.contracts.dataset import read_dataset
 from kfp_suite.components.transform.executor import TransformParameters, transform
 features = [
     {"columns": NUMBERS, "steps": [{"op": "impute", "with": "mean"}, "scale"]},

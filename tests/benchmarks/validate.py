@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
-from kfp_suite.components.contracts.dataset import read_dataset
+from kfp_suite.contracts.dataset import read_dataset
 from tests.benchmarks.child import cost
 from tests.benchmarks.flights import raw_dataset
 from tests.benchmarks.table import Row

@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from kubernetes import config
 
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.contracts.errors import MissingError
+from kfp_suite.kserve.cluster import Cluster
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS, MISSING
 

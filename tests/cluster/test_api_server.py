@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from kubernetes import client
 
-from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError, StoreError
-from kfp_suite.components.kserve.canary import (
+from kfp_suite.contracts.errors import AlreadyExistsError, MissingError, StoreError
+from kfp_suite.kserve.canary import (
     Mode,
     promoted,
     silenced,
@@ -18,15 +18,15 @@ from kfp_suite.components.kserve.canary import (
     with_mode,
     without_candidate,
 )
-from kfp_suite.components.kserve.cluster import GRAPHS, RUNTIMES, SERVICES, Cluster
-from kfp_suite.components.kserve.manifests import (
+from kfp_suite.kserve.cluster import GRAPHS, RUNTIMES, SERVICES, Cluster
+from kfp_suite.kserve.manifests import (
     Served,
     inference_service,
     serving_runtime,
 )
-from kfp_suite.components.kserve.multi_model import shared_service
-from kfp_suite.components.kserve.pods import served_securely, volumes
-from kfp_suite.components.kserve.settings import parse_settings
+from kfp_suite.kserve.multi_model import shared_service
+from kfp_suite.kserve.pods import served_securely, volumes
+from kfp_suite.kserve.settings import parse_settings
 from tests.cluster.conftest import NAMESPACE
 
 

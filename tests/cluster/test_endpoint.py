@@ -22,21 +22,21 @@ from pathlib import Path
 import pytest
 from kubernetes import config
 
-from kfp_suite.components.contracts.errors import EndpointError, MissingError
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
-from kfp_suite.components.kserve.canary import split_of
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.smoke import address_of
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.rollout.executor import rollout
 from kfp_suite.components.rollout.outcome import Outcome
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import ClusterTarget
-from kfp_suite.components.runtimes.asking import ask
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.contracts.errors import EndpointError, MissingError
+from kfp_suite.kserve.canary import split_of
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.smoke import address_of
+from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.runtimes.asking import ask
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS
 from tests.serving.conftest import publish

@@ -17,9 +17,9 @@ from kserve import (
 )
 from kubernetes import client
 
-from kfp_suite.components.contracts.errors import AlreadyExistsError, MissingError
-from kfp_suite.components.kserve.canary import split_of
-from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.contracts.errors import AlreadyExistsError, MissingError
+from kfp_suite.kserve.canary import split_of
+from kfp_suite.kserve.cluster import Cluster
 from tests.cluster.conftest import NAMESPACE
 from tests.cluster.test_api_server import manifest
 

@@ -27,16 +27,16 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from kfp_suite.components.contracts.errors import MissingError, RunError
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.pipelines.cli.main import cli
-from kfp_suite.pipelines.kubeflow import watching
-from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
-from kfp_suite.pipelines.kubeflow.listing import find_cluster_run
-from kfp_suite.pipelines.kubeflow.package import open_package
-from kfp_suite.pipelines.kubeflow.records import record_of
-from kfp_suite.pipelines.kubeflow.submitting import runs_named
-from kfp_suite.pipelines.kubeflow.uploading import find_pipeline_id, versions
+from kfp_suite.cli.main import cli
+from kfp_suite.contracts.errors import MissingError, RunError
+from kfp_suite.kubeflow import watching
+from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.listing import find_cluster_run
+from kfp_suite.kubeflow.package import open_package
+from kfp_suite.kubeflow.records import record_of
+from kfp_suite.kubeflow.submitting import runs_named
+from kfp_suite.kubeflow.uploading import find_pipeline_id, versions
+from kfp_suite.stores.store import open_store
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
 from tests.schemas import KFP_API, MISSING
 

@@ -14,14 +14,14 @@ from typing import Any
 import docker
 import pytest
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
-from kfp_suite.pipelines.images.bases import DEBIAN, OFFICIAL, Bases, bases
-from kfp_suite.pipelines.images.build import BuildOptions, build
-from kfp_suite.pipelines.images.families import tag
-from kfp_suite.pipelines.runs.docker import run_container
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.image_builder.bases import DEBIAN, OFFICIAL, Bases, bases
+from kfp_suite.image_builder.build import BuildOptions, build
+from kfp_suite.image_builder.families import tag
+from kfp_suite.local.docker import run_container
 
 SOURCE = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-c", "from kfp_suite.pipelines.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from kfp_suite.cli.main import main; main()"]
 BUILT = "KFP_SUITE_IMAGES_BUILT"
 """Set by `.ci/run`, which has just built every image of this very source."""
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
-from kfp_suite.pipelines.images.bases import Bases
-from kfp_suite.pipelines.images.build import BuildOptions, build
-from kfp_suite.pipelines.images.families import FAMILIES, tag
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.image_builder.bases import Bases
+from kfp_suite.image_builder.build import BuildOptions, build
+from kfp_suite.image_builder.families import FAMILIES, tag
 from tests.container.conftest import SOURCE, Image, Inside, kfp_suite
 
 # What each family is for.
@@ -21,13 +21,13 @@ WORK = {
     " kfp_suite.components.validate.executor, kfp_suite.components.evaluate.executor,"
     " kfp_suite.components.transform.executor, kfp_suite.components.resolve.executor",
     "tensorflow": "import kfp_suite.components.train.keras.executor,"
-    " kfp_suite.components.evaluate.executor, kfp_suite.components.server.serving",
+    " kfp_suite.components.evaluate.executor, kfp_suite.server.serving",
     "tfx": "import kfp_suite.components.transform.tft.executor,"
     " kfp_suite.components.validate.tfdv.executor, kfp_suite.components.evaluate.tfma.executor",
     "deploy": "import kfp_suite.components.push.executor, kfp_suite.components.deploy.executor,"
-    " kfp_suite.components.record.executor, kfp_suite.components.kserve.cluster,"
+    " kfp_suite.components.record.executor, kfp_suite.kserve.cluster,"
     " google.cloud.storage, boto3",
-    "serving": "import kfp_suite.components.server.serving",
+    "serving": "import kfp_suite.server.serving",
 }
 MOST_BYTES = {"sklearn": 900e6, "tensorflow": 1.6e9, "tfx": 2.15e9, "deploy": 250e6,
               "serving": 1e9}  # fmt: skip
@@ -63,7 +63,7 @@ def test_it_holds_no_installer_no_compiler_and_no_secret(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_its_bytecode_is_compiled_in(image: Image, inside: Inside, family: str) -> None:
     code = (
-        "import kfp_suite.components.contracts.errors as e, pydantic, os, sys\n"
+        "import kfp_suite.contracts.errors as e, pydantic, os, sys\n"
         "sys.exit(not all(os.path.exists(m.__cached__) for m in (e, pydantic)))"
     )
     assert inside(image(family), code) == 0

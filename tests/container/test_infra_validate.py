@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.infra_validate.executor import InfraParameters, infra_validate
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.container.conftest import Image
 from tests.serving.conftest import publish
 
@@ -33,7 +33,7 @@ import time
 
 from sklearn.linear_model import LogisticRegression
 
-if "kfp_suite.components.server" in sys.orig_argv:
+if "kfp_suite.server" in sys.orig_argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(600)
 

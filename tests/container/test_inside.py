@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.pipelines.images.wheels import FOR_THE_IMAGE
+from kfp_suite.image_builder.wheels import FOR_THE_IMAGE
 from tests.container.conftest import SOURCE, Image
 
 # What the tests need beside what the image has; in the versions of requirements/dev.txt.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.model import read_model
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.runs.docker import run_container
+from kfp_suite.contracts.model import read_model
+from kfp_suite.local.docker import run_container
+from kfp_suite.models.loading import load_model
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.container.conftest import Image, Inside, kfp_suite, run
 
 BAD = ["--param", "sql=SELECT spices FROM penguins"]
@@ -74,7 +74,7 @@ def test_a_network_is_trained_in_containers(
     # The image that trained it serves it: with no more than the version's folder.
     code = f"""
 from pathlib import Path
-from kfp_suite.components.server.model import ServedVersion
+from kfp_suite.server.model import ServedVersion
 served = ServedVersion.load("1", Path("{folder}"))
 """
     volumes = {str(tmp_path): {"bind": str(tmp_path), "mode": "ro"}}

@@ -13,10 +13,10 @@ import httpx
 import pytest
 import yaml
 
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.pipelines.images import image_lock
-from kfp_suite.pipelines.images.client import call, docker_client
-from kfp_suite.pipelines.images.families import tag
+from kfp_suite.image_builder import image_lock
+from kfp_suite.image_builder.client import call, docker_client
+from kfp_suite.image_builder.families import tag
+from kfp_suite.runtimes.local import free_port
 from tests.container.conftest import Image, kfp_suite
 
 

@@ -13,17 +13,17 @@ from typing import Any
 import httpx
 import pytest
 
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.manifests import inference_service, server_image, serving_runtime
-from kfp_suite.components.kserve.multi_model import shared_runtime, shared_service
-from kfp_suite.components.kserve.settings import EndpointSettings, parse_settings
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
-from kfp_suite.components.runtimes.runtime import SKLEARN, SUITE
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.images.bases import Bases
+from kfp_suite.image_builder.bases import Bases
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.manifests import inference_service, server_image, serving_runtime
+from kfp_suite.kserve.multi_model import shared_runtime, shared_service
+from kfp_suite.kserve.settings import EndpointSettings, parse_settings
+from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.runtimes.runtime import SKLEARN, SUITE
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from kfp_suite.testing.kubernetes.kinds import Json
 from kfp_suite.testing.kubernetes.kubelet import KubeletError, running_pod

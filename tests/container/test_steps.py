@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.run_record import ERROR
 from kfp_suite.components.deploy.component import deploy
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.rollout.component import rollout
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.contracts.run_record import ERROR
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble, running
 from tests.container.conftest import Image
 from tests.container.steps import Ended, run_step

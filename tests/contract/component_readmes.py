@@ -11,8 +11,8 @@ from typing import Any
 
 import yaml
 
-from kfp_suite.pipelines.runs.catalog import Entry, components, load
-from kfp_suite.pipelines.scaffold.readme import readme as written
+from kfp_suite.local.catalog import Entry, components, load
+from kfp_suite.scaffold.readme import readme as written
 
 COMPONENTS = Path(__file__).resolve().parents[2] / "components"
 

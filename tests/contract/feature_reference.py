@@ -13,9 +13,9 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 
-from kfp_suite.components.features.operation import Operation
-from kfp_suite.components.features.operations import OPERATIONS
-from kfp_suite.components.features.spec import parameter_keys
+from kfp_suite.features.operation import Operation
+from kfp_suite.features.operations import OPERATIONS
+from kfp_suite.features.spec import parameter_keys
 from tests.contract.component_readmes import COMPONENTS
 
 REFERENCE = COMPONENTS.parent / "docs" / "features.md"

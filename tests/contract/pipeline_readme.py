@@ -12,8 +12,8 @@ from typing import Any
 
 import yaml
 
-from kfp_suite.pipelines.kubeflow.package import TYPES
-from kfp_suite.pipelines.runs.catalog import components, pipelines
+from kfp_suite.kubeflow.package import TYPES
+from kfp_suite.local.catalog import components, pipelines
 from tests.contract.component_readmes import COMPONENTS, readme_file
 
 README = COMPONENTS.parent / "pipelines" / "README.md"

@@ -6,7 +6,6 @@ import inspect
 import re
 import subprocess
 import sys
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 import yaml
 from docstring_parser import parse
 
-from kfp_suite.pipelines.kubeflow.connection import OLDEST
-from kfp_suite.pipelines.runs.catalog import Entry, components, load, pipelines
-from kfp_suite.pipelines.runs.compilation import compile_pipeline
+from kfp_suite.kubeflow.connection import OLDEST
+from kfp_suite.local.catalog import Entry, components, load, pipelines
+from kfp_suite.local.compilation import compile_pipeline
 from tests.contract.component_readmes import COMPONENTS, metadata, readme, readme_file
 from tests.contract.pipeline_readme import GOLDEN, README, pipeline_readme
 
@@ -121,14 +120,3 @@ def test_a_pipeline_is_described_for_the_ui(entry: Entry) -> None:
     undescribed = [name for name, spec in inputs.items() if not spec.description]
     assert pipeline.description
     assert undescribed == []
-
-
-def test_the_package_list_names_every_package() -> None:
-    pyproject = tomllib.loads((COMPONENTS.parent / "pyproject.toml").read_text())
-    roots = pyproject["tool"]["setuptools"]["package-dir"]
-    found = {
-        ".".join((package, *path.parent.relative_to(COMPONENTS.parent / folder).parts))
-        for package, folder in roots.items()
-        for path in (COMPONENTS.parent / folder).rglob("__init__.py")
-    }
-    assert found == set(pyproject["tool"]["setuptools"]["packages"])

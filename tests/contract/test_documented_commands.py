@@ -12,12 +12,12 @@ import click
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.cli.main import cli
 from kfp_suite.components.record.notices import Notices
 from kfp_suite.components.train.tune.space import parse_space
-from kfp_suite.pipelines.cli.main import cli
-from kfp_suite.pipelines.kubeflow.package import open_package
-from kfp_suite.pipelines.kubeflow.placing import placed
+from kfp_suite.contracts.parameters import parse
+from kfp_suite.kubeflow.package import open_package
+from kfp_suite.kubeflow.placing import placed
 from tests.contract.documented import ROOT, documents, lines, prose, yaml_blocks
 
 _SHELL = re.compile(r"[&|>;]")

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from kfp_suite.components.features.operations import OPERATIONS
+from kfp_suite.features.operations import OPERATIONS
 from tests.contract.feature_reference import EXAMPLES, REFERENCE, feature_reference
 from tests.unit.features.tables import fitted
 

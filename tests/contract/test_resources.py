@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from kfp_suite.pipelines.runs.catalog import Entry, pipelines
-from kfp_suite.pipelines.runs.compilation import compile_pipeline
+from kfp_suite.local.catalog import Entry, pipelines
+from kfp_suite.local.compilation import compile_pipeline
 
 # executor: CPUs, memory, most memory, accelerator, hours of a try, retries, cached
 SMALL = ("250m", "512Mi", "2Gi", None, 1)

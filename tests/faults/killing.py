@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.digests import digest_file
+from kfp_suite.contracts.digests import digest_file
 from tests.steps import STEPS
 
 _CHANGES = frozenset({"os.rename", "os.link", "os.mkdir", "os.remove", "os.rmdir", "shutil.rmtree"})

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import StoreError
+from kfp_suite.contracts.errors import StoreError
 from tests.steps import STEPS
 
 Mount = Callable[[str], Path]
@@ -68,7 +68,7 @@ def test_a_read_only_folder_is_one_line(step: str, inputs: Path, mount: Mount) -
 
 
 def test_a_run_on_a_full_disk_ends_in_one_line(mount: Mount, tmp_path: Path) -> None:
-    command = "from kfp_suite.pipelines.cli.main import main; main()"
+    command = "from kfp_suite.cli.main import main; main()"
     arguments = ["run", "train_and_deploy", "--params", "penguins", "--json", "--root"]
     root = mount("size=200k")
     done = subprocess.run(

@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 
-COMMAND = [sys.executable, "-c", "from kfp_suite.pipelines.cli.main import main; main()"]
+COMMAND = [sys.executable, "-c", "from kfp_suite.cli.main import main; main()"]
 
 
 def kfp_suite(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -11,20 +11,20 @@ import pytest
 import yaml
 from kfp import dsl, local
 
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.model import read_model
 from kfp_suite.components.deploy.component import deploy
 from kfp_suite.components.deploy.graph.component import deploy_graph
 from kfp_suite.components.evaluate.component import evaluate
-from kfp_suite.components.features.fitted import FittedTransform
 from kfp_suite.components.ingest.component import ingest
 from kfp_suite.components.push.component import push
 from kfp_suite.components.resolve.component import resolve
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.component import train
 from kfp_suite.components.transform.component import transform
 from kfp_suite.components.validate.component import validate
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.model import read_model
+from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.steps import STEPS, write_source
 
 # kfp tells what it does not do locally; none of it is asked for here.

@@ -21,11 +21,11 @@ from pathlib import Path
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.pipelines.images.client import docker_client
-from kfp_suite.pipelines.images.families import FAMILIES, image_name
-from kfp_suite.pipelines.images.image_lock import write_lock
+from kfp_suite.contracts.errors import MissingError
+from kfp_suite.image_builder.client import docker_client
+from kfp_suite.image_builder.families import FAMILIES, image_name
+from kfp_suite.image_builder.image_lock import write_lock
+from kfp_suite.runtimes.local import free_port
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
 from tests.contract.documented import ROOT, documents, lines, yaml_blocks
 

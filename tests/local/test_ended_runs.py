@@ -14,18 +14,18 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import InputError, RunError
-from kfp_suite.components.contracts.run_record import RunRecord
-from kfp_suite.pipelines.runs import following, local
-from kfp_suite.pipelines.runs.events import Event, Said, Started
-from kfp_suite.pipelines.runs.history import (
+from kfp_suite.contracts.errors import InputError, RunError
+from kfp_suite.contracts.run_record import RunRecord
+from kfp_suite.local import following, local
+from kfp_suite.local.events import Event, Said, Started
+from kfp_suite.local.history import (
     PastRun,
     find_run,
     read_run,
     run_folders,
     write_run,
 )
-from kfp_suite.pipelines.runs.local import LocalRun, open_root, run_locally
+from kfp_suite.local.local import LocalRun, open_root, run_locally
 from tests.local.command import COMMAND, kfp_suite
 
 ARGUMENTS: dict[str, Any] = {"model_name": "rows", "label": "y", "store": "", "sources": {}}

@@ -15,8 +15,8 @@ import psutil
 import pytest
 import yaml
 
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.local.command import kfp_suite, started
 
 

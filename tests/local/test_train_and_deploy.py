@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.local.command import kfp_suite
 
 REPORTS = ["evaluate", "infra-validate", "ingest", "train", "transform", "validate"]

@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.runs.serving import local_endpoint
+from kfp_suite.local.serving import local_endpoint
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.local.command import kfp_suite
 from tests.tensorflow.pictures import picture
 

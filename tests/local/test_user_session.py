@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.pipelines.runs.serving import local_endpoint
+from kfp_suite.local.serving import local_endpoint
+from kfp_suite.runtimes.local import free_port
 from tests.serving.load import Load
 from tests.terminal import COMMAND, CTRL_C, bare_environment, drawn, terminal
 
@@ -45,7 +45,7 @@ def fit(training):
     return forest.fit(training.train.matrix, training.train.target)
 '''
 NOTEBOOK = """
-from kfp_suite.pipelines.notebook.running import run
+from kfp_suite.notebook.running import run
 
 result = run("train_and_deploy", "survey.yaml", check=False)
 for step in ("ingest", "transform", "train", "evaluate"):

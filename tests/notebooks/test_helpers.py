@@ -13,12 +13,9 @@ import psutil
 import pytest
 from markupsafe import Markup
 
-from kfp_suite.components.contracts.errors import InputError, MissingError
-from kfp_suite.components.contracts.run_record import RunRecord
-from kfp_suite.pipelines.notebook import html
-from kfp_suite.pipelines.notebook.live import Live
-from kfp_suite.pipelines.notebook.running import Result, _Progress, run
-from kfp_suite.pipelines.runs.events import (
+from kfp_suite.contracts.errors import InputError, MissingError
+from kfp_suite.contracts.run_record import RunRecord
+from kfp_suite.local.events import (
     Cached,
     Event,
     Finished,
@@ -27,8 +24,11 @@ from kfp_suite.pipelines.runs.events import (
     Said,
     Started,
 )
-from kfp_suite.pipelines.runs.history import Step, find_run
-from kfp_suite.pipelines.runs.local import LocalRun
+from kfp_suite.local.history import Step, find_run
+from kfp_suite.local.local import LocalRun
+from kfp_suite.notebook import html
+from kfp_suite.notebook.live import Live
+from kfp_suite.notebook.running import Result, _Progress, run
 
 AT = "2026-02-03T04:05:06+00:00"
 WHY = "accuracy 0.5 is below <0.999>"
@@ -65,7 +65,7 @@ def test_an_interrupted_run_leaves_no_step_behind(how: signal.Signals, tmp_path:
         f"    pathlib.Path({str(begun)!r}).touch()\n    time.sleep(600)\n"
     )
     code = (
-        "from kfp_suite.pipelines.notebook.running import run; "
+        "from kfp_suite.notebook.running import run; "
         f"run('train_and_deploy', 'penguins', root={str(tmp_path)!r}, module_file={str(module)!r})"
     )
     kernel = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)

@@ -11,10 +11,10 @@ import grpc
 import pytest
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.runtimes.exchange import Question
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.runtimes.exchange import Question
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.servers.conftest import use
 from tests.servers.test_servers import infer, served
 from tests.serving.conftest import publish

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.infra_validate.executor import InfraParameters, infra_validate
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.servers.conftest import use
 from tests.serving.conftest import publish
 

@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from kfp_suite.components.contracts.canonical import flat
-from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.executor import RecordParameters, record
 from kfp_suite.components.record.left import Left
 from kfp_suite.components.record.tracking import track
-from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.contracts.canonical import flat
+from kfp_suite.contracts.run_record import RunRecord
+from kfp_suite.runtimes.local import free_port
 from tests.local.command import kfp_suite
 from tests.servers.conftest import environment
 

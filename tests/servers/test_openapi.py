@@ -5,8 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.runs.serving import local_endpoint
+from kfp_suite.local.serving import local_endpoint
+from kfp_suite.stores.versions import ModelStore
 from tests.servers.conftest import environment
 
 

@@ -26,17 +26,17 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import MLSERVER_METRICS, inference_service
-from kfp_suite.components.kserve.settings import EndpointSettings
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.models.records import record_format, table_of_records
-from kfp_suite.components.runtimes.asking import ask
-from kfp_suite.components.runtimes.exchange import Question, difference
-from kfp_suite.components.runtimes.launching import Loaded, start
-from kfp_suite.components.runtimes.local import Launch, LocalServer, free_port
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import MLSERVER_METRICS, inference_service
+from kfp_suite.kserve.settings import EndpointSettings
+from kfp_suite.models.loading import load_model
+from kfp_suite.models.records import record_format, table_of_records
+from kfp_suite.runtimes.asking import ask
+from kfp_suite.runtimes.exchange import Question, difference
+from kfp_suite.runtimes.launching import Loaded, start
+from kfp_suite.runtimes.local import Launch, LocalServer, free_port
+from kfp_suite.stores.versions import ModelStore
 from tests.servers.conftest import environment, use
 
 START_SECONDS = 120

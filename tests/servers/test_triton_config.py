@@ -18,16 +18,16 @@ from google.protobuf import descriptor_pool, message_factory, text_format
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.runtimes.checks import INT32, INT64, UINT32
-from kfp_suite.components.runtimes.exchange import difference
-from kfp_suite.components.runtimes.layout import parse_options
-from kfp_suite.components.runtimes.triton_config import Shape, TritonOptions, configurations
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.model import Field
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.runtimes.checks import INT32, INT64, UINT32
+from kfp_suite.runtimes.exchange import difference
+from kfp_suite.runtimes.layout import parse_options
+from kfp_suite.runtimes.triton_config import Shape, TritonOptions, configurations
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.servers.conftest import environment
 from tests.serving.conftest import publish
 

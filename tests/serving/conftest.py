@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.files import pin_file
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.sources import parse_sources, pin
-from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
+from kfp_suite.stores.files import pin_file
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.sources import parse_sources, pin
+from kfp_suite.stores.versions import ModelStore
 
 KEEPS_MISSING = {
     "features": [

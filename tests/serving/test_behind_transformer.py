@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from kfp_suite.components.contracts.model import read_model
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.models.records import record_format, table_of_records
-from kfp_suite.components.runtimes.local import LOOPBACK, LocalServer
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.model import read_model
+from kfp_suite.models.loading import load_model
+from kfp_suite.models.records import record_format, table_of_records
+from kfp_suite.runtimes.local import LOOPBACK, LocalServer
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.serving.conftest import KEEPS_MISSING, publish
 from tests.serving.test_process import V1, infer, model, post, serve
 

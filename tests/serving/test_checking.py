@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import AlreadyExistsError
-from kfp_suite.components.contracts.run_record import PUSHED, RunRecord
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.runs.checking import checked_endpoint
-from kfp_suite.pipelines.runs.local import LocalRun
+from kfp_suite.contracts.errors import AlreadyExistsError
+from kfp_suite.contracts.run_record import PUSHED, RunRecord
+from kfp_suite.local.checking import checked_endpoint
+from kfp_suite.local.local import LocalRun
+from kfp_suite.stores.versions import ModelStore
 
 AT = "2026-02-03T04:05:06+00:00"
 

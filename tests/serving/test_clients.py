@@ -17,12 +17,12 @@ import kserve
 import numpy as np
 import pytest
 
-from kfp_suite.components.models.loading import LoadedModel, load_model
-from kfp_suite.components.models.records import record_format, table_of_records
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.runs.serving import local_endpoint
+from kfp_suite.local.serving import local_endpoint
+from kfp_suite.models.loading import LoadedModel, load_model
+from kfp_suite.models.records import record_format, table_of_records
+from kfp_suite.runtimes.local import free_port
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.serving.conftest import publish
 
 RECORDS: list[dict[str, Any]] = [

@@ -22,12 +22,12 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import (
 )
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.components.server.serving import POLL_SECONDS
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
-from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.local.serving import Endpoint, local_endpoint
+from kfp_suite.runtimes.local import free_port
+from kfp_suite.server.serving import POLL_SECONDS
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from tests.serving.conftest import publish
 
 # It predicts where it is trained, and never where it is served.

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.run_record import ENDPOINT, RunRecord
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.gateway_status import read_status
-from kfp_suite.components.kserve.manifests import inference_service, to_yaml
 from kfp_suite.components.rollout.executor import rollout
 from kfp_suite.components.rollout.outcome import Outcome
 from kfp_suite.components.rollout.parameters import RolloutParameters
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
-from kfp_suite.pipelines.runs.checking import checked_endpoint
-from kfp_suite.pipelines.runs.local import LocalRun
-from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from kfp_suite.contracts.run_record import ENDPOINT, RunRecord
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.gateway_status import read_status
+from kfp_suite.kserve.manifests import inference_service, to_yaml
+from kfp_suite.local.checking import checked_endpoint
+from kfp_suite.local.local import LocalRun
+from kfp_suite.local.serving import Endpoint, local_endpoint
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from tests.serving.conftest import publish
 from tests.serving.load import Load
 

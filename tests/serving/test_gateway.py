@@ -15,17 +15,17 @@ import httpx
 import psutil
 import pytest
 
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
-from kfp_suite.components.kserve.canary import with_candidate
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.graphs import inference_graph
-from kfp_suite.components.kserve.manifests import inference_service, read_manifest, to_yaml
-from kfp_suite.components.kserve.settings import parse_settings
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.runs.serving import local_endpoint
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.kserve.canary import with_candidate
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.graphs import inference_graph
+from kfp_suite.kserve.manifests import inference_service, read_manifest, to_yaml
+from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.local.serving import local_endpoint
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.serving.conftest import publish
 from tests.serving.load import Load
 
@@ -49,7 +49,7 @@ _NEVER_READY = """
 import sys, time
 from sklearn.linear_model import LogisticRegression
 
-if "kfp_suite.components.server" in sys.orig_argv:
+if "kfp_suite.server" in sys.orig_argv:
     time.sleep(600)
 
 class Own(LogisticRegression):  # so that this module is imported
@@ -67,7 +67,7 @@ class Slow(LogisticRegression):
     calls = 0
 
     def predict_proba(self, X):
-        if "kfp_suite.components.server" in sys.orig_argv:
+        if "kfp_suite.server" in sys.orig_argv:
             Slow.calls += 1
             time.sleep(3 if Slow.calls > 10 else 0.05)  # after the server's own warm-up
         return super().predict_proba(X) / 2 + 0.25

@@ -25,8 +25,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
     ProtoReflectionDescriptorDatabase,
 )
 
-from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
+from kfp_suite.stores.versions import ModelStore
 from tests.serving.test_endpoint import RECORD, tensors
 
 V1, V2 = "/v1/models/wings:predict", "/v2/models/wings/infer"
@@ -40,7 +40,7 @@ class Served:
 
     def __init__(self, folder: Path, log: Path, *arguments: str, host: str = LOOPBACK) -> None:
         self.port, self.grpc_port, self.log = free_port(), free_port(), log
-        command = [sys.executable, "-m", "kfp_suite.components.server", f"--model_dir={folder}"]
+        command = [sys.executable, "-m", "kfp_suite.server", f"--model_dir={folder}"]
         command += ["--model_name=wings", "--model_version=1", f"--host={host}", *arguments]
         command += [f"--http_port={self.port}", f"--grpc_port={self.grpc_port}"]
         with log.open("w") as file:
@@ -364,7 +364,7 @@ def test_all_addresses_are_those_of_ipv6_too(folder: Path, tmp_path: Path) -> No
     if not socket.has_dualstack_ipv6():
         pytest.skip("no IPv6 here")
     port, grpc_port = free_port(), free_port()
-    command = [sys.executable, "-m", "kfp_suite.components.server", f"--model_dir={folder}"]
+    command = [sys.executable, "-m", "kfp_suite.server", f"--model_dir={folder}"]
     command += ["--model_name=wings", "--model_version=1", f"--http_port={port}"]
     launch = Launch((*command, f"--grpc_port={grpc_port}"), "/v2/models/wings/ready")
     with LocalServer(launch, port) as found:
@@ -391,7 +391,7 @@ def test_where_it_cannot_serve_is_one_line(
 ) -> None:
     port = str(free_port())
     given = [one.format(port=port) for one in arguments]
-    command = [sys.executable, "-c", "from kfp_suite.pipelines.cli.main import main; main()"]
+    command = [sys.executable, "-c", "from kfp_suite.cli.main import main; main()"]
     command += ["serve", f"{models.store.uri}/wings/1", "--port", port, *given]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1, done.stderr

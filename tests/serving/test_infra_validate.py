@@ -12,20 +12,20 @@ from typing import Any
 import psutil
 import pytest
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.infra_validate.executor import (
+    InfraBlessing,
+    InfraParameters,
+    infra_validate,
+)
+from kfp_suite.contracts.errors import (
     DataError,
     EndpointError,
     IntegrityError,
     MissingError,
     ParameterError,
 )
-from kfp_suite.components.infra_validate.executor import (
-    InfraBlessing,
-    InfraParameters,
-    infra_validate,
-)
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.answers import answered_once
 from tests.serving.conftest import publish
 
@@ -38,7 +38,7 @@ import time
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-MOOD = os.environ.get("WINGS_MOOD") if "kfp_suite.components.server" in sys.orig_argv else ""
+MOOD = os.environ.get("WINGS_MOOD") if "kfp_suite.server" in sys.orig_argv else ""
 
 if MOOD == "hangs at the start":
     time.sleep(600)
@@ -186,7 +186,7 @@ def test_one_that_is_not_fit_is_not_blessed(
 def servers() -> list[list[str]]:
     """Model servers that this process started and left."""
     lines = [child.cmdline() for child in psutil.Process().children(recursive=True)]
-    return [line for line in lines if "kfp_suite.components.server" in line]
+    return [line for line in lines if "kfp_suite.server" in line]
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ import time
 import psutil
 import pytest
 
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
-from kfp_suite.pipelines.runs.serving import local_endpoint
+from kfp_suite.local.serving import local_endpoint
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from tests.serving.load import Load
 from tests.serving.test_endpoint import RECORD
 

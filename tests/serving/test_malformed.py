@@ -12,9 +12,9 @@ import psutil
 import pytest
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from kfp_suite.local.serving import Endpoint, local_endpoint
+from kfp_suite.runtimes.local import free_port
+from kfp_suite.stores.versions import ModelStore
 from tests.serving.malformed import malformed, malformed_grpc
 from tests.serving.test_endpoint import RECORD, grpc_request
 

@@ -27,18 +27,18 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import (
 )
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from kfp_suite.components.contracts.errors import EndpointError, ParameterError
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.manifests import artifact_version
-from kfp_suite.components.kserve.pods import served_securely
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.components.server.versions import Repository, RepositoryExtension
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.contracts.errors import EndpointError, ParameterError
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.manifests import artifact_version
+from kfp_suite.kserve.pods import served_securely
+from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.runtimes.local import free_port
+from kfp_suite.server.versions import Repository, RepositoryExtension
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS
 from tests.serving.conftest import publish
@@ -66,7 +66,7 @@ def base(folder: Path, grpc_port: int) -> Iterator[str]:
     arguments = ["--multi_model", f"--model_dir={folder}", "--host=127.0.0.1"]
     ports = [f"--http_port={port}", f"--grpc_port={grpc_port}"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "kfp_suite.components.server", *arguments, *ports],
+        [sys.executable, "-m", "kfp_suite.server", *arguments, *ports],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env={**os.environ},

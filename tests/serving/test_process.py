@@ -25,9 +25,9 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2 import (
 )
 from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceStub
 
-from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.runtimes.local import LOOPBACK, Launch, LocalServer, free_port
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.serving.conftest import publish
 from tests.serving.load import Load
 from tests.serving.test_endpoint import RECORD
@@ -64,7 +64,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def serve(model: Path, *arguments: str) -> LocalServer:
     """The model server, when it answers."""
     port, grpc_port = free_port(), free_port()
-    command = [sys.executable, "-m", "kfp_suite.components.server", f"--model_dir={model}"]
+    command = [sys.executable, "-m", "kfp_suite.server", f"--model_dir={model}"]
     command += ["--model_name=wings", "--model_version=1", f"--host={LOOPBACK}"]
     command += [f"--http_port={port}", f"--grpc_port={grpc_port}", *arguments]
     launch = Launch(tuple(command), "/v2/models/wings/ready", grpc_port=grpc_port)

@@ -10,21 +10,21 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.kserve.canary import split_of, with_candidate
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import (
+from kfp_suite.components.rollout.executor import rollout
+from kfp_suite.components.rollout.outcome import Outcome
+from kfp_suite.components.rollout.parameters import RolloutParameters
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.kserve.canary import split_of, with_candidate
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import (
     inference_service,
     read_manifest,
     to_yaml,
 )
-from kfp_suite.components.rollout.executor import rollout
-from kfp_suite.components.rollout.outcome import Outcome
-from kfp_suite.components.rollout.parameters import RolloutParameters
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
-from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from kfp_suite.local.serving import Endpoint, local_endpoint
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from tests.serving.conftest import publish
 from tests.serving.load import Load
 

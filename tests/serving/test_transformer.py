@@ -18,14 +18,14 @@ import pytest
 from PIL import Image
 
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.models.loading import LoadedModel, load_model
-from kfp_suite.components.models.records import record_format, table_of_records
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.sources import parse_sources, pin
-from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
-from kfp_suite.pipelines.runs.serving import Endpoint, local_endpoint
+from kfp_suite.local.serving import Endpoint, local_endpoint
+from kfp_suite.models.loading import LoadedModel, load_model
+from kfp_suite.models.records import record_format, table_of_records
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.sources import parse_sources, pin
+from kfp_suite.stores.versions import ModelStore
 
 FEATURES: list[dict[str, Any]] = [
     # Cleansing and representation: what no thermometer shows is its limit; in Fahrenheit.

@@ -11,8 +11,8 @@ import psutil
 import pytest
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.runtimes.local import LocalServer
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.runtimes.local import LocalServer
 from tests.serving.load import Load
 from tests.serving.test_endpoint import RECORD
 from tests.serving.test_process import HANGS, V1, eventually, model, post, serve

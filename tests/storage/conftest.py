@@ -17,8 +17,8 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from moto.server import ThreadedMotoServer
 
-from kfp_suite.components.runtimes.local import LOOPBACK, free_port
-from kfp_suite.components.stores.store import Store, open_store
+from kfp_suite.runtimes.local import LOOPBACK, free_port
+from kfp_suite.stores.store import Store, open_store
 
 
 def _gcs_binary() -> Path:

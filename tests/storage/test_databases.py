@@ -17,11 +17,11 @@ import pyarrow.parquet as pq
 import pytest
 from adbc_driver_postgresql import dbapi
 
-from kfp_suite.components.contracts.dataset import SPLITS
-from kfp_suite.components.contracts.errors import KfpSuiteError, TransientError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.resolve.executor import resolve
-from kfp_suite.components.stores.sources import sources_from_json
+from kfp_suite.contracts.dataset import SPLITS
+from kfp_suite.contracts.errors import KfpSuiteError, TransientError
+from kfp_suite.stores.sources import sources_from_json
 
 QUERY = "SELECT * FROM birds"
 

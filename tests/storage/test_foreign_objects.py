@@ -10,12 +10,12 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 
-from kfp_suite.components.contracts.errors import IntegrityError, KfpSuiteError, MissingError
-from kfp_suite.components.stores.cloud_storage import CloudStorageStore
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.store import Store, open_store
-from kfp_suite.components.stores.versions import ModelStore, parse_reference
 from kfp_suite.components.train.tune.study import Study, Trial, trial_name
+from kfp_suite.contracts.errors import IntegrityError, KfpSuiteError, MissingError
+from kfp_suite.stores.cloud_storage import CloudStorageStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.store import Store, open_store
+from kfp_suite.stores.versions import ModelStore, parse_reference
 from tests.storage.test_versions import publish, write_model
 
 MODEL = "late"

@@ -7,8 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.storage.test_versions import write_model
 
 PROCESSES, ROUNDS = 32, 3
@@ -17,8 +17,8 @@ PROCESSES, ROUNDS = 32, 3
 _PUSH = """
 import os, signal, sys
 from pathlib import Path
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 
 root, models, count, rounds = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 

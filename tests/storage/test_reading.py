@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
-from kfp_suite.components.stores.store import Store
+from kfp_suite.stores.sources import parse_sources, pin
+from kfp_suite.stores.store import Store
 
 _ROWS = 'zip,amount,note\n10000,5,"a, b"\n'
 _ODD_ROWS = '01000,1.5,"say ""hi"""\n2000,2.25,\n'

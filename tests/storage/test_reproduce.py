@@ -10,16 +10,16 @@ import boto3
 import pytest
 from click.testing import CliRunner, Result
 
-from kfp_suite.components.contracts.environment import IMAGE_DIGEST_VARIABLE
+from kfp_suite.cli.main import cli
 from kfp_suite.components.evaluate.executor import EvaluateParameters, evaluate
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.push.executor import PushParameters, push
 from kfp_suite.components.resolve.executor import resolve
-from kfp_suite.components.stores.files import pin_from_json
-from kfp_suite.components.stores.sources import sources_from_json
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
-from kfp_suite.pipelines.cli.main import cli
+from kfp_suite.contracts.environment import IMAGE_DIGEST_VARIABLE
+from kfp_suite.stores.files import pin_from_json
+from kfp_suite.stores.sources import sources_from_json
 from tests.steps import write_source
 
 IMAGE = "sha256:" + "ab" * 32

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.run_record import EVALUATION, PUSHED, RunRecord
 from kfp_suite.components.record.executor import RecordParameters, record
 from kfp_suite.components.record.message import message_of
-from kfp_suite.components.stores.step import Output, step
-from kfp_suite.components.stores.store import Store
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.run_record import EVALUATION, PUSHED, RunRecord
+from kfp_suite.stores.step import Output, step
+from kfp_suite.stores.store import Store
 
 UUID = "0f8e6b9c-1c9d-4ed5-8a5c-9b1d4a3a2f10"
 

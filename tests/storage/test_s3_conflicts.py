@@ -12,11 +12,11 @@ from urllib.parse import urlsplit
 import boto3
 import pytest
 
-from kfp_suite.components.contracts.errors import AlreadyExistsError, TransientError
-from kfp_suite.components.runtimes.local import LOOPBACK
-from kfp_suite.components.stores import s3 as s3_store
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.errors import AlreadyExistsError, TransientError
+from kfp_suite.runtimes.local import LOOPBACK
+from kfp_suite.stores import s3 as s3_store
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore
 from tests.storage.test_versions import publish, write_model
 
 _CONFLICT = (

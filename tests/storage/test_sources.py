@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import InputError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
-from kfp_suite.components.stores.store import Store
+from kfp_suite.contracts.errors import InputError
+from kfp_suite.stores.sources import parse_sources, pin
+from kfp_suite.stores.store import Store
 
 FILES = {
     "a-b.csv": "i\n1\n",

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.canonical import pretty_json
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.store import ObjectInfo
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.canonical import pretty_json
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.store import ObjectInfo
+from kfp_suite.stores.versions import ModelStore
 from tests.storage.test_versions import publish, write_model
 
 VERSIONS, MOVES = 300, 500

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.contracts.errors import (
     AlreadyExistsError,
     MissingError,
     ParameterError,
     TransientError,
 )
-from kfp_suite.components.contracts.sources import Source, SourceObject
-from kfp_suite.components.runtimes.local import LOOPBACK
-from kfp_suite.components.stores.pins import pinned_sources, shorten_pins
-from kfp_suite.components.stores.sources import materialize, sources_to_json
-from kfp_suite.components.stores.store import Store, open_store
+from kfp_suite.contracts.sources import Source, SourceObject
+from kfp_suite.runtimes.local import LOOPBACK
+from kfp_suite.stores.pins import pinned_sources, shorten_pins
+from kfp_suite.stores.sources import materialize, sources_to_json
+from kfp_suite.stores.store import Store, open_store
 
 
 def test_an_object_is_what_was_created(store: Store, tmp_path: Path) -> None:

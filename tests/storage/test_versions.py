@@ -13,24 +13,24 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.environment import Environment
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.contracts.digests import digest_bytes
+from kfp_suite.contracts.environment import Environment
+from kfp_suite.contracts.errors import (
     AlreadyExistsError,
     IntegrityError,
     KfpSuiteError,
     MissingError,
     ParameterError,
 )
-from kfp_suite.components.contracts.model import (
+from kfp_suite.contracts.model import (
     ModelManifest,
     Recipe,
     Signature,
     model_digest,
     write_model_manifest,
 )
-from kfp_suite.components.stores.store import Store, open_store
-from kfp_suite.components.stores.versions import ModelStore, Published, parse_reference
+from kfp_suite.stores.store import Store, open_store
+from kfp_suite.stores.versions import ModelStore, Published, parse_reference
 
 RECIPE = Recipe(
     dataset_digest="",
@@ -201,8 +201,8 @@ def test_a_model_that_was_edited_is_not_published(store: Store, tmp_path: Path) 
 PUSH_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 
 class Dying(FolderStore):
     left = int(sys.argv[3])

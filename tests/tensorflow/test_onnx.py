@@ -9,15 +9,15 @@ import onnx
 import onnxruntime
 import pytest
 
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, read_model
-from kfp_suite.components.contracts.sample import Sample, read_sample
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.models.onnx import OPSET
-from kfp_suite.components.runtimes.exchange import difference
-from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out
-from kfp_suite.components.stores.files import read_file
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.model import ESTIMATOR_ONNX, read_model
+from kfp_suite.contracts.sample import Sample, read_sample
+from kfp_suite.models.loading import load_model
+from kfp_suite.models.onnx import OPSET
+from kfp_suite.runtimes.exchange import difference
+from kfp_suite.runtimes.layout import LayoutRequest, lay_out
+from kfp_suite.stores.files import read_file
 from tests.tensorflow.training import NUMBERS, features, fit
 
 tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")

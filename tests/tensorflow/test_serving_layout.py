@@ -13,21 +13,21 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.sample import Sample, read_sample
-from kfp_suite.components.kserve.manifests import Served, inference_service
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.runtimes.checks import INT64, UINT32
-from kfp_suite.components.runtimes.exchange import ask_records, difference
-from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
-from kfp_suite.components.runtimes.tensorflow_serving import (
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.sample import Sample, read_sample
+from kfp_suite.kserve.manifests import Served, inference_service
+from kfp_suite.models.loading import load_model
+from kfp_suite.runtimes.checks import INT64, UINT32
+from kfp_suite.runtimes.exchange import ask_records, difference
+from kfp_suite.runtimes.layout import LayoutRequest, lay_out, parse_options
+from kfp_suite.runtimes.tensorflow_serving import (
     Batching,
     ServedModel,
     TensorFlowServingOptions,
     models_config,
 )
-from kfp_suite.components.stores.files import read_file
+from kfp_suite.stores.files import read_file
 from tests.tensorflow.serving_protos import parse
 from tests.tensorflow.training import fit
 
@@ -198,7 +198,7 @@ def test_every_model_config_reads_back_as_it_was_meant(served: list[ServedModel]
 def test_every_batching_reads_back_as_it_was_meant(
     size: int, waiting: int, threads: int, timeout: int, sizes: set[int]
 ) -> None:
-    from kfp_suite.components.runtimes import tensorflow_serving
+    from kfp_suite.runtimes import tensorflow_serving
 
     allowed = [*sorted(one for one in sizes if one < size), size] if sizes else []
     batching = Batching(size, timeout, waiting, threads, tuple(allowed))

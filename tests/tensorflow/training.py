@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from kfp_suite.components.contracts.model import ModelManifest
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.transform.executor import TransformParameters, transform
+from kfp_suite.contracts.model import ModelManifest
+from kfp_suite.stores.sources import parse_sources, pin
 from tests.tensorflow.pictures import picture
 
 ROWS = 400

@@ -14,16 +14,16 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.validate.executor import validate
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.stores.sources import parse_sources, pin
 from tests.tfx.tables import write_dataset
 
 tfdv = pytest.importorskip("tensorflow_data_validation", reason="needs the image tfx")
 
-from kfp_suite.components.beam.pipelines import BeamParameters  # noqa: E402
+from kfp_suite.beam.pipelines import BeamParameters  # noqa: E402
 from kfp_suite.components.validate.tfdv.executor import validate_tfdv  # noqa: E402
 
 ROWS = 3000

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.evaluate.executor import EvaluateParameters, evaluate
 from kfp_suite.components.transform.executor import TransformParameters, transform
+from kfp_suite.contracts.errors import KfpSuiteError
 from tests.tfx.tables import write_dataset
 
 pytest.importorskip("tensorflow_model_analysis", reason="needs the image tfx: images build tfx")

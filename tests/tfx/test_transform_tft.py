@@ -10,22 +10,22 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.stores.files import pin_file
-from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.transform.executor import TransformParameters, transform
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.models.loading import load_model
+from kfp_suite.stores.files import pin_file
+from kfp_suite.stores.sources import parse_sources, pin
 
 tft = pytest.importorskip("tensorflow_transform", reason="needs the image tfx: images build tfx")
 
 import tensorflow as tf  # noqa: E402
 
-from kfp_suite.components.beam.pipelines import BeamParameters  # noqa: E402
-from kfp_suite.components.features.loading import load_transform  # noqa: E402
+from kfp_suite.beam.pipelines import BeamParameters  # noqa: E402
 from kfp_suite.components.train.keras.executor import KerasParameters, train_keras  # noqa: E402
 from kfp_suite.components.transform.tft.executor import TftParameters, transform_tft  # noqa: E402
+from kfp_suite.features.loading import load_transform  # noqa: E402
 
 ENTRIES: list[dict[str, Any]] = [
     {"column": "a", "op": "scale"},
@@ -139,7 +139,7 @@ def test_quantiles_are_within_their_rank(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_graph_and_the_examples_say_what_the_transform_says(data: Path, tmp_path: Path) -> None:
-    from kfp_suite.components.features.graph import tensors_of
+    from kfp_suite.features.graph import tensors_of
 
     folder = by_tft(data, tmp_path, ENTRIES)
     fitted, table = load_transform(folder), read_dataset(data / "dataset").table("eval")

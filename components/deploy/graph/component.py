@@ -43,7 +43,7 @@ def deploy_graph(
 
     from kfp_suite.components.deploy.graph.executor import GraphParameters
     from kfp_suite.components.deploy.graph.executor import deploy_graph as execute
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("deploy_graph", graph):
         deployed = execute(

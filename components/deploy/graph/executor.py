@@ -8,17 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
-from kfp_suite.components.contracts.parameters import whole_numbers
 from kfp_suite.components.deploy.place import check_place
-from kfp_suite.components.kserve.canary import split_of
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.graphs import inference_graph, services_of
-from kfp_suite.components.kserve.manifests import to_yaml
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore, check_model_name
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.errors import ContractError, MissingError, ParameterError
+from kfp_suite.contracts.parameters import whole_numbers
+from kfp_suite.kserve.canary import split_of
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.graphs import inference_graph, services_of
+from kfp_suite.kserve.manifests import to_yaml
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore, check_model_name
 
 MANIFEST = "inferencegraph.yaml"
 GRAPH = "graph.json"
@@ -84,8 +84,8 @@ def deploy_graph(
     manifest = parameters.manifest()
     url = planned = ""
     if parameters.target == "cluster":
-        from kfp_suite.components.kserve.cluster import Cluster
-        from kfp_suite.components.kserve.planning import changes
+        from kfp_suite.kserve.cluster import Cluster
+        from kfp_suite.kserve.planning import changes
 
         cluster = cluster or Cluster()
         if parameters.dry_run:
@@ -112,7 +112,7 @@ def deploy_graph(
 
 def _apply(cluster: Any, parameters: GraphParameters, manifest: dict[str, Any]) -> str:
     """Apply, wait, ask; the graph's URL."""
-    from kfp_suite.components.kserve.routing import wait_until_routing
+    from kfp_suite.kserve.routing import wait_until_routing
 
     request = _request(cluster, parameters, manifest)
     applied = cluster.apply(manifest, force=parameters.force)

@@ -49,10 +49,10 @@ def evaluate_tfma(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("evaluate", evaluation):
-        from kfp_suite.components.beam.pipelines import BeamParameters
+        from kfp_suite.beam.pipelines import BeamParameters
         from kfp_suite.components.evaluate.tfma.executor import TfmaParameters
         from kfp_suite.components.evaluate.tfma.executor import evaluate_tfma as execute
 

@@ -14,19 +14,8 @@ import pyarrow as pa
 import tensorflow_model_analysis as tfma
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from kfp_suite.components.beam.pipelines import BeamParameters, pipeline_options
-from kfp_suite.components.beam.reading import lists, read_split
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.dataset import Dataset, read_dataset
-from kfp_suite.components.contracts.errors import (
-    DataError,
-    MissingError,
-    ParameterError,
-    did_you_mean,
-)
-from kfp_suite.components.contracts.model import ModelManifest, read_model
-from kfp_suite.components.contracts.run_record import EVALUATION
+from kfp_suite.beam.pipelines import BeamParameters, pipeline_options
+from kfp_suite.beam.reading import lists, read_split
 from kfp_suite.components.evaluate.bootstrap import Estimate
 from kfp_suite.components.evaluate.document import FORMAT_VERSION
 from kfp_suite.components.evaluate.parameters import (
@@ -45,8 +34,19 @@ from kfp_suite.components.evaluate.tfma.metrics import (
     metrics_of,
 )
 from kfp_suite.components.evaluate.verdict import Check, Unchecked, check_threshold, decide
-from kfp_suite.components.models.loading import LoadedModel, load_model
-from kfp_suite.components.reports.page import Page
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.dataset import Dataset, read_dataset
+from kfp_suite.contracts.errors import (
+    DataError,
+    MissingError,
+    ParameterError,
+    did_you_mean,
+)
+from kfp_suite.contracts.model import ModelManifest, read_model
+from kfp_suite.contracts.run_record import EVALUATION
+from kfp_suite.models.loading import LoadedModel, load_model
+from kfp_suite.reports.page import Page
 
 
 @dataclass(frozen=True)

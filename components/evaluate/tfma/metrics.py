@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 from tensorflow_model_analysis.proto import config_pb2
 
-from kfp_suite.components.contracts.model import ModelManifest, Task
 from kfp_suite.components.evaluate.metrics import MulticlassScores
+from kfp_suite.contracts.model import ModelManifest, Task
 
 LABEL = "kfp_suite_label"
 PREDICTION = "kfp_suite_prediction"

@@ -65,12 +65,12 @@ def train_tensorflow(
     import shutil
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("train", model):
-        from kfp_suite.components.stores.files import pin_from_json
         from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
         from kfp_suite.components.train.packing import CARD
+        from kfp_suite.stores.files import pin_from_json
 
         manifest = train_keras(
             KerasParameters(

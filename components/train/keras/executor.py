@@ -11,15 +11,6 @@ from typing import Any
 import keras
 import pyarrow as pa
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.digests import PREFIX, digest_value
-from kfp_suite.components.contracts.environment import available_cpus
-from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, SAVED_MODEL, ModelManifest
-from kfp_suite.components.models.modules import MODULE, import_module
-from kfp_suite.components.models.proof import Proof, in_blocks, keep_if_equal
-from kfp_suite.components.models.saved_model import SavedModelScorer
-from kfp_suite.components.stores.files import PinnedFile
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
 from kfp_suite.components.train.keras.export import TOLERANCE, export, scores_of
 from kfp_suite.components.train.keras.learning import (
@@ -42,6 +33,15 @@ from kfp_suite.components.train.keras.user import train_by_module
 from kfp_suite.components.train.labels import check_precision
 from kfp_suite.components.train.packing import Made, pack, threshold_of
 from kfp_suite.components.train.rows import rows_to_compare
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.digests import PREFIX, digest_value
+from kfp_suite.contracts.environment import available_cpus
+from kfp_suite.contracts.model import ESTIMATOR_ONNX, SAVED_MODEL, ModelManifest
+from kfp_suite.models.modules import MODULE, import_module
+from kfp_suite.models.proof import Proof, in_blocks, keep_if_equal
+from kfp_suite.models.saved_model import SavedModelScorer
+from kfp_suite.stores.files import PinnedFile
 
 NETWORK = "keras/network.json"
 WEIGHTS = "keras/weights.npz"

@@ -17,20 +17,20 @@ import pyarrow as pa
 import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.model import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE
-from kfp_suite.components.features.graph import (
+from kfp_suite.components.train.keras.learning import Scale
+from kfp_suite.components.train.labels import Target
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.model import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE
+from kfp_suite.features.graph import (
     DTYPES,
     MISSING_TEXT,
     tensors_of,
 )
-from kfp_suite.components.features.graphs import graph_of
-from kfp_suite.components.features.loading import Transform
-from kfp_suite.components.models.proof import largest_difference
-from kfp_suite.components.models.saved_model import FEATURES, SCORES
-from kfp_suite.components.train.keras.learning import Scale
-from kfp_suite.components.train.labels import Target
+from kfp_suite.features.graphs import graph_of
+from kfp_suite.features.loading import Transform
+from kfp_suite.models.proof import largest_difference
+from kfp_suite.models.saved_model import FEATURES, SCORES
 
 TOLERANCE = 1e-5
 """The largest difference of a probability, and of a predicted number relative to what

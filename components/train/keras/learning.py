@@ -22,11 +22,11 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.errors import DataError, ParameterError
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.keras.networks import Hyperparameters
 from kfp_suite.components.train.rows import Rows
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.errors import DataError, ParameterError
 
 log = logging.getLogger(__name__)
 

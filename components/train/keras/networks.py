@@ -14,14 +14,14 @@ from typing import Any, ClassVar, Literal
 import keras
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.features.categorical import SlotFlags
-from kfp_suite.components.features.fitted import FittedTransform
-from kfp_suite.components.features.images import ImagePixels
-from kfp_suite.components.features.loading import Transform
-from kfp_suite.components.features.numeric import BucketFlags
-from kfp_suite.components.features.text import FIRST_WORD, NgramColumns, TokenIds
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.contracts.parameters import parse
+from kfp_suite.features.categorical import SlotFlags
+from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.images import ImagePixels
+from kfp_suite.features.loading import Transform
+from kfp_suite.features.numeric import BucketFlags
+from kfp_suite.features.text import FIRST_WORD, NgramColumns, TokenIds
 
 Tensor = Any
 

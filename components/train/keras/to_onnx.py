@@ -21,12 +21,12 @@ import keras
 import onnx
 import tensorflow as tf
 
-from kfp_suite.components.models.onnx import INPUT, OPSET
-from kfp_suite.components.models.proof import UnconvertibleError
-from kfp_suite.components.models.saved_model import SCORES
 from kfp_suite.components.train.keras.export import scores_of
 from kfp_suite.components.train.keras.learning import Scale
 from kfp_suite.components.train.labels import Target
+from kfp_suite.models.onnx import INPUT, OPSET
+from kfp_suite.models.proof import UnconvertibleError
+from kfp_suite.models.saved_model import SCORES
 
 
 def to_onnx(network: Any, scale: Scale, target: Target, width: int) -> bytes:

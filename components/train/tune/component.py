@@ -71,9 +71,9 @@ def tune(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.tune.executor import TuneParameters
     from kfp_suite.components.train.tune.executor import tune as execute
+    from kfp_suite.stores.step import step
 
     with step("tune", trials):
         return execute(

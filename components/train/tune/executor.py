@@ -12,14 +12,6 @@ from warnings import catch_warnings, filterwarnings
 
 import numpy as np
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import canonical_json, write_json
-from kfp_suite.components.contracts.digests import PREFIX, digest_value
-from kfp_suite.components.contracts.environment import available_cpus, code_digest
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.parameters import whole_numbers
-from kfp_suite.components.contracts.run_record import TRIALS
-from kfp_suite.components.stores.store import open_store
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
 from kfp_suite.components.train.tune.groups import groups_of_split
@@ -35,6 +27,14 @@ from kfp_suite.components.train.tune.study import (
     rank_trials,
     trial_name,
 )
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import canonical_json, write_json
+from kfp_suite.contracts.digests import PREFIX, digest_value
+from kfp_suite.contracts.environment import available_cpus, code_digest
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.parameters import whole_numbers
+from kfp_suite.contracts.run_record import TRIALS
+from kfp_suite.stores.store import open_store
 
 _BATCH = 8
 """Trials that are suggested together. Not the number of cores: a search gives the same

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from kfp_suite.components.contracts.dataset import Dataset
 from kfp_suite.components.train.rows import labels_of
+from kfp_suite.contracts.dataset import Dataset
 
 
 def groups_of_split(data: Dataset, label: str) -> Any:

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from kfp_suite.components.contracts.errors import DataError, ParameterError, did_you_mean
-from kfp_suite.components.contracts.model import Task
-from kfp_suite.components.models.loading import FittedEstimator
 from kfp_suite.components.train.fitting import Training, fit_named
 from kfp_suite.components.train.rows import Rows
 from kfp_suite.components.train.tune.space import Candidate
+from kfp_suite.contracts.errors import DataError, ParameterError, did_you_mean
+from kfp_suite.contracts.model import Task
+from kfp_suite.models.loading import FittedEstimator
 
 _RUNGS = (1 / 9, 1 / 3, 1.0)
 """The parts of train that a trial judged on eval is fitted on, one after the other."""

@@ -17,8 +17,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, ClassVar, Literal
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.parameters import parse, whole_numbers
 
 Plain = str | int | float | bool | None
 _MOST_TRIALS = 10_000

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
 
 Space = Mapping[str, Any]
 

@@ -20,12 +20,12 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kfp_suite.components.contracts.canonical import pretty_json
-from kfp_suite.components.contracts.errors import AlreadyExistsError, ContractError
-from kfp_suite.components.contracts.parameters import parse
-from kfp_suite.components.stores.store import Store, open_store
-from kfp_suite.components.stores.versions import check_model_name
 from kfp_suite.components.train.tune.space import Candidate, Plain, Space
+from kfp_suite.contracts.canonical import pretty_json
+from kfp_suite.contracts.errors import AlreadyExistsError, ContractError
+from kfp_suite.contracts.parameters import parse
+from kfp_suite.stores.store import Store, open_store
+from kfp_suite.stores.versions import check_model_name
 
 FORMAT_VERSION = 1
 _STUDIES = "_studies"

@@ -48,13 +48,13 @@ def transform_tft(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("transform", transform):
-        from kfp_suite.components.beam.pipelines import BeamParameters
-        from kfp_suite.components.stores.files import pin_from_json
+        from kfp_suite.beam.pipelines import BeamParameters
         from kfp_suite.components.transform.tft.executor import TftParameters
         from kfp_suite.components.transform.tft.executor import transform_tft as execute
+        from kfp_suite.stores.files import pin_from_json
 
         fitted = execute(
             TftParameters(

@@ -19,18 +19,21 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
-from kfp_suite.components.beam.pipelines import BeamParameters, pipeline_options
-from kfp_suite.components.beam.reading import lists, read_split, tfx_batch, tfx_values
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.dataset import Dataset, read_dataset
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.features.fit import fit, no_rows
-from kfp_suite.components.features.graph import TransformGraph
-from kfp_suite.components.features.loading import Transform
-from kfp_suite.components.features.spec import parse_features
-from kfp_suite.components.features.tft_graph import (
+from kfp_suite.beam.pipelines import BeamParameters, pipeline_options
+from kfp_suite.beam.reading import lists, read_split, tfx_batch, tfx_values
+from kfp_suite.components.transform.report import report_page
+from kfp_suite.components.transform.tft.learning import learn_by_tft
+from kfp_suite.components.transform.tft.report import graph_page
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.dataset import Dataset, read_dataset
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.contracts.model import Field
+from kfp_suite.features.fit import fit, no_rows
+from kfp_suite.features.graph import TransformGraph
+from kfp_suite.features.loading import Transform
+from kfp_suite.features.spec import parse_features
+from kfp_suite.features.tft_graph import (
     GRAPH,
     TftManifest,
     TftTransform,
@@ -38,11 +41,8 @@ from kfp_suite.components.features.tft_graph import (
     widths,
     write_manifest,
 )
-from kfp_suite.components.models.modules import MODULE, import_module
-from kfp_suite.components.stores.files import PinnedFile
-from kfp_suite.components.transform.report import report_page
-from kfp_suite.components.transform.tft.learning import learn_by_tft
-from kfp_suite.components.transform.tft.report import graph_page
+from kfp_suite.models.modules import MODULE, import_module
+from kfp_suite.stores.files import PinnedFile
 
 FUNCTION = "preprocessing_fn"
 _ARROW = {tf.float32: pa.float32(), tf.string: pa.binary(), tf.int64: pa.int64()}
@@ -116,7 +116,7 @@ def transform_tft(
 
 def _save_graph(graph: TransformGraph, inputs: tuple[Field, ...], folder: Path) -> None:
     """The graph as a SavedModel, called as `transform_fn({column: tensor})`."""
-    from kfp_suite.components.features.graph import DTYPES
+    from kfp_suite.features.graph import DTYPES
 
     specs = {f.name: tf.TensorSpec([None], DTYPES[f.type], f.name) for f in inputs}
     graph.transform_fn = tf.function(graph.__call__, input_signature=[specs], autograph=False)
@@ -291,7 +291,7 @@ class _ToExamples(beam.DoFn):  # type: ignore[misc]
         """Load the transform where the work is done."""
         from tfx_bsl.coders.example_coder import RecordBatchToExamplesEncoder
 
-        from kfp_suite.components.features.loading import load_transform
+        from kfp_suite.features.loading import load_transform
 
         self._transform = load_transform(Path(self._folder))
         self._encoder = RecordBatchToExamplesEncoder()

@@ -25,14 +25,14 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_bsl.tfxio.tensor_adapter import TensorAdapterConfig
 
-from kfp_suite.components.beam.reading import lists, read_split
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.features.categorical import LearnVocabulary
-from kfp_suite.components.features.fit import Learning, no_rows, nothing_to_learn
-from kfp_suite.components.features.graph import (
+from kfp_suite.beam.reading import lists, read_split
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.model import Field
+from kfp_suite.features.categorical import LearnVocabulary
+from kfp_suite.features.fit import Learning, no_rows, nothing_to_learn
+from kfp_suite.features.graph import (
     DTYPES,
     MISSING_TEXT,
     MISSING_TIME,
@@ -43,15 +43,15 @@ from kfp_suite.components.features.graph import (
     ngrams,
     read_tensor,
 )
-from kfp_suite.components.features.numeric import (
+from kfp_suite.features.numeric import (
     LearnExtremes,
     LearnMoments,
     LearnMostFrequent,
     LearnQuantiles,
 )
-from kfp_suite.components.features.operation import State
-from kfp_suite.components.features.program import Program
-from kfp_suite.components.features.text import LearnNgrams
+from kfp_suite.features.operation import State
+from kfp_suite.features.program import Program
+from kfp_suite.features.text import LearnNgrams
 
 Tensor = Any
 EPSILON = 0.0001

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from kfp_suite.components.features.tft_graph import TftTransform
-from kfp_suite.components.reports.page import Page
+from kfp_suite.features.tft_graph import TftTransform
+from kfp_suite.reports.page import Page
 
 
 def graph_page(transform: TftTransform, *, dataset_digest: str) -> Page:

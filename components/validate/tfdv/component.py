@@ -59,10 +59,10 @@ def validate_tfdv(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
+    from kfp_suite.stores.step import step
 
     with step("validate", statistics):
-        from kfp_suite.components.beam.pipelines import BeamParameters
+        from kfp_suite.beam.pipelines import BeamParameters
         from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
         from kfp_suite.components.validate.tfdv.executor import validate_tfdv as execute
 

@@ -17,13 +17,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from google.protobuf import json_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from kfp_suite.components.beam.pipelines import BeamParameters, pipeline_options
-from kfp_suite.components.beam.reading import read_split, tfx_batch
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file
-from kfp_suite.components.contracts.dataset import Dataset, read_dataset
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.parameters import parse
+from kfp_suite.beam.pipelines import BeamParameters, pipeline_options
+from kfp_suite.beam.reading import read_split, tfx_batch
 from kfp_suite.components.validate.anomaly import Anomaly, Severity
 from kfp_suite.components.validate.baseline import read_baseline
 from kfp_suite.components.validate.comparison_anomalies import (
@@ -51,6 +46,11 @@ from kfp_suite.components.validate.report import Findings, render
 from kfp_suite.components.validate.row_counts import check_row_counts
 from kfp_suite.components.validate.schema import read_schema
 from kfp_suite.components.validate.schema_spec import parse_schema
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file
+from kfp_suite.contracts.dataset import Dataset, read_dataset
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.parameters import parse
 
 SUMMARY_FORMAT = 1
 # Not taken from TFDV: distances, which are measured here for every column, and row counts. TFDV

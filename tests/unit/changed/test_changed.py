@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.changed.executor import ChangedParameters, Changes, changed
-from kfp_suite.components.contracts.errors import MissingError, ParameterError
-from kfp_suite.components.contracts.run_record import join_record
 from kfp_suite.components.resolve.executor import resolve
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.contracts.errors import MissingError, ParameterError
+from kfp_suite.contracts.run_record import join_record
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from tests.steps import STEPS, write_source
 
 # As KFP gives them: whole numbers may be floats.

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.shell_completion import BashComplete
 
-from kfp_suite.pipelines.cli.main import cli
+from kfp_suite.cli.main import cli
 
 
 def completed(*words: str) -> list[str]:

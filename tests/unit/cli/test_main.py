@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from kfp_suite.pipelines.cli.tables import print_whole
+from kfp_suite.cli.tables import print_whole
 from tests.contract.pipeline_readme import GOLDEN
 
 COMMAND = Path(sys.executable).with_name("kfp-suite")
@@ -42,7 +42,7 @@ def test_help_imports_no_heavy_library() -> None:
     code = (
         "import sys\n"
         "sys.argv = ['kfp-suite', '--help']\n"
-        "from kfp_suite.pipelines.cli.main import main\n"
+        "from kfp_suite.cli.main import main\n"
         "try:\n    main()\nexcept SystemExit:\n    pass\n"
         "heavy = {'kfp', 'numpy', 'pydantic', 'rich', 'yaml'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
@@ -145,7 +145,7 @@ def test_a_table_is_never_cut(
     ("given", "used"), [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "active"}, "active")]
 )
 def test_threads_that_wait_leave_the_cpu_to_others(given: dict[str, str], used: str) -> None:
-    code = "import os, kfp_suite.pipelines.cli.main; print(os.environ['OMP_WAIT_POLICY'])"
+    code = "import os, kfp_suite.cli.main; print(os.environ['OMP_WAIT_POLICY'])"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=given
     )

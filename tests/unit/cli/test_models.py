@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from kfp_suite.components.contracts.errors import InputError, MissingError, ParameterError
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore, VersionManifest
-from kfp_suite.pipelines.cli.models import _training, models
-from kfp_suite.pipelines.cli.references import find_reference
+from kfp_suite.cli.models import _training, models
+from kfp_suite.cli.references import find_reference
+from kfp_suite.contracts.errors import InputError, MissingError, ParameterError
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore, VersionManifest
 from tests.storage.test_versions import write_model as published_model
 from tests.unit.evaluate.cases import write_model
 

@@ -7,7 +7,7 @@ import sys
 
 SCRIPT = """
 import os, sys
-from kfp_suite.pipelines.cli.native_output import set_aside
+from kfp_suite.cli.native_output import set_aside
 with set_aside():
     os.write(2, b"C++\\n")
     print("ours", file=sys.stderr)

@@ -8,8 +8,8 @@ import re
 import pytest
 from rich.console import Console
 
-from kfp_suite.pipelines.cli.progress import Progress
-from kfp_suite.pipelines.runs.events import Cached, Event, Finished, Refused, Said, Started
+from kfp_suite.cli.progress import Progress
+from kfp_suite.local.events import Cached, Event, Finished, Refused, Said, Started
 
 
 def shown(*events: Event) -> list[str]:

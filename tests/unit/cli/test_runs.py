@@ -12,13 +12,13 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
-from kfp_suite.components.contracts.errors import InputError, MissingError
-from kfp_suite.components.contracts.run_record import RunRecord
-from kfp_suite.pipelines.cli.open import open_
-from kfp_suite.pipelines.cli.run_summary import print_summary, summary_json
-from kfp_suite.pipelines.cli.runs import runs
-from kfp_suite.pipelines.runs.conclusion import conclude
-from kfp_suite.pipelines.runs.history import PastRun, Step, write_run
+from kfp_suite.cli.open import open_
+from kfp_suite.cli.run_summary import print_summary, summary_json
+from kfp_suite.cli.runs import runs
+from kfp_suite.contracts.errors import InputError, MissingError
+from kfp_suite.contracts.run_record import RunRecord
+from kfp_suite.local.conclusion import conclude
+from kfp_suite.local.history import PastRun, Step, write_run
 
 EVALUATION: dict[str, Any] = {
     "blessed": True,

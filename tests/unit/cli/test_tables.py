@@ -8,7 +8,7 @@ import re
 import pytest
 from rich.table import Table
 
-from kfp_suite.pipelines.cli.tables import print_whole
+from kfp_suite.cli.tables import print_whole
 
 NAME = "train-and-deploy-2026-01-02-03-04-05-000000"
 

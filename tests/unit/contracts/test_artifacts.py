@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_suite.components.contracts.dataset import (
+from kfp_suite.contracts.dataset import (
     Dataset,
     DatasetManifest,
     Shard,
@@ -18,16 +18,16 @@ from kfp_suite.components.contracts.dataset import (
     read_dataset,
     write_dataset_manifest,
 )
-from kfp_suite.components.contracts.digests import digest_file
-from kfp_suite.components.contracts.environment import (
+from kfp_suite.contracts.digests import digest_file
+from kfp_suite.contracts.environment import (
     Environment,
     code_digest,
     environment,
     libraries,
 )
-from kfp_suite.components.contracts.errors import ContractError, IntegrityError, MissingError
-from kfp_suite.components.contracts.sources import Source, SourceObject
-from kfp_suite.components.contracts.tables import TableDigest, columns_of
+from kfp_suite.contracts.errors import ContractError, IntegrityError, MissingError
+from kfp_suite.contracts.sources import Source, SourceObject
+from kfp_suite.contracts.tables import TableDigest, columns_of
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_the_dataset_digest_ignores_shards(dataset: Dataset) -> None:
 
 def test_code_and_libraries_are_the_same_in_every_process() -> None:
     script = (
-        "from kfp_suite.components.contracts.environment import code_digest, environment\n"
+        "from kfp_suite.contracts.environment import code_digest, environment\n"
         "print(code_digest(), environment('sklearn').digest)"
     )
     printed = subprocess.run(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.environment import available_cpus
+from kfp_suite.contracts.environment import available_cpus
 
 
 @pytest.mark.parametrize(

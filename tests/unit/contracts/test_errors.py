@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.contracts.errors import (
     DataError,
     InputError,
     KfpSuiteError,

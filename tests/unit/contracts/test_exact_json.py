@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.exact_json import parse_json
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.exact_json import parse_json
 
 
 @pytest.mark.parametrize(

@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.atomic import remove_leftovers, whole_file, whole_folder
-from kfp_suite.components.contracts.canonical import (
+from kfp_suite.contracts.atomic import remove_leftovers, whole_file, whole_folder
+from kfp_suite.contracts.canonical import (
     canonical_json,
     read_json,
     write_file,
     write_json,
 )
-from kfp_suite.components.contracts.digests import (
+from kfp_suite.contracts.digests import (
     check_files,
     digest_bytes,
     digest_file,
@@ -24,13 +24,13 @@ from kfp_suite.components.contracts.digests import (
     digest_value,
     files_below,
 )
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.contracts.errors import (
     ContractError,
     IntegrityError,
     MissingError,
     StoreError,
 )
-from kfp_suite.components.stores.folder import FolderStore
+from kfp_suite.stores.folder import FolderStore
 
 json_values = st.recursive(
     st.none()
@@ -108,7 +108,7 @@ def test_a_kill_leaves_no_output_and_the_next_try_succeeds(tmp_path: Path) -> No
             sys.executable,
             "-c",
             "import os, pathlib, sys\n"
-            "from kfp_suite.components.contracts.atomic import whole_folder\n"
+            "from kfp_suite.contracts.atomic import whole_folder\n"
             "with whole_folder(pathlib.Path(sys.argv[1])) as folder:\n"
             "    (folder / 'half').touch()\n"
             "    os.kill(os.getpid(), 9)\n",
@@ -137,7 +137,7 @@ def test_a_name_may_be_as_long_as_file_systems_allow(tmp_path: Path, name: str) 
 
 _WRITERS = """
 import pathlib, sys
-from kfp_suite.components.contracts.atomic import whole_file, whole_folder
+from kfp_suite.contracts.atomic import whole_file, whole_folder
 final, own = pathlib.Path(sys.argv[1]), sys.argv[2]
 print("ready", flush=True)
 sys.stdin.readline()

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 import pytest
 from pydantic import ConfigDict
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.parameters import parse, whole_numbers
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.parameters import parse, whole_numbers
 
 
 @dataclass(frozen=True)

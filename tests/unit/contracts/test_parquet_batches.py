@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_suite.components.contracts.parquet_batches import open_parquet, read_batches
+from kfp_suite.contracts.parquet_batches import open_parquet, read_batches
 from tests.unit.contracts.long_texts import write_texts
 
 

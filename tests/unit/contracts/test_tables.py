@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts import tables
-from kfp_suite.components.contracts.tables import (
+from kfp_suite.contracts import tables
+from kfp_suite.contracts.tables import (
     ARROW_TYPES,
     TableDigest,
     arrow_schema,
@@ -89,7 +89,7 @@ def test_a_block_may_hold_more_text_than_one_array_can(monkeypatch: pytest.Monke
         def hexdigest(self) -> str:
             return ""
 
-    monkeypatch.setattr("kfp_suite.components.contracts.tables.hashlib.sha256", Counting)
+    monkeypatch.setattr("kfp_suite.contracts.tables.hashlib.sha256", Counting)
     texts = pa.array(["x" * 40_000_000])
     digest = TableDigest(pa.schema([("x", pa.string())]))
     for _ in range(60):  # 2.4 GB, in one buffer of 40 MB

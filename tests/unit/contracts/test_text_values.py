@@ -10,8 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.text_values import Value, parse_text
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.text_values import Value, parse_text
 
 
 @pytest.mark.parametrize(

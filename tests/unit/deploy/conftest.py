@@ -7,15 +7,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from kfp_suite.components.kserve.canary import Mode
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.manifests import inference_service
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
-from kfp_suite.components.kserve.waiting import wait_until_serving
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.kserve.canary import Mode
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.manifests import inference_service
+from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.kserve.waiting import wait_until_serving
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS
 from tests.serving.conftest import publish

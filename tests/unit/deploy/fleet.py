@@ -17,9 +17,9 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from kfp_suite.components.kserve.manifests import VERSION
-from kfp_suite.components.server.metrics import EndpointMetrics
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.kserve.manifests import VERSION
+from kfp_suite.server.metrics import EndpointMetrics
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
 
 _REQUESTS_A_SCRAPE = 400

@@ -8,15 +8,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.kserve.canary import Split, split_of
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import inference_service
 from kfp_suite.components.rollout.executor import rollout
 from kfp_suite.components.rollout.outcome import Outcome
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import ClusterTarget
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.kserve.canary import Split, split_of
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import inference_service
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
 from tests.unit.deploy.conftest import on
 

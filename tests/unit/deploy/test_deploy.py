@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.deploy import on_cluster
+from kfp_suite.components.deploy.executor import DeployParameters, deploy
+from kfp_suite.contracts.errors import (
     AlreadyExistsError,
     ContractError,
     EndpointError,
@@ -23,18 +25,16 @@ from kfp_suite.components.contracts.errors import (
     SupersededError,
     TransientError,
 )
-from kfp_suite.components.deploy import on_cluster
-from kfp_suite.components.deploy.executor import DeployParameters, deploy
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import Mode, split_of, with_candidate, with_mode
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import own_part, read_served
-from kfp_suite.components.kserve.smoke import MAX_UNNAMED_SECONDS, smoke_test
-from kfp_suite.components.kserve.waiting import wait_until_serving
-from kfp_suite.components.runtimes.local import LOOPBACK, free_port
-from kfp_suite.components.stores.champions import ChampionReference, champion_to_json
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.canary import Mode, split_of, with_candidate, with_mode
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import own_part, read_served
+from kfp_suite.kserve.smoke import MAX_UNNAMED_SECONDS, smoke_test
+from kfp_suite.kserve.waiting import wait_until_serving
+from kfp_suite.runtimes.local import LOOPBACK, free_port
+from kfp_suite.stores.champions import ChampionReference, champion_to_json
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from tests.unit.deploy.conftest import IMAGE, on
 from tests.unit.deploy.fleet import Fleet

@@ -11,22 +11,22 @@ from typing import Any
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
+from kfp_suite.contracts.errors import (
     AlreadyExistsError,
     EndpointError,
     MissingError,
     ParameterError,
 )
-from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import Mode
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.graphs import inference_graph
-from kfp_suite.components.kserve.manifests import inference_service
-from kfp_suite.components.kserve.routing import wait_until_routing
-from kfp_suite.components.kserve.waiting import wait_until_serving
-from kfp_suite.components.server.gateway.graph import Graph
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.canary import Mode
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.graphs import inference_graph
+from kfp_suite.kserve.manifests import inference_service
+from kfp_suite.kserve.routing import wait_until_routing
+from kfp_suite.kserve.waiting import wait_until_serving
+from kfp_suite.server.gateway.graph import Graph
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from kfp_suite.testing.kubernetes.workloads import Outcome
 from tests.unit.deploy.conftest import on

@@ -10,23 +10,23 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import with_candidate, with_mode
-from kfp_suite.components.kserve.cluster import TRAINED_MODELS
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.graphs import inference_graph
-from kfp_suite.components.kserve.manifests import inference_service, own_part, server_image
-from kfp_suite.components.kserve.multi_model import (
+from kfp_suite.cli.main import cli
+from kfp_suite.contracts.errors import MissingError
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.canary import with_candidate, with_mode
+from kfp_suite.kserve.cluster import TRAINED_MODELS
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.graphs import inference_graph
+from kfp_suite.kserve.manifests import inference_service, own_part, server_image
+from kfp_suite.kserve.multi_model import (
     shared_runtime,
     shared_service,
     trained_model,
 )
-from kfp_suite.components.kserve.settings import parse_settings
-from kfp_suite.components.kserve.trials import trial_labels
-from kfp_suite.components.kserve.waiting import wait_until_serving
-from kfp_suite.components.stores.versions import ModelStore
-from kfp_suite.pipelines.cli.main import cli
+from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.kserve.trials import trial_labels
+from kfp_suite.kserve.waiting import wait_until_serving
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from tests.unit.deploy.conftest import on
 from tests.unit.deploy.fleet import Fleet

@@ -8,17 +8,17 @@ from typing import Any
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.errors import ParameterError, StoreError
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import Mode
-from kfp_suite.components.kserve.cluster import TRAINED_MODELS
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
 from kfp_suite.components.rollout.executor import rollout
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import ClusterTarget
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.errors import ParameterError, StoreError
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.canary import Mode
+from kfp_suite.kserve.cluster import TRAINED_MODELS
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS
 from tests.unit.deploy.conftest import IMAGE, on

@@ -10,15 +10,15 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import MissingError, ParameterError, StoreError
 from kfp_suite.components.infra_validate.executor import InfraParameters, infra_validate
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.deployable import Deployable
-from kfp_suite.components.kserve.manifests import inference_service, renamed
-from kfp_suite.components.kserve.trials import trial_name
-from kfp_suite.components.runtimes.launching import Loaded, start
-from kfp_suite.components.runtimes.runtime import SUITE
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.contracts.errors import MissingError, ParameterError, StoreError
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.manifests import inference_service, renamed
+from kfp_suite.kserve.trials import trial_name
+from kfp_suite.runtimes.launching import Loaded, start
+from kfp_suite.runtimes.runtime import SUITE
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from tests.answers import answered_once
 from tests.unit.deploy.conftest import CLAIM, on

@@ -15,15 +15,15 @@ import httpx
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.errors import EndpointError, ParameterError
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import with_candidate, with_mode
-from kfp_suite.components.kserve.manifests import own_part
-from kfp_suite.components.kserve.waiting import wait_until_serving
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import ClusterTarget
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.contracts.errors import EndpointError, ParameterError
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.canary import with_candidate, with_mode
+from kfp_suite.kserve.manifests import own_part
+from kfp_suite.kserve.waiting import wait_until_serving
+from kfp_suite.runtimes.local import free_port
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from tests.unit.deploy.conftest import on
 from tests.unit.deploy.fleet import Conduct, Fleet

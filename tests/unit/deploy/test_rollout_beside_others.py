@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.deploy.executor import DeployParameters, deploy
-from kfp_suite.components.kserve.cluster import Cluster
-from kfp_suite.components.kserve.manifests import own_part
-from kfp_suite.components.kserve.ownership import applied_part
-from kfp_suite.components.kserve.waiting import roll_back
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.kserve.cluster import Cluster
+from kfp_suite.kserve.manifests import own_part
+from kfp_suite.kserve.ownership import applied_part
+from kfp_suite.kserve.waiting import roll_back
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
 from tests.unit.deploy.conftest import on
 from tests.unit.deploy.fleet import Conduct, Fleet

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.run_record import RunRecord
-from kfp_suite.components.stores.aliases import by_hand
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
-from kfp_suite.pipelines.runs.conclusion import conclude
-from kfp_suite.pipelines.runs.history import PastRun
+from kfp_suite.contracts.run_record import RunRecord
+from kfp_suite.local.conclusion import conclude
+from kfp_suite.local.history import PastRun
+from kfp_suite.stores.aliases import by_hand
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
 from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import Conduct, Fleet

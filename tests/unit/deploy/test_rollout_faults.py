@@ -9,19 +9,19 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.rollout.targets import ClusterTarget
+from kfp_suite.contracts.errors import (
     AlreadyExistsError,
     EndpointError,
     ParameterError,
     StoreError,
     TransientError,
 )
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.canary import replacing, with_mode
-from kfp_suite.components.kserve.manifests import own_part
-from kfp_suite.components.kserve.waiting import roll_back
-from kfp_suite.components.rollout.targets import ClusterTarget
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.canary import replacing, with_mode
+from kfp_suite.kserve.manifests import own_part
+from kfp_suite.kserve.waiting import roll_back
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from kfp_suite.testing.kubernetes.workloads import pod_status
 from tests.unit.deploy.conftest import on

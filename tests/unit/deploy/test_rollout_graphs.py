@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.kserve.access import access
-from kfp_suite.components.kserve.graph_addresses import ASKED_AT
-from kfp_suite.components.kserve.graphs import inference_graph
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.kserve.access import access
+from kfp_suite.kserve.graph_addresses import ASKED_AT
+from kfp_suite.kserve.graphs import inference_graph
+from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
 from tests.unit.deploy.conftest import on
 from tests.unit.deploy.fleet import Fleet

@@ -11,16 +11,16 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfp_suite.components.contracts.dataset import (
+from kfp_suite.contracts.dataset import (
     DatasetManifest,
     Shard,
     Split,
     dataset_digest,
     write_dataset_manifest,
 )
-from kfp_suite.components.contracts.digests import digest_file, digest_value
-from kfp_suite.components.contracts.environment import Environment
-from kfp_suite.components.contracts.model import (
+from kfp_suite.contracts.digests import digest_file, digest_value
+from kfp_suite.contracts.environment import Environment
+from kfp_suite.contracts.model import (
     Field,
     ModelManifest,
     Recipe,
@@ -28,7 +28,7 @@ from kfp_suite.components.contracts.model import (
     read_model,
     write_model_manifest,
 )
-from kfp_suite.components.contracts.tables import TableDigest, columns_of
+from kfp_suite.contracts.tables import TableDigest, columns_of
 
 
 @dataclass(frozen=True)

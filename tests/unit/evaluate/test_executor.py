@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.components.evaluate.executor import EvaluateParameters, Evaluation, evaluate
+from kfp_suite.contracts.errors import (
     ContractError,
     DataError,
     InputError,
@@ -22,8 +23,7 @@ from kfp_suite.components.contracts.errors import (
     ParameterError,
     TransientError,
 )
-from kfp_suite.components.evaluate.executor import EvaluateParameters, Evaluation, evaluate
-from kfp_suite.components.stores.champions import ChampionReference
+from kfp_suite.stores.champions import ChampionReference
 from tests.unit.evaluate.cases import CLASSES, Case, load, rows_of, write_dataset, write_model
 
 CHAMPION = json.dumps({"uri": "/store/late/3", "version": 3, "manifest_digest": ""})

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.evaluate.slices import MOST_VALUES, cut, parse_slices
+from kfp_suite.contracts.errors import ParameterError
 
 
 def names(table: pa.Table, *columns: str) -> dict[str, list[int]]:

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.evaluate.bootstrap import Estimate, Resampling, measure
 from kfp_suite.components.evaluate.champion import Champion
 from kfp_suite.components.evaluate.metrics import RegressionScores
@@ -19,7 +18,8 @@ from kfp_suite.components.evaluate.parameters import (
     parse_thresholds,
 )
 from kfp_suite.components.evaluate.verdict import Unchecked, check_threshold, compare, decide
-from kfp_suite.components.stores.champions import ChampionReference
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.stores.champions import ChampionReference
 
 CHAMPION = Champion(ChampionReference("/store/late/3", 3))
 

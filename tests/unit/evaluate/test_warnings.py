@@ -12,11 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.model import read_model, write_model_manifest
 from kfp_suite.components.evaluate.bootstrap import Resampling, measure
 from kfp_suite.components.evaluate.executor import EvaluateParameters, evaluate
 from kfp_suite.components.evaluate.metrics import BinaryScores
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.model import read_model, write_model_manifest
 from tests.unit.evaluate.cases import CLASSES, Case, load, rows_of, write_dataset, write_model
 
 Make = Callable[..., Case]

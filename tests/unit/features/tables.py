@@ -11,17 +11,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kfp_suite.components.contracts.dataset import (
+from kfp_suite.contracts.dataset import (
     Dataset,
     DatasetManifest,
     Shard,
     Split,
 )
-from kfp_suite.components.contracts.digests import digest_file
-from kfp_suite.components.contracts.tables import columns_of
-from kfp_suite.components.features.fit import fit
-from kfp_suite.components.features.fitted import FittedTransform
-from kfp_suite.components.features.spec import parse_features
+from kfp_suite.contracts.digests import digest_file
+from kfp_suite.contracts.tables import columns_of
+from kfp_suite.features.fit import fit
+from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.spec import parse_features
 
 
 @contextmanager

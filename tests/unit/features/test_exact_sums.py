@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kfp_suite.components.features.exact_sums import Moments
+from kfp_suite.features.exact_sums import Moments
 
 
 @pytest.mark.parametrize("size", [1.0, 1e200, 1e300, 1e-200])

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
-from kfp_suite.components.features.fitted import FittedTransform
-from kfp_suite.components.features.order_statistics import Quantiles
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.order_statistics import Quantiles
 from tests.unit.features.tables import fitted
 
 FEATURES: list[Any] = [

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.server.gateway.conditions import Condition, NotFollowed
+from kfp_suite.server.gateway.conditions import Condition, NotFollowed
 
 DOCUMENT: dict[str, Any] = {
     "a": {"b": [{"n": "x.y"}, {"c": 3}]},

@@ -12,13 +12,13 @@ import httpx
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from kfp_suite.components.kserve.manifests import Served
 from kfp_suite.components.rollout.judging import Limits, judge
 from kfp_suite.components.rollout.measuring import Growth, parse_metrics
-from kfp_suite.components.runtimes.local import LocalServer
-from kfp_suite.components.server.gateway.backends import Backend, Side
-from kfp_suite.components.server.gateway.gateway import Gateway
-from kfp_suite.components.server.gateway.routing import Route
+from kfp_suite.kserve.manifests import Served
+from kfp_suite.runtimes.local import LocalServer
+from kfp_suite.server.gateway.backends import Backend, Side
+from kfp_suite.server.gateway.gateway import Gateway
+from kfp_suite.server.gateway.routing import Route
 
 PATH = "/v1/models/wings:predict"
 Conduct = Callable[[int], int]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import ContractError
-from kfp_suite.components.server.gateway.graph import Graph, GraphError
+from kfp_suite.contracts.errors import ContractError
+from kfp_suite.server.gateway.graph import Graph, GraphError
 
 REQUEST = {"instances": [{"animal": "dog", "legs": 4}]}
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.kserve.gateway_status import (
+from kfp_suite.contracts.digests import digest_bytes
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.kserve.gateway_status import (
     GatewayStatus,
     answers,
     read_status,
@@ -21,12 +21,12 @@ from kfp_suite.components.kserve.gateway_status import (
     wait_until_observed,
     write_status,
 )
-from kfp_suite.components.kserve.graphs import inference_graph
-from kfp_suite.components.kserve.manifests import to_yaml
-from kfp_suite.components.runtimes.local import LOOPBACK, bind, free_port
-from kfp_suite.components.server.gateway.following import Follower
-from kfp_suite.components.server.gateway.gateway import Gateway
-from kfp_suite.components.server.gateway.serving import GatewayServer, gateway_config
+from kfp_suite.kserve.graphs import inference_graph
+from kfp_suite.kserve.manifests import to_yaml
+from kfp_suite.runtimes.local import LOOPBACK, bind, free_port
+from kfp_suite.server.gateway.following import Follower
+from kfp_suite.server.gateway.gateway import Gateway
+from kfp_suite.server.gateway.serving import GatewayServer, gateway_config
 
 
 class Running:

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import InputError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import InputError
+from kfp_suite.stores.sources import parse_sources, pin
 
 ALL_IN_TRAIN = {"by": "hash", "eval": 0, "test": 0}
 

@@ -12,7 +12,7 @@ import pytest
 from kfp_suite.components.ingest import csv_files
 from kfp_suite.components.ingest.csv_records import MAX_RECORD_BYTES, Dialect
 from kfp_suite.components.ingest.source_files import SourceFile
-from kfp_suite.components.stores.sources import parse_sources
+from kfp_suite.stores.sources import parse_sources
 from tests.unit.ingest.conftest import Reading
 
 QUARANTINE = {"on_bad_rows": "quarantine", "max_bad_fraction": 0.9}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.model import Field
-from kfp_suite.components.models.records import RecordFormat, table_of_records
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.model import Field
+from kfp_suite.models.records import RecordFormat, table_of_records
 from tests.unit.ingest.conftest import Reading
 
 TEXTS: dict[tuple[ColumnType, str], dict[str, date | None]] = {

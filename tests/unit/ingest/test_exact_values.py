@@ -28,10 +28,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import InputError
-from kfp_suite.components.contracts.text_values import parse_text
 from kfp_suite.components.ingest.text_columns import ALL_TYPES, fits, misfits, value
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import InputError
+from kfp_suite.contracts.text_values import parse_text
 from tests.unit.ingest.conftest import Reading
 
 Column = list[Any]

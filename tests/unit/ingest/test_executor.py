@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.dataset import SPLITS, Dataset
-from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.contracts.dataset import SPLITS, Dataset
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.stores.sources import parse_sources, pin
 
 HASH = {"by": "hash", "key": ["id"], "eval": 0.2, "test": 0.2}
 CSV = "id,name,score\n" + "".join(f"{i},n{i % 5},{i / 4}\n" for i in range(100))

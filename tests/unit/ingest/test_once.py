@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError, StoreError
 from kfp_suite.components.ingest import executor
 from kfp_suite.components.ingest.reading import add_view
+from kfp_suite.contracts.errors import DataError, StoreError
 from tests.unit.ingest.conftest import Reading
 
 ROWS = 5_000

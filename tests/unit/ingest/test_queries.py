@@ -17,10 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_suite.components.contracts.dataset import Dataset
-from kfp_suite.components.contracts.errors import InputError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.contracts.dataset import Dataset
+from kfp_suite.contracts.errors import InputError
+from kfp_suite.stores.sources import parse_sources, pin
 
 ROWS = 400_000
 TRAIN = {"by": "hash", "eval": 0, "test": 0}
@@ -132,7 +132,7 @@ _DIGESTS = """
 import sys
 from pathlib import Path
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.stores.sources import parse_sources, pin
 folder = Path(sys.argv[1])
 columns = '''hour(t) AS hour, t::DATE AS day, t::VARCHAR AS text, t::TIMESTAMP AS local,
     date_trunc('day', t) AS start, strftime(t, '%c') AS formatted, t > '2024-03-02' AS late'''

@@ -8,12 +8,12 @@ from typing import Any
 import duckdb
 import pytest
 
-from kfp_suite.components.contracts.columns import Column, ColumnType
-from kfp_suite.components.contracts.dataset import SPLITS
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
 from kfp_suite.components.ingest.splitting import parse_split
-from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.contracts.columns import Column, ColumnType
+from kfp_suite.contracts.dataset import SPLITS
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.stores.sources import parse_sources, pin
 
 HOURS = "t,i,x,d\n" + "".join(
     f"2024-03-31T{hour:02}:00:00Z,{hour},{hour}.5,2024-03-{hour + 1:02}\n" for hour in range(24)

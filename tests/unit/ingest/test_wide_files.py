@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.stores.sources import parse_sources, pin
 
 COLUMNS, ROWS = 200, 40
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.kserve.candidates import check_nothing_dropped, check_nothing_inherited
-from kfp_suite.components.kserve.manifests import Served, inference_service
-from kfp_suite.components.kserve.settings import parse_settings
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.kserve.candidates import check_nothing_dropped, check_nothing_inherited
+from kfp_suite.kserve.manifests import Served, inference_service
+from kfp_suite.kserve.settings import parse_settings
 
 RICH: dict[str, Any] = {
     "node_selector": {"disk": "ssd", "zone": "a"},

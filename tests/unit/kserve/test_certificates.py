@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from kfp_suite.components.contracts.errors import StoreError
-from kfp_suite.components.kserve.cluster import Cluster
+from kfp_suite.contracts.errors import StoreError
+from kfp_suite.kserve.cluster import Cluster
 
 _NOW = datetime.datetime(2000, 1, 1, tzinfo=datetime.UTC)
 _FAR = datetime.datetime(2100, 1, 1, tzinfo=datetime.UTC)

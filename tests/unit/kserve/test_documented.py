@@ -7,9 +7,9 @@ import re
 from dataclasses import asdict
 from pathlib import Path
 
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.settings import EndpointSettings
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.settings import EndpointSettings
+from kfp_suite.kserve.storage import STORE_VARIABLE
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "deploying.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| `([^`]*)` \|", re.MULTILINE)

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.kserve.images import IMAGE_VARIABLES
-from kfp_suite.components.kserve.manifests import (
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.kserve.images import IMAGE_VARIABLES
+from kfp_suite.kserve.manifests import (
     IMAGE,
     SPEC_DIGEST,
     Served,
@@ -19,10 +19,10 @@ from kfp_suite.components.kserve.manifests import (
     serving_runtime_name,
     to_yaml,
 )
-from kfp_suite.components.kserve.multi_model import shared_service, trained_model
-from kfp_suite.components.kserve.settings import parse_settings
-from kfp_suite.components.kserve.storage import STORE_VARIABLE
-from kfp_suite.components.server.limits import PREDICT_SECONDS
+from kfp_suite.kserve.multi_model import shared_service, trained_model
+from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.server.limits import PREDICT_SECONDS
 
 LOCKED = "registry.example.com/team/kfp-suite-python-serving@sha256:" + "5" * 64
 OWN = {"image": "registry.example.com/server:1"}

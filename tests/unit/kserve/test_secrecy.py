@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.kserve.manifests import inference_service
-from kfp_suite.components.kserve.secrecy import check_no_secrets, is_secret
-from kfp_suite.components.kserve.settings import parse_settings
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.kserve.manifests import inference_service
+from kfp_suite.kserve.secrecy import check_no_secrets, is_secret
+from kfp_suite.kserve.settings import parse_settings
 from tests.unit.kserve.test_manifests import SERVED
 
 HIDDEN = "hunter2-hunter2"

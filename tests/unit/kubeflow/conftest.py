@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from kfp_suite.pipelines.cli.main import cli
-from kfp_suite.pipelines.images.families import FAMILIES, image_name
-from kfp_suite.pipelines.images.image_lock import write_lock
-from kfp_suite.pipelines.kubeflow import connection, watching
+from kfp_suite.cli.main import cli
+from kfp_suite.image_builder.families import FAMILIES, image_name
+from kfp_suite.image_builder.image_lock import write_lock
+from kfp_suite.kubeflow import connection, watching
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
 from tests.schemas import KFP_API
 

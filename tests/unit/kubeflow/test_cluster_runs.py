@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import MissingError
-from kfp_suite.components.contracts.run_record import RECORD, RunRecord, write_record
-from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
-from kfp_suite.pipelines.kubeflow.package import open_package
+from kfp_suite.contracts.errors import MissingError
+from kfp_suite.contracts.run_record import RECORD, RunRecord, write_record
+from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.package import open_package
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 

@@ -9,15 +9,15 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.cli.main import cli
+from kfp_suite.contracts.errors import (
     AlreadyExistsError,
     MissingError,
     ParameterError,
     RunError,
 )
-from kfp_suite.pipelines.cli.main import cli
-from kfp_suite.pipelines.images.image_lock import adapted
-from kfp_suite.pipelines.kubeflow.package import open_package
+from kfp_suite.image_builder.image_lock import adapted
+from kfp_suite.kubeflow.package import open_package
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 

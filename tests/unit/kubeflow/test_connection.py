@@ -9,18 +9,18 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from kfp_suite.components.contracts.errors import (
+from kfp_suite.cli.main import cli
+from kfp_suite.contracts.errors import (
     MissingError,
     ParameterError,
     StoreError,
     TransientError,
 )
-from kfp_suite.components.runtimes.local import free_port
-from kfp_suite.pipelines.cli.main import cli
-from kfp_suite.pipelines.kubeflow import connection
-from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
-from kfp_suite.pipelines.kubeflow.submitting import experiment_named
-from kfp_suite.pipelines.kubeflow.uploading import find_pipeline_id
+from kfp_suite.kubeflow import connection
+from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.submitting import experiment_named
+from kfp_suite.kubeflow.uploading import find_pipeline_id
+from kfp_suite.runtimes.local import free_port
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
 from tests.schemas import KFP_API
 

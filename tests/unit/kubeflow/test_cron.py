@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.pipelines.kubeflow.cron import next_times, parse_cron
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.kubeflow.cron import next_times, parse_cron
 
 NOW = datetime(2026, 1, 31, 23, 59, 30, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import kfp_server_api
 import pytest
 
-from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.connection import Backend, Connection
 from kfp_suite.testing.kfp_backend.backend import KfpDouble, running
 from tests.schemas import KFP_API, MISSING
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError, RunError
-from kfp_suite.pipelines.kubeflow import arguments
-from kfp_suite.pipelines.notebook.cluster import Ended, Kubeflow, Shown
-from kfp_suite.pipelines.notebook.live import Live
+from kfp_suite.contracts.errors import ParameterError, RunError
+from kfp_suite.kubeflow import arguments
+from kfp_suite.notebook.cluster import Ended, Kubeflow, Shown
+from kfp_suite.notebook.live import Live
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 
 GIVEN: dict[str, Any] = {"model_name": "late", "store": "gs://bucket/models"}

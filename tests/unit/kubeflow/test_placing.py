@@ -11,9 +11,9 @@ import yaml
 from google.protobuf import json_format
 from kfp.kubernetes import kubernetes_executor_config_pb2
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
-from kfp_suite.pipelines.kubeflow.package import open_package
-from kfp_suite.pipelines.kubeflow.placing import placed
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.kubeflow.package import open_package
+from kfp_suite.kubeflow.placing import placed
 
 AFFINITY = {
     "requiredDuringSchedulingIgnoredDuringExecution": {

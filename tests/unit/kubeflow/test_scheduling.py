@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import AlreadyExistsError, ParameterError
+from kfp_suite.contracts.errors import AlreadyExistsError, ParameterError
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 

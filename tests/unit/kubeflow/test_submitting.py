@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from kfp import compiler
 
-from kfp_suite.components.contracts.errors import AlreadyExistsError, ParameterError
-from kfp_suite.pipelines.images.image_lock import adapted
-from kfp_suite.pipelines.kubeflow.arguments import cluster_arguments
-from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
-from kfp_suite.pipelines.kubeflow.package import check_images, open_package
-from kfp_suite.pipelines.kubeflow.uploading import upload
-from kfp_suite.pipelines.notebook.cluster import Kubeflow
+from kfp_suite.contracts.errors import AlreadyExistsError, ParameterError
+from kfp_suite.image_builder.image_lock import adapted
+from kfp_suite.kubeflow.arguments import cluster_arguments
+from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.package import check_images, open_package
+from kfp_suite.kubeflow.uploading import upload
+from kfp_suite.notebook.cluster import Kubeflow
 from kfp_suite.testing.kfp_backend.backend import KfpDouble
 from tests.unit.kubeflow.conftest import Command
 from tests.unit.kubeflow.user_pipelines import given, stranger, worked

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 from kfp import compiler
 
-from kfp_suite.components.contracts.errors import RunError, StoreError, TransientError
-from kfp_suite.pipelines.kubeflow import watching
-from kfp_suite.pipelines.kubeflow.connection import Backend, Connection
-from kfp_suite.pipelines.kubeflow.watching import run_state, state_of
+from kfp_suite.contracts.errors import RunError, StoreError, TransientError
+from kfp_suite.kubeflow import watching
+from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.watching import run_state, state_of
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 from tests.unit.kubeflow.user_pipelines import looped

@@ -14,8 +14,8 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
 from sklearn.naive_bayes import GaussianNB
 
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.models.calibration import (
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.models.calibration import (
     CALIBRATION,
     METHODS,
     Calibration,

@@ -11,11 +11,11 @@ import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 
-from kfp_suite.components.contracts.model import ESTIMATOR_ONNX, Task
-from kfp_suite.components.models import conversion
-from kfp_suite.components.models.conversion import TOLERANCE, convert, save_if_equal
-from kfp_suite.components.models.estimators import make_estimator
-from kfp_suite.components.models.onnx import OPSET, OnnxEstimator, decide
+from kfp_suite.contracts.model import ESTIMATOR_ONNX, Task
+from kfp_suite.models import conversion
+from kfp_suite.models.conversion import TOLERANCE, convert, save_if_equal
+from kfp_suite.models.estimators import make_estimator
+from kfp_suite.models.onnx import OPSET, OnnxEstimator, decide
 
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
 

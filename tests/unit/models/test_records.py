@@ -10,11 +10,11 @@ from typing import Any, cast
 
 import pytest
 
-from kfp_suite.components.contracts.columns import ColumnType
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.model import Field, ModelManifest
-from kfp_suite.components.contracts.sources import Source
-from kfp_suite.components.models.records import (
+from kfp_suite.contracts.columns import ColumnType
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.model import Field, ModelManifest
+from kfp_suite.contracts.sources import Source
+from kfp_suite.models.records import (
     RecordFormat,
     record_format,
     table_of_columns,

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import KfpSuiteError
 from kfp_suite.components.push.executor import PushParameters, push
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import CHALLENGER, ModelStore
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import CHALLENGER, ModelStore
 from tests.steps import STEPS, write_source
 
 

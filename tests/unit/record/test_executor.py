@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import ContractError
-from kfp_suite.components.contracts.run_record import RunRecord, read_record
 from kfp_suite.components.record.executor import RecordParameters, record, run_root
 from kfp_suite.components.record.message import message_of
+from kfp_suite.contracts.errors import ContractError
+from kfp_suite.contracts.run_record import RunRecord, read_record
 
 RUN = "p-2026-01-02-03-04-05-000001"
 PARAMETERS = RecordParameters(run=RUN, run_id="17", pipeline="p", status="SUCCEEDED")

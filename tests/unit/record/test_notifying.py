@@ -18,10 +18,10 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.executor import RecordParameters, record
 from kfp_suite.components.record.notifying import notify
-from kfp_suite.components.runtimes.local import free_port
+from kfp_suite.contracts.run_record import RunRecord
+from kfp_suite.runtimes.local import free_port
 
 PUBLISHED = RunRecord(
     run="p-1",

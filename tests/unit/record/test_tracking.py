@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.run_record import RunRecord
 from kfp_suite.components.record.executor import RecordParameters, record
 from kfp_suite.components.record.left import Left, read_left
 from kfp_suite.components.record.message import message_of
 from kfp_suite.components.record.tracking import track
+from kfp_suite.contracts.run_record import RunRecord
 
 ENDED = RunRecord(run="p-1", run_id="1", pipeline="p", status="SUCCEEDED")
 PAGE = b"<!doctype html><title>x</title>"

@@ -15,11 +15,9 @@ from kfp_suite.components.evaluate.executor import EvaluateParameters, evaluate
 from kfp_suite.components.infra_validate.executor import InfraBlessing, _summary
 from kfp_suite.components.infra_validate.limits import Figures
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.reports.page import MOST_ROWS, Page
 from kfp_suite.components.resolve.executor import resolve
 from kfp_suite.components.rollout.outcome import Outcome, Step
 from kfp_suite.components.rollout.summary import summary
-from kfp_suite.components.stores.sources import sources_from_json
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.train.packing import CARD
 from kfp_suite.components.train.tune.best.executor import best_trial
@@ -28,6 +26,8 @@ from kfp_suite.components.train.tune.study import Study, Trial
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from kfp_suite.components.validate.executor import validate
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
+from kfp_suite.reports.page import MOST_ROWS, Page
+from kfp_suite.stores.sources import sources_from_json
 
 ROWS = 4000
 COLUMNS = 500

@@ -2,10 +2,10 @@
 
 import re
 
-from kfp_suite.components.reports.charts import Interval, heatmap, intervals
-from kfp_suite.components.reports.formatting import distinct_labels
-from kfp_suite.components.reports.page import Page
-from kfp_suite.components.reports.svg import FONT_SIZE
+from kfp_suite.reports.charts import Interval, heatmap, intervals
+from kfp_suite.reports.formatting import distinct_labels
+from kfp_suite.reports.page import Page
+from kfp_suite.reports.svg import FONT_SIZE
 
 
 def test_labels_that_begin_alike_are_told_apart() -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import IntegrityError, KfpSuiteError
 from kfp_suite.components.resolve.executor import Resolved, resolve
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.pins import pinned_sources
-from kfp_suite.components.stores.versions import CHAMPION, ModelStore
+from kfp_suite.contracts.errors import IntegrityError, KfpSuiteError
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.pins import pinned_sources
+from kfp_suite.stores.versions import CHAMPION, ModelStore
 from tests.steps import STEPS, write_source
 
 

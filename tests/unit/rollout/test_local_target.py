@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from kfp_suite.components.contracts.digests import digest_bytes
-from kfp_suite.components.contracts.errors import EndpointError, SupersededError
 from kfp_suite.components.rollout.targets import LocalTarget
+from kfp_suite.contracts.digests import digest_bytes
+from kfp_suite.contracts.errors import EndpointError, SupersededError
 
 STABLE: dict[str, Any] = {
     "kind": "InferenceService",

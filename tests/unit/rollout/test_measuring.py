@@ -9,7 +9,6 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from kfp_suite.components.contracts.errors import EndpointError
 from kfp_suite.components.rollout.measuring import (
     REQUESTS,
     Growth,
@@ -19,6 +18,7 @@ from kfp_suite.components.rollout.measuring import (
     scrape_url,
 )
 from kfp_suite.components.rollout.sequential import Counts
+from kfp_suite.contracts.errors import EndpointError
 from tests.unit.rollout.answering import answering
 
 

@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.rollout.judging import Limits, judge, slow_from
 from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import (
@@ -16,6 +15,7 @@ from kfp_suite.components.rollout.sequential import (
     evidence_of_harm,
     evidence_of_safety,
 )
+from kfp_suite.contracts.errors import ParameterError
 
 _ALPHA = 0.05
 _RUNS, _LOOKS, _A_LOOK = 300, 40, 25

@@ -14,7 +14,7 @@ from kfp_suite.components.rollout.measuring import Scrape, parse_metrics
 from kfp_suite.components.rollout.parameters import RolloutParameters
 from kfp_suite.components.rollout.targets import Target
 from kfp_suite.components.rollout.watching import Watcher
-from kfp_suite.components.server.metrics import EndpointMetrics
+from kfp_suite.server.metrics import EndpointMetrics
 
 
 class Endpoint:

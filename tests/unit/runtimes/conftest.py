@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.stores.folder import FolderStore
-from kfp_suite.components.stores.versions import ModelStore
+from kfp_suite.stores.folder import FolderStore
+from kfp_suite.stores.versions import ModelStore
 from tests.serving.conftest import publish
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 
-from kfp_suite.components.runtimes.local import LOOPBACK, bind, free_port
+from kfp_suite.runtimes.local import LOOPBACK, bind, free_port
 
 
 def test_answers_are_sent_without_a_delay() -> None:

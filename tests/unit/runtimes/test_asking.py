@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.contracts.errors import EndpointError
-from kfp_suite.components.contracts.sample import Sample
-from kfp_suite.components.runtimes.asking import ask
-from kfp_suite.components.runtimes.exchange import OTHER, Question, difference
-from kfp_suite.components.runtimes.local import LOOPBACK, Launch, LocalServer
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.contracts.sample import Sample
+from kfp_suite.runtimes.asking import ask
+from kfp_suite.runtimes.exchange import OTHER, Question, difference
+from kfp_suite.runtimes.local import LOOPBACK, Launch, LocalServer
 
 QUESTION = Question("/v1/models/wings:predict", {"instances": [{}]})
 OK = b"HTTP/1.1 200 OK\r\n"

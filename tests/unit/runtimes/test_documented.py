@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.components.models.conversion import TOLERANCE
-from kfp_suite.components.runtimes.layout import parse_options
-from kfp_suite.components.runtimes.runtime import RUNTIMES
-from kfp_suite.components.runtimes.tensorflow_serving import Batching
+from kfp_suite.models.conversion import TOLERANCE
+from kfp_suite.runtimes.layout import parse_options
+from kfp_suite.runtimes.runtime import RUNTIMES
+from kfp_suite.runtimes.tensorflow_serving import Batching
 
 TEXT = (Path(__file__).resolve().parents[3] / "docs" / "runtimes.md").read_text()
 ROW = re.compile(r"^\| `([\w.]+)` \| `([^`]*)` \|", re.MULTILINE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kfp_suite.components.runtimes.launching import _site
+from kfp_suite.runtimes.launching import _site
 
 
 def test_an_environment_may_lie_below_a_path_with_a_space(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from kfp_suite.components.contracts.digests import digest_files, files_below
-from kfp_suite.components.contracts.errors import ParameterError
-from kfp_suite.components.contracts.sample import Sample, read_sample
-from kfp_suite.components.runtimes.exchange import difference
-from kfp_suite.components.runtimes.layout import LayoutRequest, lay_out, parse_options
-from kfp_suite.components.stores.files import read_file
+from kfp_suite.contracts.digests import digest_files, files_below
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.contracts.sample import Sample, read_sample
+from kfp_suite.runtimes.exchange import difference
+from kfp_suite.runtimes.layout import LayoutRequest, lay_out, parse_options
+from kfp_suite.stores.files import read_file
 
 
 def laid_out(runtime: str, versions: Mapping[int, Path], folder: Path, **options: Any) -> Path:

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.models.loading import Prediction
-from kfp_suite.components.server.batching import MOST_ROWS, Batcher
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.models.loading import Prediction
+from kfp_suite.server.batching import MOST_ROWS, Batcher
 
 
 class Doubling:

@@ -12,8 +12,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from kfp_suite.components.server.door import Door
-from kfp_suite.components.server.refusals import tell_defect
+from kfp_suite.server.door import Door
+from kfp_suite.server.refusals import tell_defect
 
 
 async def predict(request: Request) -> Response:

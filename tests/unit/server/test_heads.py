@@ -10,9 +10,9 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from kfp_suite.components.server import heads
-from kfp_suite.components.server.door import Door
-from kfp_suite.components.server.limits import MOST_HEAD_BYTES
+from kfp_suite.server import heads
+from kfp_suite.server.door import Door
+from kfp_suite.server.limits import MOST_HEAD_BYTES
 
 LINE = b"POST / HTTP/1.1\r\n"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from kfp_suite.components.server.logs import say_served
+from kfp_suite.server.logs import say_served
 
 
 def test_each_model_and_graph_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import StoreError
-from kfp_suite.components.stores.credentials import tried_for_cloud_storage, tried_for_s3
-from kfp_suite.components.stores.store import open_store
+from kfp_suite.contracts.errors import StoreError
+from kfp_suite.stores.credentials import tried_for_cloud_storage, tried_for_s3
+from kfp_suite.stores.store import open_store
 
 SECRET = "wJalrXUtnFEMI"
 REFUSAL = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from kfp_suite.components.contracts.errors import InputError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.matching import fixed_prefix, matching_names
-from kfp_suite.components.stores.sources import local_files, parse_sources, pin
+from kfp_suite.contracts.errors import InputError
+from kfp_suite.stores.matching import fixed_prefix, matching_names
+from kfp_suite.stores.sources import local_files, parse_sources, pin
 
 NAMES = (
     "a-b.csv",

@@ -8,14 +8,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError, MissingError, RunError
-from kfp_suite.components.stores.step import Output, step
+from kfp_suite.contracts.errors import DataError, MissingError, RunError
+from kfp_suite.stores.step import Output, step
 
 FAILING = """
 import sys
 from types import SimpleNamespace
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.stores.step import step
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.stores.step import step
 with step("ingest", SimpleNamespace(path=sys.argv[1], uri=sys.argv[1])):
     raise DataError("no rows", where="x.csv", fix="add rows")
 """

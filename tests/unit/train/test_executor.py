@@ -11,17 +11,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import IntegrityError, KfpSuiteError
-from kfp_suite.components.contracts.model import ModelManifest, read_model
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.models.estimators import ESTIMATORS
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.stores.files import PinnedFile, pin_file
-from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.transform.executor import TransformParameters, transform
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import IntegrityError, KfpSuiteError
+from kfp_suite.contracts.model import ModelManifest, read_model
+from kfp_suite.models.estimators import ESTIMATORS
+from kfp_suite.models.loading import load_model
+from kfp_suite.stores.files import PinnedFile, pin_file
+from kfp_suite.stores.sources import parse_sources, pin
 
 LABELS = ("late", "kind", "delay", "constant", "empty", "endless", "count", "weight")
 

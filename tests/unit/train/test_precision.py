@@ -12,17 +12,17 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.ensemble import RandomForestRegressor
 
-from kfp_suite.components.contracts.dataset import read_dataset
-from kfp_suite.components.contracts.errors import DataError
-from kfp_suite.components.contracts.model import ESTIMATOR_ONNX
 from kfp_suite.components.evaluate.executor import EvaluateParameters, evaluate
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.models.persistence import load_estimator
-from kfp_suite.components.models.proof import largest_difference
-from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
+from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import DataError
+from kfp_suite.contracts.model import ESTIMATOR_ONNX
+from kfp_suite.models.loading import load_model
+from kfp_suite.models.persistence import load_estimator
+from kfp_suite.models.proof import largest_difference
+from kfp_suite.stores.sources import parse_sources, pin
 
 GENERATOR = np.random.default_rng(0)
 X = GENERATOR.normal(size=4_000)

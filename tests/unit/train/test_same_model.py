@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from kfp_suite.components.contracts import environment as environments
-from kfp_suite.components.contracts.errors import IntegrityError
-from kfp_suite.components.contracts.model import ModelManifest, read_model
+from kfp_suite.cli.main import cli
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.models.loading import load_model
-from kfp_suite.components.stores.files import PinnedFile, pin_file
-from kfp_suite.components.stores.sources import parse_sources, pin
-from kfp_suite.components.stores.store import open_store
-from kfp_suite.components.stores.versions import ModelStore
 from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
-from kfp_suite.pipelines.cli.main import cli
+from kfp_suite.contracts import environment as environments
+from kfp_suite.contracts.errors import IntegrityError
+from kfp_suite.contracts.model import ModelManifest, read_model
+from kfp_suite.models.loading import load_model
+from kfp_suite.stores.files import PinnedFile, pin_file
+from kfp_suite.stores.sources import parse_sources, pin
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore
 
 # A class of its own, so that loading the model imports the module.
 MODULE = """
@@ -156,7 +156,7 @@ def command(*arguments: str, cpus: set[int], **variables: str) -> subprocess.Com
     os.sched_setaffinity(0, cpus)
     try:
         return subprocess.run(
-            [sys.executable, "-m", "kfp_suite.pipelines.cli.main", *arguments],
+            [sys.executable, "-m", "kfp_suite.cli.main", *arguments],
             capture_output=True,
             text=True,
             env=env | variables,

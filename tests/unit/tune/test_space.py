@@ -7,11 +7,11 @@ from typing import Any
 import optuna
 import pytest
 
-from kfp_suite.components.contracts.errors import KfpSuiteError, ParameterError
-from kfp_suite.components.models.estimators import ESTIMATORS, make_estimator
 from kfp_suite.components.train.tune.space import parse_space
 from kfp_suite.components.train.tune.spaces import SPACES, space_around, space_of
 from kfp_suite.components.train.tune.study import Sampler
+from kfp_suite.contracts.errors import KfpSuiteError, ParameterError
+from kfp_suite.models.estimators import ESTIMATORS, make_estimator
 
 
 def test_a_grid_is_every_combination_in_order() -> None:

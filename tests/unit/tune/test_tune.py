@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from kfp_suite.components.contracts.errors import DataError, KfpSuiteError, ParameterError
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.stores.sources import parse_sources, pin
 from kfp_suite.components.train.inputs import read_inputs
 from kfp_suite.components.train.tune import executor
 from kfp_suite.components.train.tune.best.executor import best_trial
@@ -30,6 +28,8 @@ from kfp_suite.components.train.tune.study import (
     rank_trials,
 )
 from kfp_suite.components.transform.executor import TransformParameters, transform
+from kfp_suite.contracts.errors import DataError, KfpSuiteError, ParameterError
+from kfp_suite.stores.sources import parse_sources, pin
 from tests.steps import STEPS, write_source
 
 SPACE = {

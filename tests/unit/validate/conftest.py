@@ -9,15 +9,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from kfp_suite.components.contracts.dataset import (
+from kfp_suite.contracts.dataset import (
     DatasetManifest,
     Shard,
     Split,
     dataset_digest,
     write_dataset_manifest,
 )
-from kfp_suite.components.contracts.digests import digest_file
-from kfp_suite.components.contracts.tables import TableDigest, columns_of
+from kfp_suite.contracts.digests import digest_file
+from kfp_suite.contracts.tables import TableDigest, columns_of
 
 MakeDataset = Callable[..., Path]
 

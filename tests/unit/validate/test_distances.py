@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from tensorflow_metadata.proto.v0 import statistics_pb2 as pb
 
-from kfp_suite.components.contracts.columns import Column
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.validate.distances import (
     Frequencies,
     distance,
@@ -25,6 +23,8 @@ from kfp_suite.components.validate.numeric import NumericColumn
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.protos import split_statistics
 from kfp_suite.components.validate.thresholds import Thresholds
+from kfp_suite.contracts.columns import Column
+from kfp_suite.contracts.errors import ParameterError
 
 Values = np.ndarray | list[float]
 

@@ -10,10 +10,10 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2, schema_pb2, statistics_pb2
 
-from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
 from kfp_suite.components.validate.executor import validate
 from kfp_suite.components.validate.outputs import Verdict
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
+from kfp_suite.contracts.errors import ContractError, MissingError, ParameterError
 
 
 def table(rows: Any = 60, seed: Any = 0, **columns: Any) -> Any:

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from kfp_suite.components.contracts.dataset import read_dataset
 from kfp_suite.components.validate.hints import find_hints
 from kfp_suite.components.validate.scan import scan_split
+from kfp_suite.contracts.dataset import read_dataset
 
 ROWS = 250
 GENERATOR = np.random.default_rng(4)

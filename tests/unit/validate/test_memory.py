@@ -4,13 +4,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from kfp_suite.components.contracts.dataset import (
+from kfp_suite.contracts.dataset import (
     DatasetManifest,
     Shard,
     Split,
     write_dataset_manifest,
 )
-from kfp_suite.components.contracts.tables import columns_of
+from kfp_suite.contracts.tables import columns_of
 from tests.unit.contracts.long_texts import write_texts
 
 ROWS, LENGTH = 20_000, 3_000

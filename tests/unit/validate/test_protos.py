@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_metadata.proto.v0 import statistics_pb2 as pb
 
-from kfp_suite.components.contracts.tables import arrow_schema, columns_of
 from kfp_suite.components.validate.partial import SplitPartial, distinct_cap
 from kfp_suite.components.validate.protos import bucket_edges, split_statistics
+from kfp_suite.contracts.tables import arrow_schema, columns_of
 
 
 def statistics(

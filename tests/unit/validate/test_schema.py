@@ -10,8 +10,6 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import schema_pb2 as pb
 
-from kfp_suite.components.contracts.errors import ContractError, MissingError, ParameterError
-from kfp_suite.components.contracts.tables import columns_of
 from kfp_suite.components.validate.partial import SplitPartial
 from kfp_suite.components.validate.schema import dataset_schema, read_schema
 from kfp_suite.components.validate.schema_checks import (
@@ -21,6 +19,8 @@ from kfp_suite.components.validate.schema_checks import (
 )
 from kfp_suite.components.validate.schema_features import column_type, is_unique
 from kfp_suite.components.validate.schema_spec import parse_schema
+from kfp_suite.contracts.errors import ContractError, MissingError, ParameterError
+from kfp_suite.contracts.tables import columns_of
 
 TABLE = pa.table(
     {

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kfp_suite.components.contracts.errors import ParameterError
 from kfp_suite.components.windows.executor import WindowsParameters, windows
+from kfp_suite.contracts.errors import ParameterError
 
 SQL = "SELECT {'a': 1} AS s FROM rows WHERE day >= '${start}' AND day < '${end}' -- ${other}"
 

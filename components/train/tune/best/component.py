@@ -25,8 +25,8 @@ def best_trial(
     from pathlib import Path
     from typing import NamedTuple
 
-    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.tune.best.executor import best_trial as execute
+    from kfp_suite.stores.step import step
 
     with step("best_trial", study):
         best = execute(studies, Path(study.path), Path(report.path))

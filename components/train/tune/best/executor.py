@@ -9,14 +9,14 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_file, write_json
-from kfp_suite.components.contracts.errors import DataError, ParameterError
-from kfp_suite.components.contracts.run_record import STUDY
-from kfp_suite.components.reports.charts import Series, lines
-from kfp_suite.components.reports.formatting import number
-from kfp_suite.components.reports.page import Cell, Page, Tone, code, tag
 from kfp_suite.components.train.tune.study import State, Study, Trial, lower_is_better, rank_trials
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_file, write_json
+from kfp_suite.contracts.errors import DataError, ParameterError
+from kfp_suite.contracts.run_record import STUDY
+from kfp_suite.reports.charts import Series, lines
+from kfp_suite.reports.formatting import number
+from kfp_suite.reports.page import Cell, Page, Tone, code, tag
 
 FORMAT_VERSION = 1
 _MOST_ROWS = 200

@@ -28,9 +28,9 @@ def plan_trials(
     """
     from pathlib import Path
 
-    from kfp_suite.components.stores.step import step
     from kfp_suite.components.train.tune.plan.executor import PlanParameters
     from kfp_suite.components.train.tune.plan.executor import plan_trials as execute
+    from kfp_suite.stores.step import step
 
     with step("plan_trials", plan):
         return execute(

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from kfp_suite.components.contracts.atomic import whole_folder
-from kfp_suite.components.contracts.canonical import write_json
-from kfp_suite.components.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.components.models.estimators import ESTIMATORS
 from kfp_suite.components.train.tune.space import parse_space
 from kfp_suite.components.train.tune.spaces import space_of
 from kfp_suite.components.train.tune.study import Search
+from kfp_suite.contracts.atomic import whole_folder
+from kfp_suite.contracts.canonical import write_json
+from kfp_suite.contracts.errors import ParameterError, did_you_mean
+from kfp_suite.models.estimators import ESTIMATORS
 
 PLAN = "plan.json"
 _MOST_SHARDS = 1000

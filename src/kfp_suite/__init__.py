@@ -1,0 +1,1 @@
+"""Components, pipelines and tools that turn data into versioned KServe endpoints."""

@@ -1,0 +1,156 @@
+"""kfp-suite endpoints."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+import yaml
+
+from kfp_suite.cli.endpoint_listing import (
+    KINDS,
+    explained,
+    in_words,
+    kind_of,
+    listed,
+)
+from kfp_suite.contracts.errors import KfpSuiteError
+
+if TYPE_CHECKING:
+    from kfp_suite.kserve.cluster import Cluster
+
+_NAMESPACE = click.option("--namespace", "-n", default="default", show_default=True)
+_KIND = click.option(
+    "--kind", type=click.Choice(sorted(KINDS)), help="Which, where several have the name."
+)
+
+
+def _cluster() -> Cluster:
+    from kfp_suite.kserve.cluster import Cluster
+
+    return Cluster()
+
+
+@click.group("endpoints")
+def endpoints() -> None:
+    """Endpoints on a cluster: list, status, logs, rollback, delete, access."""
+
+
+@endpoints.command("list")
+@_NAMESPACE
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(namespace: str, as_json: bool) -> None:
+    """The endpoints that the suite deployed, and what each serves.
+
+    Also servers that several models share, with their models; graphs; and trials of
+    infra_validate, which a run that was killed may have left.
+    """
+    found = listed(_cluster(), namespace)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    for one in found:
+        click.echo(in_words(one))
+    if not found:
+        click.echo(f"no endpoints in {namespace}")
+
+
+@endpoints.command("status")
+@click.argument("name")
+@_NAMESPACE
+@_KIND
+def status(name: str, namespace: str, kind: str | None) -> None:
+    """What an endpoint, a model of a shared server or a graph serves and, if it does not, why."""
+    cluster = _cluster()
+    told, reasons = explained(cluster, name, namespace, kind or kind_of(cluster, name, namespace))
+    for key, value in told.items():
+        click.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+    for reason in reasons:
+        click.echo(f"why: {reason}")
+
+
+@endpoints.command("logs")
+@click.argument("name")
+@_NAMESPACE
+@click.option("--lines", type=click.IntRange(1), default=50, show_default=True)
+def logs(name: str, namespace: str, lines: int) -> None:
+    """The last lines of an endpoint's servers."""
+    cluster = _cluster()
+    cluster.get(name, namespace)
+    for pod in cluster.pods(name, namespace):
+        for container in pod.spec.containers:
+            click.echo(f"== {pod.metadata.name}, {container.name}")
+            try:
+                text = cluster.log(pod.metadata.name, namespace, container.name, lines)
+                click.echo(text, nl=False)
+            except KfpSuiteError as error:
+                click.echo(f"no log: {error}")
+
+
+@endpoints.command("rollback")
+@click.argument("name")
+@_NAMESPACE
+@click.option(
+    "--timeout", type=click.FloatRange(1), default=600, show_default=True, help="Seconds."
+)
+def rollback(name: str, namespace: str, timeout: float) -> None:
+    """Take a candidate away: the stable version serves every request again."""
+    from kfp_suite.kserve.canary import settled, split_of
+    from kfp_suite.kserve.ownership import applied_part
+    from kfp_suite.kserve.waiting import roll_back
+
+    cluster = _cluster()
+    service = cluster.get(name, namespace)
+    live, mode = applied_part(service), cluster.mode(service)
+    split = split_of(live)
+    if settled(live):
+        click.echo(f"{name}: version {split.stable.version} serves; there is no candidate")
+        return
+    roll_back(cluster, live, mode, timeout)
+    gone = f"; {split.candidate.version} is gone" if split.candidate else ", and it alone"
+    click.echo(f"{name}: version {split.stable.version} serves{gone}")
+
+
+@endpoints.command("delete")
+@click.argument("name")
+@_NAMESPACE
+@_KIND
+@click.confirmation_option(prompt="Delete the endpoint?")
+def delete(name: str, namespace: str, kind: str | None) -> None:
+    """Delete an endpoint, a model of a shared server, or a graph; versions stay in the store."""
+    cluster = _cluster()
+    cluster.delete(name, namespace, KINDS[kind or kind_of(cluster, name, namespace)])
+    click.echo(f"{name} is deleted")
+
+
+@endpoints.command("access")
+@_NAMESPACE
+@click.option("--service-account", default="kfp-suite-deployer", show_default=True)
+@click.option("--metrics", is_flag=True, help="Rollouts read the servers' own metrics.")
+@click.option("--by-header", is_flag=True, help="Rollouts let requests choose a version.")
+@click.option("--graphs", is_flag=True, help="Rollouts let graphs know of promoted versions.")
+@click.option("--delete", "may_delete", is_flag=True, help="Endpoints may be deleted.")
+@click.option("--list", "may_list", is_flag=True, help="Endpoints may be listed.")
+def access_(
+    namespace: str,
+    service_account: str,
+    metrics: bool,
+    by_header: bool,
+    graphs: bool,
+    may_delete: bool,
+    may_list: bool,
+) -> None:
+    """Print the ServiceAccount, Role and RoleBinding that deploy and rollout need."""
+    from kfp_suite.kserve.access import access
+
+    objects = access(
+        namespace,
+        service_account,
+        metrics=metrics,
+        by_header=by_header,
+        graphs=graphs,
+        delete=may_delete,
+        listing=may_list,
+    )
+    click.echo(yaml.safe_dump_all(objects, sort_keys=False), nl=False)

@@ -1,0 +1,204 @@
+"""The summary at the end of `kfp-suite run`: the outcome, the folder, and the next steps."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from kfp_suite.contracts.errors import KfpSuiteError
+from kfp_suite.contracts.run_record import SUCCEEDED
+from kfp_suite.local.conclusion import (
+    INTERRUPTED,
+    NOTHING_NEW,
+    PROMOTED,
+    PUBLISHED,
+    Conclusion,
+    conclude,
+    open_command,
+    shorten_path,
+)
+from kfp_suite.local.history import LOG, PastRun
+from kfp_suite.local.notices import failed_notices
+from kfp_suite.local.outputs import Outputs
+from kfp_suite.local.reports import collect_reports
+from kfp_suite.reports.formatting import interval, number
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore
+
+HEADLINES = ("roc_auc", "f1_macro", "accuracy", "rmse", "mae", "r2")
+_MAX_METRICS = 3
+
+
+def summary_json(run: PastRun, folder: Path, failure: KfpSuiteError | None) -> dict[str, Any]:
+    """The object of `run --json`.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+        failure: Why it failed, or its endpoint did.
+    """
+    record, conclusion = run.record, conclude(run, folder)
+    version = record.version or {}
+    evaluation = record.evaluation or {}
+    return {
+        "run_id": record.run,
+        "status": "FAILED" if failure else record.status,
+        "outcome": conclusion.outcome,
+        "pipeline": record.pipeline,
+        "folder": str(folder),
+        "blessed": evaluation.get("blessed"),
+        "reasons": record.reasons,
+        "remarks": list(conclusion.remarks),
+        "model": version.get("model"),
+        "version": version.get("version"),
+        "versions": [published["version"] for published in record.versions],
+        "aliases": aliases_of(run),
+        "uri": version.get("uri"),
+        "digest": version.get("digest"),
+        "manifest_digest": version.get("manifest_digest"),
+        "dataset_digest": evaluation.get("dataset_digest"),
+        "metrics": {k: m.get("value") for k, m in evaluation.get("metrics", {}).items()},
+        "outputs": {name: str(path) for name, path in Outputs(folder).items()},
+        "reports": {step: str(path) for step, path in collect_reports(folder).items()},
+        "endpoint": run.endpoint or record.endpoint,
+        "steps": {step.name: {"state": step.state, "seconds": step.seconds} for step in run.steps},
+        "not_told": failed_notices(folder),
+        "error": str(failure) if failure else None,
+    }
+
+
+def print_summary(
+    run: PastRun, folder: Path, all_steps: Iterable[str], failed: bool, console: Console
+) -> None:
+    """Print the outcome of a run.
+
+    Args:
+        run: The run.
+        folder: Its folder.
+        all_steps: The steps of its pipeline, in order.
+        failed: Whether it failed, or its endpoint did: the error follows.
+        console: Where to print.
+    """
+    conclusion = conclude(run, folder)
+    done = {step.name for step in run.steps}
+    skipped = [name for name in all_steps if name not in done]
+    if skipped:
+        verb = "skipped" if run.record.status == SUCCEEDED else "not run"
+        console.print(Text.assemble(("- ", "dim"), f"{verb}: {', '.join(skipped)}"))
+    console.print()
+    rows = dict(_rows(run, folder))
+    width = max(map(len, rows))
+    for name, value in rows.items():
+        line = Text.assemble((f"{name:>{width}}", "bold"), f"  {value}")
+        console.print(line, soft_wrap=True)
+    if conclusion.remarks:
+        console.print(Text("\nto look at:", "yellow"))
+    for remark in conclusion.remarks:
+        console.print(f"  - {remark}", soft_wrap=True, markup=False)
+    _print_endpoint(run.endpoint, console)
+    for notice in failed_notices(folder):
+        console.print(Text.assemble(("could not tell ", "yellow"), notice), soft_wrap=True)
+    if failed:
+        return
+    _print_conclusion(conclusion, console)
+    for purpose, step in conclusion.next_steps.items():
+        console.print(f"{purpose}:  {step}", soft_wrap=True, markup=False)
+
+
+def aliases_of(run: PastRun) -> list[str]:
+    """The aliases that name the version a run published, if its store can be read."""
+    version = run.record.version
+    if version is None:
+        return []
+    try:
+        aliases = ModelStore(open_store(version["store"])).aliases(version["model"])
+    except KfpSuiteError:
+        return []
+    return sorted(alias for alias, number in aliases.items() if number == version["version"])
+
+
+def print_uses(uri: str) -> None:
+    """Print the commands that take a published version further.
+
+    Args:
+        uri: The version's.
+    """
+    reproduce = shlex.join(["kfp-suite", "reproduce", uri])
+    tune = shlex.join(["kfp-suite", "run", "tune", "--from", uri])
+    click.echo(f"make it again:       {reproduce}")
+    click.echo(f"search wider around: {tune}")
+
+
+def headline(run: PastRun, intervals: bool = True) -> list[str]:
+    """The metrics that say most of a model, the one it was judged by first.
+
+    Args:
+        run: The run.
+        intervals: Whether with their confidence intervals.
+    """
+    evaluation = run.record.evaluation or {}
+    order = dict.fromkeys((evaluation.get("primary_metric"), *HEADLINES))
+    found = []
+    for name in order:
+        measured = evaluation.get("metrics", {}).get(name) or {}
+        if measured.get("value") is None:
+            continue
+        low, high = measured.get("low"), measured.get("high")
+        shown = (
+            f" ({interval(low, high)})"
+            if intervals and low is not None and high is not None
+            else ""
+        )
+        found.append(f"{name} {number(measured['value'])}{shown}")
+    return found[:_MAX_METRICS]
+
+
+def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
+    record = run.record
+    yield "run", shorten_path(folder)
+    yield "log", shorten_path(folder / LOG)
+    if reports := collect_reports(folder):
+        yield "reports", f"{open_command(folder, name='latest')}  ({', '.join(reports)})"
+    if metrics := headline(run):
+        yield "metrics", ", ".join(metrics)
+    for older in record.versions[:-1]:
+        yield f"model {older['version']}", f"{older['model']} version {older['version']}"
+    if record.version:
+        aliases = ", ".join(aliases_of(run)) or "no alias"
+        yield "model", f"{record.version['model']} version {record.version['version']}: {aliases}"
+        yield "stored at", shorten_path(record.version["uri"])
+        yield "digest", record.version["digest"]
+    if record.endpoint and record.endpoint.get("manifest"):
+        yield "manifest", shorten_path(record.endpoint["manifest"])
+
+
+def _print_conclusion(conclusion: Conclusion, console: Console) -> None:
+    heads = {
+        NOTHING_NEW: ("nothing was trained:", "cyan"),
+        PROMOTED: ("promoted", "green"),
+        PUBLISHED: ("published; no endpoint serves it yet", "yellow"),
+    }
+    head, style = heads.get(conclusion.outcome, (f"{conclusion.outcome}:", "yellow"))
+    if conclusion.outcome == INTERRUPTED:
+        console.print()
+    if not (conclusion.refused or conclusion.outcome in heads):
+        return
+    console.print(Text(f"\n{head}", style))
+    for reason in conclusion.reasons:
+        console.print(f"  - {reason}", soft_wrap=True, markup=False)
+
+
+def _print_endpoint(endpoint: dict[str, Any] | None, console: Console) -> None:
+    if not endpoint:
+        return
+    console.print("\n[green]the endpoint answered:[/]", end=" ")
+    console.print(json.dumps(endpoint["answer"]), soft_wrap=True, markup=False)
+    console.print(f"\nkeep it up:  {endpoint['serve']}", soft_wrap=True, markup=False)
+    console.print(f"and ask it:  {endpoint['curl']}", soft_wrap=True, markup=False)

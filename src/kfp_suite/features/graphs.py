@@ -1,0 +1,22 @@
+"""The TensorFlow graph of a transform, whichever kind it is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.graph import TransformGraph
+from kfp_suite.features.loading import Transform
+from kfp_suite.features.tft_graph import TftTransform
+
+
+def graph_of(transform: Transform) -> Any:
+    """What gives the matrix for a tensor a raw column.
+
+    Raises:
+        ParameterError: an operation of a spec that has no graph.
+    """
+    if isinstance(transform, TftTransform):
+        return transform.graph()
+    assert isinstance(transform, FittedTransform)
+    return TransformGraph(transform)

@@ -1,0 +1,403 @@
+"""A cluster with KServe: apply, look, delete; what is transient is tried again."""
+
+from __future__ import annotations
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import urllib3
+from kubernetes import client, config
+from kubernetes.client.exceptions import ApiException
+
+from kfp_suite.contracts.errors import (
+    AlreadyExistsError,
+    EndpointError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
+from kfp_suite.kserve.canary import Mode, check_mode, mode_of
+from kfp_suite.kserve.manifests import DEPLOYMENT_MODE
+
+FIELD_MANAGER = "kfp-suite"
+SERVICES = ("serving.kserve.io", "v1beta1", "inferenceservices")
+RUNTIMES = ("serving.kserve.io", "v1alpha1", "servingruntimes")
+GRAPHS = ("serving.kserve.io", "v1alpha1", "inferencegraphs")
+TRAINED_MODELS = ("serving.kserve.io", "v1alpha1", "trainedmodels")
+HTTP_ROUTES = ("gateway.networking.k8s.io", "v1", "httproutes")
+REVISIONS = ("serving.knative.dev", "v1", "revisions")
+KNATIVE_SERVICES = ("serving.knative.dev", "v1", "services")
+OF_SERVICE = "serving.kserve.io/inferenceservice"
+OF_GRAPH = "serving.kserve.io/inferencegraph"
+"""Labels of what KServe makes: whose it is."""
+KINDS = {
+    "InferenceService": SERVICES,
+    "ServingRuntime": RUNTIMES,
+    "InferenceGraph": GRAPHS,
+    "TrainedModel": TRAINED_MODELS,
+    "HTTPRoute": HTTP_ROUTES,
+}
+_TRANSIENT = (429, 500, 502, 503, 504)
+# A field that no schema knows, in a server-side apply, is a 500 (kubernetes#122480).
+_MISTYPED = "failed to create typed patch object"
+# KServe's own refusals are a 403, as those of rights are.
+_WEBHOOK = "admission webhook"
+_TRIES = 5
+_FIRST_PAUSE = 0.5
+_SECONDS_A_CALL = 30
+T = TypeVar("T")
+
+
+class Cluster:
+    """The Kubernetes API, as deploy and rollout use it.
+
+    Args:
+        api: An `ApiClient`; None: in-cluster credentials, else the kubeconfig.
+        sleep: What waits between tries.
+
+    Every method raises StoreError where the API refuses, with what to do, and
+    TransientError where it did not answer after several tries.
+    """
+
+    def __init__(self, api: Any = None, sleep: Callable[[float], None] = time.sleep) -> None:
+        self._api = api or _client()
+        self._custom = client.CustomObjectsApi(self._api)
+        self._core = client.CoreV1Api(self._api)
+        self.sleep = sleep
+
+    def apply(
+        self, manifest: Mapping[str, Any], *, force: bool = False, dry_run: bool = False
+    ) -> dict[str, Any]:
+        """Server-side apply: create or update; fields that others set stay theirs.
+
+        Args:
+            manifest: An InferenceService, TrainedModel, ServingRuntime, InferenceGraph or
+                HTTPRoute.
+            force: Take fields that another manager set to another value.
+            dry_run: Let the API check and merge it, and change nothing.
+
+        Returns:
+            The object as it is, or would be.
+
+        Raises:
+            AlreadyExistsError: another manager set a field to another value; which and who.
+        """
+        name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
+        group, version, plural = KINDS[manifest["kind"]]
+        query = [("fieldManager", FIELD_MANAGER), ("force", str(force).lower())]
+        if dry_run:
+            query.append(("dryRun", "All"))
+
+        def call() -> Any:
+            # The client's own method for custom objects can only merge.
+            return self._api.call_api(
+                f"/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}",
+                "PATCH",
+                query_params=query,
+                header_params={
+                    "Content-Type": "application/apply-patch+yaml",
+                    "Accept": "application/json",
+                },
+                body=dict(manifest),
+                response_type="object",
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=_SECONDS_A_CALL,
+            )
+
+        found: dict[str, Any] = self._call(f"{manifest['kind']} {namespace}/{name}", call)
+        return found
+
+    def annotate(
+        self,
+        name: str,
+        namespace: str,
+        annotations: Mapping[str, str],
+        kind: tuple[str, str, str] = SERVICES,
+    ) -> None:
+        """Annotate an object and change nothing else of it. Raises MissingError."""
+        group, version, plural = kind
+        self._call(
+            f"{plural} {namespace}/{name}",
+            lambda: self._api.call_api(
+                f"/apis/{group}/{version}/namespaces/{namespace}/{plural}/{name}",
+                "PATCH",
+                query_params=[("fieldManager", FIELD_MANAGER)],
+                header_params={
+                    "Content-Type": "application/merge-patch+json",
+                    "Accept": "application/json",
+                },
+                body={"metadata": {"annotations": dict(annotations)}},
+                response_type="object",
+                auth_settings=["BearerToken"],
+                _return_http_data_only=True,
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+
+    def get(
+        self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
+    ) -> dict[str, Any]:
+        """One object. Raises MissingError."""
+        group, version, plural = kind
+        found: dict[str, Any] = self._call(
+            f"{plural} {namespace}/{name}",
+            lambda: self._custom.get_namespaced_custom_object(
+                group, version, namespace, plural, name, _request_timeout=_SECONDS_A_CALL
+            ),
+        )
+        return found
+
+    def find(
+        self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
+    ) -> dict[str, Any] | None:
+        """One object, None where there is none."""
+        try:
+            return self.get(name, namespace, kind)
+        except MissingError:
+            return None
+
+    def services(
+        self, namespace: str, selector: str = "", kind: tuple[str, str, str] = SERVICES
+    ) -> list[dict[str, Any]]:
+        """The InferenceServices of a namespace, or its objects of another kind, by name."""
+        group, version, plural = kind
+        found = self._call(
+            f"{plural} of {namespace}",
+            lambda: self._custom.list_namespaced_custom_object(
+                group,
+                version,
+                namespace,
+                plural,
+                label_selector=selector,
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+        return sorted(found["items"], key=lambda item: str(item["metadata"]["name"]))
+
+    def delete(self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES) -> None:
+        """Delete an object. Raises MissingError."""
+        group, version, plural = kind
+        self._call(
+            f"{plural} {namespace}/{name}",
+            lambda: self._custom.delete_namespaced_custom_object(
+                group, version, namespace, plural, name, _request_timeout=_SECONDS_A_CALL
+            ),
+        )
+
+    def mode(
+        self, service: Mapping[str, Any] | None, namespace: str = "", wanted: str = ""
+    ) -> Mode:
+        """How KServe runs a service, or would run a new one of a namespace: as it is wanted, by
+        the service's own word, or what KServe writes into a new one; else Knative where the
+        cluster has it.
+
+        Raises:
+            ParameterError: it is there, and runs another way than it is wanted to.
+        """
+        found = mode_of(wanted) if service is None and wanted else self._mode(service, namespace)
+        check_mode(wanted, found)
+        return found
+
+    def _mode(self, service: Mapping[str, Any] | None, namespace: str) -> Mode:
+        if service is None and namespace:
+            service = self.apply(_probe(namespace), dry_run=True)
+        if service is not None:
+            said = service.get("status", {}).get("deploymentMode") or service["metadata"].get(
+                "annotations", {}
+            ).get(DEPLOYMENT_MODE)
+            if said:
+                return mode_of(said)
+        groups = self._call(
+            "API groups", lambda: client.ApisApi(self._api).get_api_versions().groups
+        )
+        has_knative = any(group.name == "serving.knative.dev" for group in groups)
+        return "Knative" if has_knative else "Standard"
+
+    def deployments(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
+        """The Deployments of a service, or of what else a label names: Standard mode has one for
+        each side."""
+        found = self._call(
+            f"deployments of {namespace}/{name}",
+            lambda: client.AppsV1Api(self._api).list_namespaced_deployment(
+                namespace, label_selector=f"{label}={name}", _request_timeout=_SECONDS_A_CALL
+            ),
+        )
+        return list(found.items)
+
+    def pods(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
+        """The pods of a service, or of what else a label names."""
+        found = self._call(
+            f"pods of {namespace}/{name}",
+            lambda: self._core.list_namespaced_pod(
+                namespace,
+                label_selector=f"{label}={name}",
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+        return list(found.items)
+
+    def events(self, kind: str, name: str, namespace: str) -> list[Any]:
+        """The events of an object, oldest first."""
+        found = self._call(
+            f"events of {namespace}/{name}",
+            lambda: self._core.list_namespaced_event(
+                namespace,
+                field_selector=f"involvedObject.kind={kind},involvedObject.name={name}",
+                _request_timeout=_SECONDS_A_CALL,
+            ),
+        )
+        return list(found.items)
+
+    def log(self, pod: str, namespace: str, container: str, lines: int) -> str:
+        """The last lines that a container wrote; of its last life, where this one has none."""
+        where = f"log of {namespace}/{pod}/{container}"
+
+        def read(*, previous: bool) -> str:
+            response = self._core.read_namespaced_pod_log(
+                pod,
+                namespace,
+                container=container,
+                tail_lines=lines,
+                previous=previous,
+                _preload_content=False,
+                _request_timeout=_SECONDS_A_CALL,
+            )
+            text: str = response.data.decode(errors="replace")
+            return text
+
+        return self._call(where, lambda: read(previous=False)) or self._call(
+            where, lambda: read(previous=True)
+        )
+
+    def proxied(self, pod: str, namespace: str, port: int, path: str) -> str:
+        """What a pod answers to a GET, through the API server."""
+        where = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{path.lstrip('/')}"
+
+        def call() -> str:
+            response = self._api.call_api(
+                where,
+                "GET",
+                header_params={"Accept": "*/*"},
+                auth_settings=["BearerToken"],
+                _preload_content=False,
+                _return_http_data_only=True,
+                _request_timeout=_SECONDS_A_CALL,
+            )
+            text: str = response.data.decode(errors="replace")
+            return text
+
+        return self._call(where, call)
+
+    def _call(self, where: str, call: Callable[[], T]) -> T:
+        pause = _FIRST_PAUSE
+        for tried in range(1, _TRIES + 1):
+            try:
+                return call()
+            except ApiException as error:
+                if error.status not in _TRANSIENT or _MISTYPED in str(error.body):
+                    raise _refused(error, where) from error
+                reason: object = f"{error.status} {error.reason}"
+                after = (error.headers or {}).get("Retry-After", "")
+                wait = float(after) if str(after).isdigit() else pause
+            except urllib3.exceptions.HTTPError as error:
+                if (untrusted := _certificate_error(error)) is not None:
+                    raise StoreError(
+                        "the certificate of the Kubernetes API does not verify",
+                        where=where,
+                        got=str(untrusted),
+                        fix="give the kubeconfig the certificate-authority-data of this cluster",
+                    ) from error
+                reason, wait = error, pause
+            if tried < _TRIES:
+                self.sleep(wait)
+                pause *= 2
+        raise TransientError(
+            "the Kubernetes API does not answer",
+            where=where,
+            got=str(reason),
+            fix=f"{_TRIES} tries failed; run the step again when it does",
+        )
+
+
+def _certificate_error(error: urllib3.exceptions.HTTPError) -> ssl.SSLError | None:
+    """Why a certificate does not verify, which no other try mends; None: it is another error."""
+    cause = getattr(error, "reason", error)
+    if isinstance(cause, urllib3.exceptions.SSLError):
+        (found, *_) = (*cause.args, None)
+        return found if isinstance(found, ssl.SSLCertVerificationError) else None
+    return None
+
+
+def _probe(namespace: str) -> dict[str, Any]:
+    """An InferenceService that KServe writes its default mode into, where that is Standard."""
+    return {
+        "apiVersion": "serving.kserve.io/v1beta1",
+        "kind": "InferenceService",
+        "metadata": {"name": "kfp-suite-mode", "namespace": namespace},
+        "spec": {"predictor": {"model": {"modelFormat": {"name": "kfp-suite"}}}},
+    }
+
+
+def _refused(error: ApiException, where: str) -> StoreError | MissingError | EndpointError:
+    try:
+        said = json.loads(error.body or "")
+    except ValueError:
+        said = {}
+    message = said.get("message") or f"{error.status} {error.reason}"
+    if error.status == 404:
+        return MissingError("not there", where=where, got=message)
+    if error.status == 409:
+        return AlreadyExistsError(
+            "somebody else set what this deploy would change",
+            where=where,
+            got=message,
+            fix="leave these fields out, or take them with force; of a pipeline that trains: "
+            "deploy_force",
+        )
+    if error.status in (401, 403) and _WEBHOOK not in message:
+        return StoreError(
+            "the Kubernetes API refused",
+            where=where,
+            got=message,
+            fix="give the step's service account what `kfp-suite endpoints access` prints",
+        )
+    if error.status in (400, 403, 422) or _MISTYPED in message:
+        return StoreError(
+            "the Kubernetes API does not take the manifest",
+            where=where,
+            got=message,
+            fix="mend settings or overlay; dry_run shows what would be applied",
+        )
+    return StoreError(
+        "the Kubernetes API refused",
+        where=where,
+        got=message,
+        fix="check that KServe is installed: kubectl get crd inferenceservices.serving.kserve.io",
+    )
+
+
+def _client() -> Any:
+    try:
+        config.load_incluster_config()
+    except config.ConfigException:
+        try:
+            config.load_kube_config()
+        except (config.ConfigException, OSError) as error:
+            raise StoreError(
+                "no Kubernetes credentials",
+                where="cluster",
+                got=str(error),
+                fix="set target to local, or KUBECONFIG to a cluster's",
+            ) from error
+    found = client.ApiClient()
+    # Python 3.13 refuses certificates that Go takes: of a CA without keyUsage, as many clusters
+    # have. kubectl and this client are to trust the same clusters.
+    pool = found.rest_client.pool_manager.connection_pool_kw
+    context = urllib3.util.ssl_.create_urllib3_context(cert_reqs=pool["cert_reqs"])
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    pool["ssl_context"] = context
+    return found

@@ -1,0 +1,122 @@
+"""The first request to an endpoint: the model's own sample, with the answer it must give."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.contracts.sample import Sample
+from kfp_suite.runtimes.asking import Answer, ask
+from kfp_suite.runtimes.exchange import Question, difference
+
+TOLERANCE = 1e-4
+"""The largest difference of a probability, or of a number relative to it."""
+MIN_SECONDS = 10.0
+"""How long an endpoint that has just become ready is asked again, whatever time is left."""
+MAX_UNNAMED_SECONDS = 30.0
+"""How long no answer may be for want of a route, and a wrong one that names no version may come
+from the servers before."""
+_PAUSE = 1.0
+
+
+def address_of(service: Mapping[str, Any], ingress: str = "") -> tuple[str, dict[str, str]]:
+    """Where an InferenceService is asked, and the headers that takes.
+
+    Args:
+        service: With its status.
+        ingress: `http(s)://host[:port]` of the ingress, for who is outside the cluster and
+            cannot resolve the endpoint's name; empty: the address inside the cluster.
+    """
+    status = service.get("status", {})
+    url = str(status.get("url", ""))
+    if ingress:
+        return ingress, {"Host": urlsplit(url).netloc}
+    inside = str(status.get("address", {}).get("url", ""))
+    parts = urlsplit(inside or url)
+    return f"{parts.scheme}://{parts.netloc}", {}
+
+
+def smoke_test(
+    base: str,
+    headers: Mapping[str, str],
+    question: Question,
+    sample: Sample,
+    *,
+    version: str = "",
+    seconds: float = MIN_SECONDS,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Answer:
+    """Ask for the sample and compare with the model's own answer.
+
+    An endpoint that has just become ready may not be reached at once, and the servers before
+    may answer a while longer: they end only when every proxy has stopped sending to them. So
+    the endpoint is asked again, except if the version itself answers wrongly.
+
+    Args:
+        base: The address.
+        headers: More headers.
+        question: The sample as this server takes it.
+        sample: With the model's own answers; an older model has none.
+        version: The version that must answer; empty: any.
+        seconds: How long another version may answer, at least `MIN_SECONDS`; no answer, and a
+            wrong one that names no version, are given up after `MAX_UNNAMED_SECONDS`.
+        sleep: Waits between tries.
+
+    Returns:
+        The answer.
+
+    Raises:
+        EndpointError: no answer, another version's, or a wrong one.
+    """
+    seconds, waited = max(seconds, MIN_SECONDS), 0.0
+    while True:
+        asked = time.monotonic()
+        try:
+            return _ask_once(base, headers, question, sample, version)
+        except EndpointError as error:
+            waited += time.monotonic() - asked
+            if waited >= _patience(error, seconds):
+                raise
+        sleep(_PAUSE)
+        waited += _PAUSE
+
+
+class _OtherVersionError(EndpointError):
+    """The answer of another version than the one that must answer."""
+
+
+class _WrongAnswerError(EndpointError):
+    """Another answer than the model's, by the version that must answer."""
+
+
+def _patience(error: EndpointError, seconds: float) -> float:
+    """How many seconds such an error is asked again, of `seconds` in all."""
+    if isinstance(error, _WrongAnswerError):
+        return 0.0
+    if isinstance(error, _OtherVersionError):
+        return seconds
+    return min(seconds, MAX_UNNAMED_SECONDS)
+
+
+def _ask_once(
+    base: str, headers: Mapping[str, str], question: Question, sample: Sample, version: str
+) -> Answer:
+    answer = ask(base, question, headers=headers)
+    named = bool(version and answer.version)
+    if named and answer.version != version:
+        raise _OtherVersionError(
+            "another version answered", where=base, got=answer.version, expected=version
+        )
+    far = difference(sample, answer.body) if sample.predictions else 0.0
+    if not far <= TOLERANCE:
+        raise (_WrongAnswerError if named else EndpointError)(
+            "the endpoint does not answer as the model does",
+            where=base + question.path,
+            got=f"{answer.body} (difference {far:g})",
+            expected=f"{list(sample.predictions)} within {TOLERANCE:g}",
+            fix="compare the server's library versions with those in model.json",
+        )
+    return answer

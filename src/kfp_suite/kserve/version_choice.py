@@ -1,0 +1,151 @@
+"""A/B by header: whoever names a version in a request gets that version.
+
+In Standard mode KServe splits requests in an HTTPRoute of the Gateway API. A second one for
+the same hosts, which also asks for the header, goes before it: of two routes the one that
+matches more headers wins (Gateway API, HTTPRouteRule).
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from kfp_suite.contracts.errors import (
+    EndpointError,
+    MissingError,
+    StoreError,
+    TransientError,
+)
+from kfp_suite.kserve.cluster import HTTP_ROUTES, Cluster
+from kfp_suite.kserve.manifests import OWNER, VERSION
+from kfp_suite.kserve.patience import Missing, wait_for
+from kfp_suite.runtimes.asking import VERSION_CHOICE
+
+log = logging.getLogger(__name__)
+
+
+def offer_choice(
+    cluster: Cluster,
+    service: Mapping[str, Any],
+    timeout_seconds: float,
+    clock: Callable[[], float],
+) -> None:
+    """Let requests choose between the stable version and the candidate.
+
+    Args:
+        cluster: In Standard mode, with the Gateway API.
+        service: The InferenceService as it is, with a ready canary.
+        timeout_seconds: How long KServe may take to route to both.
+        clock: Monotonic seconds.
+
+    Raises:
+        EndpointError: KServe does not route by the Gateway API, or not to both in time.
+    """
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    versions = _versions(service)
+
+    def look(_: float) -> dict[str, Any]:
+        try:
+            route = cluster.get(name, namespace, HTTP_ROUTES)
+        except MissingError as error:
+            raise Missing("KServe's route") from error
+        if not versions.keys() <= _backends(route):
+            raise Missing("KServe's route to lead to both versions")
+        return route
+
+    try:
+        route = wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+    except Missing as missing:
+        raise EndpointError(
+            "requests cannot choose a version by header",
+            where=f"HTTPRoute {namespace}/{name}",
+            got=f"waits for {missing}",
+            expected=f"KServe's own route, to {', '.join(sorted(versions))}",
+            fix="set ingress.enableGatewayApi in KServe's configuration, or by_header to False",
+        ) from missing
+    cluster.apply(choice_route(service, route), force=True)
+
+
+def end_choice(cluster: Cluster, name: str, namespace: str) -> None:
+    """Take the route away, where there is one: it leads to servers that go. Who may not touch
+    routes has made none."""
+    try:
+        cluster.delete(_name(name), namespace, HTTP_ROUTES)
+    except MissingError:
+        return
+    except TransientError:
+        raise
+    except StoreError as error:
+        log.info("routes by header are left as they are: %s", error)
+
+
+def choice_route(service: Mapping[str, Any], route: Mapping[str, Any]) -> dict[str, Any]:
+    """The HTTPRoute by header beside KServe's own.
+
+    Args:
+        service: The InferenceService, with a canary.
+        route: KServe's HTTPRoute for it.
+    """
+    versions, metadata = _versions(service), service["metadata"]
+    rules = []
+    for rule in route["spec"]["rules"]:
+        for backend in rule["backendRefs"]:
+            if backend["name"] not in versions:
+                continue
+            chosen = {"type": "Exact", "name": VERSION_CHOICE, "value": versions[backend["name"]]}
+            one = copy.deepcopy(dict(rule))
+            for match in one["matches"]:
+                match["headers"] = [*match.get("headers", ()), chosen]
+            one["backendRefs"] = [{key: v for key, v in backend.items() if key != "weight"}]
+            rules.append(one)
+    owner = {
+        "apiVersion": service["apiVersion"],
+        "kind": service["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+    return {
+        "apiVersion": "gateway.networking.k8s.io/v1",
+        "kind": "HTTPRoute",
+        "metadata": {
+            "name": _name(metadata["name"]),
+            "namespace": metadata["namespace"],
+            "labels": dict(OWNER),
+            "ownerReferences": [owner],
+        },
+        "spec": {
+            "parentRefs": copy.deepcopy(route["spec"]["parentRefs"]),
+            "hostnames": list(route["spec"]["hostnames"]),
+            "rules": rules,
+        },
+    }
+
+
+def _name(service: str) -> str:
+    return f"{service}-by-version"
+
+
+def _versions(service: Mapping[str, Any]) -> dict[str, str]:
+    """The Kubernetes Services of both sides, and the version behind each."""
+    sides = [service["spec"]["predictor"]]
+    sides += [canary["predictor"] for canary in service["spec"].get("canary", ())]
+    return {
+        side_service(service["metadata"]["name"], side): side["annotations"][VERSION]
+        for side in sides
+    }
+
+
+def side_service(name: str, side: Mapping[str, Any]) -> str:
+    """The Kubernetes Service of a predictor of the endpoint `name`, as KServe names it."""
+    own = side.get("name")
+    return f"{name}-{own}-predictor" if own else f"{name}-predictor"
+
+
+def _backends(route: Mapping[str, Any]) -> set[str]:
+    return {
+        backend["name"]
+        for rule in route["spec"].get("rules", ())
+        for backend in rule.get("backendRefs", ())
+    }

@@ -1,0 +1,242 @@
+"""Wait until an endpoint serves what was applied, and not what was there before.
+
+KServe's own word is not enough. Ready, and the model's state, may belong to the servers
+before (kserve#1739, #4626), and `observedGeneration` is that of another object. So the
+workloads below it are asked whether they are made of what was applied, as
+`kubectl rollout status` asks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from kfp_suite.contracts.errors import (
+    EndpointError,
+    MissingError,
+    SupersededError,
+)
+from kfp_suite.kserve.canary import Mode, silenced, with_mode, without_candidate
+from kfp_suite.kserve.cluster import REVISIONS, Cluster
+from kfp_suite.kserve.deployments import made_of, rolling
+from kfp_suite.kserve.diagnosis import given_up, reasons
+from kfp_suite.kserve.manifests import MANIFEST_DIGEST, SPEC_DIGEST, VERSION
+from kfp_suite.kserve.patience import GivenUp, Missing, patiently, wait_for
+from kfp_suite.kserve.version_choice import end_choice
+
+_CONTROLLER = "the controller"
+_KINDS = ("predictor", "transformer")
+# Until then a refusal may be one of what was there before.
+_STALE_SECONDS = 30.0
+
+log = logging.getLogger(__name__)
+
+
+def wait_until_serving(
+    cluster: Cluster,
+    applied: Mapping[str, Any],
+    timeout_seconds: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Wait until every server is made of `applied`, and ready.
+
+    Args:
+        cluster: Where.
+        applied: The InferenceService as `Cluster.apply` gave it back.
+        timeout_seconds: How long it may take.
+        clock: Monotonic seconds.
+
+    Returns:
+        The InferenceService when it serves.
+
+    Raises:
+        EndpointError: it does not in time, or its servers fail for good; with the reasons.
+        SupersededError: somebody deployed another version there meanwhile.
+    """
+    name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
+    found = dict(applied)
+
+    def look(passed: float) -> dict[str, Any]:
+        nonlocal found
+        found = cluster.get(name, namespace)
+        check_in_place(applied, found)
+        if missing := waiting_for(cluster, applied, found):
+            trusted = passed >= _STALE_SECONDS or _new(applied)
+            hopeless = given_up(cluster, found, _digests(applied), trusted=trusted)
+            raise (GivenUp if hopeless else Missing)(missing)
+        return found
+
+    try:
+        return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+    except Missing as missing:
+        never = isinstance(missing, GivenUp)
+        what = "KServe cannot serve the version" if never else "does not serve the version in time"
+        raise EndpointError(
+            f"{what}: {'; '.join(reasons(cluster, found)) or f'waits for {missing}'}",
+            where=f"InferenceService {namespace}/{name}",
+            expected=f"ready within {timeout_seconds:g} s",
+            fix=f"kubectl describe inferenceservice {name} -n {namespace}",
+        ) from missing
+
+
+def check_in_place(applied: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise SupersededError where the endpoint is no longer of the version applied."""
+    ours, its = (service["metadata"].get("annotations", {}) for service in (applied, found))
+    if ours.get(MANIFEST_DIGEST) != its.get(MANIFEST_DIGEST):
+        metadata = applied["metadata"]
+        raise SupersededError(
+            f"version {its.get(VERSION, '?')} was deployed there meanwhile",
+            where=f"InferenceService {metadata['namespace']}/{metadata['name']}",
+            expected=f"version {ours.get(VERSION, '?')}",
+        )
+
+
+def roll_back(
+    cluster: Cluster,
+    live: Mapping[str, Any],
+    mode: Mode,
+    timeout_seconds: float,
+    *,
+    force: bool = False,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Any]:
+    """Take a candidate away without a lost request.
+
+    Args:
+        cluster: Where.
+        live: The InferenceService as it can be applied.
+        mode: How KServe runs it.
+        timeout_seconds: How long each of the two steps may take.
+        force: Take fields that others have set.
+        clock: Monotonic seconds.
+
+    Returns:
+        The InferenceService when the stable version alone serves.
+
+    Raises:
+        EndpointError: the stable version does not serve in time.
+    """
+
+    def apply(manifest: dict[str, Any]) -> dict[str, Any]:
+        wanted = with_mode(manifest, mode)
+        return patiently(
+            cluster, lambda: cluster.apply(wanted, force=force), timeout_seconds, clock
+        )
+
+    name, namespace = live["metadata"]["name"], live["metadata"]["namespace"]
+    if mode == "Standard":
+        patiently(cluster, lambda: end_choice(cluster, name, namespace), timeout_seconds, clock)
+    silent = silenced(live, mode)
+    applied = apply(silent)
+    if mode == "Knative":
+        wait_until_serving(cluster, applied, timeout_seconds, clock)
+    else:
+        # The candidate may be broken: that it gets nothing is all that is waited for.
+        def look(_: float) -> None:
+            sides = cluster.get(name, namespace).get("status", {}).get("canaryStatuses", ())
+            if any(side["ready"] and side["trafficPercent"] for side in sides):
+                raise Missing("the candidate to get no requests")
+
+        try:
+            wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
+        except Missing:
+            log.warning("KServe does not take the candidate's requests away; it goes")
+    alone = apply(without_candidate(silent, mode))
+    return wait_until_serving(cluster, alone, timeout_seconds, clock)
+
+
+def waiting_for(cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]) -> str:
+    """What is still missing, in words; empty where what was applied serves.
+
+    Args:
+        cluster: Where.
+        applied: What was applied.
+        service: The InferenceService as it is.
+    """
+    if not service.get("status", {}).get("deploymentMode"):
+        return _CONTROLLER
+    missing = _of_revisions if cluster.mode(service) == "Knative" else _of_deployments
+    if found := next(missing(cluster, applied, service), ""):
+        return found
+    conditions = {c["type"]: c["status"] for c in service["status"].get("conditions", ())}
+    return "" if conditions.get("Ready") == "True" else "Ready"
+
+
+def _of_revisions(
+    cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
+) -> Iterator[str]:
+    for kind, wanted in _components(applied):
+        status = service["status"].get("components", {}).get(kind, {})
+        created = status.get("latestCreatedRevision", "")
+        if not created or _digest_of_revision(cluster, created, service) != wanted:
+            yield _CONTROLLER
+        if created != status.get("latestReadyRevision"):
+            yield f"revision {created}"
+        percent = applied["spec"][kind].get("canaryTrafficPercent", 100)
+        share = sum(
+            target.get("percent", 0)
+            for target in status.get("traffic", ())
+            if target.get("revisionName") == created
+        )
+        if share != percent:
+            yield f"revision {created} to get {percent} % of the requests"
+
+
+def _digest_of_revision(cluster: Cluster, name: str, service: Mapping[str, Any]) -> str | None:
+    try:
+        revision = cluster.get(name, service["metadata"]["namespace"], REVISIONS)
+    except MissingError:
+        return None
+    found: str = revision["metadata"].get("annotations", {}).get(SPEC_DIGEST, "")
+    return found
+
+
+def _of_deployments(
+    cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
+) -> Iterator[str]:
+    metadata = service["metadata"]
+    sides = [*_components(applied), *_canaries(applied)]
+    found = {
+        ((one.metadata.labels or {}).get("component", ""), made_of(one)): one
+        for one in cluster.deployments(metadata["name"], metadata["namespace"])
+    }
+    for side in sides:
+        if side not in found:
+            yield _CONTROLLER
+            return
+        yield from rolling(found[side])
+    # KServe ends the servers of a side that is gone; until then they may be asked.
+    for (kind, digest), one in found.items():
+        if kind in _KINDS and (kind, digest) not in sides:
+            yield f"deployment {one.metadata.name} to go"
+    shares = {
+        side["name"]: side["trafficPercent"]
+        for side in service["status"].get("canaryStatuses", ())
+        if side["ready"]
+    }
+    for side in applied["spec"].get("canary", ()):
+        if shares.get(side["predictor"]["name"]) != side["trafficPercent"]:
+            yield f"canary {side['predictor']['name']}"
+
+
+def _components(applied: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """The sides that everybody's requests go to, and their digests."""
+    for kind in _KINDS:
+        if kind in applied["spec"]:
+            yield kind, applied["spec"][kind].get("annotations", {}).get(SPEC_DIGEST, "")
+
+
+def _canaries(applied: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    for side in applied["spec"].get("canary", ()):
+        yield "predictor", side["predictor"].get("annotations", {}).get(SPEC_DIGEST, "")
+
+
+def _digests(applied: Mapping[str, Any]) -> list[str]:
+    return [digest for _, digest in (*_components(applied), *_canaries(applied))]
+
+
+def _new(applied: Mapping[str, Any]) -> bool:
+    """Whether there was nothing before it."""
+    return not applied.get("status")

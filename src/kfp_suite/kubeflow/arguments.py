@@ -1,0 +1,107 @@
+"""The arguments of a run on a cluster: checked before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from kfp_suite.contracts.errors import ParameterError
+from kfp_suite.image_builder.families import family_of
+from kfp_suite.kubeflow.connection import Backend
+from kfp_suite.kubeflow.package import Package
+from kfp_suite.local.catalog import pipelines
+from kfp_suite.local.checked_values import check_for_cluster
+from kfp_suite.local.origin import parameters_from
+from kfp_suite.local.parameters import (
+    check,
+    merge,
+    parameter_file,
+    read_parameters,
+)
+from kfp_suite.local.preflight import check_values
+
+_PLACES = ("store", "module_file", "labelled", "baseline_statistics")
+_ON_A_LAPTOP = {"target": "local", "namespace": "default"}
+
+
+def cluster_arguments(
+    package: Package, file: str | None, assigned: Mapping[str, Any], origin: str = ""
+) -> dict[str, Any]:
+    """The arguments of a run on a cluster.
+
+    Args:
+        package: The pipeline.
+        file: A parameter file by path, or a shipped one by name.
+        assigned: Values over those of the file, by name; `a.b` reaches into the mapping `a`.
+        origin: A published version whose parameters are below both.
+
+    Raises:
+        InputError: a parameter that is not right, or a path that only this machine has.
+    """
+    path = parameter_file(file) if file else None
+    from_version = parameters_from(origin, package.parameters) if origin else {}
+    from_file = read_parameters(path) if path else {}
+    values = merge(package.parameters, from_version | from_file, assigned)
+    where = str(path) if path else "--param"
+    values = check(package.parameters, values, where, assigned)
+    if package.name.replace("-", "_") in pipelines():
+        defaults = {name: known.default for name, known in package.parameters.items()}
+        check_values(defaults | values)
+    check_for_cluster(values, where, assigned)
+    for name in _PLACES:
+        _check_place(name, values.get(name))
+    for name, source in (values.get("sources") or {}).items():
+        if isinstance(source, dict):
+            _check_place(f"sources.{name}.uri", source.get("uri"))
+        else:
+            _check_place(f"sources.{name}", source)
+    return values
+
+
+def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
+    """What nobody set, and is another on a cluster than on a laptop.
+
+    `target` is `cluster`, so that a model is deployed and becomes the champion; `namespace` is
+    the profile's; and where somebody is notified, `notify.ui` leads to this Kubeflow. In a
+    pipeline without a step of the suite, such names mean something else, and nothing is set.
+
+    Args:
+        package: The pipeline.
+        arguments: As `cluster_arguments` gives them.
+        backend: Where it will run.
+    """
+    if not any(family_of(image) for image in package.images):
+        return {}
+    on_a_cluster = {"target": "cluster", "namespace": backend.namespace}
+    found: dict[str, Any] = {
+        name: on_a_cluster[name]
+        for name, default in _ON_A_LAPTOP.items()
+        if name not in arguments
+        and name in package.parameters
+        and package.parameters[name].default == default
+        and on_a_cluster[name]
+    }
+    notify = arguments.get("notify")
+    if isinstance(notify, Mapping) and notify and not notify.get("ui") and backend.ui:
+        found["notify"] = {**notify, "ui": backend.ui}
+    return found
+
+
+def told(filled: Mapping[str, Any]) -> str:
+    """The line that says what was filled in; empty where nothing was."""
+    words = [
+        f"notify.ui={value['ui']}" if name == "notify" else f"{name}={value}"
+        for name, value in filled.items()
+    ]
+    return f"on a cluster, unless you say otherwise: {', '.join(words)}" if words else ""
+
+
+def _check_place(name: str, value: Any) -> None:
+    if isinstance(value, str) and value and ("://" not in value or value.startswith("file://")):
+        raise ParameterError(
+            "only this machine has this",
+            where=name,
+            got=value,
+            expected="what the cluster reads: gs://…, s3://…, postgresql://…",
+            fix=f"upload it and give its address: --param {name}=gs://…",
+        )

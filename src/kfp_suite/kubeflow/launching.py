@@ -1,0 +1,107 @@
+"""A run, or a schedule, as somebody asks for it: by a command, or in a notebook."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from kfp_suite.kubeflow.arguments import filled_in
+from kfp_suite.kubeflow.connection import Backend
+from kfp_suite.kubeflow.package import Package
+from kfp_suite.kubeflow.scheduling import Change, Schedule, schedule
+from kfp_suite.kubeflow.submitting import Submitted, experiment_named, submit
+from kfp_suite.kubeflow.timing import Timing
+from kfp_suite.kubeflow.uploading import upload
+
+
+@dataclass(frozen=True)
+class Order:
+    """How runs are asked for.
+
+    Attributes:
+        name: Of the run or of the schedule; empty: pipeline and time, or the pipeline's.
+        experiment: Its name; it is made where it is not there.
+        service_account: That the steps run as; empty: the installation's.
+        pipeline_root: Where artifacts go; empty: the installation's.
+    """
+
+    name: str = ""
+    experiment: str = "Default"
+    service_account: str = ""
+    pipeline_root: str = ""
+
+
+@dataclass(frozen=True)
+class Recurrence:
+    """How a schedule starts runs; see `Schedule`. `pin`: this version, or the latest each time."""
+
+    timing: Timing
+    max_concurrency: int = 1
+    catchup: bool = True
+    pin: bool = True
+
+
+def run(
+    backend: Backend, package: Package, arguments: Mapping[str, Any], order: Order
+) -> tuple[Submitted, dict[str, Any]]:
+    """Start a run, and say what was filled in.
+
+    Args:
+        backend: Where.
+        package: The pipeline; it is uploaded where it is not there.
+        arguments: As `cluster_arguments` gives them.
+        order: How.
+
+    Raises:
+        KfpSuiteError: see `Backend.call`.
+    """
+    filled = filled_in(package, arguments, backend)
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
+    done = submit(
+        backend,
+        package,
+        {**arguments, **filled},
+        # Of its own, so that it can be named.
+        name=order.name or f"{package.name} {now} {secrets.token_hex(2)}",
+        experiment=order.experiment,
+        service_account=order.service_account,
+        pipeline_root=order.pipeline_root,
+    )
+    return done, filled
+
+
+def recur(
+    backend: Backend,
+    package: Package,
+    arguments: Mapping[str, Any],
+    order: Order,
+    recurrence: Recurrence,
+) -> tuple[Change, dict[str, Any]]:
+    """Make or change the schedule of its name, and say what was filled in.
+
+    Args:
+        backend, package, arguments, order: As for `run`.
+        recurrence: When, and how many at once.
+
+    Raises:
+        AlreadyExistsError: as `schedule`.
+        KfpSuiteError: see `Backend.call`.
+    """
+    filled = filled_in(package, arguments, backend)
+    uploaded = upload(backend, package)
+    wanted = Schedule(
+        name=order.name or package.name,
+        pipeline_id=uploaded.pipeline_id,
+        version_id=uploaded.version_id if recurrence.pin else "",
+        **asdict(recurrence.timing),
+        max_concurrency=recurrence.max_concurrency,
+        catchup=recurrence.catchup,
+        parameters={**arguments, **filled},
+        service_account=order.service_account,
+        pipeline_root=order.pipeline_root,
+        experiment_id=experiment_named(backend, order.experiment),
+    )
+    return schedule(backend, wanted), filled

@@ -1,0 +1,94 @@
+"""A scikit-learn, XGBoost or LightGBM estimator to an ONNX graph that predicts the same."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import onnxmltools
+import skl2onnx
+from onnxmltools.convert.common.data_types import FloatTensorType as TreesFloatTensorType
+from skl2onnx.common.data_types import FloatTensorType
+
+from kfp_suite.contracts.model import Task
+from kfp_suite.models.calibration import Calibration
+from kfp_suite.models.estimators import framework_of
+from kfp_suite.models.onnx import INPUT, OPSET
+from kfp_suite.models.proof import Proof, keep_if_equal
+
+TOLERANCE = 1e-6
+"""The largest difference of a probability."""
+NUMBER_TOLERANCE = 1e-5
+"""The largest difference of a predicted number, relative to what predictions differ by."""
+
+
+def convert(estimator: Any, task: Task, features: int) -> bytes:
+    """The graph of a scikit-learn, XGBoost or LightGBM estimator.
+
+    Raises:
+        Exception: of any kind, where its converter cannot.
+    """
+    probabilities = task != "regression"
+    framework = framework_of(estimator)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the comparison decides, not what the converter fears
+        if framework == "sklearn":
+            options = {id(estimator): {"zipmap": False}} if probabilities else {}
+            graph = skl2onnx.convert_sklearn(
+                estimator,
+                initial_types=[(INPUT, FloatTensorType([None, features]))],
+                options=options,
+                target_opset=OPSET,
+            )
+        elif framework == "xgboost":
+            graph = onnxmltools.convert_xgboost(
+                estimator,
+                initial_types=[(INPUT, TreesFloatTensorType([None, features]))],
+                target_opset=OPSET,
+            )
+        else:
+            plain = {"zipmap": False} if probabilities else {}
+            graph = onnxmltools.convert_lightgbm(
+                estimator,
+                initial_types=[(INPUT, TreesFloatTensorType([None, features]))],
+                target_opset=OPSET,
+                **plain,
+            )
+    # Its name is a random one where the converter makes it up.
+    graph.graph.name = "estimator"
+    return bytes(graph.SerializeToString(deterministic=True))
+
+
+def save_if_equal(
+    estimator: Any,
+    task: Task,
+    matrix: Any,
+    expected: Any,
+    threshold: float,
+    folder: Path,
+    calibration: Calibration | None = None,
+) -> Proof:
+    """Convert, compare on real rows, and write `estimator.onnx` only if it is the same: a
+    probability within 1e-6, a number within 1e-5 of what predictions differ by; see
+    `keep_if_equal`.
+
+    Args:
+        estimator: The fitted estimator.
+        task: What it is for.
+        matrix: Rows to compare on; float32, shape (rows, features).
+        expected: What the estimator says of them.
+        threshold: The decision threshold of a binary model.
+        folder: Where the graph is written.
+        calibration: What corrects the probabilities before classes are decided.
+    """
+    return keep_if_equal(
+        lambda: convert(estimator, task, matrix.shape[1]),
+        task,
+        matrix,
+        expected,
+        threshold,
+        folder,
+        tolerance=NUMBER_TOLERANCE if task == "regression" else TOLERANCE,
+        calibration=calibration,
+    )

@@ -1,0 +1,70 @@
+"""What the log of a server says: what is served where, what is refused, and what goes wrong.
+
+KServe and uvicorn describe their own start in some ten lines, and KServe times each request in
+one more: they are left out, unless `KSERVE_LOGLEVEL` asks for them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+
+from kfp_suite.runtimes.local import address_of
+
+_LIBRARIES = ("kserve", "kserve.trace", "uvicorn.error")
+_LEVEL = "KSERVE_LOGLEVEL"
+_FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
+
+
+def show_own_log(*others: str) -> None:
+    """Write to stderr what this package logs, and the loggers named `others`."""
+    for name in ("kfp_suite", *others):
+        logger = logging.getLogger(name)
+        if not logger.handlers:
+            handler = logging.StreamHandler()
+            handler.setFormatter(logging.Formatter(_FORMAT))
+            logger.addHandler(handler)
+    logging.getLogger("kfp_suite").setLevel(logging.INFO)
+
+
+def ignore_library_warnings() -> None:
+    """Leave out what FastAPI says of KServe's own answers: nobody who serves can change it."""
+    warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
+
+
+def quiet_libraries() -> None:
+    """Leave out what is no warning; to be called after KServe has set its levels."""
+    if not os.environ.get(_LEVEL):
+        for name in _LIBRARIES:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def say_served(
+    served: Mapping[str, str],
+    host: str,
+    http_port: int,
+    grpc_port: int | None = None,
+    graphs: Iterable[str] = (),
+) -> None:
+    """Write to stdout what is served where, a line a model or graph.
+
+    Args:
+        served: Name of a model to its version.
+        host: Where it listens.
+        http_port: Of HTTP.
+        grpc_port: Of gRPC; None: it is not served.
+        graphs: Names of InferenceGraphs.
+    """
+    url = f"http://{address_of(host, http_port)}"
+    beside = f", gRPC at {address_of(host, grpc_port)}" if grpc_port else ""
+    lines = [
+        f"{name} version {version}: {url}/v1/models/{name}:predict{beside}"
+        for name, version in served.items()
+    ]
+    lines += [f"graph {name}: {url}/graphs/{name}" for name in graphs]
+    for line in lines or [f"no model yet: {url}{beside}"]:
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
