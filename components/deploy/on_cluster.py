@@ -1,12 +1,15 @@
-"""A deployment on a cluster: applied, waited for, asked; or what served before, again."""
+"""A deployment on a cluster: applied, waited for, asked; or what served before, again.
+
+What served before is what has answered: by the records of the store or, of an endpoint without
+one, what answers now. What was applied last may never have served.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from kfp_suite.contracts.errors import (
     ContractError,
@@ -20,10 +23,10 @@ from kfp_suite.kserve.canary import (
     replacing,
     split_of,
     with_mode,
-    without_candidate,
 )
 from kfp_suite.kserve.cluster import KINDS, Cluster
 from kfp_suite.kserve.deployable import Deployable
+from kfp_suite.kserve.diagnosis import troubles
 from kfp_suite.kserve.manifests import (
     SPEC_DIGEST,
     VERSION,
@@ -38,11 +41,17 @@ from kfp_suite.kserve.multi_model import (
     wait_until_loaded,
 )
 from kfp_suite.kserve.ownership import applied_part
+from kfp_suite.kserve.patience import patiently
 from kfp_suite.kserve.planning import changes
+from kfp_suite.kserve.restarts import pod_digests, restarts_of, same_pods, with_restarts
+from kfp_suite.kserve.served import ServedRecords
 from kfp_suite.kserve.settings import EndpointSettings
 from kfp_suite.kserve.smoke import address_of, smoke_test
 from kfp_suite.kserve.version_choice import end_choice
-from kfp_suite.kserve.waiting import check_in_place, wait_until_serving
+from kfp_suite.kserve.waiting import in_place, unserved, wait_until_serving
+from kfp_suite.runtimes.runtime import SUITE
+from kfp_suite.stores.store import open_store
+from kfp_suite.stores.versions import ModelStore
 
 if TYPE_CHECKING:
     from kfp_suite.components.deploy.executor import DeployParameters
@@ -50,6 +59,7 @@ if TYPE_CHECKING:
 _KEEP = "keep"
 _SERVED = "served by the cluster"
 _SHARED = "TrainedModel"
+T = TypeVar("T")
 Manifests = list[dict[str, Any]]
 
 log = logging.getLogger(__name__)
@@ -81,19 +91,34 @@ class Deployment:
             AlreadyExistsError: a rollout is under way there.
             ParameterError: the cluster could not run it.
         """
-        live = self._cluster.find(self._deployable.served.name, self._namespace)
+        live = self._living(self._deployable.served.name)
         if not self._force:
             check_no_candidate(live)
         mode = self._cluster.mode(live, self._namespace, settings.deployment_mode)
         *before, service = described(mode)
-        return [*before, replacing(with_mode(service, mode), live)]
+        wanted = replacing(with_mode(service, mode), live)
+        return [*before, wanted if live is None else self._again(wanted, live)]
+
+    def _again(self, wanted: dict[str, Any], live: Mapping[str, Any]) -> dict[str, Any]:
+        """`wanted` with the restarts that its pods have had; if they fail, with one more."""
+        as_it_is = with_restarts(wanted, restarts_of(live))
+        if not same_pods(as_it_is, live):
+            return wanted
+        digests = pod_digests(live).values()
+        if next(troubles(self._cluster, live, digests), None) is None:
+            return as_it_is
+        log.warning(
+            "%s: this version is deployed there and fails; its servers are started anew",
+            self._deployable.served.name,
+        )
+        return with_restarts(wanted, restarts_of(live) + 1)
 
     def shared(self, settings: EndpointSettings) -> Manifests:
         """The manifests of a model of a shared server: of the server, too, where it is not
         there yet."""
         served, space = self._deployable.served, self._namespace
         model = trained_model(served, space, settings)
-        if self._cluster.find(settings.shared, space) is not None:
+        if self._living(settings.shared) is not None:
             return [model]
         mode = self._cluster.mode(None, space, settings.deployment_mode)
         server = shared_service(served, space, settings, mode)
@@ -109,47 +134,93 @@ class Deployment:
 
         Raises:
             EndpointError: it does not serve, or answers wrongly; with what became of what
-                served before.
+                served before. Or somebody deleted it.
             SupersededError: another deployment took the endpoint over.
+            BeingDeletedError: an object of that name is still being deleted when time is over.
         """
         before = self._before(manifests)
         if manifests[-1]["kind"] != _SHARED:
             # With `force`, it may end a rollout whose requests choose their version.
             end_choice(self._cluster, self._deployable.served.name, self._namespace)
         for manifest in manifests:
-            applied = self._cluster.apply(manifest, force=self._force)
-        place = applied["metadata"]["name"], self._namespace, KINDS[applied["kind"]]
+            applied = self._apply(manifest)
+        kind = KINDS[applied["kind"]]
 
-        def in_place() -> None:
-            check_in_place(applied, self._cluster.get(*place))
+        def check_in_place() -> None:
+            in_place(self._cluster, applied, kind)
 
         try:
-            url = self._serving(applied, self._deployable, in_place)
+            url = self._serving(applied, self._deployable, check_in_place)
         except SupersededError:
             raise
         except EndpointError as error:
-            in_place()  # another version's answer may be another deployment's
+            check_in_place()  # another version's answer may be another deployment's
             raise self._put_back(before, applied, error) from error
-        self._deployable.make_champion(_SERVED, in_place)
+        self._records(applied).add(applied)
+        self._deployable.make_champion(_SERVED, check_in_place)
         return url
 
-    def _live(self, manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-        metadata = manifest["metadata"]
-        return self._cluster.find(metadata["name"], self._namespace, KINDS[manifest["kind"]])
+    def _apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        return self._patiently(lambda: self._cluster.apply(manifest, force=self._force))
+
+    def _living(self, name: str, kind: str = "InferenceService") -> dict[str, Any] | None:
+        """An object; one that is being deleted is waited for until it is gone."""
+        return self._patiently(lambda: self._cluster.living(name, self._namespace, KINDS[kind]))
+
+    def _patiently(self, call: Callable[[], T]) -> T:
+        return patiently(self._cluster, call, self._parameters.timeout_seconds, time.monotonic)
+
+    def _records(self, found: Mapping[str, Any]) -> ServedRecords:
+        return ServedRecords(self._deployable.models, self._deployable.served.model, found)
 
     def _before(self, manifests: Manifests) -> Manifests:
-        """What serves now and is about to change, as it can be applied; empty: nothing serves.
-
-        Of a rollout that `force` ends, the stable version.
-        """
-        live = [self._live(manifest) for manifest in manifests]
-        if self._parameters.on_failure == _KEEP or live[-1] is None or not is_ready(live[-1]):
+        """What served last and is about to change, as it can be applied; empty: nothing did."""
+        *others, own = (self._living(one["metadata"]["name"], one["kind"]) for one in manifests)
+        if self._parameters.on_failure == _KEEP or own is None:
             return []
-        found = [applied_part(one) for one in live if one is not None]
-        with suppress(ContractError):  # it is not the suite's own
-            if found[-1]["kind"] != _SHARED and split_of(found[-1]).candidate is not None:
-                found[-1] = without_candidate(found[-1], self._cluster.mode(live[-1]))
-        return found
+        last = self._records(own).newest()
+        if last is None or _made_of(last) != _made_of(own):
+            last = self._answering(own) or last
+        if last is None:
+            log.info("nothing is known to have answered there before")
+            return []
+        if own["kind"] != _SHARED:
+            last = replacing(last, own)
+        return [*(applied_part(one) for one in others if one is not None), last]
+
+    def _answering(self, live: dict[str, Any]) -> dict[str, Any] | None:
+        """What is live, as it can be applied, if it serves now and answers right; of another's
+        endpoint, whose answers nobody knows, if it serves."""
+        if live["kind"] == _SHARED:
+            return applied_part(live) if is_ready(live) else None
+        try:
+            if split_of(live).candidate is not None:
+                return None  # a rollout is judged by itself
+        except ContractError:
+            return None if unserved(self._cluster, live) else applied_part(live)
+        try:
+            if unserved(self._cluster, live):
+                return None
+            if split_of(live).stable.runtime == SUITE:
+                self._ask(live, self._deployed(live))
+        except KfpSuiteError as error:
+            log.info("what is deployed there does not answer: %s", error)
+            return None
+        return applied_part(live)
+
+    def _deployed(self, live: Mapping[str, Any]) -> Deployable:
+        """What an InferenceService of the suite serves."""
+        was = split_of(live).stable
+        return Deployable.find(
+            ModelStore(open_store(was.store)), was.model, was.version, name=was.name
+        )
+
+    def _ask(self, live: Mapping[str, Any], deployable: Deployable) -> None:
+        """Ask a version for its sample once more; it has served for long."""
+        sample, question = deployable.question(live)
+        base, headers = address_of(live, self._parameters.ingress)
+        version = str(deployable.served.version)
+        smoke_test(base, headers, question, sample, version=version, sleep=self._cluster.sleep)
 
     def _serving(
         self,
@@ -204,7 +275,7 @@ class Deployment:
         log.warning("%s: %s serves again", error, named)
         try:
             for manifest in before:
-                again = self._cluster.apply(manifest, force=self._force)
+                again = self._apply(manifest)
             if again["kind"] != _SHARED:
                 wait_until_serving(self._cluster, again, self._parameters.timeout_seconds)
             elif was:

@@ -20,6 +20,7 @@ from kfp_suite.kserve.manifests import (
     server_image,
     serving_runtime,
 )
+from kfp_suite.kserve.patience import patiently
 from kfp_suite.kserve.settings import parse_settings
 from kfp_suite.kserve.smoke import address_of
 from kfp_suite.kserve.trials import trial_labels
@@ -45,7 +46,10 @@ class Service:
     def wait(self, timeout: float) -> float:
         """Apply it and wait until it serves; the seconds that took."""
         started = time.monotonic()
-        applied = self._cluster.apply(self._manifest)
+        # A trial of the run before may be being deleted.
+        applied = patiently(
+            self._cluster, lambda: self._cluster.apply(self._manifest), timeout, time.monotonic
+        )
         service = wait_until_serving(self._cluster, applied, timeout)
         self._base = address_of(service, self._parameters.ingress)
         return time.monotonic() - started

@@ -332,6 +332,8 @@ class Rolling:
                     expected=f"version {self._version}",
                 )
 
+        in_place()
+        self._target.served(self._deployable.models, self._deployable.served.model)
         self._deployable.make_champion(reason, in_place)
 
     def _outcome(self, before: int, done: bool, why: str, share: int | None = None) -> Outcome:

@@ -34,9 +34,11 @@ from kfp_suite.kserve.health import Health
 from kfp_suite.kserve.manifests import read_manifest, to_yaml
 from kfp_suite.kserve.ownership import applied_part
 from kfp_suite.kserve.patience import patiently
+from kfp_suite.kserve.served import ServedRecords
 from kfp_suite.kserve.smoke import address_of
 from kfp_suite.kserve.version_choice import end_choice, offer_choice, side_service
 from kfp_suite.kserve.waiting import roll_back, wait_until_serving
+from kfp_suite.stores.versions import ModelStore
 
 _METRICS_PORT = 8080
 # Between the end of one gateway and the next one's taking over.
@@ -51,6 +53,9 @@ class Target(Protocol):
 
     def place(self) -> str:
         """What tells it from every other endpoint of the model, as a part of an object's name."""
+
+    def served(self, models: ModelStore, model: str) -> None:
+        """Write down that what is live has answered: a deployment that fails goes back to it."""
 
     def live(self) -> dict[str, Any] | None:
         """Its InferenceService as we applied it, None where there is none."""
@@ -91,6 +96,9 @@ class LocalTarget:
     ) -> None:
         """Of the file `manifest`, for the endpoint `name`; `timeout`: of a change, seconds."""
         self._path, self._name, self._timeout, self._sleep = manifest, name, timeout, sleep
+
+    def served(self, models: ModelStore, model: str) -> None:
+        """Nothing: the gateway keeps the versions that serve."""
 
     def place(self) -> str:
         """By the path of the file."""
@@ -171,14 +179,20 @@ class ClusterTarget:
                 fix="Knative has tags: set the annotation serving.kserve.io/enable-tag-routing",
             )
 
+    def served(self, models: ModelStore, model: str) -> None:
+        """In the store, by the object's own identifier."""
+        found = self._patiently(lambda: self._cluster.get(self._name, self._namespace))
+        ServedRecords(models, model, found).add(found)
+
     def place(self) -> str:
         """By the object's own identifier: its name may be another cluster's, too."""
         found = self._patiently(lambda: self._cluster.get(self._name, self._namespace))
         return str(found["metadata"]["uid"])
 
     def live(self) -> dict[str, Any] | None:
-        """The fields of the object that are ours."""
-        found = self._patiently(lambda: self._cluster.find(self._name, self._namespace))
+        """The fields of the object that are ours. One that is being deleted is waited for until
+        it is gone."""
+        found = self._patiently(lambda: self._cluster.living(self._name, self._namespace))
         return None if found is None else applied_part(found)
 
     def apply(self, manifest: dict[str, Any]) -> None:

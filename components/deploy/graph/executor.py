@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from kfp_suite.contracts.canonical import write_file, write_json
 from kfp_suite.contracts.errors import ContractError, MissingError, ParameterError
 from kfp_suite.contracts.parameters import whole_numbers
 from kfp_suite.kserve.canary import split_of
+from kfp_suite.kserve.deletion import is_dying
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.graphs import inference_graph, services_of
 from kfp_suite.kserve.manifests import to_yaml
@@ -112,10 +114,16 @@ def deploy_graph(
 
 def _apply(cluster: Any, parameters: GraphParameters, manifest: dict[str, Any]) -> str:
     """Apply, wait, ask; the graph's URL."""
+    from kfp_suite.kserve.patience import patiently
     from kfp_suite.kserve.routing import wait_until_routing
 
     request = _request(cluster, parameters, manifest)
-    applied = cluster.apply(manifest, force=parameters.force)
+    applied = patiently(  # a graph of the name may be being deleted
+        cluster,
+        lambda: cluster.apply(manifest, force=parameters.force),
+        parameters.timeout_seconds,
+        time.monotonic,
+    )
     live = wait_until_routing(
         cluster,
         applied,
@@ -129,7 +137,7 @@ def _apply(cluster: Any, parameters: GraphParameters, manifest: dict[str, Any]) 
 def _request(cluster: Any, parameters: GraphParameters, manifest: dict[str, Any]) -> Any:
     """What the graph is asked: every endpoint that it asks is there."""
     services = {name: cluster.find(name, parameters.namespace) for name in services_of(manifest)}
-    missing = [name for name, found in services.items() if found is None]
+    missing = [name for name, found in services.items() if found is None or is_dying(found)]
     if missing:
         raise MissingError(
             "no such endpoint",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -116,11 +117,35 @@ def rollback(name: str, namespace: str, timeout: float) -> None:
 @click.argument("name")
 @_NAMESPACE
 @_KIND
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1),
+    default=120,
+    show_default=True,
+    help="Seconds to wait until it is gone.",
+)
 @click.confirmation_option(prompt="Delete the endpoint?")
-def delete(name: str, namespace: str, kind: str | None) -> None:
-    """Delete an endpoint, a model of a shared server, or a graph; versions stay in the store."""
+def delete(name: str, namespace: str, kind: str | None, timeout: float) -> None:
+    """Delete an endpoint, a model of a shared server, or a graph; versions stay in the store.
+
+    Ends when it is gone: KServe keeps it for a while, and what is deployed onto it meanwhile
+    would go with it.
+    """
+    from kfp_suite.kserve.deletion import check_living
+    from kfp_suite.kserve.patience import patiently
+
     cluster = _cluster()
-    cluster.delete(name, namespace, KINDS[kind or kind_of(cluster, name, namespace)])
+    path = KINDS[kind or kind_of(cluster, name, namespace)]
+    uid = cluster.get(name, namespace, path)["metadata"]["uid"]
+    cluster.delete(name, namespace, path)
+
+    def gone() -> bool:
+        found = cluster.find(name, namespace, path)
+        if found is not None and found["metadata"]["uid"] == uid:
+            check_living(found)
+        return True
+
+    patiently(cluster, gone, timeout, time.monotonic)
     click.echo(f"{name} is deleted")
 
 

@@ -20,6 +20,7 @@ from kfp_suite.contracts.errors import (
     TransientError,
 )
 from kfp_suite.kserve.canary import Mode, check_mode, mode_of
+from kfp_suite.kserve.deletion import check_living
 from kfp_suite.kserve.manifests import DEPLOYMENT_MODE
 
 FIELD_MANAGER = "kfp-suite"
@@ -84,6 +85,7 @@ class Cluster:
 
         Raises:
             AlreadyExistsError: another manager set a field to another value; which and who.
+            BeingDeletedError: the object is being deleted: what was applied goes with it.
         """
         name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
         group, version, plural = KINDS[manifest["kind"]]
@@ -109,6 +111,7 @@ class Cluster:
             )
 
         found: dict[str, Any] = self._call(f"{manifest['kind']} {namespace}/{name}", call)
+        check_living(found)
         return found
 
     def annotate(
@@ -159,6 +162,16 @@ class Cluster:
             return self.get(name, namespace, kind)
         except MissingError:
             return None
+
+    def living(
+        self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
+    ) -> dict[str, Any] | None:
+        """One object, None where there is none. Raises BeingDeletedError while it is being
+        deleted: neither can it be changed, nor made anew."""
+        found = self.find(name, namespace, kind)
+        if found is not None:
+            check_living(found)
+        return found
 
     def services(
         self, namespace: str, selector: str = "", kind: tuple[str, str, str] = SERVICES

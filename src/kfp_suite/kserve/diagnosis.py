@@ -1,22 +1,38 @@
-"""Why an endpoint does not serve: conditions, pods, events and the last lines of a log."""
+"""Why an endpoint does not serve: conditions, pods, events and the last lines of a log.
+
+The most telling comes first: what the pods of the newest version say, then what KServe says,
+and nothing of what is past or says nothing (a failure that was mended, a write that met
+another and was tried again).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+import re
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from kfp_suite.contracts.errors import KfpSuiteError
 from kfp_suite.kserve.cluster import Cluster
 from kfp_suite.kserve.manifests import SPEC_DIGEST
+from kfp_suite.kserve.restarts import pod_digests
+from kfp_suite.kserve.troubles import CRASH, Trouble, of_deployment, of_volumes, starts
+from kfp_suite.kserve.troubles import of_pod as troubles_of
 
 _LINES = 5
-# About a minute and a half of back-off: what may pass by itself has had its chance.
-_RESTARTS = 3
+_MAX_CHARACTERS = 300
+"""Of a line, or a message."""
+_READ_LINES = 80
 _INITIALIZER = "storage-initializer"
 _WARNINGS = 2
 # Containers that others put before a server. In Knative mode it is the first of them that asks
 # the server whether it is ready, and is not ready itself until then.
 _PROXIES = ("queue-proxy", "istio-proxy")
+# A write of a controller that met another one and is tried again: nothing is wrong.
+_CONFLICT = "please apply your changes to the latest version"
+# Of a pull that fails there is one event that says why; these follow it.
+_EMPTY = ("Error: ErrImagePull", "Error: ImagePullBackOff", "Back-off pulling image")
+_PYTHON_ERROR = re.compile(r"([A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(Error|Exception|Exit|Refused)(:|$)")
+_FAILED_MODEL = ("BlockedByFailedLoad", "InvalidSpec")
 NO_STATUS = "no status: KServe's controller does not run, or does not see the namespace"
 
 
@@ -26,23 +42,48 @@ def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
     status = service.get("status", {})
     found: list[str] = []
     try:
-        for pod in cluster.pods(name, namespace):
+        found += [one.said for one in _uncreated(cluster, service)]
+        for pod in _newest_first(cluster.pods(name, namespace), service):
             found += of_pod(cluster, pod, namespace)
         # What KServe could not do at all, it says here alone.
         found += warnings(cluster, "InferenceService", name, namespace)
     except KfpSuiteError as error:
         found.append(f"the pods and events cannot be read: {error}")
-    failure = status.get("modelStatus", {}).get("lastFailureInfo", {})
-    if failure:
-        found.append(f"model: {failure.get('reason', '')} {failure.get('message', '')}".strip())
+    found += _of_model(status.get("modelStatus", {}), found)
     found += [
         in_words(c).rstrip(":")
         for c in status.get("conditions", ())
-        if c["status"] != "True" and (c.get("reason") or c.get("message"))
+        if c["status"] != "True"
+        and (c.get("reason") or c.get("message"))
+        and _CONFLICT not in c.get("message", "")
     ]
     if not status:
         found.append(NO_STATUS)
     return list(dict.fromkeys(found))
+
+
+def _of_model(model: Mapping[str, Any], told: list[str]) -> list[str]:
+    """What KServe says of the failure of a model. It keeps that after the model has loaded, and
+    while another version loads: what it says counts only where it says "failed" of today's, and
+    adds nothing where a pod has said it."""
+    failure = model.get("lastFailureInfo") or {}
+    if not failure or model.get("transitionStatus") not in _FAILED_MODEL:
+        return []
+    message = last_error(str(failure.get("message", "")))
+    if message and any(message in one for one in told):
+        return []
+    return [f"model: {failure.get('reason', '')} {message}".strip()]
+
+
+def _newest_first(pods: list[Any], service: Mapping[str, Any]) -> list[Any]:
+    """Pods that are made of what the service says now, before those that are not."""
+    digests = tuple(pod_digests(service).values())
+    return sorted(pods, key=lambda pod: _digest_of(pod) not in digests)
+
+
+def _digest_of(pod: Any) -> str:
+    digest: str = (pod.metadata.annotations or {}).get(SPEC_DIGEST, "")
+    return digest
 
 
 def in_words(condition: Mapping[str, Any]) -> str:
@@ -64,29 +105,47 @@ def given_up(
     """
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
     pods = cluster.pods(name, namespace)
-    ours = [pod for pod in pods if (pod.metadata.annotations or {}).get(SPEC_DIGEST) in digests]
+    ours = [pod for pod in pods if _digest_of(pod) in digests]
     transition = service.get("status", {}).get("modelStatus", {}).get("transitionStatus")
     if transition == "InvalidSpec":
         return trusted
+    seen = [trouble for pod in ours for _, trouble in troubles_of(pod)]
     if transition == "BlockedByFailedLoad" and ours and len(ours) == len(pods):
-        return True
-    return any(_restarts(pod) >= _RESTARTS for pod in ours)
+        # KServe may not have looked since the servers before these failed.
+        return trusted or any(trouble.kind == CRASH for trouble in seen)
+    return any(trouble.final for trouble in seen)
 
 
-def _restarts(pod: Any) -> int:
-    """How often a container that now waits for its next start has failed."""
-    containers = [
-        *(pod.status.init_container_statuses or ()),
-        *(pod.status.container_statuses or ()),
-    ]
-    return max(
-        (
-            one.restart_count
-            for one in containers
-            if one.state and one.state.waiting and one.state.waiting.reason == "CrashLoopBackOff"
-        ),
-        default=0,
-    )
+def troubles(
+    cluster: Cluster, service: Mapping[str, Any], digests: Container[str]
+) -> Iterator[tuple[str, Trouble]]:
+    """What keeps the servers of some manifests from starting, each with where it is.
+
+    Args:
+        cluster: Where.
+        service: The InferenceService as it is.
+        digests: Of the manifests whose servers count.
+    """
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    for one in _uncreated(cluster, service):
+        yield "", one
+    for pod in cluster.pods(name, namespace):
+        if _digest_of(pod) not in digests or pod_is_ready(pod):
+            continue
+        where = f"pod {pod.metadata.name}"
+        for container, trouble in troubles_of(pod):
+            yield f"{where}, {container}" if container else where, trouble
+        if pod.status is not None and starts(pod):
+            events = cluster.events("Pod", pod.metadata.name, namespace)
+            for trouble in of_volumes(events):
+                yield where, trouble
+
+
+def _uncreated(cluster: Cluster, service: Mapping[str, Any]) -> Iterator[Trouble]:
+    """Why pods cannot be made, by the Deployments, which Knative's revisions have, too."""
+    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
+    for deployment in cluster.deployments(name, namespace):
+        yield from of_deployment(deployment)
 
 
 def pod_is_ready(pod: Any) -> bool:
@@ -102,7 +161,7 @@ def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
     name, found = pod.metadata.name, []
     for container, said in _told(pod):
         found.append(f"pod {name}, {container}: {said}")
-        if "Pull" not in said:
+        if "Pull" not in said and "CreateContainer" not in said:
             found += _last_lines(cluster, name, namespace, container)
     if found or not pod_is_ready(pod):
         found += [f"pod {name}: {said}" for said in warnings(cluster, "Pod", name, namespace)]
@@ -110,17 +169,22 @@ def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
 
 
 def warnings(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str]:
-    """The last warnings among the events of an object."""
-    events = [one for one in cluster.events(kind, name, namespace) if one.type == "Warning"]
-    return [f"{event.reason}: {event.message}" for event in events[-_WARNINGS:]]
+    """The last warnings among the events of an object that say something, each once."""
+    said = [
+        f"{event.reason}: {_short(event.message or '')}"
+        for event in cluster.events(kind, name, namespace)
+        if event.type == "Warning"
+        and _CONFLICT not in (event.message or "")
+        and not (event.message or "").startswith(_EMPTY)
+    ]
+    return list(dict.fromkeys(reversed(said)))[:_WARNINGS][::-1]
 
 
 def _told(pod: Any) -> list[tuple[str, str]]:
     """What its containers say by their states: of what keeps it from being ready, if nothing
     failed, that it runs."""
     before, servers = pod.status.init_container_statuses, pod.status.container_statuses
-    containers = [*(before or ()), *(servers or ())]
-    failed = [(one.name, said) for one in containers if (said := _container(one))]
+    failed = [(name, trouble.said) for name, trouble in troubles_of(pod) if name]
     if failed or pod_is_ready(pod):
         return failed
     for one in before or ():
@@ -134,23 +198,27 @@ def _runs(container: Any) -> bool:
     return bool(container.state and container.state.running)
 
 
-def _container(container: Any) -> str:
-    state, last = container.state, container.last_state
-    ended = (state and state.terminated) or (last and last.terminated)
-    parts = []
-    if state and state.waiting and state.waiting.reason not in ("PodInitializing", None):
-        parts.append(f"{state.waiting.reason} {state.waiting.message or ''}".strip())
-    if ended and (ended.exit_code or ended.reason not in ("Completed", None)):
-        parts.append(f"{ended.reason or 'ended'}, exit code {ended.exit_code}")
-    return "; ".join(parts)
+def last_error(text: str) -> str:
+    """The line of a log that says why: of Python's last error, else the last line."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if _PYTHON_ERROR.match(line)]
+    return _short((errors or lines)[-1]) if lines else ""
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= _MAX_CHARACTERS else f"{line[:_MAX_CHARACTERS]}…"
 
 
 def _last_lines(cluster: Cluster, pod: str, namespace: str, container: str) -> list[str]:
+    """The error that a container ended with, or the last lines that it wrote."""
     try:
-        text = cluster.log(pod, namespace, container, _LINES)
+        text = cluster.log(pod, namespace, container, _READ_LINES)
     except KfpSuiteError:
         return []
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    lines = [_short(line) for line in text.splitlines() if line.strip()]
+    whose = "the storage initializer's" if container == _INITIALIZER else "its"
+    if any(_PYTHON_ERROR.match(line) for line in lines):
+        return [f"{whose} last error: {last_error(text)}"]
     told = " | ".join(lines[-_LINES:])
-    what = "its last lines" if container != _INITIALIZER else "the storage initializer's last lines"
-    return [f"{what}: {told}"] if told else []
+    return [f"{whose} last lines: {told}"] if told else []

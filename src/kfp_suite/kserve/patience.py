@@ -64,17 +64,21 @@ def wait_for(
 def patiently(
     cluster: Cluster, call: Callable[[], T], timeout_seconds: float, clock: Callable[[], float]
 ) -> T:
-    """What a call to the API gives, however long the API does not answer meanwhile.
+    """What a call to the API gives, however long the API does not answer meanwhile, or the
+    object that was there before is on its way out.
 
     Raises:
-        TransientError: it has not answered for `timeout_seconds`.
+        TransientError: it has not answered for `timeout_seconds`, or the object is still there.
     """
-    started = clock()
+    started, told = clock(), ""
     while True:
         try:
             return call()
         except TransientError as error:
-            if clock() - started >= timeout_seconds:
+            passed = clock() - started
+            if passed >= timeout_seconds:
                 raise
-            log.info("%s", error)
-        cluster.sleep(POLL_SECONDS)
+            if str(error) != told:
+                told = str(error)
+                log.info("%s", told)
+        cluster.sleep(min(POLL_SECONDS, timeout_seconds - passed))

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from kfp_suite.contracts.errors import (
@@ -19,11 +19,14 @@ from kfp_suite.contracts.errors import (
     SupersededError,
 )
 from kfp_suite.kserve.canary import Mode, silenced, with_mode, without_candidate
-from kfp_suite.kserve.cluster import REVISIONS, Cluster
+from kfp_suite.kserve.cluster import REVISIONS, SERVICES, Cluster
+from kfp_suite.kserve.deletion import is_dying
 from kfp_suite.kserve.deployments import made_of, rolling
-from kfp_suite.kserve.diagnosis import given_up, reasons
+from kfp_suite.kserve.diagnosis import given_up, reasons, troubles
 from kfp_suite.kserve.manifests import MANIFEST_DIGEST, SPEC_DIGEST, VERSION
 from kfp_suite.kserve.patience import GivenUp, Missing, patiently, wait_for
+from kfp_suite.kserve.restarts import pod_digests, same_pods
+from kfp_suite.kserve.troubles import MAX_SECONDS, Trouble
 from kfp_suite.kserve.version_choice import end_choice
 
 _CONTROLLER = "the controller"
@@ -52,20 +55,23 @@ def wait_until_serving(
         The InferenceService when it serves.
 
     Raises:
-        EndpointError: it does not in time, or its servers fail for good; with the reasons.
-        SupersededError: somebody deployed another version there meanwhile.
+        EndpointError: it does not in time, its servers fail for good, or what keeps them from
+            starting lasts for longer than its kind may; with the reasons. Or somebody deleted
+            it.
+        SupersededError: somebody deployed another version there meanwhile, or this one again.
     """
     name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
-    found = dict(applied)
+    found, lasting = dict(applied), _Lasting(f"{namespace}/{name}")
 
     def look(passed: float) -> dict[str, Any]:
         nonlocal found
-        found = cluster.get(name, namespace)
-        check_in_place(applied, found)
+        found = in_place(cluster, applied)
         if missing := waiting_for(cluster, applied, found):
             trusted = passed >= _STALE_SECONDS or _new(applied)
             hopeless = given_up(cluster, found, _digests(applied), trusted=trusted)
-            raise (GivenUp if hopeless else Missing)(missing)
+            if lasting.too_long(passed, troubles(cluster, found, _digests(applied))) or hopeless:
+                raise GivenUp(missing)
+            raise Missing(missing)
         return found
 
     try:
@@ -81,16 +87,72 @@ def wait_until_serving(
         ) from missing
 
 
-def check_in_place(applied: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-    """Raise SupersededError where the endpoint is no longer of the version applied."""
+class _Lasting:
+    """What keeps servers from starting, told as soon as it is seen, and for how long."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self._since: dict[str, float] = {}
+        self._told: set[str] = set()
+
+    def too_long(self, passed: float, found: Iterable[tuple[str, Trouble]]) -> bool:
+        """Whether one kind of trouble has lasted for its longest, `passed` seconds from the
+        start."""
+        kinds = set()
+        for where, trouble in found:
+            kinds.add(trouble.kind)
+            line = f"{where}: {trouble.said}" if where else trouble.said
+            if line not in self._told:
+                self._told.add(line)
+                log.warning("%s: %s", self._where, line)
+        self._since = {kind: self._since.get(kind, passed) for kind in kinds}
+        return any(
+            passed - since >= MAX_SECONDS[kind]
+            for kind, since in self._since.items()
+            if kind in MAX_SECONDS
+        )
+
+
+def in_place(
+    cluster: Cluster, applied: Mapping[str, Any], kind: tuple[str, str, str] = SERVICES
+) -> dict[str, Any]:
+    """The object as it is now, if it is still what was applied.
+
+    Args:
+        cluster: Where.
+        applied: The InferenceService or TrainedModel, as `Cluster.apply` gave it back.
+        kind: Which of them.
+
+    Raises:
+        SupersededError: another version was deployed there, or this one in another way.
+        EndpointError: it was deleted.
+    """
+    metadata = applied["metadata"]
+    where = f"{applied['kind']} {metadata['namespace']}/{metadata['name']}"
+    found = cluster.find(metadata["name"], metadata["namespace"], kind)
+    if found is None or is_dying(found):
+        raise EndpointError(
+            "somebody deleted it meanwhile",
+            where=where,
+            expected="there until its version has answered",
+            fix="deploy it again when it is gone",
+        )
     ours, its = (service["metadata"].get("annotations", {}) for service in (applied, found))
+    expected = f"version {ours.get(VERSION, '?')}"
     if ours.get(MANIFEST_DIGEST) != its.get(MANIFEST_DIGEST):
-        metadata = applied["metadata"]
         raise SupersededError(
             f"version {its.get(VERSION, '?')} was deployed there meanwhile",
-            where=f"InferenceService {metadata['namespace']}/{metadata['name']}",
-            expected=f"version {ours.get(VERSION, '?')}",
+            where=where,
+            expected=expected,
         )
+    if kind == SERVICES and not same_pods(applied, found):
+        raise SupersededError(
+            f"{expected} was deployed there again meanwhile, in another way",
+            where=where,
+            expected=expected,
+            fix="the deployment that came last tells what became of it",
+        )
+    return found
 
 
 def roll_back(
@@ -147,6 +209,17 @@ def roll_back(
     return wait_until_serving(cluster, alone, timeout_seconds, clock)
 
 
+def unserved(cluster: Cluster, service: Mapping[str, Any]) -> str:
+    """What keeps an InferenceService from serving what it says now, in words; empty: nothing.
+    KServe's Ready may be of the servers before.
+
+    Args:
+        cluster: Where.
+        service: As the API gives it.
+    """
+    return waiting_for(cluster, service, service)
+
+
 def waiting_for(cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]) -> str:
     """What is still missing, in words; empty where what was applied serves.
 
@@ -167,7 +240,7 @@ def waiting_for(cluster: Cluster, applied: Mapping[str, Any], service: Mapping[s
 def _of_revisions(
     cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
 ) -> Iterator[str]:
-    for kind, wanted in _components(applied):
+    for kind, wanted in pod_digests(applied).items():
         status = service["status"].get("components", {}).get(kind, {})
         created = status.get("latestCreatedRevision", "")
         if not created or _digest_of_revision(cluster, created, service) != wanted:
@@ -197,7 +270,7 @@ def _of_deployments(
     cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
 ) -> Iterator[str]:
     metadata = service["metadata"]
-    sides = [*_components(applied), *_canaries(applied)]
+    sides = [*pod_digests(applied).items(), *_canaries(applied)]
     found = {
         ((one.metadata.labels or {}).get("component", ""), made_of(one)): one
         for one in cluster.deployments(metadata["name"], metadata["namespace"])
@@ -221,20 +294,13 @@ def _of_deployments(
             yield f"canary {side['predictor']['name']}"
 
 
-def _components(applied: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The sides that everybody's requests go to, and their digests."""
-    for kind in _KINDS:
-        if kind in applied["spec"]:
-            yield kind, applied["spec"][kind].get("annotations", {}).get(SPEC_DIGEST, "")
-
-
 def _canaries(applied: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     for side in applied["spec"].get("canary", ()):
         yield "predictor", side["predictor"].get("annotations", {}).get(SPEC_DIGEST, "")
 
 
 def _digests(applied: Mapping[str, Any]) -> list[str]:
-    return [digest for _, digest in (*_components(applied), *_canaries(applied))]
+    return [*pod_digests(applied).values(), *(digest for _, digest in _canaries(applied))]
 
 
 def _new(applied: Mapping[str, Any]) -> bool:

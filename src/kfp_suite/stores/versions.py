@@ -9,6 +9,7 @@
     <store>/<model>/_layouts/<key>/…       versions in the layout of another model server
     <store>/<model>/_layouts/<key>.json    its files and their digests, written last
     <store>/<model>/_rollouts/…            which rollouts were decided against, and why
+    <store>/<model>/_served/…              what has answered on which endpoint: see `kserve.served`
 
 The only primitive is exclusive create. A number is claimed for a *model digest*, and a push
 that has no number yet claims the one after the newest: so two pushes of one model can never

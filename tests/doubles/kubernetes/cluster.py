@@ -145,16 +145,18 @@ class KubernetesDouble:
         path.chmod(0o600)
         return path
 
-    def behave(self, key: str, behaviour: Behaviour) -> None:
+    def behave(self, key: str, behaviour: Behaviour, *, started: bool = True) -> None:
         """What becomes of the next rollouts, and of those that are not ready yet.
 
         Args:
             key: `namespace/name` of an InferenceService, `namespace/name/canary` of one of its
                 canaries in Standard mode, or `*`.
             behaviour: What becomes of them.
+            started: Whether also of those that have started; pods that were made with what has
+                been mended since go on as they do.
         """
         with self.store.changed:
-            self.controller.behave(key, behaviour)
+            self.controller.behave(key, behaviour, started=started)
             self.store.changed.notify_all()
 
     def advance(self, seconds: float) -> None:

@@ -31,6 +31,8 @@ from kfp_suite.testing.kubernetes.workloads import Behaviour, failure_message, p
 from kfp_suite.testing.kubernetes.writing import Writer
 
 _LABEL = f"{SERVING}/inferenceservice"
+_FINALIZER = "inferenceservice.finalizers"
+_MODEL_FINALIZER = "trainedmodel.finalizer"
 _COMPONENTS = ("predictor", "transformer", "explainer")
 # What of a component does not reach its pods.
 _BESIDE = ("canaryTrafficPercent", "name", "annotations", "labels", "batcher", "logger")
@@ -46,6 +48,7 @@ class _Service:
     seen: str = ""
     due: float = math.inf
     waits: tuple[int, float] = (0, 0.0)
+    deleted: float = math.inf
 
 
 class Controller:
@@ -76,10 +79,10 @@ class Controller:
         self._version = -1
         self._due = math.inf
 
-    def behave(self, key: str, behaviour: Behaviour) -> None:
+    def behave(self, key: str, behaviour: Behaviour, *, started: bool = True) -> None:
         """What becomes of the next rollouts, and of those that are not ready."""
         self._behaviours[key] = behaviour
-        for stored in self._store.all(INFERENCE_SERVICE):
+        for stored in self._store.all(INFERENCE_SERVICE) if started else ():
             service = self._services.get(stored.content["metadata"]["uid"])
             for workload in service.workloads.values() if service else ():
                 workload.behave(self._behaviour(stored, workload.name), self._store.now())
@@ -103,11 +106,15 @@ class Controller:
         for stored in stored_services:
             service = self._services.setdefault(stored.content["metadata"]["uid"], _Service())
             if self._behaviour(stored, "").outcome != "silent":
-                self._reconcile(stored, service, now)
-                written = self._store.get(INFERENCE_SERVICE, *stored.key)
-                if written is not None and written is not stored:
-                    # What it writes of a service is an event of that service.
-                    self._reconcile(written, service, now)
+                # What it writes of a service, its finalizer and its status, is an event of it.
+                seen: Stored | None = stored
+                for _ in range(3):
+                    if seen is None:
+                        break
+                    self._reconcile(seen, service, now)
+                    before, seen = seen, self._store.get(INFERENCE_SERVICE, *stored.key)
+                    if seen is before:
+                        break
             due = min(due, service.due)
         due = min(due, self._graphs.tick(now))
         for stored in self._store.all(TRAINED_MODEL):
@@ -126,6 +133,11 @@ class Controller:
         content = stored.content
         metadata, before = content["metadata"], content.get("status", {})
         service.due = math.inf
+        if "deletionTimestamp" in metadata and math.isinf(service.deleted):
+            service.deleted = now + self._behaviour(stored, "").kept
+        if self._finalized(stored, _FINALIZER, service.deleted, now):
+            service.due = service.deleted
+            return
         if self._looks_away(service, stored, now):
             return
         said = before.get("deploymentMode") or metadata.get("annotations", {}).get(MODE, "")
@@ -168,6 +180,20 @@ class Controller:
         status["conditions"] = conditions.listed()
         service.seen = str(metadata["generation"])
         self._writer.status(stored, status)
+
+    def _finalized(self, stored: Stored, name: str, until: float, now: float) -> bool:
+        """Whether an object is being deleted, or has just got KServe's finalizer: it is looked at
+        again with it. From `until` on the finalizer lets it go."""
+        metadata = stored.content["metadata"]
+        finalizers = list(metadata.get("finalizers", ()))
+        if "deletionTimestamp" in metadata:
+            if name in finalizers and now >= until:
+                self._writer.finalizers(stored, [one for one in finalizers if one != name])
+            return True
+        if name in finalizers:
+            return False
+        self._writer.finalizers(stored, [*finalizers, name])
+        return True
 
     def _refuse(self, stored: Stored, service: _Service, status: Json) -> None:
         """What KServe leaves of a service whose workloads it cannot make."""
@@ -499,6 +525,11 @@ class Controller:
 
     def _trained_model(self, stored: Stored) -> None:
         """Whether the server that a model belongs to is there, and takes models."""
+        if self._finalized(stored, _MODEL_FINALIZER, 0.0, 0.0):
+            written = self._store.get(TRAINED_MODEL, *stored.key)
+            if written is None or "deletionTimestamp" in written.content["metadata"]:
+                return
+            stored = written
         namespace, spec = stored.key[0], stored.content["spec"]
         parent = self._store.get(INFERENCE_SERVICE, namespace, spec["inferenceService"])
         content = parent.content if parent is not None else {}

@@ -14,10 +14,11 @@ from kfp_suite.testing.kubernetes.kinds import (
     Json,
     clone,
 )
-from kfp_suite.testing.kubernetes.objects import Store, Stored
+from kfp_suite.testing.kubernetes.objects import Store, Stored, random_name
 from kfp_suite.testing.kubernetes.patches import merge_patch
 from kfp_suite.testing.kubernetes.rollouts import Mode, Rollout, Workload
 from kfp_suite.testing.kubernetes.workloads import (
+    exceeded,
     failure_message,
     logs_of,
     pod_status,
@@ -72,10 +73,14 @@ class Workloads:
             f'ReplicaSet "{newest.name}" '
             f"{'has successfully progressed' if ready else 'is progressing'}.",
         )
+        if forbidden := _forbidden(newest, now):
+            conditions.set(
+                "ReplicaFailure", "True", "FailedCreate", exceeded(f"{newest.name}-{random_name()}")
+            )
         content["status"] = {
             "observedGeneration": generation,
             "replicas": count if ready or serving is None else count + 1,
-            "updatedReplicas": count,
+            "updatedReplicas": 0 if forbidden else count,
             **({"readyReplicas": count, "availableReplicas": count} if serving else {}),
             **({} if ready else {"unavailableReplicas": count}),
             "conditions": conditions.listed(),
@@ -181,14 +186,33 @@ class Workloads:
             if rollout.name not in kept:
                 continue
             owner = self._store.get(owner_kind, namespace, rollout.name)
-            for name in rollout.pods:
+            for name in () if _forbidden(rollout, now) else rollout.pods:
                 wanted.add(name)
+                ends = self._store.get(POD, namespace, name)
+                if workload.ending.pop(name, None) is not None and ends is not None:
+                    # Its ReplicaSet is taken up again, and makes another.
+                    self._store.drop(ends)
+                    rollout.shown.pop(name, None)
                 self._pod(name, rollout, workload, owner, mode, now)
         for pod in self._store.all(POD, namespace):
             held = pod.content["metadata"].get("labels", {})
             name = pod.content["metadata"]["name"]
             if self._workload_of(held) == workload.name and name not in wanted:
-                self._store.drop(pod)
+                self._end(pod, workload, newest.behaviour.ending, now)
+
+    def _end(self, pod: Stored, workload: Workload, seconds: float, now: float) -> None:
+        """Let a pod end; until it has, it answers whoever still asks it."""
+        name = pod.content["metadata"]["name"]
+        if now >= workload.ending.setdefault(name, now + seconds):
+            del workload.ending[name]
+            self._store.drop(pod)
+        elif "deletionTimestamp" not in pod.content["metadata"]:
+            content = clone(pod.content)
+            content["metadata"] |= {
+                "deletionTimestamp": self._store.stamp(),
+                "deletionGracePeriodSeconds": 30,
+            }
+            self._store.put(Stored(POD, content, pod.owners))
 
     def _app(self, workload: Workload, rollout: Rollout, mode: Mode) -> str:
         return rollout.name if mode == "Knative" else f"isvc.{workload.name}"
@@ -245,3 +269,8 @@ class Workloads:
             found = self._store.get(kind, namespace, workload.name)
             if found is not None:
                 self._store.drop(found)
+
+
+def _forbidden(rollout: Rollout, now: float) -> bool:
+    """Whether none of its pods can be made."""
+    return rollout.behaviour.outcome == "quota" and rollout.phase(now) == "failed"

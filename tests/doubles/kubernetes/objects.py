@@ -133,6 +133,9 @@ class Store:
                 None if before is None else before.view(),
             )
         )
+        # A pod has a grace; anything else goes with its last finalizer.
+        if metadata.get("deletionGracePeriodSeconds") == 0 and not metadata.get("finalizers"):
+            self.drop(stored)
         return stored
 
     def drop(self, stored: Stored) -> None:

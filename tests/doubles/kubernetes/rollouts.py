@@ -44,6 +44,7 @@ class Workload:
     component: str
     rollouts: list[Rollout] = field(default_factory=list)
     replicas: int = 1
+    ending: dict[str, float] = field(default_factory=dict)
 
     @property
     def newest(self) -> Rollout:
@@ -63,6 +64,7 @@ class Workload:
     def due(self, now: float) -> list[float]:
         """When something changes by itself."""
         moments = [one.started + one.behaviour.after for one in self.rollouts]
+        moments += self.ending.values()
         return [moment for moment in moments if moment > now]
 
     def roll(

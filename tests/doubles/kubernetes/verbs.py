@@ -224,7 +224,9 @@ class Verbs:
         if not dry:
             if policy == "Orphan":
                 self._orphan(metadata["uid"])
-            self._store.drop(stored)
+            dying = self._let_go(stored)
+            if dying is not None:
+                return Answer(200, dying.view())
         # A pod's deletion answers with the pod, as that of few other kinds.
         if asked.kind.plural == "pods":
             return Answer(200, stored.view())
@@ -235,8 +237,23 @@ class Verbs:
         content = self.collection(asked).content
         if asked.query.get("dryRun") != "All":
             for stored in self.selected(asked):
-                self._store.drop(stored)
+                self._let_go(stored)
         return Answer(200, content)
+
+    def _let_go(self, stored: Stored) -> Stored | None:
+        """Take an object out; one that has finalizers stays until they are gone."""
+        metadata = stored.content["metadata"]
+        if not metadata.get("finalizers"):
+            self._store.drop(stored)
+            return None
+        if metadata.get("deletionTimestamp"):
+            return stored
+        content = clone(stored.content)
+        content["metadata"] |= {
+            "deletionTimestamp": self._store.stamp(),
+            "deletionGracePeriodSeconds": 0,
+        }
+        return self._store.put(replace(stored, content=content))
 
     def _apply(self, asked: Asked) -> Answer:
         if not asked.query.get("fieldManager"):
@@ -310,7 +327,15 @@ class Verbs:
         name = asked.name or content["metadata"]["name"]
         if stored is not None:
             self._keep_other_part(asked, content, before)
-            for key in ("uid", "creationTimestamp", "generation", "namespace", "name"):
+            for key in (
+                "uid",
+                "creationTimestamp",
+                "deletionTimestamp",
+                "deletionGracePeriodSeconds",
+                "generation",
+                "namespace",
+                "name",
+            ):
                 if key in before["metadata"]:
                     content["metadata"][key] = before["metadata"][key]
         else:

@@ -16,6 +16,9 @@ Outcome = Literal[
     "crash_loop",
     "storage_failed",
     "unschedulable",
+    "config_error",
+    "quota",
+    "no_volume",
     "never_ready",
     "oom",
     "refused",
@@ -27,6 +30,7 @@ CONTAINER = "kserve-container"
 INITIALIZER = "storage-initializer"
 QUEUE_PROXY = {"name": "queue-proxy", "image": "knative.dev/queue:v1.21"}
 _COPIED = "Successfully copied\n"
+_NO_SECRET = 'secret "store" not found'
 _CRASHED = "back-off 5m0s restarting failed container"
 _NO_NODE = (
     "0/3 nodes are available: 3 Insufficient cpu. preemption: 0/3 nodes are available: "
@@ -41,7 +45,9 @@ class Behaviour:
     Attributes:
         outcome: `ready`, or how it fails: `image_pull` (ImagePullBackOff), `crash_loop` (the
             server ends with exit code 1), `storage_failed` (so does the storage initializer),
-            `unschedulable`, `never_ready` (it runs, and no probe succeeds), `oom` (the server
+            `unschedulable`, `config_error` (CreateContainerConfigError: a Secret is not there),
+            `quota` (no pod can be made), `no_volume` (FailedMount, of which only events
+            tell), `never_ready` (it runs, and no probe succeeds), `oom` (the server
             is killed with exit code 137), `refused` (KServe cannot make its workloads, and says so
             in an event), `silent` (no controller: no status, no pods).
         after: Seconds until it is ready, or until the failure shows.
@@ -49,11 +55,16 @@ class Behaviour:
             generation is ready; None: as KServe does, which it does in Standard mode
             (kserve#4626) and not in Knative mode. True, moreover, makes the controller look at
             the new generation only after half of `after` (kserve#1739).
+        ending: Seconds for which the pods before go on answering while they end: they have a
+            deletionTimestamp, count in no status, and are still ready.
+        kept: Seconds for which KServe's finalizer keeps the service after it was deleted.
     """
 
     outcome: Outcome = "ready"
     after: float = 0.0
     stale_ready: bool | None = None
+    ending: float = 0.0
+    kept: float = 0.0
 
 
 def template_hash(template: Json) -> str:
@@ -144,6 +155,8 @@ def pod_status(spec: Json, outcome: Outcome, phase: Phase, now: str) -> Json:
             "lastTransitionTime": now,
         }
         return {"phase": "Pending", "conditions": [condition]}
+    if outcome == "no_volume":
+        return _starting(spec)
     found = _running(spec, now, ready=False)
     if outcome == "storage_failed" and "initContainers" in spec:
         found = _starting(spec)
@@ -156,6 +169,9 @@ def pod_status(spec: Json, outcome: Outcome, phase: Phase, now: str) -> Json:
         found["phase"] = "Pending"
         message = f'Back-off pulling image "{server["image"]}"'
         status = {**_of(server), "state": _waiting("ImagePullBackOff", message)}
+    elif outcome == "config_error":
+        found["phase"] = "Pending"
+        status = {**_of(server), "state": _waiting("CreateContainerConfigError", _NO_SECRET)}
     elif outcome == "oom":
         status = _crashed(server, "OOMKilled", 137, "", now)
     else:
@@ -173,7 +189,22 @@ def failure_message(spec: Json, outcome: Outcome) -> str:
         return _NO_NODE
     if outcome == "oom":
         return "Container failed with OOMKilled"
+    if outcome == "config_error":
+        return _NO_SECRET
+    if outcome == "quota":
+        return exceeded("server")
+    if outcome == "storage_failed":
+        # Its container falls back to its log for a message.
+        return log_of(spec, outcome)[-2048:]
     return log_of(spec, outcome).splitlines()[-1]
+
+
+def exceeded(pod: str) -> str:
+    """What a quota says of a pod that is over it."""
+    return (
+        f'pods "{pod}" is forbidden: exceeded quota: compute-resources, requested: '
+        "requests.cpu=1, used: requests.cpu=8, limited: requests.cpu=8"
+    )
 
 
 def log_of(spec: Json, outcome: Outcome) -> str:
@@ -238,6 +269,11 @@ def warnings(spec: Json, outcome: Outcome, pod: str) -> list[tuple[str, str, str
             ("kubelet", "Failed", "Error: ErrImagePull"),
             ("kubelet", "BackOff", f'Back-off pulling image "{image}"'),
         ]
+    if outcome == "config_error":
+        return [("kubelet", "Failed", f"Error: {_NO_SECRET}")]
+    if outcome == "no_volume":
+        said = f'MountVolume.SetUp failed for volume "tls" : {_NO_SECRET}'
+        return [("kubelet", "FailedMount", said)]
     if outcome in ("crash_loop", "oom", "storage_failed"):
         container = failing_container(spec, outcome)
         message = f"Back-off restarting failed container {container} in pod {pod}"

@@ -50,7 +50,15 @@ class Writer:
         if before is not None:
             kept = {
                 key: before.content["metadata"][key]
-                for key in ("uid", "creationTimestamp", "resourceVersion", "generation")
+                for key in (
+                    "uid",
+                    "creationTimestamp",
+                    "resourceVersion",
+                    "generation",
+                    "finalizers",
+                    "deletionTimestamp",
+                    "deletionGracePeriodSeconds",
+                )
                 if key in before.content["metadata"]
             }
             found.content["metadata"].update(kept)
@@ -76,6 +84,14 @@ class Writer:
             now=self._store.stamp(),
         )
         self._store.put(Stored(stored.kind, content, owners))
+
+    def finalizers(self, stored: Stored, wanted: list[str]) -> None:
+        """Write the finalizers of an object; one that is being deleted goes with its last."""
+        content = clone(stored.content)
+        content["metadata"]["finalizers"] = wanted
+        if not wanted:
+            del content["metadata"]["finalizers"]
+        self._store.put(Stored(stored.kind, content, stored.owners))
 
     def event(self, about: Stored, source: str, reason: str, message: str) -> None:
         """A warning about an object."""

@@ -228,3 +228,16 @@ def test_access_is_what_kubectl_applies() -> None:
     )
     resources = {resource for rule in more[1]["rules"] for resource in rule["resources"]}
     assert {"pods/proxy", "httproutes"} <= resources
+
+
+def test_delete_waits_until_it_is_gone(cluster: KubernetesDouble, models: ModelStore) -> None:
+    """What is deployed before that goes with it."""
+    serve(cluster, models)
+    cluster.behave("*", Behaviour(kept=0.3))
+    assert endpoints("delete", "wings", "--yes").output == "wings is deleted\n"
+    assert cluster.objects("inferenceservices") == []
+    serve(cluster, models)
+    cluster.behave("*", Behaviour(kept=3600))
+    late = endpoints("delete", "wings", "--yes", "--timeout", "1")
+    assert "is being deleted" in str(late.exception)
+    assert "kept by inferenceservice.finalizers" in str(late.exception)

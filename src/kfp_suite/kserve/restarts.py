@@ -1,0 +1,50 @@
+"""A version that fails is started anew if it is deployed again.
+
+Credentials and configuration are read when a pod is made: pods that failed for want of a Secret
+go on failing after it was mended. To KServe the same manifest is no change, so its pods get an
+annotation that says how often they were started anew, and a digest of their own.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any
+
+from kfp_suite.contracts.digests import digest_value
+from kfp_suite.kserve.manifests import PREFIX, SPEC_DIGEST
+
+RESTARTS = f"{PREFIX}/restarts"
+"""Of a predictor or transformer: how often its pods were started anew by a deployment."""
+_SIDES = ("predictor", "transformer")
+
+
+def restarts_of(service: Mapping[str, Any]) -> int:
+    """How often an InferenceService was started anew."""
+    text = str(service["spec"]["predictor"].get("annotations", {}).get(RESTARTS, "0"))
+    return int(text) if text.isdigit() else 0
+
+
+def with_restarts(manifest: Mapping[str, Any], count: int) -> dict[str, Any]:
+    """`manifest`, as this module's functions have not seen it yet, with pods of the `count`-th
+    restart; 0: as it is."""
+    found = copy.deepcopy(dict(manifest))
+    for side in (found["spec"][one] for one in _SIDES if one in found["spec"] and count):
+        annotations = side.setdefault("annotations", {})
+        annotations[RESTARTS] = str(count)
+        annotations[SPEC_DIGEST] = digest_value([annotations.get(SPEC_DIGEST, ""), count])
+    return found
+
+
+def same_pods(manifest: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
+    """Whether applying a manifest would leave the pods of an InferenceService as they are."""
+    return pod_digests(manifest) == pod_digests(service)
+
+
+def pod_digests(service: Mapping[str, Any]) -> dict[str, str]:
+    """What the pods of each component are made of."""
+    return {
+        kind: service["spec"][kind].get("annotations", {}).get(SPEC_DIGEST, "")
+        for kind in _SIDES
+        if kind in service["spec"]
+    }
