@@ -40,16 +40,19 @@ def connect(
         memory_limit: A size, such as 4GB.
         file: A DuckDB file to read. With it, the connection reads that file and nothing else.
     """
+    config = {
+        "memory_limit": memory_limit,
+        "temp_directory": str(work / "spill"),
+        "preserve_insertion_order": "true",
+        "autoinstall_known_extensions": "false",
+        "python_enable_replacements": "false",
+    }
+    if file is None:
+        # DuckDB plans `x IN (...)` as a join, if the list is long enough, and a join loses the
+        # order of the rows. A query has an order of its own, so it may be planned that way.
+        config["disabled_optimizers"] = "in_clause"
     connection = duckdb.connect(
-        ":memory:" if file is None else str(file),
-        read_only=file is not None,
-        config={
-            "memory_limit": memory_limit,
-            "temp_directory": str(work / "spill"),
-            "preserve_insertion_order": "true",
-            "autoinstall_known_extensions": "false",
-            "python_enable_replacements": "false",
-        },
+        ":memory:" if file is None else str(file), read_only=file is not None, config=config
     )
     try:
         connection.execute(_UTC)
