@@ -152,6 +152,12 @@ def delete(name: str, namespace: str, kind: str | None, timeout: float) -> None:
 @endpoints.command("access")
 @_NAMESPACE
 @click.option("--service-account", default="kfp-suite-deployer", show_default=True)
+@click.option(
+    "--runs-in",
+    default="kubeflow",
+    show_default=True,
+    help="The namespace that pipelines run in: KFP's own, or a profile's.",
+)
 @click.option("--metrics", is_flag=True, help="Rollouts read the servers' own metrics.")
 @click.option("--by-header", is_flag=True, help="Rollouts let requests choose a version.")
 @click.option("--graphs", is_flag=True, help="Rollouts let graphs know of promoted versions.")
@@ -160,13 +166,21 @@ def delete(name: str, namespace: str, kind: str | None, timeout: float) -> None:
 def access_(
     namespace: str,
     service_account: str,
+    runs_in: str,
     metrics: bool,
     by_header: bool,
     graphs: bool,
     may_delete: bool,
     may_list: bool,
 ) -> None:
-    """Print the ServiceAccount, Role and RoleBinding that deploy and rollout need."""
+    """Print the ServiceAccount, Role and RoleBindings that deploy and rollout need.
+
+    The account is where pipelines run, and its rights on endpoints are where they are. It is
+    bound to KFP's own role too, without which a run ends at its first driver: the Role
+    pipeline-runner in kubeflow, the ClusterRole kubeflow-edit in a profile's namespace.
+    `--service-account pipeline-runner` (of a profile: default-editor) gives the rights to the
+    account that runs anyway.
+    """
     from kfp_suite.kserve.access import access
 
     objects = access(
@@ -177,5 +191,6 @@ def access_(
         graphs=graphs,
         delete=may_delete,
         listing=may_list,
+        runs_in=runs_in,
     )
     click.echo(yaml.safe_dump_all(objects, sort_keys=False), nl=False)

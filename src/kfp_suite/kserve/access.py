@@ -23,6 +23,10 @@ _BY_HEADER = (
 _GRAPHS = ("serving.kserve.io", ("inferencegraphs",), ("list",))
 _DELETE = ("serving.kserve.io", _NAMED, ("delete",))
 _LIST = ("serving.kserve.io", _NAMED, ("list",))
+_RBAC = "rbac.authorization.k8s.io"
+_KFP_NAMESPACE = "kubeflow"
+_INSTALLED = ("pipeline-runner", "default-editor")
+"""The accounts that KFP and Kubeflow's profiles install, with the rights to run."""
 
 
 def access(
@@ -34,8 +38,9 @@ def access(
     graphs: bool = False,
     delete: bool = False,
     listing: bool = False,
+    runs_in: str = "",
 ) -> list[dict[str, Any]]:
-    """A ServiceAccount, a Role and their RoleBinding, in one namespace.
+    """A Role where endpoints are, and the account that runs pipelines bound to it.
 
     Args:
         namespace: Where endpoints are.
@@ -45,6 +50,12 @@ def access(
         graphs: A rollout that lets graphs know where a promoted version is asked.
         delete: `kfp-suite endpoints delete`, and infra_validate on a cluster, too.
         listing: `kfp-suite endpoints list`, too.
+        runs_in: The namespace that pipelines run in, where the account belongs; empty: the
+            endpoints' own, for an account that KFP's drivers do not run as.
+
+    Returns:
+        A ServiceAccount, unless it is one that Kubeflow installs; a Role and its RoleBinding;
+        and, with `runs_in`, a RoleBinding to the role that KFP's own pods need there.
     """
     wanted = (
         (metrics, _METRICS),
@@ -55,11 +66,10 @@ def access(
     )
     rules = [*_RULES, *(rule for given, rule in wanted if given)]
     metadata = {"name": service_account, "namespace": namespace, "labels": dict(OWNER)}
-    group = "rbac.authorization.k8s.io"
-    return [
-        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata},
+    account = {**metadata, "namespace": runs_in or namespace}
+    found: list[dict[str, Any]] = [
         {
-            "apiVersion": f"{group}/v1",
+            "apiVersion": f"{_RBAC}/v1",
             "kind": "Role",
             "metadata": metadata,
             "rules": [
@@ -67,13 +77,35 @@ def access(
                 for api, resources, verbs in rules
             ],
         },
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": service_account},
-            "subjects": [
-                {"kind": "ServiceAccount", "name": service_account, "namespace": namespace}
-            ],
-        },
+        _binding(metadata, "Role", service_account, account),
     ]
+    if service_account in _INSTALLED:
+        return found
+    if runs_in:
+        kind, role = (
+            ("Role", "pipeline-runner")
+            if runs_in == _KFP_NAMESPACE
+            else ("ClusterRole", "kubeflow-edit")
+        )
+        found.append(
+            _binding({**account, "name": f"{service_account}-{role}"}, kind, role, account)
+        )
+    return [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account}, *found]
+
+
+def _binding(
+    metadata: dict[str, Any], kind: str, role: str, account: dict[str, Any]
+) -> dict[str, Any]:
+    """A RoleBinding of a ServiceAccount."""
+    subject = {
+        "kind": "ServiceAccount",
+        "name": account["name"],
+        "namespace": account["namespace"],
+    }
+    return {
+        "apiVersion": f"{_RBAC}/v1",
+        "kind": "RoleBinding",
+        "metadata": metadata,
+        "roleRef": {"apiGroup": _RBAC, "kind": kind, "name": role},
+        "subjects": [subject],
+    }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import socket
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
@@ -34,7 +35,9 @@ _PROBE = "_probe"
 _CONFLICT = 409
 _CONFLICT_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6)
 _KFP = "minio"
-_KFP_SERVER = "http://minio-service.kubeflow:9000"
+_KFP_SERVICES = ("seaweedfs.kubeflow", "minio-service.kubeflow")
+"""The Service of KFP's own store: of 2.17, and of releases that came with MinIO."""
+_KFP_PORT = 9000
 
 
 class S3Store:
@@ -151,7 +154,18 @@ def _status(error: ClientError) -> int:
 def _server(scheme: str) -> str | None:
     """Where KFP's own store is; None: where boto3 finds it."""
     set_already = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return _KFP_SERVER if scheme == _KFP and not set_already else None
+    if scheme != _KFP or set_already:
+        return None
+    host = next(filter(_is_known, _KFP_SERVICES), _KFP_SERVICES[0])
+    return f"http://{host}:{_KFP_PORT}"
+
+
+def _is_known(host: str) -> bool:
+    """Whether the cluster has a Service of this name."""
+    try:
+        return bool(socket.getaddrinfo(host, _KFP_PORT))
+    except OSError:
+        return False
 
 
 def _info(name: str, size: int, etag: str, modified: Any) -> ObjectInfo:

@@ -216,7 +216,8 @@ def test_who_may_list_is_said(
 
 def test_access_is_what_kubectl_applies() -> None:
     found = list(yaml.safe_load_all(endpoints("access").output))
-    assert [one["kind"] for one in found] == ["ServiceAccount", "Role", "RoleBinding"]
+    kinds = ["ServiceAccount", "Role", "RoleBinding", "RoleBinding"]
+    assert [one["kind"] for one in found] == kinds
     verbs = {verb for rule in found[1]["rules"] for verb in rule["verbs"]}
     assert "delete" not in verbs
     assert "*" not in str(found[1]["rules"])
@@ -228,6 +229,32 @@ def test_access_is_what_kubectl_applies() -> None:
     )
     resources = {resource for rule in more[1]["rules"] for resource in rule["resources"]}
     assert {"pods/proxy", "httproutes"} <= resources
+
+
+@pytest.mark.parametrize(
+    ("runs_in", "role"),
+    [("kubeflow", ("Role", "pipeline-runner")), ("team-a", ("ClusterRole", "kubeflow-edit"))],
+)
+def test_access_binds_the_account_where_pipelines_run(runs_in: str, role: tuple[str, str]) -> None:
+    """With the endpoints' rights alone, KFP's driver may not report what its task did."""
+    given = () if runs_in == "kubeflow" else ("--runs-in", runs_in)
+    account, rights, *bindings = yaml.safe_load_all(endpoints("access", *given).output)
+    assert account["metadata"]["namespace"] == runs_in
+    assert rights["metadata"]["namespace"] == "models"
+    where = [binding["metadata"]["namespace"] for binding in bindings]
+    assert where == ["models", runs_in]
+    referred = [(one["roleRef"]["kind"], one["roleRef"]["name"]) for one in bindings]
+    assert referred == [("Role", "kfp-suite-deployer"), role]
+    subject = {"kind": "ServiceAccount", "name": "kfp-suite-deployer", "namespace": runs_in}
+    assert [one["subjects"] for one in bindings] == [[subject], [subject]]
+
+
+def test_access_for_the_account_that_runs_anyway_makes_no_account() -> None:
+    given = endpoints("access", "--service-account", "pipeline-runner").output
+    rights, binding = yaml.safe_load_all(given)
+    assert (rights["kind"], rights["metadata"]["namespace"]) == ("Role", "models")
+    assert binding["metadata"]["namespace"] == "models"
+    assert binding["subjects"][0]["namespace"] == "kubeflow"
 
 
 def test_delete_waits_until_it_is_gone(cluster: KubernetesDouble, models: ModelStore) -> None:

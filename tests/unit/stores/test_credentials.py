@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -45,10 +47,25 @@ def test_no_s3_credentials_names_every_place(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("installed", "server"),
+    [
+        (["seaweedfs.kubeflow"], "seaweedfs.kubeflow"),
+        (["minio-service.kubeflow"], "minio-service.kubeflow"),
+        (["minio-service.kubeflow", "seaweedfs.kubeflow"], "seaweedfs.kubeflow"),
+        ([], "seaweedfs.kubeflow"),
+    ],
+)
 def test_the_store_of_kfp_is_the_service_that_kfp_installs(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, installed: list[str], server: str
 ) -> None:
-    with pytest.raises(StoreError, match=r"server: http://minio-service\.kubeflow:9000"):
+    def look_up(host: str, port: int) -> list[str]:
+        if host not in installed:
+            raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+        return [f"{host}:{port}"]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with pytest.raises(StoreError, match=rf"server: http://{re.escape(server)}:9000"):
         open_store("minio://mlpipeline/v2/artifacts").read("x")
 
 
