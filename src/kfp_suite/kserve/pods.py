@@ -19,6 +19,8 @@ _SECURE = {
 SERVER_COMMAND = ("python", "-P", "-m", "kfp_suite.server")
 """How a container starts our server: the images have no entry point."""
 _HTTP, _GRPC = 8080, 8081
+_SCRATCH = "1Gi"
+"""What a server may write at most before its pod is evicted, and not its neighbours."""
 _START_SECONDS = 600
 # A pod that ends is still sent requests until every proxy knows.
 _UNLISTED_SECONDS = 5
@@ -40,7 +42,7 @@ def served_securely() -> dict[str, Any]:
 
 def volumes() -> list[dict[str, Any]]:
     """What `served_securely` mounts."""
-    return [{"name": "tmp", "emptyDir": {}}]
+    return [{"name": "tmp", "emptyDir": {"sizeLimit": _SCRATCH}}]
 
 
 def container_in(mode: str | None) -> dict[str, Any]:
@@ -101,8 +103,8 @@ def environment(settings: EndpointSettings) -> list[dict[str, Any]]:
 
 
 def placed(settings: EndpointSettings) -> dict[str, Any]:
-    """As whom, and on which nodes."""
-    found: dict[str, Any] = {}
+    """As whom, and on which nodes: with no token of the Kubernetes API, which no server asks."""
+    found: dict[str, Any] = {"automountServiceAccountToken": False}
     if settings.service_account:
         found["serviceAccountName"] = settings.service_account
     if settings.node_selector:

@@ -108,11 +108,20 @@ class TestPods:
             assert rights["readOnlyRootFilesystem"] is True
             (mount,) = one["volumeMounts"]
             assert mount["mountPath"] == "/tmp"
-            assert pod["volumes"] == [{"name": mount["name"], "emptyDir": {}}]
+            scratch = {"name": mount["name"], "emptyDir": {"sizeLimit": "1Gi"}}
+            assert pod["volumes"] == [scratch]
             assert one["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": 8080}
             assert one["readinessProbe"]["httpGet"] == {"path": "/v2/health/ready", "port": 8080}
             start = one["startupProbe"]
             assert start["periodSeconds"] * start["failureThreshold"] == 600
+
+    def test_they_hold_no_token_of_the_kubernetes_api(self) -> None:
+        sides = made(replace(SERVED, runtime="sklearn"), transformer_image="r/t:1")["spec"]
+        shared = shared_service(
+            SERVED, "models", parse_settings({**OWN, "shared": "many"}), "Standard"
+        )
+        for side in (sides["predictor"], sides["transformer"], shared["spec"]["predictor"]):
+            assert side["automountServiceAccountToken"] is False
 
     def test_workers_are_an_argument_of_our_own_server(self) -> None:
         def arguments(options: dict[str, Any]) -> list[str]:
