@@ -38,11 +38,39 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
         with tempfile.TemporaryDirectory(prefix="kfp-suite-compile-") as scratch:
             compiled = Path(scratch) / target.name
             compiler.Compiler().compile(load(entry), str(compiled))
-            content = _DEFAULT.sub(_sort_line, compiled.read_text())
+            content = adapt_content(_DEFAULT.sub(_sort_line, compiled.read_text()), _shorten)
     except OSError as error:
         raise store_error(error, error.filename) from error
     write_file(target, (adapt_content(content, adapt) if adapt else content).encode())
     return target
+
+
+def _shorten(spec: dict[str, Any], _platform: dict[str, Any]) -> None:
+    """Drop what no step reads: docstrings of embedded sources and descriptions of components.
+
+    Argo keeps several copies of both for each task, and compresses the nodes of a workflow above
+    1 MiB, where KFP's API no longer sees its tasks. The pipeline's own description, and those of
+    its parameters, stay.
+    """
+    for executor in spec.get("deploymentSpec", {}).get("executors", {}).values():
+        command = executor.get("container", {}).get("command", [])
+        command[:] = [_drop_docstrings(part) if "\ndef " in part else part for part in command]
+    for component in spec.get("components", {}).values():
+        for side in ("inputDefinitions", "outputDefinitions"):
+            for kind in component.get(side, {}).values():
+                for definition in kind.values():
+                    definition.pop("description", None)
+
+
+def _drop_docstrings(source: str) -> str:
+    """A module's source without the docstrings of its functions; each keeps a body."""
+    lines = source.splitlines(keepends=True)
+    functions = [one for one in ast.parse(source).body if isinstance(one, ast.FunctionDef)]
+    for function in reversed(functions):
+        if len(function.body) > 1 and ast.get_docstring(function) is not None:
+            text = function.body[0]
+            del lines[text.lineno - 1 : text.end_lineno]
+    return "".join(lines)
 
 
 def _sort_line(found: re.Match[str]) -> str:
