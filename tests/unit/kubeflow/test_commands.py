@@ -18,6 +18,7 @@ from kfp_suite.contracts.errors import (
 )
 from kfp_suite.image_builder.image_lock import adapted
 from kfp_suite.kubeflow.package import open_package
+from kfp_suite.local.catalog import pipelines
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 
@@ -61,6 +62,23 @@ def test_a_name_that_is_another_content_is_refused(
     ).exception
     assert isinstance(refused, AlreadyExistsError)
     assert "has another version 'mine'" in str(refused)
+
+
+def test_all_pipelines_are_uploaded_at_once(command: Command, kfp: KfpDouble) -> None:
+    done = command("upload", "--all", "--json")
+    assert done.exit_code == 0, done.output
+    uploaded = {json.loads(line)["name"].replace("-", "_") for line in done.output.splitlines()}
+    assert uploaded == set(pipelines())
+    assert len(kfp.state.versions) == len(uploaded)
+    refused = command("upload", "--all", PIPELINE)
+    assert "name the pipelines to upload, or give --all" in refused.output
+
+
+def test_nothing_is_uploaded_if_one_of_several_is_not_right(
+    command: Command, kfp: KfpDouble
+) -> None:
+    assert isinstance(command("upload", PIPELINE, "retrian").exception, MissingError)
+    assert not kfp.state.versions
 
 
 def test_a_file_of_ones_own_is_uploaded(
