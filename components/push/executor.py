@@ -102,5 +102,5 @@ def _kept(verdict: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _reason(parameters: PushParameters) -> str:
-    run = parameters.run.get("name", "")
+    run = parameters.run.get("name") or parameters.run.get("id")
     return f"pushed by {run}" if run else "pushed"

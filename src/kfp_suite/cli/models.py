@@ -172,7 +172,7 @@ def show(reference: str, as_json: bool) -> None:
     rows: dict[str, Any] = {
         "aliases": ", ".join(a for a, at in opened.aliases(name).items() if at == version),
         "published": opened.created(name, version),
-        "by run": manifest.run.get("name"),
+        "by run": manifest.run.get("name") or manifest.run.get("id"),
         "digest": manifest.digest,
         "dataset": recipe["dataset_digest"],
         "transform": recipe["transform_digest"],

@@ -51,9 +51,17 @@ def parse_cron(expression: str) -> str:
     """The six fields of an expression; of the usual five, with second 0 before them.
 
     Raises:
-        ParameterError: it is not one, with the field at fault.
+        ParameterError: it is not one, with the field at fault, or it names a time zone.
     """
     parts = expression.upper().split()
+    if parts and parts[0].startswith(("CRON_TZ=", "TZ=")):
+        raise ParameterError(
+            "a schedule on Kubeflow Pipelines has no time zone of its own",
+            where="--cron",
+            got=expression,
+            expected="the fields alone: their time is the installation's, UTC by default",
+            fix="give the hours in UTC, without " + expression.split(maxsplit=1)[0],
+        )
     if len(parts) == 5:
         parts = ["0", *parts]
     if len(parts) != len(_FIELDS):

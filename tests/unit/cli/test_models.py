@@ -106,6 +106,23 @@ def store(tmp_path: Path) -> str:
     return str(uri)
 
 
+def test_a_run_without_a_name_is_shown_by_its_id(tmp_path: Path) -> None:
+    """As the runs of a schedule are."""
+    opened = ModelStore(FolderStore(tmp_path / "store"))
+    for model, run in (
+        ("named", {"name": "nightly", "id": "4f"}),
+        ("late", {"name": "", "id": "4f"}),
+    ):
+        folder = published_model(tmp_path / model, model.encode())
+        opened.publish(model, folder, evaluation={}, run=run, parameters={})
+    for model, shown in (("named", "nightly"), ("late", "4f")):
+        result = CliRunner().invoke(
+            models, ["show", f"{tmp_path / 'store'}/{model}/1"], catch_exceptions=False
+        )
+        line = next(row for row in result.output.splitlines() if "by run" in row)
+        assert shown in line
+
+
 def said(*words: str) -> list[str]:
     """The lines of a command that succeeds."""
     done = CliRunner().invoke(models, words, catch_exceptions=False)

@@ -82,3 +82,10 @@ def test_the_next_times_are_in_utc() -> None:
         "2026-02-03T03:00:00+00:00",
     ]
     assert next_times("45 59 23 * * *", NOW, 1)[0].isoformat() == "2026-01-31T23:59:45+00:00"
+
+
+@pytest.mark.parametrize("zone", ["CRON_TZ=Europe/Berlin", "TZ=UTC", "cron_tz=America/New_York"])
+def test_time_zone_is_refused_as_one(zone: str) -> None:
+    with pytest.raises(ParameterError, match="no time zone of its own") as raised:
+        parse_cron(f"{zone} 0 0 3 * * *")
+    assert raised.value.fix == f"give the hours in UTC, without {zone}"
