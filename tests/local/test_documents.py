@@ -32,7 +32,7 @@ from tests.contract.documented import ROOT, documents, lines, yaml_blocks
 SECONDS = 240
 START_SECONDS = 150.0
 ELSEWHERE = {
-    r"make (demo|test|bench|help)": "CI calls the first two, and the last ones call what is tested",
+    r"make (dev|demo|test|bench|help)": "CI calls demo and test, the others what is tested",
     r"\. \.venv/bin/activate": "of the shell",
     r"export ": "of the shell",
     r"eval .*_KFP_SUITE_COMPLETE": "tests/unit/cli/test_completion.py",
