@@ -40,7 +40,7 @@ def connect(
         memory_limit: A size, such as 4GB.
         file: A DuckDB file to read. With it, the connection reads that file and nothing else.
     """
-    config = {
+    config: dict[str, str | bool | int | float | list[str]] = {
         "memory_limit": memory_limit,
         "temp_directory": str(work / "spill"),
         "preserve_insertion_order": "true",

@@ -36,7 +36,7 @@ def told(double: KubernetesDouble, name: str) -> str:
     return found
 
 
-def let(double: KubernetesDouble, **more: bool) -> None:
+def let(double: KubernetesDouble, **more: Any) -> None:
     rules: Any = access("models", "roller", metrics=True, **more)[1]["rules"]
     double.allow_only(_TOKEN, rules, "models")
 
