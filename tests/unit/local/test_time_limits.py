@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -28,6 +29,30 @@ def command(folder: Path, code: str) -> list[str]:
     return [sys.executable, "-c", code, "--executor_input", str(folder / "given.json")]
 
 
+def end_when_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the time of a step be over as soon as `file` is there: no limit in seconds is both short
+    and long enough on a busy machine."""
+
+    class Timer(threading.Thread):
+        def __init__(self, _seconds: float, end: Callable[[], None]) -> None:
+            super().__init__(daemon=True)
+            self.end, self.cancelled = end, threading.Event()
+
+        def run(self) -> None:
+            while not file.exists() and not self.cancelled.wait(0.05):
+                pass
+            if not self.cancelled.is_set():
+                self.end()
+
+        def cancel(self) -> None:
+            self.cancelled.set()
+
+    monkeypatch.setattr(
+        "kfp_suite.local.time_limits.threading",
+        SimpleNamespace(Timer=Timer, TIMEOUT_MAX=threading.TIMEOUT_MAX),
+    )
+
+
 def test_the_limits_are_those_that_a_cluster_enforces() -> None:
     limits = find_time_limits(load(find_pipeline("train_and_deploy")), None)
     assert limits["train"] == 24 * HOUR
@@ -46,12 +71,16 @@ def test_one_limit_for_every_step() -> None:
     assert limits == {"rollout": 7, "record": 7}
 
 
-def test_a_step_that_never_ends(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_step_that_never_ends(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_when_written(tmp_path / "train" / "ready", monkeypatch)
     code = (
-        "import subprocess, sys, time\n"
+        "import pathlib, subprocess, sys, time\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'],"
         " start_new_session=True)\n"
         "print('child', child.pid, flush=True)\n"
+        "pathlib.Path(sys.argv[2]).with_name('ready').touch()\n"
         "time.sleep(600)\n"
     )
     assert run_step(command(tmp_path / "train", code), limits={"train": 3}) != 0
@@ -69,7 +98,10 @@ def test_a_step_that_never_ends(tmp_path: Path, capsys: pytest.CaptureFixture[st
     )
 
 
-def test_another_error_of_a_step_that_was_ended_does_not_hide_the_limit(tmp_path: Path) -> None:
+def test_another_error_of_a_step_that_was_ended_does_not_hide_the_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end_when_written(tmp_path / "train" / "error.json", monkeypatch)
     code = (
         "import pathlib, sys, time\n"
         "pathlib.Path(sys.argv[2]).with_name('error.json').write_text('{}')\n"
