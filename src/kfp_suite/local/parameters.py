@@ -147,7 +147,8 @@ def check(
 ) -> dict[str, Any]:
     """`values`, complete, of the right types, and such as reach a step as they were written.
 
-    A parameter that is null is as if it were not there.
+    A parameter that is null is as if it were not there. Numbers are taken as they are meant: 2 for
+    the text "2", and 120.0 for the whole number 120.
 
     Args:
         known: The parameters of the pipeline.
@@ -156,16 +157,13 @@ def check(
         assigned: The names that did not come from the file, as `merge` takes them.
 
     Raises:
-        ParameterError: an unknown name, a wrong type, a missing value, or one that would not
-            arrive; see `checked_values.convert_to_plain`.
+        ParameterError: unknown names, all of them; a wrong type, a missing value, or one that would
+            not arrive; see `checked_values.convert_to_plain`.
     """
+    _check_names(known, values, where, assigned)
     checked = {}
     for name, value in values.items():
         place = place_of(name, where, assigned)
-        if name not in known:
-            raise ParameterError(
-                f"unknown parameter '{name}'", where=place, fix=did_you_mean(name, known)
-            )
         if value is not None:
             checked[name] = _of_type(
                 known[name].type, name, convert_to_plain(value, name, place), place
@@ -180,8 +178,31 @@ def check(
     return checked
 
 
+def _check_names(
+    known: Mapping[str, Parameter], values: Mapping[str, Any], where: str, assigned: Collection[str]
+) -> None:
+    unknown = [name for name in values if name not in known]
+    if len(unknown) == 1:
+        (name,) = unknown
+        place = place_of(name, where, assigned)
+        raise ParameterError(
+            f"unknown parameter '{name}'", where=place, fix=did_you_mean(name, known)
+        )
+    if unknown:
+        places = dict.fromkeys(place_of(name, where, assigned) for name in unknown)
+        raise ParameterError(
+            f"unknown parameters {', '.join(map(repr, unknown))}",
+            where=", ".join(places),
+            fix="; ".join(f"{name}: {did_you_mean(name, known)}" for name in unknown),
+        )
+
+
 def _of_type(kind: str, name: str, value: Any, where: str) -> Any:
     allowed, words = _TYPES.get(kind, ((object,), "a value"))
+    if kind == "String" and type(value) is int:
+        return str(value)
+    if kind == "Integer" and isinstance(value, float) and value.is_integer():
+        return int(value)
     is_bool_as_number = isinstance(value, bool) and bool not in allowed
     if not isinstance(value, allowed) or is_bool_as_number:
         is_scalar = isinstance(value, (bool, int, float))

@@ -54,6 +54,15 @@ def test_a_dotted_assignment_reaches_into_a_mapping() -> None:
     [
         ({"lable": "x"}, "p.yaml: unknown parameter 'lable'; did you mean 'label'?"),
         (
+            {"lable": "x", "seeds": 1},
+            "p.yaml: unknown parameters 'lable', 'seeds'; lable: did you mean 'label'?; "
+            "seeds: did you mean 'seed'?",
+        ),
+        (
+            {"label": "x", "seed": 1.5},
+            "p.yaml: parameter 'seed' has the wrong type; got 1.5; expected a whole number",
+        ),
+        (
             {"label": "x", "seed": "many"},
             "p.yaml: parameter 'seed' has the wrong type; got many; expected a whole number",
         ),
@@ -239,6 +248,12 @@ def test_yaml_that_cannot_be_meant_is_refused_with_its_line(
     assert str(caught.value).startswith(f"{file}: not valid YAML; got {problem}")
     with pytest.raises(ParameterError, match="not valid YAML"):
         parse_assignments((f"split={text}",), KNOWN)
+
+
+def test_numbers_are_taken_as_they_are_meant() -> None:
+    assert check(KNOWN, {"label": 2012, "seed": 120.0}, "p.yaml") == {"label": "2012", "seed": 120}
+    with pytest.raises(ParameterError, match="expected text; put it in quotes"):
+        check(KNOWN, {"label": 1.5}, "p.yaml")  # 1.50 would be another text
 
 
 def test_text_that_yaml_takes_for_another_value_says_to_quote_it() -> None:
