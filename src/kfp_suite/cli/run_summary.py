@@ -45,7 +45,7 @@ def summary_json(run: PastRun, folder: Path, failure: KfpSuiteError | None) -> d
         failure: Why it failed, or its endpoint did.
     """
     record, conclusion = run.record, conclude(run, folder)
-    version = record.version or {}
+    version = record.version or _serving_version(run)
     evaluation = record.evaluation or {}
     return {
         "run_id": record.run,
@@ -112,6 +112,15 @@ def print_summary(
         console.print(f"{purpose}:  {step}", soft_wrap=True, markup=False)
 
 
+def _serving_version(run: PastRun) -> dict[str, Any]:
+    """The version that an endpoint serves after a rollout: what it was about, and no more is known
+    of it here. Empty for other runs."""
+    endpoint = run.record.endpoint or {}
+    return (
+        {key: endpoint.get(key) for key in ("model", "version")} if "promoted" in endpoint else {}
+    )
+
+
 def aliases_of(run: PastRun) -> list[str]:
     """The aliases that name the version a run published, if its store can be read."""
     version = run.record.version
@@ -175,6 +184,8 @@ def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
         yield "model", f"{record.version['model']} version {record.version['version']}: {aliases}"
         yield "stored at", shorten_path(record.version["uri"])
         yield "digest", record.version["digest"]
+    if serving := _serving_version(run):
+        yield "endpoint", f"{serving['model']} version {serving['version']}"
     if record.endpoint and record.endpoint.get("manifest"):
         yield "manifest", shorten_path(record.endpoint["manifest"])
 

@@ -294,3 +294,16 @@ def test_a_run_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
         assert asked("show", name[:20], root=tmp_path).exit_code == 0
         refused = asked("show", "notes", root=tmp_path).exception
         assert isinstance(refused, InputError)
+
+
+@pytest.mark.parametrize(("promoted", "version"), [(True, 2), (False, 1)])
+def test_a_rollout_ends_with_the_version_that_serves(
+    promoted: bool, version: int, tmp_path: Path
+) -> None:
+    endpoint = {"model": "penguins", "version": version, "promoted": promoted, "why": "judged"}
+    run = past("progressive_delivery", endpoint=endpoint)
+    found = summary_json(run, tmp_path, None)
+    assert (found["model"], found["version"], found["versions"]) == ("penguins", version, [])
+    shown = StringIO()
+    print_summary(run, tmp_path, [], failed=False, console=Console(file=shown, width=100))
+    assert f"endpoint  penguins version {version}\n" in shown.getvalue()
