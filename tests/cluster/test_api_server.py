@@ -165,7 +165,7 @@ def test_every_setting_is_what_the_crd_takes(cluster: Cluster, runtime: str, mod
     assert predictor["batcher"]["maxBatchSize"] == 8
     assert predictor["logger"]["url"] == "http://logs"
     model = predictor["model"]
-    assert model["resources"]["limits"]["nvidia.com/gpu"] == 1
+    assert model["resources"]["limits"]["nvidia.com/gpu"] == "1"
     assert model["env"][0]["valueFrom"]["secretKeyRef"] == {"name": "keys", "key": "api"}
 
 

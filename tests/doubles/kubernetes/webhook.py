@@ -44,12 +44,18 @@ def mode_named(text: str) -> str:
 
 def default(service: Json, mode: str) -> None:
     """Write KServe's default mode into an InferenceService, where that is Standard, and a mode
-    by its present name."""
+    by its present name; and every quantity as text, as Kubernetes' own type prints it."""
     annotations = service["metadata"].get("annotations") or {}
     if MODE in annotations:
         annotations[MODE] = mode_named(annotations[MODE])
     elif mode == "Standard":
         service["metadata"]["annotations"] = {**annotations, MODE: mode}
+    for side in (service["spec"].get(kind, {}) for kind in ("predictor", "transformer")):
+        containers = [*side.get("containers", ()), *side.get("initContainers", ())]
+        for container in (side.get("model"), *containers):
+            for quantities in ((container or {}).get("resources") or {}).values():
+                if isinstance(quantities, dict):
+                    quantities.update({name: str(value) for name, value in quantities.items()})
 
 
 def admit(service: Json, before: Json | None) -> None:

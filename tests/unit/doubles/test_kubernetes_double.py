@@ -546,7 +546,10 @@ class TestAdmission:
         manifest = service()
         manifest["spec"]["predictor"]["model"]["resources"] = {"limits": limits}
         found = Caller(kserve.client()).apply(manifest)
-        assert found["spec"]["predictor"]["model"]["resources"]["limits"] == limits
+        assert found["spec"]["predictor"]["model"]["resources"]["limits"] == {
+            "cpu": "1",
+            "memory": "1Gi",
+        }
 
     @pytest.mark.parametrize(
         ("changes", "field", "message"),
