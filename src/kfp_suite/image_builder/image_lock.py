@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.contracts.canonical import write_json
-from kfp_suite.contracts.environment import IMAGE_DIGEST_VARIABLE
+from kfp_suite.contracts.environment import IMAGE_DIGEST_VARIABLE, code_digest
 from kfp_suite.contracts.errors import ContractError, MissingError
 from kfp_suite.contracts.manifests import read_manifest
 from kfp_suite.image_builder.client import call, docker_client
@@ -27,9 +27,16 @@ _MAKE_ENDPOINTS = ("deploy", "rollout", "infra_validate")
 
 @dataclass(frozen=True)
 class ImageLock:
-    """Each family's image, as `registry/name@sha256:…`."""
+    """Each family's image.
+
+    Attributes:
+        images: The image of each family, as `registry/name@sha256:…`.
+        code: The digest of the suite's code that it was built of, by family; a lock that was
+            written by hand has none.
+    """
 
     images: dict[str, str] = field(default_factory=dict)
+    code: dict[str, str] = field(default_factory=dict)
     format_version: int = FORMAT_VERSION
 
 
@@ -53,8 +60,9 @@ def push(family: str, registry: str) -> str:
 
 def write_lock(path: Path, pushed: Mapping[str, str]) -> None:
     """Write a lock; families that were not pushed now stay as they were in it."""
-    known = read_lock(path).images if path.exists() else {}
-    write_json(path, asdict(ImageLock({**known, **pushed})))
+    known = read_lock(path) if path.exists() else ImageLock()
+    code = known.code | dict.fromkeys(pushed, code_digest())
+    write_json(path, asdict(ImageLock({**known.images, **pushed}, code)))
 
 
 def read_lock(path: Path) -> ImageLock:
@@ -86,6 +94,8 @@ def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:
 
     Raises:
         MissingError: a family that the pipeline needs is not in the lock.
+        ContractError: its image was built of other code than this: the pipeline would import
+            what the image does not have.
     """
     for executor in spec["deploymentSpec"]["executors"].values():
         container = executor.get("container")
@@ -96,6 +106,14 @@ def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:
             raise MissingError(
                 f"no image of family '{family}' in the lock",
                 where=where,
+                fix=f"kfp-suite images build {family} --push --registry REGISTRY --lock {where}",
+            )
+        if lock.code.get(family, code_digest()) != code_digest():
+            raise ContractError(
+                f"the image of family '{family}' was built of other code than this kfp-suite",
+                where=where,
+                got=lock.code[family],
+                expected=code_digest(),
                 fix=f"kfp-suite images build {family} --push --registry REGISTRY --lock {where}",
             )
         container["image"] = lock.images[family]

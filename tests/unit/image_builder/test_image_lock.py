@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 
-from kfp_suite.contracts.environment import IMAGE_DIGEST_VARIABLE
-from kfp_suite.contracts.errors import MissingError
+from kfp_suite.contracts.environment import IMAGE_DIGEST_VARIABLE, code_digest
+from kfp_suite.contracts.errors import ContractError, MissingError
 from kfp_suite.image_builder.families import FAMILIES
-from kfp_suite.image_builder.image_lock import ImageLock, apply_lock
+from kfp_suite.image_builder.image_lock import ImageLock, apply_lock, read_lock, write_lock
 from kfp_suite.kserve.images import IMAGE_VARIABLES, default_image
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
@@ -62,3 +62,16 @@ def test_what_is_told_is_what_serves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert default_image("sklearn") == LOCK.images["serving"]
     assert default_image("xgboost") == LOCK.images["serving"]
     assert default_image("tensorflow") == LOCK.images["tensorflow"]
+
+
+def test_an_image_of_other_code_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "image-lock.json"
+    write_lock(file, LOCK.images)
+    locked("progressive_delivery", read_lock(file))
+    file.write_text(file.read_text().replace(code_digest(), "sha256:before"))
+    with pytest.raises(ContractError, match="'deploy' was built of other code than this kfp-suite"):
+        locked("progressive_delivery", read_lock(file))
+    write_lock(file, {"deploy": LOCK.images["deploy"]})  # the others stay of other code
+    locked("progressive_delivery", read_lock(file))
+    with pytest.raises(ContractError, match="images build sklearn --push"):
+        locked("train_and_deploy", read_lock(file))
