@@ -42,6 +42,9 @@ from tests.schemas import CRDS
 from tests.serving.conftest import publish
 from tests.unit.deploy.fleet import fleet_of
 
+# Small enough for a cluster of one node, which has two servers while a version rolls out.
+SETTINGS = {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"memory": "1Gi"}}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -122,6 +125,7 @@ def deployed(place: Place, folder: Path, version: int) -> str:
         namespace=place.namespace,
         ingress=place.ingress,
         timeout_seconds=place.timeout,
+        settings=SETTINGS,
     )
     return str(deploy(parameters, pushed, folder / "endpoint", cluster=place.cluster)["url"])
 
@@ -137,6 +141,7 @@ def rolled(place: Place, folder: Path, version: int) -> Outcome:
         step_seconds=60,
         look_seconds=0.5,
         undecided="go_on",
+        settings=SETTINGS,
     )
     target = ClusterTarget(
         place.cluster, "wings", place.namespace, timeout=place.timeout, ingress=place.ingress
