@@ -36,6 +36,7 @@ from kfp_suite.kserve.ownership import applied_part
 from kfp_suite.kserve.patience import patiently
 from kfp_suite.kserve.served import ServedRecords
 from kfp_suite.kserve.smoke import address_of
+from kfp_suite.kserve.traffic_split import split_requests
 from kfp_suite.kserve.version_choice import end_choice, offer_choice, side_service
 from kfp_suite.kserve.waiting import roll_back, wait_until_serving
 from kfp_suite.stores.versions import ModelStore
@@ -205,8 +206,18 @@ class ClusterTarget:
         if self.mode == "Standard" and not two:
             tell_graphs(self._cluster, applied, self._timeout, self._clock)
         service = wait_until_serving(self._cluster, applied, self._timeout, self._clock)
+        if self.mode == "Standard" and two:
+            self._split(service)
         if self._by_header and two:
             offer_choice(self._cluster, service, self._timeout, self._clock)
+
+    def _split(self, service: dict[str, Any]) -> None:
+        """Split requests by the candidate's share, if it has one and KServe does not."""
+        (canary,) = service["spec"]["canary"]
+        if canary["trafficPercent"]:
+            predictors = (service["spec"]["predictor"], canary["predictor"])
+            stable, candidate = (side_service(self._name, one) for one in predictors)
+            split_requests(self._cluster, service, (stable, candidate), self._timeout, self._clock)
 
     def wait(self) -> None:
         """As after an apply."""

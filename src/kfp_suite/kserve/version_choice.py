@@ -21,6 +21,7 @@ from kfp_suite.contracts.errors import (
 from kfp_suite.kserve.cluster import HTTP_ROUTES, Cluster
 from kfp_suite.kserve.manifests import OWNER, VERSION
 from kfp_suite.kserve.patience import Missing, wait_for
+from kfp_suite.kserve.traffic_split import split_name
 from kfp_suite.runtimes.asking import VERSION_CHOICE
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,9 @@ def offer_choice(
 
     def look(_: float) -> dict[str, Any]:
         try:
-            route = cluster.get(name, namespace, HTTP_ROUTES)
+            # Ours, if KServe does not split requests: it goes before KServe's own.
+            route = cluster.find(split_name(name), namespace, HTTP_ROUTES)
+            route = route or cluster.get(name, namespace, HTTP_ROUTES)
         except MissingError as error:
             raise Missing("KServe's route") from error
         if not versions.keys() <= _backends(route):
@@ -69,16 +72,18 @@ def offer_choice(
 
 
 def end_choice(cluster: Cluster, name: str, namespace: str) -> None:
-    """Take the route away, where there is one: it leads to servers that go. Who may not touch
-    routes has made none."""
-    try:
-        cluster.delete(_name(name), namespace, HTTP_ROUTES)
-    except MissingError:
-        return
-    except TransientError:
-        raise
-    except StoreError as error:
-        log.info("routes by header are left as they are: %s", error)
+    """Delete the routes by header and by share, if there are any: they lead to servers that go.
+    An account without rights to routes has made none."""
+    for route in (_name(name), split_name(name)):
+        try:
+            cluster.delete(route, namespace, HTTP_ROUTES)
+        except MissingError:
+            continue
+        except TransientError:
+            raise
+        except StoreError as error:
+            log.info("routes are left as they are: %s", error)
+            return
 
 
 def choice_route(service: Mapping[str, Any], route: Mapping[str, Any]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ class KubernetesDouble:
         kserve: Whether KServe is there.
         mode: Of InferenceServices that do not say theirs; None: Knative where it is there.
         namespaces: Those that exist; None: every namespace does as soon as it is used.
+        splits: Whether KServe routes to canaries in Standard mode; KServe 0.20 does not.
 
     Attributes:
         logs: What containers wrote, by namespace, pod and container; filled by the controller
@@ -82,6 +83,7 @@ class KubernetesDouble:
         kserve: bool = True,
         mode: Mode | None = None,
         namespaces: Iterable[str] | None = None,
+        splits: bool = True,
     ) -> None:
         self.logs: dict[tuple[str, str, str], str] = {}
         self.previous_logs: dict[tuple[str, str, str], str] = {}
@@ -96,6 +98,7 @@ class KubernetesDouble:
         mode = mode or ("Knative" if knative else "Standard")
         self.verbs = Verbs(self.store, schemas, self.access, mode)
         self.controller = Controller(self.store, schemas, self.logs, mode)
+        self.controller.splits = splits
         self._stopping = threading.Event()
         self._clients: list[Any] = []
         self._url = ""

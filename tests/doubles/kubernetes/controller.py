@@ -74,6 +74,7 @@ class Controller:
             self._said_of,
         )
         self.endpoint: str | Callable[[str, str], str] = ""
+        self.splits = True
         self._behaviours: dict[str, Behaviour] = {}
         self._services: dict[str, _Service] = {}
         self._version = -1
@@ -464,7 +465,7 @@ class Controller:
         shares = {
             f"{name}-{canary['predictor']['name']}-predictor": canary["trafficPercent"]
             for canary in spec.get("canary", ())
-            if canary["predictor"]["name"] in ready
+            if canary["predictor"]["name"] in ready and self.splits
         }
         front = "transformer" if "transformer" in spec else "predictor"
         backends = {self._name(stored, front): 100 - sum(shares.values()), **shares}

@@ -87,16 +87,31 @@ class Fleet:
                 revision = self._double.get("revisions", f"models/{target['revisionName']}")
                 found[revision["metadata"]["annotations"][VERSION]] += target["percent"]
         else:
-            left = 100
+            left = 100 if self._double.controller.splits else 100 - self._split_by_share(found)
             sides = {one["predictor"]["name"]: one for one in service["spec"].get("canary", ())}
             for side in status.get("canaryStatuses", ()):
-                if side["ready"] and side["name"] in sides:
+                if side["ready"] and side["name"] in sides and self._double.controller.splits:
                     version = sides[side["name"]]["predictor"]["annotations"][VERSION]
                     found[version] += side["trafficPercent"]
                     left -= side["trafficPercent"]
             if left:
                 found[self._oldest_ready(service)] += left
         return {version: percent for version, percent in found.items() if percent}
+
+    def _split_by_share(self, found: defaultdict[str, int]) -> int:
+        """Add the candidate's share by the route of ours; the share."""
+        try:
+            route = self._double.get("httproutes", "models/wings-by-share")
+        except KeyError:
+            return 0
+        _, candidate = route["spec"]["rules"][0]["backendRefs"]
+        (pod,) = (
+            pod
+            for pod in self._double.objects("pods", "models")
+            if f"{pod['metadata']['labels']['app'].removeprefix('isvc.')}" == candidate["name"]
+        )
+        found[pod["metadata"]["annotations"][VERSION]] += candidate["weight"]
+        return int(candidate["weight"])
 
     def _oldest_ready(self, service: dict[str, Any]) -> str:
         """While a rolling update runs, the servers before still answer."""
