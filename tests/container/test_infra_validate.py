@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,17 @@ def test_of_one_that_hangs_no_container_is_left(client: Any, image: Image, tmp_p
     )
     assert not found.blessed
     assert "the model server does not answer in time" in found.reasons[0]
-    assert client.containers.list(all=True, filters={"ancestor": name}) == []
+    assert left_of(client, name) == []
+
+
+def left_of(client: Any, image: str) -> list[Any]:
+    """The containers of an image, once those that other tests run beside this one have ended."""
+    end = time.monotonic() + 120
+    while (found := client.containers.list(all=True, filters={"ancestor": image})) and (
+        time.monotonic() < end
+    ):
+        time.sleep(0.5)
+    return list(found)
 
 
 def requests(candidate: Path, folder: Path) -> Path:
@@ -87,7 +98,7 @@ def test_a_candidate_serves_in_its_image_and_the_container_goes(
     assert found.figures is not None
     assert found.figures["difference"] < 1e-6
     assert 50 < found.figures["memory_mb"] < 8000
-    assert client.containers.list(filters={"ancestor": name}) == []
+    assert left_of(client, name) == []
 
 
 def test_an_image_that_is_no_server_is_a_no_with_its_last_words(
