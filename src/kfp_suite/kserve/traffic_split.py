@@ -15,7 +15,7 @@ from typing import Any
 
 from kfp_suite.contracts.errors import EndpointError, MissingError, StoreError, TransientError
 from kfp_suite.kserve.cluster import HTTP_ROUTES, Cluster
-from kfp_suite.kserve.manifests import OWNER
+from kfp_suite.kserve.http_routes import backends_of, route_before
 from kfp_suite.kserve.patience import Missing, wait_for
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ def split_requests(
     name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
 
     def look(_: float) -> None:
-        if not set(sides) <= _backends(cluster.get(name, namespace, HTTP_ROUTES)):
+        if not set(sides) <= backends_of(cluster.get(name, namespace, HTTP_ROUTES)):
             raise Missing("KServe's route to lead to both versions")
 
     try:
@@ -99,24 +99,7 @@ def split_route(
             {**backend, "name": name, "weight": weight} for name, weight in shares.items()
         ]
         rules.append(rule)
-    owner = {key: metadata[key] for key in ("name", "uid")}
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {
-            "name": split_name(metadata["name"]),
-            "namespace": metadata["namespace"],
-            "labels": dict(OWNER),
-            "ownerReferences": [
-                {"apiVersion": service["apiVersion"], "kind": service["kind"], **owner}
-            ],
-        },
-        "spec": {
-            "parentRefs": copy.deepcopy(route["spec"]["parentRefs"]),
-            "hostnames": list(route["spec"]["hostnames"]),
-            "rules": rules,
-        },
-    }
+    return route_before(route, service, split_name(metadata["name"]), rules)
 
 
 def split_name(service: str) -> str:
@@ -137,11 +120,3 @@ def _lengthen(path: Mapping[str, str], service: str) -> str:
             fix="roll out in Knative mode, or deploy the version",
         )
     return f"^({value[1:-1]})$"
-
-
-def _backends(route: Mapping[str, Any]) -> set[str]:
-    return {
-        backend["name"]
-        for rule in route["spec"].get("rules", ())
-        for backend in rule.get("backendRefs", ())
-    }

@@ -19,7 +19,8 @@ from kfp_suite.contracts.errors import (
     TransientError,
 )
 from kfp_suite.kserve.cluster import HTTP_ROUTES, Cluster
-from kfp_suite.kserve.manifests import OWNER, VERSION
+from kfp_suite.kserve.http_routes import backends_of, route_before
+from kfp_suite.kserve.manifests import VERSION
 from kfp_suite.kserve.patience import Missing, wait_for
 from kfp_suite.kserve.traffic_split import split_name
 from kfp_suite.runtimes.asking import VERSION_CHOICE
@@ -54,7 +55,7 @@ def offer_choice(
             route = route or cluster.get(name, namespace, HTTP_ROUTES)
         except MissingError as error:
             raise Missing("KServe's route") from error
-        if not versions.keys() <= _backends(route):
+        if not versions.keys() <= backends_of(route):
             raise Missing("KServe's route to lead to both versions")
         return route
 
@@ -93,7 +94,7 @@ def choice_route(service: Mapping[str, Any], route: Mapping[str, Any]) -> dict[s
         service: The InferenceService, with a canary.
         route: KServe's HTTPRoute for it.
     """
-    versions, metadata = _versions(service), service["metadata"]
+    versions = _versions(service)
     rules = []
     for rule in route["spec"]["rules"]:
         for backend in rule["backendRefs"]:
@@ -105,27 +106,7 @@ def choice_route(service: Mapping[str, Any], route: Mapping[str, Any]) -> dict[s
                 match["headers"] = [*match.get("headers", ()), chosen]
             one["backendRefs"] = [{key: v for key, v in backend.items() if key != "weight"}]
             rules.append(one)
-    owner = {
-        "apiVersion": service["apiVersion"],
-        "kind": service["kind"],
-        "name": metadata["name"],
-        "uid": metadata["uid"],
-    }
-    return {
-        "apiVersion": "gateway.networking.k8s.io/v1",
-        "kind": "HTTPRoute",
-        "metadata": {
-            "name": _name(metadata["name"]),
-            "namespace": metadata["namespace"],
-            "labels": dict(OWNER),
-            "ownerReferences": [owner],
-        },
-        "spec": {
-            "parentRefs": copy.deepcopy(route["spec"]["parentRefs"]),
-            "hostnames": list(route["spec"]["hostnames"]),
-            "rules": rules,
-        },
-    }
+    return route_before(route, service, _name(service["metadata"]["name"]), rules)
 
 
 def _name(service: str) -> str:
@@ -146,11 +127,3 @@ def side_service(name: str, side: Mapping[str, Any]) -> str:
     """The Kubernetes Service of a predictor of the endpoint `name`, as KServe names it."""
     own = side.get("name")
     return f"{name}-{own}-predictor" if own else f"{name}-predictor"
-
-
-def _backends(route: Mapping[str, Any]) -> set[str]:
-    return {
-        backend["name"]
-        for rule in route["spec"].get("rules", ())
-        for backend in rule.get("backendRefs", ())
-    }

@@ -38,10 +38,16 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
         with tempfile.TemporaryDirectory(prefix="kfp-suite-compile-") as scratch:
             compiled = Path(scratch) / target.name
             compiler.Compiler().compile(load(entry), str(compiled))
-            content = adapt_content(_DEFAULT.sub(_sort_line, compiled.read_text()), _shorten)
+            content = _DEFAULT.sub(_sort_line, compiled.read_text())
     except OSError as error:
         raise store_error(error, error.filename) from error
-    write_file(target, (adapt_content(content, adapt) if adapt else content).encode())
+
+    def shorten_and_adapt(spec: dict[str, Any], platform: dict[str, Any]) -> None:
+        _shorten(spec, platform)
+        if adapt is not None:
+            adapt(spec, platform)
+
+    write_file(target, adapt_content(content, shorten_and_adapt).encode())
     return target
 
 
