@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import pytest
 from kfp_suite.contracts.errors import KfpSuiteError
 from kfp_suite.image_builder.bases import Bases
 from kfp_suite.image_builder.build import BuildOptions, build
+from kfp_suite.image_builder.client import build_image, docker_client
 from kfp_suite.image_builder.families import FAMILIES, tag
 from tests.container.conftest import SOURCE, Image, Inside, kfp_suite
 
@@ -145,8 +145,16 @@ def test_a_mistake_is_one_line(client: Any, arguments: list[str], said: str) -> 
     assert done.stderr.strip().splitlines()[-1].startswith(f"error: {said}")
 
 
-def test_a_build_that_fails_says_why(found_bases: Bases, tmp_path: Path) -> None:
-    shutil.copytree(SOURCE / "images", tmp_path / "images")
+def test_a_build_says_what_its_step_printed(found_bases: Bases, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text(
+        f"FROM {found_bases.base}\nRUN echo one; echo two >&2; exit 3\n"
+    )
+    with pytest.raises(KfpSuiteError) as failed:
+        build_image(docker_client(), ["--network", "none", "--no-cache", str(tmp_path)])
+    assert set(str(failed.value.got).split(" / ")) == {"one", "two", "exit code 3"}
+
+
+def test_a_base_that_cannot_be_had_is_said(found_bases: Bases) -> None:
     with pytest.raises(
         KfpSuiteError, match=r"deploy, on no\.such\.host/base: docker build failed; .+--base debian"
     ):

@@ -27,14 +27,15 @@ from typing import Any
 
 DEBUG_VARIABLE = "KFP_SUITE_DEBUG"
 """Set it to see tracebacks."""
-_LONGEST_VALUE = 200
+LONGEST_VALUE = 200
+"""Characters of a value that an error shows."""
 
 
 def _one_line(value: object) -> str:
     """`value` without control characters, cut to a length that fits a terminal line."""
     text = value if isinstance(value, str) else repr(value)
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
 
 
 class KfpSuiteError(Exception):

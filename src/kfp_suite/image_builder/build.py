@@ -12,7 +12,7 @@ from pathlib import Path
 from kfp_suite.contracts.canonical import write_file
 from kfp_suite.contracts.errors import ParameterError, RunError
 from kfp_suite.image_builder.bases import Bases
-from kfp_suite.image_builder.client import Say, call, docker_client, say_nothing
+from kfp_suite.image_builder.client import Say, build_image, call, docker_client, say_nothing
 from kfp_suite.image_builder.families import image_name, tag
 from kfp_suite.image_builder.sbom import bill_of_materials
 from kfp_suite.image_builder.wheels import (
@@ -76,7 +76,7 @@ def build(
 
     Raises:
         MissingError: a program, a wheelhouse or a file is not there.
-        RunError: fetching or building failed; with the last line said.
+        RunError: fetching or building failed; with the last lines printed.
     """
     client = docker_client()
     with tempfile.TemporaryDirectory(prefix="kfp-suite-image-") as scratch:
@@ -95,15 +95,16 @@ def build(
         }
         say(f"{family}: building, which takes some minutes")
         try:
-            call(
+            build_image(
+                client,
                 [
-                    *(client, "build", "--quiet", "--network", "none"),
+                    *("--network", "none"),
                     *(() if options.cache else ("--no-cache",)),
                     *(part for name in tags for part in ("--tag", name)),
                     *(f"--build-arg={name}={value}" for name, value in arguments.items()),
                     str(context),
                 ],
-                environment={"DOCKER_BUILDKIT": "1"},
+                say,
             )
         except RunError as error:
             if _is_there(client, bases.base) and _is_there(client, bases.builder):
