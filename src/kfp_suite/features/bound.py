@@ -97,7 +97,7 @@ class BoundProgram:
 
     def _registers(self, arrays: Sequence[pa.Array]) -> list[Any]:
         registers: list[Any] = [None] * self.program.registers
-        # What is not finite is looked for in the end, so no warnings on the way.
+        # Non-finite values are detected at the end, so warnings on the way are noise.
         with np.errstate(all="ignore"):
             for place, read, _, register in self._reads:
                 registers[register] = read(arrays[place])

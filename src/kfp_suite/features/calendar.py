@@ -66,7 +66,7 @@ def _civil(t: Any) -> tuple[Any, Any, Any]:
 
 
 def _divisible(year: Any, by: int) -> Any:
-    """1 where `year` is a multiple of `by`, else 0."""
+    """1 if `year` is a multiple of `by`, else 0, elementwise."""
     return 1 - (year % by + by - 1) // by
 
 

@@ -46,7 +46,7 @@ class Slots(ABC):
 
     @abstractmethod
     def labels(self) -> list[str]:
-        """What each slot stands for."""
+        """The label of each slot."""
 
     def of_column(self, column: Categories) -> npt.NDArray[np.int64]:
         """The slot of every row: looked up once a distinct text."""
@@ -57,7 +57,7 @@ class Slots(ABC):
 @dataclass(frozen=True)
 class VocabularySlots(Slots):
     """The vocabulary in order, then `oov` slots for other texts (by hash), then one for
-    missing values where `missing_slot`; with `missing_zeros` those have none."""
+    missing values if `missing_slot`; with `missing_zeros` those have none."""
 
     vocabulary: list[str]
     oov: int
@@ -157,7 +157,7 @@ class LearnVocabulary:
 
 @dataclass(frozen=True)
 class _WithVocabulary(Operation):
-    """What one_hot and ordinal share: a vocabulary, given or learned."""
+    """Base of one_hot and ordinal: a vocabulary, given or learned."""
 
     takes: ClassVar[tuple[Kind, ...]] = (Kind.CATEGORY,)
     max_categories: int = 1000
@@ -202,7 +202,7 @@ class OneHot(_WithVocabulary):
     """One column a category: the `max_categories` most frequent of the train split with at
     least `min_count` rows, or the `vocabulary` given.
 
-    Other texts go to `oov` further columns (by hash where there are several), or are all
+    Other texts go to `oov` further columns (by hash if there are several), or are all
     zeros. `missing`: `error`, `indicator` (a column of its own) or `zeros`.
     """
 
@@ -220,7 +220,7 @@ class OneHot(_WithVocabulary):
 class Ordinal(_WithVocabulary):
     """The category's place in the vocabulary, 0 for the most frequent: for trees.
 
-    Other texts follow in `oov` places (-1 where `oov` is 0). `missing`: `error` or `index`
+    Other texts follow in `oov` places (-1 if `oov` is 0). `missing`: `error` or `index`
     (the place after those).
     """
 
@@ -270,7 +270,7 @@ class Hash(Operation):
 
 @dataclass(frozen=True)
 class Joined:
-    """One category from several; missing where one is, unless `keep_missing`."""
+    """One category from several; missing if any of them is, unless `keep_missing`."""
 
     keep_missing: bool
     op: ClassVar[str] = "cross.join"

@@ -1,7 +1,7 @@
 """The operation that runs a user's own scikit-learn transformer, by import path.
 
-Its bits are its own: that one row gives the same as many is promised for our operations,
-not for, say, a matrix product.
+Its results are its own: one row gives the same bits as many for our operations, but not
+for a matrix product, for example.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ def import_transformer(path: str, where: str) -> type:
 def as_matrix(values: Sequence[Value]) -> tuple[Any, Any]:
     """Columns as one matrix, and the rows in which one is missing.
 
-    float64 with NaN where all are numbers; else objects: `float`, `str`,
-    `numpy.datetime64`, None where missing.
+    float64 with NaN if all are numbers; else objects: `float`, `str`,
+    `numpy.datetime64`, None for missing values.
     """
     missing = [_missing(value) for value in values]
     if all(isinstance(value, np.ndarray) for value in values):
@@ -219,9 +219,9 @@ class _TransformerOf:
 class Transformer(Operation):
     """A scikit-learn transformer by import path, fitted on the columns together.
 
-    It gets a float64 matrix with NaN for missing where all columns are numbers, else a
-    matrix of objects. It must be importable where the model is served, and skops must be
-    able to save it. `missing`: `error`, or `pass` where it handles missing values itself.
+    It gets a float64 matrix with NaN for missing values if all columns are numbers, else a
+    matrix of objects. The server must be able to import it, and skops to save it.
+    `missing`: `error`, or `pass` if it handles missing values itself.
     """
 
     path: Annotated[str, Field(alias="transformer")]

@@ -1,4 +1,4 @@
-"""The features of columns about which the spec says nothing but `auto`.
+"""Default features: those of `auto`, by the type of a column.
 
 | column                         | features                                                 |
 |--------------------------------|----------------------------------------------------------|

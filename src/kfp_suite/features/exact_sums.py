@@ -70,14 +70,14 @@ class Moments:
             self._squares += exact_sum(square) + exact_sum(error)
 
     def merge(self, other: Moments) -> None:
-        """Add what another has seen."""
+        """Add the values of another."""
         self.count += other.count
         self._sum += other._sum
         self._squares += other._squares
 
     @property
     def mean(self) -> float:
-        """The mean; ZeroDivisionError where nothing was seen."""
+        """The mean; ZeroDivisionError if there are no values."""
         return float(self._sum / self.count)
 
     @property

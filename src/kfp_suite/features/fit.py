@@ -1,7 +1,7 @@
 """Fitting: a spec and the train split to a fitted transform, in bounded memory.
 
-Passes over the split, batch by batch: operations that build on what others learned wait
-for them, so a feature of median, logarithm and scale takes two passes. What is learned
+Passes over the split, batch by batch: operations that depend on the state of others wait
+for them, so a feature of median, logarithm and scale takes two passes. The fitted state
 does not depend on batches, threads or the order of rows (a user's own transformer aside).
 """
 
@@ -57,7 +57,7 @@ def fit(
         data: The dataset; no other split is read.
         label: The label column, which no feature may read.
         exclude: Further columns that no feature may read: weights, keys.
-        learn: What learns; by default passes over the split in this process.
+        learn: How states are learned; by default in passes over the split in this process.
 
     Raises:
         ParameterError: the spec does not fit the columns.
@@ -149,7 +149,7 @@ class Learning:
         return all(i in self.bound and self._is_ready(self._program.nodes[i]) for i in above)
 
     def learned(self, i: int, state: State) -> None:
-        """Keep what the node `i` learned."""
+        """Keep the state of node `i`."""
         self.states[i] = state
         self.bound[i] = self._program.nodes[i].primitive.bind(state)
         del self.learners[i]

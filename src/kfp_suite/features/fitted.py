@@ -1,4 +1,4 @@
-"""The fitted transform: what training and serving apply to raw rows, and its folder.
+"""The fitted transform, which training and serving apply to raw rows, and its folder.
 
     transform/
       transform.json            format version, inputs, features, fitted states, outputs
@@ -6,7 +6,7 @@
 
 `transform.json` is canonical JSON; floats are written in their shortest exact form, so a
 loaded transform gives the same bits. Names of operations, of their parameters and of
-their states are a contract: what a version wrote, the next still reads.
+their states are a contract: each version reads the files of those before it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ TRANSFORMERS = "transformers"
 
 @dataclass(frozen=True)
 class Fitted:
-    """What one operation learned, for a reader: `of` is the column or output it belongs to."""
+    """The state of one operation, for a reader; `of` is its column or output."""
 
     op: str
     of: str
@@ -58,7 +58,7 @@ class Fitted:
 class FittedTransform:
     """Raw rows to the float32 matrix an estimator takes.
 
-    `inputs`: the raw columns it reads; `nullable` where the spec handles null. NaN in a
+    `inputs`: the raw columns it reads; `nullable` if the spec handles null. NaN in a
     float column is missing, as null is. `output_names`: the columns of the matrix.
     """
 
@@ -104,7 +104,7 @@ class FittedTransform:
         self._keeps_missing = bool(self._may_be_missing.any())
         self._last_layout: tuple[pa.Schema, list[tuple[int, pa.DataType | None]]] | None = None
 
-    # What it does
+    # Transforming
 
     def transform(self, table: pa.Table) -> Matrix:
         """The matrix of a table's rows: float32, C-contiguous, shape (rows, outputs).
@@ -139,7 +139,7 @@ class FittedTransform:
         return self.program.numbers_in_64_bits(columns)
 
     def _layout(self, schema: pa.Schema) -> list[tuple[int, pa.DataType | None]]:
-        """Where each input is in tables of `schema`, and the type to cast it to."""
+        """The position of each input in tables of `schema`, and the type to cast it to."""
         if self._last_layout is not None and self._last_layout[0].equals(schema):
             return self._last_layout[1]
         places: dict[str, int] = {}
@@ -208,11 +208,11 @@ class FittedTransform:
             fix="clip or scale the column in the features",
         )
 
-    # What it is
+    # Description
 
     @property
     def content(self) -> Mapping[str, Any]:
-        """What `transform.json` holds."""
+        """The content of `transform.json`."""
         return self._content
 
     @property
@@ -221,7 +221,7 @@ class FittedTransform:
         return digest_bytes(canonical_json(self._content))
 
     def learned(self) -> list[list[Fitted]]:
-        """What the operations of each feature learned from the train split."""
+        """The states that the operations of each feature learned from the train split."""
         found: list[list[Fitted]] = [[] for _ in self.features]
         for item in self._content["fitted"]:
             found[item["feature"]].append(Fitted(item["op"], item["of"], item["state"]))
@@ -259,7 +259,7 @@ class FittedTransform:
     # Its folder
 
     def save(self, folder: Path) -> None:
-        """Write the files into `folder`, which is made where it is not there.
+        """Write the files into `folder`, which is created if it is missing.
 
         Raises:
             StoreError: it is not writable or the disk is full.
@@ -270,7 +270,7 @@ class FittedTransform:
 
     @classmethod
     def load(cls, folder: Path) -> FittedTransform:
-        """Read what `save` wrote.
+        """Read a folder written by `save`.
 
         Raises:
             MissingError: there is no `transform.json`.

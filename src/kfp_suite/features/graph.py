@@ -68,7 +68,7 @@ DTYPES: Mapping[ColumnType, Any] = {
 
 @dataclass(frozen=True)
 class Texts:
-    """Categories: strings, and where they are missing."""
+    """Categories: strings, and a mask of those that are missing."""
 
     values: Tensor
     missing: Tensor
@@ -76,7 +76,7 @@ class Texts:
 
 @dataclass(frozen=True)
 class Instants:
-    """Times: microseconds since 1970, and where they are missing."""
+    """Times: microseconds since 1970, and a mask of those that are missing."""
 
     microseconds: Tensor
     missing: Tensor
@@ -91,7 +91,7 @@ class Operations(tf.Module):  # type: ignore[misc]
 
     def __init__(self, nodes: Sequence[tuple[Node, Any]]) -> None:
         super().__init__(name="transform")
-        # A SavedModel keeps what it finds on its modules.
+        # A SavedModel keeps the resources that are attributes of its modules.
         self._tables: list[Any] = []
         self._table_of: dict[int, int] = {}
         for node, bound in nodes:
@@ -321,7 +321,7 @@ class TransformGraph(Operations):
     def __call__(self, columns: Mapping[str, Tensor]) -> Tensor:
         """The matrix: float32, shape (rows, outputs).
 
-        Fails with InvalidArgument where a value is missing that the spec does not impute,
+        Fails with InvalidArgument if a value is missing that the spec does not impute,
         or is not finite.
         """
         registers: dict[int, Any] = {

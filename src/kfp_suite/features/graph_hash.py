@@ -55,8 +55,8 @@ def stable_hash(texts: Any) -> Any:
 
 @tf.function(input_signature=[tf.TensorSpec([None], tf.string)], autograph=False)
 def _hash(texts: Any) -> Any:
-    # Padded to whole blocks: all texts go through as many as the longest needs, and a
-    # text's own last block is where its state stops changing.
+    # Padded to whole blocks: all texts go through as many as the longest needs, and the
+    # state of a text stops changing after its own last block.
     length = tf.cast(tf.strings.length(texts), tf.int64)
     blocks = tf.maximum((length + _BLOCK - 1) // _BLOCK, 1)
     most = tf.reduce_max(tf.concat([blocks, [1]], 0))

@@ -11,7 +11,7 @@ from kfp_suite.features.tft_graph import TftTransform
 
 
 def graph_of(transform: Transform) -> Any:
-    """What gives the matrix for a tensor a raw column.
+    """The function from a tensor a raw column to the matrix.
 
     Raises:
         ParameterError: an operation of a spec that has no graph.

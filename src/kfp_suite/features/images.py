@@ -1,9 +1,9 @@
 """The operation on images: image. A text holds the file, in Base64.
 
 Any size is resized, by averaging with a triangle filter as wide as a source pixel's share
-(the antialiased bilinear filter of Pillow and `tf.image.resize`); any channels become those
-asked for: grey to colours by repetition, colours to grey by the weights of ITU-R BT.601,
-and transparency is dropped. What is no image, or has more than `max_pixels`, is refused.
+(the antialiased bilinear filter of Pillow and `tf.image.resize`); channels are converted:
+grey to colours by repetition, colours to grey by the weights of ITU-R BT.601, and
+transparency is dropped. A file that is no image, or has more than `max_pixels`, is refused.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ _FOLDERS = (f"{TRANSFORMERS}/", "transform_fn/", "transformed_metadata/")
 
 
 class Transform(Protocol):
-    """Raw rows to a matrix; `inputs`: the raw columns it reads; `content`: what it was made
-    from, for lineage."""
+    """Raw rows to a matrix; `inputs`: the raw columns it reads; `content`: its description,
+    for lineage."""
 
     @property
     def inputs(self) -> tuple[Field, ...]: ...
@@ -45,7 +45,7 @@ class Transform(Protocol):
 
 
 def copy_transform(source: Path, target: Path) -> None:
-    """Copy a transform's folder: the files that make one, whatever else stands beside them."""
+    """Copy the files of a transform, and no others that its folder may hold."""
     for name in files_below(source):
         if name in _FILES or name.startswith(_FOLDERS):
             (target / name).parent.mkdir(parents=True, exist_ok=True)

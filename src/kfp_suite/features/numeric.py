@@ -47,7 +47,7 @@ def present(x: Floats) -> Floats:
     return x[~missing] if missing.any() else x
 
 
-# What is learned
+# States
 
 
 @dataclass
@@ -160,7 +160,7 @@ class FillCategory:
 
 @dataclass(frozen=True)
 class MissingFlag:
-    """1 where the value is missing, else 0."""
+    """1 if the value is missing, else 0."""
 
     op: ClassVar[str] = "impute.indicator"
 
@@ -669,7 +669,7 @@ class ConvertUnits(Operation):
 
 @dataclass(frozen=True)
 class Identity(Operation):
-    """The numbers as they are: what a feature without steps does."""
+    """The numbers unchanged: the operation of a feature without steps."""
 
     op: ClassVar[str] = "identity"
     takes: ClassVar[tuple[Kind, ...]] = NUMERIC

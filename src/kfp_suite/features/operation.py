@@ -1,7 +1,7 @@
-"""What an operation is: parameters, how it extends a program, what it learns, what it does.
+"""Operations: their parameters, and the primitives they add to a program.
 
 An `Operation` is a frozen dataclass of parameters, as the spec gives them. Added to a
-program it lays down `Primitive`s, each with one output. A primitive learns its state from
+program it creates `Primitive`s, each with one output. A primitive learns its state from
 the train split (or has none) and is bound to it; bound, it works on columns and on one
 row, with the same bits.
 """
@@ -24,9 +24,9 @@ State = dict[str, Any]
 
 @dataclass(frozen=True)
 class Lane:
-    """A value on its way through a feature: where it lies, what it is called, what it is.
+    """A value on its way through a feature: its register, its name and its kind.
 
-    `kind` is None for finished outputs. `missing`: it can be missing where a raw column is.
+    `kind` is None for finished outputs. `missing`: it can be missing if a raw column is.
     """
 
     register: int
@@ -59,13 +59,13 @@ class Emit(Protocol):
 
 
 class Learner(Protocol):
-    """Gathers what a primitive needs to know from the train split."""
+    """Accumulates the state of a primitive from the train split."""
 
     def update(self, *values: Value) -> None:
         """Take in columns; called for every batch, in any cut and order."""
 
     def finish(self) -> State | None:
-        """End a pass: the state, or None where another pass is needed.
+        """End a pass: the state, or None if another pass is needed.
 
         Raises:
             NothingToLearnError, TooManyValuesError: for the caller to name the column.
@@ -89,7 +89,7 @@ class DomainError(Exception):
 
 
 class Primitive(Protocol):
-    """One output: how it is learned and what it does."""
+    """One output: how its state is learned, and how it is computed."""
 
     op: ClassVar[str]
 
@@ -104,7 +104,7 @@ class Builder(Protocol):
     """The program under construction.
 
     Attributes:
-        joint_name: The entry's `name`, for what is made of several columns.
+        joint_name: The entry's `name`, for an output of several columns.
     """
 
     joint_name: str | None
@@ -145,7 +145,7 @@ class Operation(ABC):
     joint: ClassVar[bool] = False
 
     def check(self, where: str) -> None:  # noqa: B027 - most have nothing beyond their types
-        """Check what the parameters' types cannot say.
+        """Check the parameters beyond their types.
 
         Raises:
             ParameterError: naming the parameter.
@@ -153,7 +153,7 @@ class Operation(ABC):
 
     @abstractmethod
     def build(self, program: Builder, lanes: Sequence[Lane], where: str) -> list[Lane]:
-        """Add this operation on `lanes` (one, unless joint) and return what comes out."""
+        """Add this operation on `lanes` (one, unless joint) and return its outputs."""
 
 
 def require(condition: bool, where: str, key: str, got: object, expected: str) -> None:

@@ -44,8 +44,8 @@ class _Target:
 class Quantiles:
     """Exact quantiles by linear interpolation, as `numpy.quantile` defines them.
 
-    Call `update` with every finite value, then `finish_pass`; where that is False, give
-    every value once more. Afterwards `values` are the quantiles, in the order asked for.
+    Call `update` with every finite value, then `finish_pass`; if that is False, give
+    every value once more. Afterwards `values` are the quantiles, in the requested order.
     """
 
     def __init__(self, quantiles: Sequence[float], limit: int = LIMIT) -> None:

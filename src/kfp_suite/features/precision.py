@@ -1,7 +1,7 @@
-"""What 32-bit floats lose: they have 24 bits, so 1,700,000,001 and 1,700,000,050 are one number.
+"""Loss of precision in 32-bit floats: with 24 bits, 1,700,000,001 equals 1,700,000,050.
 
-Features are 32-bit floats, and some estimators take labels as such. What matters is not the
-size of a rounding but how it compares with what the values differ by.
+Features are 32-bit floats, and some estimators take labels as such. A rounding matters not by
+its size but in relation to the spread of the values.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Rounding:
 
     @property
     def deviation(self) -> float:
-        """The standard deviation; 0 where nothing was added."""
+        """The standard deviation; 0 if nothing was added."""
         if not self._count:
             return 0.0
         mean = self._sum / self._count
@@ -69,7 +69,7 @@ def rounding_of(values: Any) -> Rounding:
 
 
 def check_features(parts: Iterable[Mapping[str, Any]]) -> None:
-    """Check that features keep what their values differ by.
+    """Check that rounding features to 32 bits is small in relation to their spread.
 
     Args:
         parts: Of the rows, part by part: each feature's values in 64 bits, by its name.

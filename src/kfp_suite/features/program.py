@@ -1,4 +1,4 @@
-"""A spec against the columns of a dataset: which registers hold what, in which order.
+"""A spec resolved against the columns of a dataset: registers, in order of computation.
 
 Registers are filled by reading columns and by primitives that map values to values;
 other primitives, and the numbers left at a feature's end, become columns of the matrix.
@@ -46,7 +46,7 @@ class Node:
 
 @dataclass(frozen=True)
 class Output:
-    """Columns of the matrix: what the node `node` emits, or the number in `register`."""
+    """Columns of the matrix: the output of node `node`, or the number in `register`."""
 
     feature: int
     name: str
@@ -258,7 +258,7 @@ def _join_lanes(
 
 
 def _reading(type_: ColumnType, steps: Sequence[Operation]) -> Kind:
-    """How a column is read: as a category where the first step (imputing aside) needs one."""
+    """How a column is read: as a category if the first step (imputing aside) needs one."""
     natural = NATURAL_KIND[type_]
     if type_ not in AS_CATEGORY:
         return natural

@@ -41,7 +41,7 @@ def loads(archive: bytes, trusted: Sequence[str]) -> Any:
     """The value of an archive.
 
     Raises:
-        Exception: of any kind, where it holds a type that is not `trusted`, or cannot be read.
+        Exception: of any kind, if it holds a type that is not `trusted`, or cannot be read.
     """
     import skops.io
 
@@ -49,7 +49,7 @@ def loads(archive: bytes, trusted: Sequence[str]) -> Any:
 
 
 def types_to_trust(archive: bytes) -> list[str]:
-    """The types that `loads` has to be told to trust, sorted."""
+    """The types that must be passed to `loads` as trusted, sorted."""
     import skops.io
 
     return sorted(skops.io.get_untrusted_types(data=archive))

@@ -9,8 +9,8 @@
       - {columns: [a, b], transformer: my_package.module.MyTransformer, parameters: {k: 3}}
       - month
 
-Each entry names its `column` or `columns` and what is done to them: `steps`, or the keys
-of a single step beside the columns, or nothing (the number as it is). A step without
+Each entry names its `column` or `columns` and their `steps`, or has the keys of a single
+step beside the columns, or nothing (the number as it is). A step without
 parameters may be its name alone, an entry without steps its column alone. Of several
 columns each is treated alike, and fitted by itself, except by operations that take them
 together (cross, polynomial, transformer).

@@ -8,7 +8,7 @@
 
 It needs TensorFlow to run, not TensorFlow Transform. Raw columns are given to it as TFX
 gives them: float32, int64 (booleans are 0 and 1, dates days and timestamps microseconds
-since 1970) or string; of shape (rows, 1) where no row of the dataset lacks a value, else
+since 1970) or string; of shape (rows, 1) if no row of the dataset lacks a value, else
 sparse.
 """
 
@@ -40,8 +40,8 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class TftManifest:
-    """What `tft.json` holds. `outputs` maps each output to its width; the matrix has them
-    in the order of their names."""
+    """The content of `tft.json`. `outputs` maps each output to its width; the matrix has
+    them in the order of their names."""
 
     label: str
     inputs: tuple[Field, ...]
@@ -64,7 +64,7 @@ class TftTransform:
             for i in range(width)
         )
         self.content = {"features": {"module": manifest.module_digest}}
-        # The graph's own bytes name things at random: it is known by what it was made from.
+        # The graph's bytes contain random names: it is identified by its sources.
         self.digest = digest_value(asdict(manifest))
 
     @classmethod
@@ -123,7 +123,7 @@ class TftGraph(tf.Module):  # type: ignore[misc]
 
 
 def tfx_tensor(raw: Tensor, field: Field) -> Tensor:
-    """A raw column as TFX gives it: dense where it is never missing, else sparse."""
+    """A raw column as TFX gives it: dense if it is never missing, else sparse."""
     value, missing = _tfx_value(raw, field.type)
     if not field.nullable:
         return value[:, tf.newaxis]

@@ -1,4 +1,4 @@
-"""What flows between operations: numbers, categories and times, as columns or as one row.
+"""The values between operations: numbers, categories and times, as columns or as one row.
 
 | kind     | a column                                   | one row's value     | missing     |
 |----------|--------------------------------------------|---------------------|-------------|
@@ -33,7 +33,7 @@ MICROSECONDS_A_DAY = 86_400_000_000
 
 
 class Kind(enum.StrEnum):
-    """What an operation takes or gives."""
+    """The kind of value that an operation takes or gives."""
 
     NUMBER = "number"
     INDEX = "index"
@@ -59,7 +59,7 @@ AS_CATEGORY: tuple[ColumnType, ...] = ("string", "int64", "bool", "date")
 
 @dataclass(frozen=True)
 class Categories:
-    """A column of texts: `values[codes[i]]`, or missing where the code is -1."""
+    """A column of texts: `values[codes[i]]`, or missing if the code is -1."""
 
     codes: npt.NDArray[np.int32]
     values: list[str]
@@ -67,7 +67,7 @@ class Categories:
 
 @dataclass(frozen=True)
 class Times:
-    """A column of times; `missing` is None where none is missing."""
+    """A column of times; `missing` is None if none is missing."""
 
     microseconds: npt.NDArray[np.int64]
     missing: npt.NDArray[np.bool_] | None
@@ -78,7 +78,7 @@ Value = Any
 
 
 def read_numbers(array: pa.Array) -> Floats:
-    """An int64, float64 or bool column as float64, NaN where it is null."""
+    """An int64, float64 or bool column as float64, with NaN for null."""
     if pa.types.is_boolean(array.type):
         array = array.cast(pa.int8())
     numbers = array.to_numpy(zero_copy_only=False)

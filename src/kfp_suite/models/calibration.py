@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: corrected on the eval split, served so.
+"""Calibration of probabilities, fitted on the eval split and applied when serving.
 
 `sigmoid` is Platt scaling (Platt 1999) on the log-odds: a logistic regression of the class
 on logit(p), two numbers a class; for few eval rows. `isotonic` is isotonic regression
@@ -74,8 +74,8 @@ def load_calibration(folder: Path) -> Calibration:
     """Read `calibration.json`.
 
     Raises:
-        MissingError, ContractError: it is not there, or not JSON.
-        ParameterError: it is not what `save` writes.
+        MissingError, ContractError: it is missing, or not JSON.
+        ParameterError: it was not written by `save`.
     """
     return parse(Calibration, read_json(folder / CALIBRATION), str(folder / CALIBRATION))
 
@@ -85,7 +85,7 @@ def fit_calibration(method: Method, probabilities: Any, target: Any, weight: Any
 
     Args:
         method: `isotonic` or `sigmoid`.
-        probabilities: What the estimator says; shape (rows, classes).
+        probabilities: The estimator's; shape (rows, classes).
         target: The position of each row's class.
         weight: The rows' weights; None: 1 each.
     """

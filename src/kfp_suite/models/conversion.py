@@ -27,12 +27,12 @@ def convert(estimator: Any, task: Task, features: int) -> bytes:
     """The graph of a scikit-learn, XGBoost or LightGBM estimator.
 
     Raises:
-        Exception: of any kind, where its converter cannot.
+        Exception: of any kind, if its converter fails.
     """
     probabilities = task != "regression"
     framework = framework_of(estimator)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the comparison decides, not what the converter fears
+        warnings.simplefilter("ignore")  # the comparison decides, not the converter's warnings
         if framework == "sklearn":
             options = {id(estimator): {"zipmap": False}} if probabilities else {}
             graph = skl2onnx.convert_sklearn(
@@ -55,7 +55,7 @@ def convert(estimator: Any, task: Task, features: int) -> bytes:
                 target_opset=OPSET,
                 **plain,
             )
-    # Its name is a random one where the converter makes it up.
+    # Some converters give it a random name.
     graph.graph.name = "estimator"
     return bytes(graph.SerializeToString(deterministic=True))
 
@@ -70,17 +70,17 @@ def save_if_equal(
     calibration: Calibration | None = None,
 ) -> Proof:
     """Convert, compare on real rows, and write `estimator.onnx` only if it is the same: a
-    probability within 1e-6, a number within 1e-5 of what predictions differ by; see
+    probability within 1e-6, a number within 1e-5 of the spread of predictions; see
     `keep_if_equal`.
 
     Args:
         estimator: The fitted estimator.
-        task: What it is for.
+        task: The task of the model.
         matrix: Rows to compare on; float32, shape (rows, features).
-        expected: What the estimator says of them.
+        expected: The estimator's predictions of them.
         threshold: The decision threshold of a binary model.
-        folder: Where the graph is written.
-        calibration: What corrects the probabilities before classes are decided.
+        folder: The folder that the graph is written to.
+        calibration: The correction of probabilities before classes are decided.
     """
     return keep_if_equal(
         lambda: convert(estimator, task, matrix.shape[1]),

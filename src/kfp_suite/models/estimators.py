@@ -1,4 +1,4 @@
-"""Estimators by name: what `estimator: random_forest` means for each task."""
+"""Estimators by name: the class of `estimator: random_forest`, for example, for each task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from kfp_suite.contracts.parameters import whole_numbers
 
 @dataclass(frozen=True)
 class EstimatorKind:
-    """Import paths of a named estimator; "" where it does not do the task."""
+    """Import paths of a named estimator; "" for a task that it does not do."""
 
     classifier: str = ""
     regressor: str = ""
@@ -60,7 +60,7 @@ ESTIMATORS: Mapping[str, EstimatorKind] = {
     "xgboost": EstimatorKind("xgboost.XGBClassifier", "xgboost.XGBRegressor", "xgboost"),
 }
 
-# Where a library's own default does not serve.
+# Overrides of library defaults that do not fit.
 _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     # scikit-learn's "auto" splits the train rows at random, unasked.
     "hist_gradient_boosting": {"early_stopping": False},
@@ -68,8 +68,8 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "logistic_regression": {"max_iter": 1000},
 }
 
-# What xgboost.train takes beside the names of its scikit-learn interface: other names of those,
-# and settings of single boosters and objectives.
+# Parameters of xgboost.train that its scikit-learn interface does not list: aliases, and
+# settings of single boosters and objectives.
 _XGBOOST_NAMES = frozenset(
     [
         "alpha",
@@ -117,10 +117,10 @@ def make_estimator(
 
     Args:
         name: One of `ESTIMATORS`, or the import path of a scikit-learn estimator class.
-        task: What it is for.
-        hyperparameters: Its keyword arguments; whole floats become integers, for KFP has no
-            others, but where scikit-learn takes a share as well, 1 is the share: all.
-        seed: Its `random_state`, where it has one that is not given.
+        task: The task of the model.
+        hyperparameters: Its keyword arguments. Whole floats become integers, since KFP has only
+            floats; but 1 stays 1.0 (all of them) for parameters that are a count or a share.
+        seed: Its `random_state`, if it has one that is not given.
         threads: Its `n_jobs`, if it trains on several and that is not given, or -1.
 
     Raises:
@@ -155,7 +155,7 @@ def check_estimator(name: str, task: Task) -> None:
 
     Args:
         name: One of `ESTIMATORS`.
-        task: What it is for.
+        task: The task of the model.
 
     Raises:
         ParameterError: an unknown name, an estimator that does not do the task, or one whose
@@ -163,7 +163,7 @@ def check_estimator(name: str, task: Task) -> None:
     """
     path = _path(name, task)
     if importlib.util.find_spec(path.partition(".")[0]) is None:
-        _import(path)  # which says why not
+        _import(path)  # raises with the reason
 
 
 def check_hyperparameters(name: str, task: Task, hyperparameters: Mapping[str, Any]) -> None:
@@ -171,7 +171,7 @@ def check_hyperparameters(name: str, task: Task, hyperparameters: Mapping[str, A
 
     Args:
         name: As `make_estimator`.
-        task: What it is for.
+        task: The task of the model.
         hyperparameters: Its keyword arguments.
 
     Raises:
@@ -196,7 +196,7 @@ def _known_hyperparameters(kind: Any) -> set[str] | None:
     named = {name for name, p in parameters.items() if p.kind is not p.VAR_KEYWORD}
     if len(named) == len(parameters):
         return named
-    # The scikit-learn interfaces of these two take any keyword, and ignore what they do not know.
+    # The scikit-learn interfaces of these two take any keyword, and ignore unknown ones.
     framework = kind.__module__.partition(".")[0]
     if framework == "xgboost":
         return named | set(kind().get_params()) | _XGBOOST_NAMES
@@ -209,7 +209,7 @@ def _known_hyperparameters(kind: Any) -> set[str] | None:
 
 
 def _shares(kind: Any, hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
-    """1 as 1.0 where scikit-learn takes a share: a number that is no count."""
+    """1 as 1.0 for parameters that scikit-learn reads as a share if they are floats."""
     constraints = getattr(kind, "_parameter_constraints", {})
     return {
         key: 1.0 if value == 1 and any(map(_is_share, constraints.get(key, ()))) else value

@@ -29,10 +29,10 @@ DEFAULT_THRESHOLD = 0.5
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model says of rows.
+    """The predictions of a model for rows.
 
     `values`: shape (rows,), class values or float64; `probabilities`: shape (rows,
-    classes) in the order of the manifest's `classes`, None where the model has none.
+    classes) in the order of the manifest's `classes`, None if the model has none.
     """
 
     values: Any
@@ -67,7 +67,7 @@ class LoadedModel:
         return self.decided(self.scores(self.features(table)))
 
     def features(self, table: pa.Table) -> Any:
-        """What the estimator takes: float32, shape (rows, features).
+        """The input of the estimator: float32, shape (rows, features).
 
         Raises:
             MissingError, DataError: as `predict`.
@@ -75,12 +75,12 @@ class LoadedModel:
         return self.transform.transform(table)
 
     def scores(self, features: Any) -> Any:
-        """What the estimator gives: probabilities, shape (rows, classes), class positions
+        """The output of the estimator: probabilities, shape (rows, classes), class positions
         or numbers, shape (rows,)."""
         return self._scorer.scores(features)
 
     def decided(self, scores: Any) -> Prediction:
-        """What scores mean, calibrated and decided; wherever the estimator ran."""
+        """The prediction of scores: calibrated, with the class decided."""
         if self.manifest.task == "regression":
             return Prediction(np.asarray(scores, dtype=np.float64))
         if scores.ndim == 1:  # class positions: the estimator has no probabilities
@@ -136,11 +136,11 @@ class FittedEstimator:
 def load_model(folder: Path, *, verify: bool = True, estimator: bool = True) -> LoadedModel:
     """Load a Model artifact.
 
-    The ONNX graph predicts where it is there, which is where it was proven equal.
+    The ONNX graph predicts if there is one; it is there only if it was proven equal.
 
     Args:
         folder: The artifact.
-        verify: Recompute every digest first. Only a caller that has just done so says no.
+        verify: Recompute every digest first. False only for a caller that has just done so.
         estimator: Load it, too. Without it the model has `features` and `decided` alone.
 
     Raises:

@@ -1,9 +1,9 @@
 """A user's module, imported from its bytes under a name made of its digest.
 
-The classes it defines are saved by that name, so the same bytes find them again wherever
-the model is loaded, and two models with two modules do not meet. It is never imported from a
-file: Python would write bytecode beside it, into an artifact whose files are digested, and
-would run bytecode that stands there instead of the bytes that were checked.
+The classes it defines are saved by that name, so loading the same bytes finds them again,
+and the modules of two models do not collide. It is never imported from a file: Python would
+write bytecode beside it, into an artifact whose files are digested, and would run bytecode
+that it finds there instead of the bytes that were checked.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def import_module(content: bytes, digest: str) -> ModuleType:
 
 
 def describe_failure(error: BaseException) -> str:
-    """The first line of what a user's module raised, and at which of its own lines."""
+    """The first line of an error that a user's module raised, and its line in the module."""
     said = (str(error).strip().splitlines() or [""])[0]
     lines = [
         frame.lineno
@@ -91,7 +91,7 @@ def describe_failure(error: BaseException) -> str:
 
 
 def mend_module(error: BaseException) -> str:
-    """What to do about an error of a user's module."""
+    """The remedy for an error of a user's module."""
     if isinstance(error, ModuleNotFoundError):
         return _ONE_FILE
     return "mend it there; docs/running.md says what a module is given"

@@ -1,4 +1,4 @@
-"""An estimator as an ONNX graph: scored in a hundredth of what its own call costs a row."""
+"""An estimator as an ONNX graph: scoring one row costs a hundredth of the estimator's call."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A graph of a fitted estimator, kept only where it is proven to predict the same.
+"""The ONNX graph of a fitted estimator, kept only if it is proven to predict the same.
 
-The graph is derived: what was trained is the model, and what the digest covers.
+The graph is derived from the trained estimator, which is the model; the digest covers that.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ def keep_if_equal(
     tolerance; see `largest_difference`.
 
     Args:
-        convert: Gives the graph; whatever it raises is the reason that there is none.
-        task: What the estimator is for.
+        convert: Returns the graph; if it raises, the error is the reason that there is none.
+        task: The task of the estimator.
         matrix: Rows to compare on; float32, shape (rows, features).
-        expected: What the estimator says of them.
+        expected: The estimator's predictions of them.
         threshold: The decision threshold of a binary model.
-        folder: Where the graph is written.
-        tolerance: The largest difference that is the same; above 0.
-        calibration: What corrects the probabilities before classes are decided.
+        folder: The folder that the graph is written to.
+        tolerance: The largest difference that counts as the same; above 0.
+        calibration: The correction of probabilities before classes are decided.
     """
     try:
         graph = convert()
@@ -88,15 +88,15 @@ def keep_if_equal(
 def largest_difference(got: Any, expected: Any, task: Task) -> float:
     """How far apart predictions are.
 
-    Probabilities: the largest difference. Numbers: the largest in relation to what the
-    expected ones differ by, for a label of 250,000,000 to 250,000,100 is not predicted by what
-    is off by 100: a row's distance from the median, at least the interquartile range (the
-    standard deviation, if that is 0). 32-bit predictions may be off by their own rounding.
+    Probabilities: the largest difference. Numbers: the largest difference in relation to the
+    spread of the expected ones, since an error of 100 is large for a label between 250,000,000
+    and 250,000,100. The spread is a row's distance from the median, at least the interquartile
+    range (the standard deviation, if that is 0). 32-bit predictions may differ by rounding.
 
     Args:
         got: Predictions of the rows.
         expected: The predictions to compare with, of the same shape.
-        task: What they are of.
+        task: The task of the model.
     """
     if not len(expected):
         return 0.0
@@ -115,7 +115,7 @@ def largest_difference(got: Any, expected: Any, task: Task) -> float:
 
 
 class UnconvertibleError(Exception):
-    """A converter's own word on what it cannot convert."""
+    """A converter's own message about an estimator that it cannot convert."""
 
 
 def in_blocks(scores: Callable[[Any], Any], matrix: Any) -> Any:

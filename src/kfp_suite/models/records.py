@@ -1,4 +1,4 @@
-"""Requests to raw rows, with errors that name the field, what it got and what it takes."""
+"""Requests to raw rows, with errors that name the field, its value and the expected type."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def examples_of(payload: Mapping[str, Any]) -> list[bytes]:
 class RecordFormat:
     """How a model's records are read.
 
-    A value is one of its field's type, or the text that ingest reads as one: what stands in the
-    rows of the model's source is taken as it is. `null`, a field that is left out, a text that
-    the source has for a missing value, and an empty text if the type is not text, are missing.
+    A value is one of its field's type, or a text that ingest reads as one, so rows of the
+    model's source are valid records. `null`, a field that is left out, a text that the source
+    has for a missing value, and an empty text if the type is not text, are missing values.
 
     Attributes:
         inputs: The fields of the model's signature.
         date_formats: Name of a field to the format of its dates or times, as strptime takes it,
-            that was declared for the source; beside ISO 8601.
+            that was declared for the source; ISO 8601 is read as well.
         null_texts: Texts that are a missing value in the rows of the model's source.
         label: The column that the model predicts; empty if it is not known.
     """
@@ -125,8 +125,8 @@ def table_of_records(
     """A list of records to a table of the model's inputs.
 
     Args:
-        records: What a client sent.
-        form: How it is read.
+        records: The records of a request, as parsed from JSON.
+        form: How values are read.
         left_out: Counts the records that leave a field out, by its name.
 
     Raises:
@@ -167,8 +167,8 @@ def table_of_columns(
     """A mapping of names to lists of values, all as long, to a table.
 
     Args:
-        columns: What a client sent.
-        form: How it is read.
+        columns: The columns of a request, as parsed from JSON.
+        form: How values are read.
         left_out: As of `table_of_records`.
 
     Raises:
@@ -264,7 +264,7 @@ def _describe_expected(one: Field, form: RecordFormat, value: Any) -> str:
 
 
 def _describe_nearest(value: int | Decimal) -> str:
-    """Which of them is the nearest, where there is one."""
+    """The nearest number that can be represented, if there is one."""
     try:
         found = float(value)
     except OverflowError:
@@ -318,7 +318,7 @@ def _text(value: Any) -> Any:
 
 
 def _parse(kind: ColumnType, value: Any) -> Any:
-    """The value that a text stands for where ingest reads it; none of the empty one."""
+    """The value that ingest reads from a text; None for the empty one."""
     if value is None or value == "":
         return None
     if type(value) is not str:
@@ -327,7 +327,7 @@ def _parse(kind: ColumnType, value: Any) -> Any:
 
 
 def _parse_date(kind: ColumnType, date_format: str, value: Any) -> Any:
-    """A date or time in ISO 8601, or in the format of its source; not what is both, and two."""
+    """A date or time in ISO 8601 or in the format of its source; refused if the two differ."""
     if type(value) is not str:
         return _parse(kind, value)
     readings = set()

@@ -1,4 +1,4 @@
-"""Rows of a dataset as a sample: requests, and what the model itself says of them."""
+"""Rows of a dataset as a sample: requests, with the model's own predictions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def sample_of(model: LoadedModel, table: pa.Table) -> Sample:
     """The rows of `table` and the model's answers.
 
     Args:
-        model: What answers.
+        model: The model that predicts.
         table: Raw rows, with the columns of the model's inputs.
     """
     names = [field.name for field in model.manifest.signature.inputs]

@@ -1,4 +1,4 @@
-"""A network as a TensorFlow SavedModel: its signatures, and how it is asked.
+"""A network as a TensorFlow SavedModel: its signatures, and calls of them.
 
 | signature          | takes                                      | gives                         |
 |--------------------|--------------------------------------------|-------------------------------|
@@ -6,7 +6,7 @@
 | `serving_examples` | `examples`: serialized `tf.Example`s       | the same                      |
 | `features`         | `features`: the transform's matrix, float32| `scores`                      |
 
-All tensors have rows first. The first two are there where the transform has a graph.
+All tensors have rows first. The first two exist if the transform has a graph.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SavedModelScorer:
         return found if found.ndim == 2 and found.shape[1] > 1 else np.ravel(found)
 
     def predict_examples(self, examples: list[bytes]) -> Any:
-        """The outputs of `serving_examples` by name, None where there is no such signature.
+        """The outputs of `serving_examples` by name, None if there is no such signature.
 
         Raises:
             DataError: they are not serialized `tf.Example`s, or lack a value.

@@ -1,4 +1,4 @@
-"""What arrives together is answered from one call, and one bad request fails itself alone."""
+"""Micro-batching: answer several requests with one call; a bad request fails alone."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ def answer_together(
     join: Callable[[Sequence[Part]], Part],
     cut: Callable[[Found, slice], Found],
 ) -> list[Found | Exception]:
-    """The answer for each part, from one call where that can be.
+    """The answer for each part, from one call if possible.
 
-    Where the call fails each part is asked for alone.
+    If that call fails, each part is answered by a call of its own.
 
     Args:
-        answer: What answers a part; whatever it raises is the answer.
-        parts: What was asked; each has rows, as `len` counts them.
-        join: Makes one of several.
+        answer: Answers a part; an error that it raises is the answer.
+        parts: The requests; each has rows, as `len` counts them.
+        join: Concatenates parts.
         cut: The rows of an answer that belong to a part.
     """
     if not parts:
@@ -50,7 +50,7 @@ def answer_together(
 def predict_together(
     model: LoadedModel, tables: Sequence[pa.Table]
 ) -> list[Prediction | Exception]:
-    """The prediction of each table, from one call where that can be."""
+    """The prediction of each table, from one call if possible."""
     return answer_together(
         model.predict, tables, lambda several: pa.concat_tables(several).combine_chunks(), _rows
     )

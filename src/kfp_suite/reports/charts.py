@@ -36,7 +36,7 @@ class Series:
     """A line: `y` over `x`, of one length.
 
     Args:
-        name: Shown in the legend where there are several.
+        name: Shown in the legend if there are several.
         low, high: The confidence band around `y`, of the same length; empty for none.
         marks: Whether to mark each point with a dot.
     """
@@ -51,7 +51,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Interval:
-    """A point with its confidence interval; `series` tells champion from challenger."""
+    """A point with its confidence interval; `series` is champion or challenger, for example."""
 
     label: str
     value: float | None
@@ -83,7 +83,7 @@ def histogram(
     """Counts of the bins between `edges` (one more than counts).
 
     Several named series are drawn as shares of their own rows, so that splits of different
-    sizes can be compared. Where bins differ in width, height is count divided by width.
+    sizes can be compared. If bins differ in width, height is count divided by width.
     """
     several = isinstance(counts, Mapping)
     series = dict(counts) if isinstance(counts, Mapping) else {"": counts}
@@ -150,7 +150,7 @@ def bars(
     show: Callable[[float | None], str] = number,
     width: float = 480,
 ) -> Markup:
-    """Horizontal bars, one a label (grouped where `values` are several named series).
+    """Horizontal bars, one a label (grouped if `values` are several named series).
 
     Beyond `MOST_LABELS` the rest is counted, not drawn. `show` formats a value.
     """
@@ -215,11 +215,11 @@ def lines(
     width: float = 480,
     height: float = 360,
 ) -> Markup:
-    """Lines over two numeric axes, with bands where the series have them.
+    """Lines over two numeric axes, with the confidence bands of series that have one.
 
     Args:
-        series: At most six tell apart well.
-        title: What the chart shows, for screen readers.
+        series: Up to six can be told apart well.
+        title: A description of the chart, for screen readers.
         x_label: Name and unit of the horizontal axis.
         y_label: Name and unit of the vertical axis.
         x_range: The horizontal extent; from the data by default.
@@ -345,7 +345,7 @@ def intervals(
 
     Args:
         points: Drawn in order of first appearance; at most `MOST_LABELS` labels.
-        title: What the chart shows, for screen readers.
+        title: A description of the chart, for screen readers.
         x_label: Name and unit of the value.
         reference: A dashed vertical line: the threshold, or the value over all rows.
         width: In SVG units.
@@ -418,7 +418,7 @@ def thin(
 
 
 def _runs(x: Sequence[float], y: Sequence[float | None]) -> list[list[tuple[float, float]]]:
-    """The stretches of points where both coordinates are finite."""
+    """The runs of points with two finite coordinates."""
     found: list[list[tuple[float, float]]] = [[]]
     for a, b in zip(x, y, strict=True):
         if b is not None and is_number(a) and is_number(b):
@@ -475,7 +475,7 @@ def _axes(
 
 
 def _legend_places(names: Sequence[str], left: float, width: float) -> list[tuple[float, int]]:
-    """Where each entry of the legend starts: its x and its line."""
+    """The start of each entry of the legend: its x and its line."""
     places, x, line = [], left, 0
     for name in names:
         need = 26 + text_width(shorten(name, _LONGEST_LABEL)) + 16

@@ -51,7 +51,7 @@ def decimals_for(value: float, digits: int = 4) -> int:
 
 
 def percent(share: float | None, decimals: int = 1) -> str:
-    """A share (0 to 1) as a percentage; a share that rounds to 0 or 100 but is neither says so."""
+    """A share (0 to 1) as a percentage; `<0.1%` or `>99.9%` if rounding would give 0 or 100."""
     if share is None or not math.isfinite(share):
         return number(share)
     least = 10.0**-decimals
@@ -72,7 +72,7 @@ def byte_size(count: int) -> str:
 
 
 def interval(low: float | None, high: float | None, digits: int = 4) -> str:
-    """A closed range: `0.71 – 0.74`, and `−0.01 to 0.02` where a sign is in the way."""
+    """A closed range: `0.71 – 0.74`, or `−0.01 to 0.02` if a sign would be ambiguous."""
     if low is None or high is None:
         return MISSING
     return span(number(low, digits), number(high, digits))
@@ -84,7 +84,7 @@ def span(low: str, high: str) -> str:
 
 
 def short_digest(text: str) -> str | None:
-    """The first 12 hex digits of a whole sha256 digest; None where `text` is not one."""
+    """The first 12 hex digits of a whole sha256 digest; None if `text` is not one."""
     match = _DIGEST.fullmatch(text)
     return f"{match.group(1) or ''}{match.group(2)[:12]}…" if match else None
 

@@ -16,6 +16,6 @@ def escape_markdown(text: str, longest: int = LONGEST) -> str:
 
 
 def code(text: object, longest: int = LONGEST) -> str:
-    """A name or a value in the fixed-width font, where nothing in it ends that."""
+    """A name or a value in the fixed-width font; escaped as text if it holds Markdown syntax."""
     shown = shorten(str(text), longest)
     return escape_markdown(shown) if _SPECIAL.search(shown) else f"`{shown}`"

@@ -6,9 +6,9 @@
     page.figure(charts.lines([charts.Series("model", fpr, tpr)]), "ROC curve")
     write_file(path, page.html().encode())
 
-The KFP UI shows it in a sandboxed frame, where scripts do not run. Text is escaped; only
-what `reports` itself made (charts, tags) is markup. A page is bounded, whatever the data: of
-long tables the first rows and columns are shown, of long texts the start.
+The KFP UI shows it in a sandboxed frame, in which scripts do not run. Text is escaped; only
+charts and tags made by `reports` are markup. A page is bounded, whatever the data: long
+tables are cut to their first rows and columns, long texts to their start.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _SYMBOLS: dict[Tone, str] = {"good": "✓ ", "bad": "✕ ", "warn": "! ", "calm"
 
 
 def tag(text: str, tone: Tone = "calm") -> Markup:
-    """A small label for a cell: a symbol says what the colour says."""
+    """A small label for a cell, with a symbol besides its colour."""
     return Markup('<span class="tag {}"><span aria-hidden="true">{}</span>{}</span>').format(
         tone, _SYMBOLS[tone], shorten(text, LONGEST_CELL)
     )
@@ -112,7 +112,7 @@ class Page:
         self._blocks: list[_Verdict | _Facts | _Text | _Figures | _Table] = []
 
     def verdict(self, ok: bool, reasons: Sequence[str], title: str = "") -> None:
-        """What was decided, and why; `title` is `Passed` or `Failed` by default."""
+        """The decision and its reasons; `title` is `Passed` or `Failed` by default."""
         if (more := len(reasons) - MOST_REASONS) > 0:
             reasons = [*reasons[:MOST_REASONS], f"and {more:,} more"]
         self._blocks.append(
@@ -132,7 +132,7 @@ class Page:
         self._blocks.append(_Text(_text(text), "text"))
 
     def note(self, text: str) -> None:
-        """A paragraph set apart: a limit of what is shown, or why something is missing."""
+        """A paragraph set apart, such as a limit of the page or the reason for a gap."""
         self._blocks.append(_Text(_text(text), "note"))
 
     def prose(self, markup: Markup) -> None:
@@ -162,8 +162,8 @@ class Page:
             header: One name a column.
             rows: Cells; a column of floats gets one number of decimals.
             align: One of left, right, center a column; by default numbers stand right.
-            caption: What the table shows, for screen readers too.
-            fold: Where given, the table is folded behind this text.
+            caption: A description of the table, for screen readers too.
+            fold: If given, the table is folded behind this text.
 
         Beyond `MOST_ROWS` and `MOST_COLUMNS` the rest is counted, not shown.
         """
@@ -269,7 +269,7 @@ def _is_numeric(column: Sequence[Cell]) -> bool:
 
 
 def _column(column: Sequence[Cell]) -> list[Markup]:
-    """Numbers of one column, with one number of decimals where their sizes allow it."""
+    """Numbers of one column, with one number of decimals if their sizes allow it."""
     sizes = [abs(v) for v in column if isinstance(v, (int, float)) and v and math.isfinite(v)]
     floats = any(isinstance(v, float) and not v.is_integer() for v in column)
     if not floats or max(sizes) / min(sizes) > 1e4 or not 1e-4 <= max(sizes) < 1e9:

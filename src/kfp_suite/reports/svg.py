@@ -90,7 +90,7 @@ class Drawing:
         turned: bool = False,
         longest: int = 60,
     ) -> None:
-        """Text; `turned` runs upwards. What does not fit is in the tip."""
+        """Text; `turned` runs upwards. Text that does not fit is cut; the tip has all of it."""
         shown = shorten(text, longest)
         tip = f"<title>{escape(shorten(text, LONGEST_TIP))}</title>" if shown != text else ""
         place = f'x="{coordinate(x)}" y="{coordinate(y)}"'
