@@ -25,9 +25,9 @@ from kfp_suite.kserve.manifests import Served, takes_features
 from kfp_suite.kserve.settings import parse_settings
 from kfp_suite.kserve.trials import trial_name
 from kfp_suite.reports.markdown import escape_markdown
-from kfp_suite.runtimes.exchange import OTHER, difference, finite, question_for
 from kfp_suite.runtimes.launching import check_startable
 from kfp_suite.runtimes.layout import LayoutRequest, lay_out, parse_options
+from kfp_suite.runtimes.protocol import OTHER, difference, finite, question_for
 from kfp_suite.runtimes.runtime import SUITE, find_runtime
 from kfp_suite.stores.versions import check_model_name
 

@@ -104,7 +104,7 @@ def _rows(job: Mapping[str, Any]) -> Any:
     """
     from kfp_suite.contracts.dataset import read_dataset
     from kfp_suite.contracts.model import read_model
-    from kfp_suite.models.records import record_format, table_of_records
+    from kfp_suite.models.request_parsing import record_format, table_of_records
 
     manifest = read_model(Path(job["model"])).manifest
     inputs = manifest.signature.inputs

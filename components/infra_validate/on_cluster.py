@@ -25,8 +25,8 @@ from kfp_suite.kserve.settings import parse_settings
 from kfp_suite.kserve.smoke import address_of
 from kfp_suite.kserve.trials import trial_labels
 from kfp_suite.kserve.waiting import wait_until_serving
-from kfp_suite.runtimes.asking import Answer, ask
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.http_client import Answer, ask
+from kfp_suite.runtimes.protocol import Question
 from kfp_suite.runtimes.runtime import SUITE, find_runtime
 from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import ModelStore

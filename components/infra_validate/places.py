@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from kfp_suite.contracts.errors import EndpointError
 from kfp_suite.contracts.model import Model
-from kfp_suite.runtimes.asking import Answer
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.http_client import Answer
 from kfp_suite.runtimes.launching import Loaded, start
 from kfp_suite.runtimes.local import LocalServer
+from kfp_suite.runtimes.protocol import Question
 
 _CRASH_SECONDS = 2.0
 

@@ -11,8 +11,8 @@ from typing import Any
 from kfp_suite.components.rollout.measuring import Observed
 from kfp_suite.components.rollout.sequential import Counts
 from kfp_suite.contracts.errors import DataError, EndpointError
-from kfp_suite.runtimes.asking import ask
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.http_client import ask
+from kfp_suite.runtimes.protocol import Question
 from kfp_suite.stores.files import read_file
 
 ROWS_A_REQUEST = 10

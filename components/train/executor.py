@@ -31,11 +31,11 @@ from kfp_suite.models.calibration import (
     fit_calibration,
 )
 from kfp_suite.models.conversion import save_if_equal
+from kfp_suite.models.equivalence import Proof
 from kfp_suite.models.estimators import framework_of
 from kfp_suite.models.loading import FittedEstimator
-from kfp_suite.models.modules import MODULE, import_module
 from kfp_suite.models.persistence import save_estimator, save_joblib
-from kfp_suite.models.proof import Proof
+from kfp_suite.models.user_modules import MODULE, import_module
 from kfp_suite.stores.files import PinnedFile
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from kfp_suite.components.train.rows import Rows
 from kfp_suite.contracts.errors import DataError, ParameterError, did_you_mean
 from kfp_suite.features.precision import rounding_of
 from kfp_suite.models.estimators import framework_of, make_estimator
-from kfp_suite.models.modules import describe_failure, mend_module
+from kfp_suite.models.user_modules import describe_failure, mend_module
 
 FUNCTION = "fit"
 # In standard deviations of the labels. Linear models of scikit-learn round labels to the type

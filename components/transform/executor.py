@@ -11,8 +11,8 @@ from kfp_suite.components.transform.report import report_page
 from kfp_suite.contracts.atomic import whole_folder
 from kfp_suite.contracts.canonical import write_file
 from kfp_suite.contracts.dataset import read_dataset
-from kfp_suite.features.fit import fit
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
+from kfp_suite.features.fitting import fit
 from kfp_suite.features.spec import parse_features
 
 

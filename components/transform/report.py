@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from kfp_suite.features.fitted import Fitted, FittedTransform
+from kfp_suite.features.fitted_transform import Fitted, FittedTransform
 from kfp_suite.features.spec import Feature, step_to_json
 from kfp_suite.reports.charts import bars
 from kfp_suite.reports.formatting import number

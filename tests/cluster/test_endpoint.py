@@ -34,7 +34,7 @@ from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.images import IMAGE_VARIABLES
 from kfp_suite.kserve.smoke import address_of
 from kfp_suite.kserve.storage import STORE_VARIABLE
-from kfp_suite.runtimes.asking import ask
+from kfp_suite.runtimes.http_client import ask
 from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running

@@ -22,7 +22,7 @@ from kfp_suite.components.transform.component import transform
 from kfp_suite.components.validate.component import validate
 from kfp_suite.contracts.dataset import read_dataset
 from kfp_suite.contracts.model import read_model
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import ModelStore
 from tests.steps import STEPS, write_source

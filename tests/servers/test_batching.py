@@ -12,7 +12,7 @@ import pytest
 from kserve.protocol.grpc.grpc_predict_v2_pb2 import ModelInferRequest
 
 from kfp_suite.contracts.errors import EndpointError
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.protocol import Question
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import ModelStore
 from tests.servers.conftest import use

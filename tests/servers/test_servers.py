@@ -31,11 +31,11 @@ from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.manifests import MLSERVER_METRICS, inference_service
 from kfp_suite.kserve.settings import EndpointSettings
 from kfp_suite.models.loading import load_model
-from kfp_suite.models.records import record_format, table_of_records
-from kfp_suite.runtimes.asking import ask
-from kfp_suite.runtimes.exchange import Question, difference
+from kfp_suite.models.request_parsing import record_format, table_of_records
+from kfp_suite.runtimes.http_client import ask
 from kfp_suite.runtimes.launching import Loaded, start
 from kfp_suite.runtimes.local import Launch, LocalServer, free_port
+from kfp_suite.runtimes.protocol import Question, difference
 from kfp_suite.stores.versions import ModelStore
 from tests.servers.conftest import environment, use
 

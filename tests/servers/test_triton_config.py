@@ -23,8 +23,8 @@ from kfp_suite.contracts.errors import ParameterError
 from kfp_suite.contracts.model import Field
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.runtimes.checks import INT32, INT64, UINT32
-from kfp_suite.runtimes.exchange import difference
 from kfp_suite.runtimes.layout import parse_options
+from kfp_suite.runtimes.protocol import difference
 from kfp_suite.runtimes.triton_config import Shape, TritonOptions, configurations
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import ModelStore

@@ -18,7 +18,7 @@ from kserve.protocol.grpc.grpc_predict_v2_pb2_grpc import GRPCInferenceServiceSt
 
 from kfp_suite.contracts.model import read_model
 from kfp_suite.models.loading import load_model
-from kfp_suite.models.records import record_format, table_of_records
+from kfp_suite.models.request_parsing import record_format, table_of_records
 from kfp_suite.runtimes.local import LOOPBACK, LocalServer
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import ModelStore

@@ -19,7 +19,7 @@ import pytest
 
 from kfp_suite.local.serving import local_endpoint
 from kfp_suite.models.loading import LoadedModel, load_model
-from kfp_suite.models.records import record_format, table_of_records
+from kfp_suite.models.request_parsing import record_format, table_of_records
 from kfp_suite.runtimes.local import free_port
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import ModelStore

@@ -22,7 +22,7 @@ from kfp_suite.components.train.executor import TrainParameters, train
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from kfp_suite.local.serving import Endpoint, local_endpoint
 from kfp_suite.models.loading import LoadedModel, load_model
-from kfp_suite.models.records import record_format, table_of_records
+from kfp_suite.models.request_parsing import record_format, table_of_records
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.sources import parse_sources, pin
 from kfp_suite.stores.versions import ModelStore

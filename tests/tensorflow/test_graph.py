@@ -105,7 +105,7 @@ ENTRIES: list[dict[str, Any]] = [
 
 
 def both(entries: list[dict[str, Any]], table: pa.Table) -> tuple[Any, Any]:
-    from kfp_suite.features.graph import TransformGraph, tensors_of
+    from kfp_suite.features.tensorflow_graph import TransformGraph, tensors_of
 
     transform = fitted(entries, table)
     graph = tf.function(TransformGraph(transform).__call__, autograph=False)
@@ -152,7 +152,7 @@ def test_hash_is_the_same_for_any_text() -> None:
     ],
 )
 def test_a_value_it_cannot_use_is_refused(entry: dict[str, Any], value: float) -> None:
-    from kfp_suite.features.graph import TransformGraph
+    from kfp_suite.features.tensorflow_graph import TransformGraph
 
     graph = TransformGraph(fitted([entry], TABLE))
     with pytest.raises(tf.errors.InvalidArgumentError, match="missing, infinite or outside"):
@@ -160,7 +160,7 @@ def test_a_value_it_cannot_use_is_refused(entry: dict[str, Any], value: float) -
 
 
 def test_a_users_transformer_has_no_graph() -> None:
-    from kfp_suite.features.graph import TransformGraph
+    from kfp_suite.features.tensorflow_graph import TransformGraph
 
     entry = {"columns": ["x"], "transformer": "sklearn.preprocessing.StandardScaler"}
     with pytest.raises(ParameterError, match="'transformer' has no TensorFlow graph"):

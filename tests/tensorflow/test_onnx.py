@@ -15,8 +15,8 @@ from kfp_suite.contracts.model import ESTIMATOR_ONNX, read_model
 from kfp_suite.contracts.sample import Sample, read_sample
 from kfp_suite.models.loading import load_model
 from kfp_suite.models.onnx import OPSET
-from kfp_suite.runtimes.exchange import difference
 from kfp_suite.runtimes.layout import LayoutRequest, lay_out
+from kfp_suite.runtimes.protocol import difference
 from kfp_suite.stores.files import read_file
 from tests.tensorflow.training import NUMBERS, features, fit
 

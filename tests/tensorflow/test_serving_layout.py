@@ -19,8 +19,8 @@ from kfp_suite.contracts.sample import Sample, read_sample
 from kfp_suite.kserve.manifests import Served, inference_service
 from kfp_suite.models.loading import load_model
 from kfp_suite.runtimes.checks import INT64, UINT32
-from kfp_suite.runtimes.exchange import ask_records, difference
 from kfp_suite.runtimes.layout import LayoutRequest, lay_out, parse_options
+from kfp_suite.runtimes.protocol import ask_records, difference
 from kfp_suite.runtimes.tensorflow_serving import (
     Batching,
     ServedModel,

@@ -16,7 +16,7 @@ from kfp_suite.contracts.dataset import read_dataset
 from kfp_suite.contracts.errors import KfpSuiteError
 from kfp_suite.contracts.model import ModelManifest, read_model
 from kfp_suite.models.loading import load_model
-from kfp_suite.models.records import examples_of
+from kfp_suite.models.request_parsing import examples_of
 from kfp_suite.stores.files import pin_file
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import ModelStore
@@ -27,7 +27,7 @@ tf = pytest.importorskip("tensorflow", reason="needs the extra `tensorflow`")
 
 from kfp_suite.components.train.keras import executor, learning  # noqa: E402
 from kfp_suite.components.train.keras.executor import KerasParameters, train_keras  # noqa: E402
-from kfp_suite.features.graph import MISSING_TEXT, MISSING_TIME, tensors_of  # noqa: E402
+from kfp_suite.features.tensorflow_graph import MISSING_TEXT, MISSING_TIME, tensors_of  # noqa: E402
 
 
 def test_two_trainings_give_the_same_weights(data: Path, fitted: Path, tmp_path: Path) -> None:
@@ -306,7 +306,7 @@ def test_pictures_of_any_size_and_channels_are_predicted(
     ("text", "got"), [("no picture", "'no picture'"), ("aGVsbG8=", "'aGVsbG8='")]
 )
 def test_what_is_no_picture_is_refused(data: Path, tmp_path: Path, text: str, got: str) -> None:
-    from kfp_suite.features.fitted import FittedTransform
+    from kfp_suite.features.fitted_transform import FittedTransform
 
     loaded = FittedTransform.load(features(data, tmp_path, SEEN))
     with pytest.raises(KfpSuiteError, match=r"column 'seen': a value is outside.*PNG, JPEG, GIF"):
@@ -314,7 +314,7 @@ def test_what_is_no_picture_is_refused(data: Path, tmp_path: Path, text: str, go
 
 
 def test_a_picture_of_too_many_pixels_is_refused(data: Path, tmp_path: Path) -> None:
-    from kfp_suite.features.fitted import FittedTransform
+    from kfp_suite.features.fitted_transform import FittedTransform
 
     loaded = FittedTransform.load(features(data, tmp_path, {**SEEN, "max_pixels": 99}))
     with pytest.raises(KfpSuiteError, match="got 10 x 10 pixels; expected at most 99 pixels"):

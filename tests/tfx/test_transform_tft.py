@@ -139,7 +139,7 @@ def test_quantiles_are_within_their_rank(data: Path, tmp_path: Path) -> None:
 
 
 def test_the_graph_and_the_examples_say_what_the_transform_says(data: Path, tmp_path: Path) -> None:
-    from kfp_suite.features.graph import tensors_of
+    from kfp_suite.features.tensorflow_graph import tensors_of
 
     folder = by_tft(data, tmp_path, ENTRIES)
     fitted, table = load_transform(folder), read_dataset(data / "dataset").table("eval")

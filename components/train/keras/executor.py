@@ -38,9 +38,9 @@ from kfp_suite.contracts.canonical import write_file, write_json
 from kfp_suite.contracts.digests import PREFIX, digest_value
 from kfp_suite.contracts.environment import available_cpus
 from kfp_suite.contracts.model import ESTIMATOR_ONNX, SAVED_MODEL, ModelManifest
-from kfp_suite.models.modules import MODULE, import_module
-from kfp_suite.models.proof import Proof, in_blocks, keep_if_equal
+from kfp_suite.models.equivalence import Proof, in_blocks, keep_if_equal
 from kfp_suite.models.saved_model import SavedModelScorer
+from kfp_suite.models.user_modules import MODULE, import_module
 from kfp_suite.stores.files import PinnedFile
 
 NETWORK = "keras/network.json"

@@ -22,14 +22,14 @@ from kfp_suite.components.train.labels import Target
 from kfp_suite.contracts.columns import ColumnType
 from kfp_suite.contracts.errors import ParameterError
 from kfp_suite.contracts.model import DEFAULT_SIGNATURE, EXAMPLES_SIGNATURE
-from kfp_suite.features.graph import (
+from kfp_suite.features.graphs import graph_of
+from kfp_suite.features.loading import Transform
+from kfp_suite.features.tensorflow_graph import (
     DTYPES,
     MISSING_TEXT,
     tensors_of,
 )
-from kfp_suite.features.graphs import graph_of
-from kfp_suite.features.loading import Transform
-from kfp_suite.models.proof import largest_difference
+from kfp_suite.models.equivalence import largest_difference
 from kfp_suite.models.saved_model import FEATURES, SCORES
 
 TOLERANCE = 1e-5

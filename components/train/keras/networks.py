@@ -17,7 +17,7 @@ from pydantic import ConfigDict
 from kfp_suite.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.contracts.parameters import parse
 from kfp_suite.features.categorical import SlotFlags
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
 from kfp_suite.features.images import ImagePixels
 from kfp_suite.features.loading import Transform
 from kfp_suite.features.numeric import BucketFlags

@@ -24,8 +24,8 @@ import tensorflow as tf
 from kfp_suite.components.train.keras.export import scores_of
 from kfp_suite.components.train.keras.learning import Scale
 from kfp_suite.components.train.labels import Target
+from kfp_suite.models.equivalence import UnconvertibleError
 from kfp_suite.models.onnx import INPUT, OPSET
-from kfp_suite.models.proof import UnconvertibleError
 from kfp_suite.models.saved_model import SCORES
 
 

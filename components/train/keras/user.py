@@ -15,7 +15,7 @@ import tensorflow as tf
 from kfp_suite.components.train.fitting import Training
 from kfp_suite.components.train.rows import Rows
 from kfp_suite.contracts.errors import DataError, ParameterError, did_you_mean
-from kfp_suite.models.modules import describe_failure, mend_module
+from kfp_suite.models.user_modules import describe_failure, mend_module
 
 FUNCTION = "run_fn"
 

@@ -29,10 +29,10 @@ from kfp_suite.contracts.canonical import write_file
 from kfp_suite.contracts.dataset import Dataset, read_dataset
 from kfp_suite.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.contracts.model import Field
-from kfp_suite.features.fit import fit, no_rows
-from kfp_suite.features.graph import TransformGraph
+from kfp_suite.features.fitting import fit, no_rows
 from kfp_suite.features.loading import Transform
 from kfp_suite.features.spec import parse_features
+from kfp_suite.features.tensorflow_graph import TransformGraph
 from kfp_suite.features.tft_graph import (
     GRAPH,
     TftManifest,
@@ -41,7 +41,7 @@ from kfp_suite.features.tft_graph import (
     widths,
     write_manifest,
 )
-from kfp_suite.models.modules import MODULE, import_module
+from kfp_suite.models.user_modules import MODULE, import_module
 from kfp_suite.stores.files import PinnedFile
 
 FUNCTION = "preprocessing_fn"
@@ -116,7 +116,7 @@ def transform_tft(
 
 def _save_graph(graph: TransformGraph, inputs: tuple[Field, ...], folder: Path) -> None:
     """The graph as a SavedModel, called as `transform_fn({column: tensor})`."""
-    from kfp_suite.features.graph import DTYPES
+    from kfp_suite.features.tensorflow_graph import DTYPES
 
     specs = {f.name: tf.TensorSpec([None], DTYPES[f.type], f.name) for f in inputs}
     graph.transform_fn = tf.function(graph.__call__, input_signature=[specs], autograph=False)

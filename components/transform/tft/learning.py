@@ -31,8 +31,16 @@ from kfp_suite.contracts.dataset import Dataset
 from kfp_suite.contracts.errors import DataError
 from kfp_suite.contracts.model import Field
 from kfp_suite.features.categorical import LearnVocabulary
-from kfp_suite.features.fit import Learning, no_rows, nothing_to_learn
-from kfp_suite.features.graph import (
+from kfp_suite.features.fitting import Learning, no_rows, nothing_to_learn
+from kfp_suite.features.numeric import (
+    LearnExtremes,
+    LearnMoments,
+    LearnMostFrequent,
+    LearnQuantiles,
+)
+from kfp_suite.features.operation import State
+from kfp_suite.features.program import Program
+from kfp_suite.features.tensorflow_graph import (
     DTYPES,
     MISSING_TEXT,
     MISSING_TIME,
@@ -43,14 +51,6 @@ from kfp_suite.features.graph import (
     ngrams,
     read_tensor,
 )
-from kfp_suite.features.numeric import (
-    LearnExtremes,
-    LearnMoments,
-    LearnMostFrequent,
-    LearnQuantiles,
-)
-from kfp_suite.features.operation import State
-from kfp_suite.features.program import Program
 from kfp_suite.features.text import LearnNgrams
 
 Tensor = Any
@@ -189,7 +189,7 @@ def _count(flags: Tensor) -> Tensor:
 
 
 def raw_batches(columns: list[Column]) -> Callable[[pa.RecordBatch], pa.RecordBatch]:
-    """How a batch becomes the raw tensors of `features.graph`, as lists of one value."""
+    """How a batch becomes the raw tensors of `features.tensorflow_graph`, as lists of one value."""
     fields = [Field(column.name, column.type) for column in columns]
 
     def convert(batch: pa.RecordBatch) -> pa.RecordBatch:

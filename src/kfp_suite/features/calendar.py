@@ -14,8 +14,8 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from kfp_suite.contracts.errors import ParameterError
-from kfp_suite.features.elementary import sine_cosine_of_turn
 from kfp_suite.features.operation import Builder, Lane, Operation, State, require
+from kfp_suite.features.portable_math import sine_cosine_of_turn
 from kfp_suite.features.values import (
     MICROSECONDS_A_DAY,
     NAN,

@@ -16,7 +16,6 @@ import numpy as np
 import numpy.typing as npt
 
 from kfp_suite.contracts.errors import ParameterError
-from kfp_suite.features.counting import Counts, add_categories
 from kfp_suite.features.hashing import joined, stable_hash
 from kfp_suite.features.operation import (
     Builder,
@@ -28,6 +27,7 @@ from kfp_suite.features.operation import (
     require_between,
 )
 from kfp_suite.features.values import NAN, Categories, Floats, Kind, Matrix
+from kfp_suite.features.vocabulary import Counts, add_categories
 
 NO_SLOT = -1
 """A category outside the vocabulary, where there is no slot for those."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from kfp_suite.features.fitted import FittedTransform
-from kfp_suite.features.graph import TransformGraph
+from kfp_suite.features.fitted_transform import FittedTransform
 from kfp_suite.features.loading import Transform
+from kfp_suite.features.tensorflow_graph import TransformGraph
 from kfp_suite.features.tft_graph import TftTransform
 
 

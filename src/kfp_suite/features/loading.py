@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from kfp_suite.contracts.digests import files_below
 from kfp_suite.contracts.model import Field
-from kfp_suite.features.fitted import TRANSFORM, TRANSFORMERS, FittedTransform
+from kfp_suite.features.fitted_transform import TRANSFORM, TRANSFORMERS, FittedTransform
 from kfp_suite.features.values import Matrix
 
 # As tft_graph.MANIFEST, which needs TensorFlow.

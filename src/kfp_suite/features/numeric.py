@@ -14,8 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from kfp_suite.contracts.errors import ParameterError, did_you_mean
-from kfp_suite.features import elementary
-from kfp_suite.features.counting import Counts, add_categories, add_numbers
+from kfp_suite.features import portable_math
 from kfp_suite.features.exact_sums import Moments
 from kfp_suite.features.operation import (
     Builder,
@@ -39,6 +38,7 @@ from kfp_suite.features.values import (
     Matrix,
     Value,
 )
+from kfp_suite.features.vocabulary import Counts, add_categories, add_numbers
 
 
 def present(x: Floats) -> Floats:
@@ -422,10 +422,10 @@ class Log(_Function):
     above: ClassVar[float] = 0.0
 
     def of_columns(self, x: Floats) -> Floats:
-        return np.asarray(elementary.log(x))
+        return np.asarray(portable_math.log(x))
 
     def of_row(self, v: float) -> float:
-        return float(elementary.log(v))
+        return float(portable_math.log(v))
 
 
 @dataclass(frozen=True)
@@ -436,10 +436,10 @@ class Log1p(_Function):
     above: ClassVar[float] = -1.0
 
     def of_columns(self, x: Floats) -> Floats:
-        return np.asarray(elementary.log1p(x))
+        return np.asarray(portable_math.log1p(x))
 
     def of_row(self, v: float) -> float:
-        return float(elementary.log1p(v))
+        return float(portable_math.log1p(v))
 
 
 @dataclass(frozen=True)

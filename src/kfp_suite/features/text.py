@@ -13,8 +13,6 @@ import numpy as np
 
 from kfp_suite.contracts.errors import ParameterError
 from kfp_suite.features.categorical import MOST_SLOTS
-from kfp_suite.features.counting import Counts
-from kfp_suite.features.elementary import log
 from kfp_suite.features.hashing import stable_hash
 from kfp_suite.features.operation import (
     Builder,
@@ -25,7 +23,9 @@ from kfp_suite.features.operation import (
     require,
     require_between,
 )
+from kfp_suite.features.portable_math import log
 from kfp_suite.features.values import NAN, Categories, Kind, Matrix
+from kfp_suite.features.vocabulary import Counts
 
 _WORD = re.compile(r"\w+")
 

@@ -29,7 +29,7 @@ from kfp_suite.contracts.digests import digest_value
 from kfp_suite.contracts.errors import DataError
 from kfp_suite.contracts.manifests import read_manifest
 from kfp_suite.contracts.model import Field
-from kfp_suite.features.graph import MISSING_TEXT, MISSING_TIME, tensors_of
+from kfp_suite.features.tensorflow_graph import MISSING_TEXT, MISSING_TIME, tensors_of
 from kfp_suite.features.values import MICROSECONDS_A_DAY, Matrix
 
 FORMAT_VERSION = 1
@@ -103,7 +103,7 @@ class TftTransform:
 
 
 class TftGraph(tf.Module):  # type: ignore[misc]
-    """The graph behind raw tensors as `features.graph` has them."""
+    """The graph behind raw tensors as `features.tensorflow_graph` has them."""
 
     def __init__(self, folder: Path, manifest: TftManifest) -> None:
         super().__init__(name="transform")

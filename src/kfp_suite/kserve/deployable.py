@@ -15,8 +15,8 @@ from kfp_suite.contracts.model import MANIFEST, Field, Signature
 from kfp_suite.contracts.parameters import parse
 from kfp_suite.contracts.sample import Sample, read_sample
 from kfp_suite.kserve.manifests import Served, takes_features
-from kfp_suite.runtimes.exchange import Question, finite, question_for
 from kfp_suite.runtimes.layout import LayoutRequest, lay_out
+from kfp_suite.runtimes.protocol import Question, finite, question_for
 from kfp_suite.runtimes.runtime import SUITE, find_runtime
 from kfp_suite.stores.versions import CHAMPION, ModelStore
 

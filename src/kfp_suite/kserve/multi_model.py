@@ -42,7 +42,7 @@ from kfp_suite.kserve.secrecy import check_no_secrets
 from kfp_suite.kserve.settings import EndpointSettings
 from kfp_suite.kserve.smoke import address_of, smoke_test
 from kfp_suite.kserve.storage import on_cluster
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.protocol import Question
 
 
 def shared_runtime(image: str, namespace: str) -> dict[str, Any]:

@@ -26,8 +26,8 @@ from kfp_suite.kserve.graphs import services_of
 from kfp_suite.kserve.manifests import DEPLOYMENT_MODE, SPEC_DIGEST, is_ready
 from kfp_suite.kserve.patience import Missing, wait_for
 from kfp_suite.kserve.smoke import address_of
-from kfp_suite.runtimes.asking import ask
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.http_client import ask
+from kfp_suite.runtimes.protocol import Question
 
 _CONTROLLER = "the controller"
 

@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 
 from kfp_suite.contracts.errors import EndpointError
 from kfp_suite.contracts.sample import Sample
-from kfp_suite.runtimes.asking import Answer, ask
-from kfp_suite.runtimes.exchange import Question, difference
+from kfp_suite.runtimes.http_client import Answer, ask
+from kfp_suite.runtimes.protocol import Question, difference
 
 TOLERANCE = 1e-4
 """The largest difference of a probability, or of a number relative to it."""

@@ -23,7 +23,7 @@ from kfp_suite.kserve.http_routes import backends_of, route_before
 from kfp_suite.kserve.manifests import VERSION
 from kfp_suite.kserve.patience import Missing, wait_for
 from kfp_suite.kserve.traffic_split import split_name
-from kfp_suite.runtimes.asking import VERSION_CHOICE
+from kfp_suite.runtimes.http_client import VERSION_CHOICE
 
 log = logging.getLogger(__name__)
 

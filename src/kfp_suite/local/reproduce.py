@@ -15,7 +15,7 @@ from kfp_suite.contracts.parameters import parse
 from kfp_suite.contracts.sources import Source
 from kfp_suite.stores.versions import ModelStore
 
-MODULE = "module.py"  # as components.models.modules has it, which needs more than a client has
+MODULE = "module.py"  # as in models.user_modules, which a client cannot import
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from kfp_suite.contracts.errors import EndpointError
-from kfp_suite.runtimes.asking import VERSION_CHOICE, Answer, ask
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.http_client import VERSION_CHOICE, Answer, ask
 from kfp_suite.runtimes.local import LOOPBACK, check_port, free_port
+from kfp_suite.runtimes.protocol import Question
 
 _START_SECONDS = 120.0
 _STOP_SECONDS = 15.0

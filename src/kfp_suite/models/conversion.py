@@ -13,9 +13,9 @@ from skl2onnx.common.data_types import FloatTensorType
 
 from kfp_suite.contracts.model import Task
 from kfp_suite.models.calibration import Calibration
+from kfp_suite.models.equivalence import Proof, keep_if_equal
 from kfp_suite.models.estimators import framework_of
 from kfp_suite.models.onnx import INPUT, OPSET
-from kfp_suite.models.proof import Proof, keep_if_equal
 
 TOLERANCE = 1e-6
 """The largest difference of a probability."""

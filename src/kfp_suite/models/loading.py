@@ -19,9 +19,9 @@ from kfp_suite.contracts.model import (
 )
 from kfp_suite.features.loading import Transform, load_transform
 from kfp_suite.models.calibration import CALIBRATION, Calibration, load_calibration
-from kfp_suite.models.modules import MODULE, import_module
 from kfp_suite.models.onnx import OnnxEstimator, decide
 from kfp_suite.models.persistence import load_estimator
+from kfp_suite.models.user_modules import MODULE, import_module
 
 TRANSFORM = "transform"
 DEFAULT_THRESHOLD = 0.5

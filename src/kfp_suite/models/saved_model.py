@@ -2,7 +2,7 @@
 
 | signature          | takes                                      | gives                         |
 |--------------------|--------------------------------------------|-------------------------------|
-| `serving_default`  | a tensor a raw column (`features.graph`)   | `prediction`, `probabilities` |
+| `serving_default`  | a tensor a raw column                      | `prediction`, `probabilities` |
 | `serving_examples` | `examples`: serialized `tf.Example`s       | the same                      |
 | `features`         | `features`: the transform's matrix, float32| `scores`                      |
 

@@ -37,7 +37,7 @@ from kfp_suite.local.reports import collect_reports
 from kfp_suite.local.serving import ModelAddress
 from kfp_suite.notebook import html
 from kfp_suite.notebook.live import Live
-from kfp_suite.runtimes.asking import Answer
+from kfp_suite.runtimes.http_client import Answer
 
 _REPORT_HEIGHT = 600
 

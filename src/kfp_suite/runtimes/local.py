@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.contracts.errors import EndpointError
-from kfp_suite.runtimes.asking import Answer, ask
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.http_client import Answer, ask
+from kfp_suite.runtimes.protocol import Question
 
 LOOPBACK = "127.0.0.1"
 _STOP_SECONDS = 15.0

@@ -9,9 +9,9 @@ import pyarrow as pa
 
 from kfp_suite.contracts.errors import DataError, InputError
 from kfp_suite.contracts.exact_json import parse_json
+from kfp_suite.models.batching import predict_together
 from kfp_suite.models.loading import LoadedModel, Prediction, load_model
-from kfp_suite.models.records import record_format, table_of_records
-from kfp_suite.models.together import predict_together
+from kfp_suite.models.request_parsing import record_format, table_of_records
 from kfp_suite.runtimes.torchserve import ARTIFACT
 
 _loaded: dict[str, LoadedModel] = {}

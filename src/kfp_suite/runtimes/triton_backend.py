@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow as pa
 
 from kfp_suite.contracts.errors import DataError, InputError, KfpSuiteError
+from kfp_suite.models.batching import answer_together
 from kfp_suite.models.loading import load_model
-from kfp_suite.models.records import record_format, table_of_columns
-from kfp_suite.models.together import answer_together
+from kfp_suite.models.request_parsing import record_format, table_of_columns
 from kfp_suite.runtimes.triton import ARTIFACT
 from kfp_suite.runtimes.triton_config import FEATURES, SCORES
 

@@ -62,7 +62,7 @@ def main() -> None:
         sys.exit(code)
     sys.argv = sys.argv[:1]  # kserve reads the command line when it is imported
     from kfp_suite.server.model import ServedVersion, VersionedModel
-    from kfp_suite.server.remote import RemoteScores
+    from kfp_suite.server.remote_predictor import RemoteScores
     from kfp_suite.server.serving import serve
 
     if given.multi_model:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import pyarrow as pa
 from threadpoolctl import threadpool_limits
 
+from kfp_suite.models.batching import predict_together
 from kfp_suite.models.loading import LoadedModel, Prediction
-from kfp_suite.models.together import predict_together
-from kfp_suite.server.threads import Threads
+from kfp_suite.server.daemon_threads import Threads
 
 MOST_ROWS = 1024
 """A batch takes no further request beyond this; one larger request is a batch alone."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from starlette.applications import Starlette
 from starlette.middleware.cors import CORSMiddleware
 
-from kfp_suite.runtimes.asking import VERSION_HEADER
+from kfp_suite.runtimes.http_client import VERSION_HEADER
 
 _MAX_AGE_SECONDS = 600
 

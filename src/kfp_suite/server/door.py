@@ -13,8 +13,8 @@ from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
-from kfp_suite.runtimes.asking import VERSION_HEADER
-from kfp_suite.server.bodies import READ_AT
+from kfp_suite.runtimes.http_client import VERSION_HEADER
+from kfp_suite.server.body_limit import READ_AT
 from kfp_suite.server.limits import MOST_HEAD_BYTES
 from kfp_suite.server.refusals import refuse
 

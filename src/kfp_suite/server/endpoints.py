@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from kfp_suite.contracts.errors import InputError
 from kfp_suite.contracts.exact_json import parse_json
-from kfp_suite.server.reading import ReadingDataPlane
+from kfp_suite.server.request_validation import ReadingDataPlane
 from kfp_suite.server.triton_pages import model_config, model_statistics
 from kfp_suite.server.versions import RepositoryExtension
 

@@ -28,10 +28,10 @@ from kserve.utils.utils import to_headers
 
 from kfp_suite.runtimes.local import address_of
 from kfp_suite.server.door import Observe
+from kfp_suite.server.errors import VersionNotServed
 from kfp_suite.server.handlers import status_of
 from kfp_suite.server.limits import MOST_BODY_BYTES
 from kfp_suite.server.refusals import one_line
-from kfp_suite.server.unanswered import VersionNotServed
 
 _V2 = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
 _HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name

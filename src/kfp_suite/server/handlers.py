@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from kserve import errors
 from starlette.exceptions import HTTPException
 
+from kfp_suite.server.errors import Unanswered
 from kfp_suite.server.refusals import refusal, refuse_path, tell_defect
-from kfp_suite.server.unanswered import Unanswered
 
 _STATUS: dict[type[Exception], int] = {
     errors.InvalidInput: 400,

@@ -18,26 +18,26 @@ from kserve.errors import InvalidInput
 from kfp_suite.contracts.errors import DataError, InputError
 from kfp_suite.contracts.model import DEFAULT_SIGNATURE, SAMPLE_REQUEST, Signature
 from kfp_suite.models.loading import LoadedModel, Prediction, load_model
-from kfp_suite.models.records import (
+from kfp_suite.models.request_parsing import (
     RecordFormat,
     examples_of,
     record_format,
     table_of_columns,
     table_of_records,
 )
-from kfp_suite.runtimes.asking import VERSION_HEADER
+from kfp_suite.runtimes.http_client import VERSION_HEADER
 from kfp_suite.server.batching import SLOW_SECONDS, Batcher
+from kfp_suite.server.daemon_threads import Threads
+from kfp_suite.server.errors import NotExplained, PredictTimeout
 from kfp_suite.server.limits import PREDICT_SECONDS
 from kfp_suite.server.metrics import METRICS
-from kfp_suite.server.remote import RemoteScores
+from kfp_suite.server.remote_predictor import RemoteScores
 from kfp_suite.server.tensors import (
     check_outputs,
     infer_response,
     metadata,
     table_of_tensors,
 )
-from kfp_suite.server.threads import Threads
-from kfp_suite.server.unanswered import NotExplained, PredictTimeout
 
 # A call that costs less than this is made where the request is read: a thread costs more.
 _CHEAP_SECONDS = 0.0005

@@ -17,21 +17,20 @@ from prometheus_client import REGISTRY
 
 from kfp_suite.contracts.errors import KfpSuiteError
 from kfp_suite.runtimes.local import bind, check_grpc_port
-from kfp_suite.server.bodies import BodyLimit
+from kfp_suite.server.body_limit import BodyLimit
 from kfp_suite.server.cors import add_cors
 from kfp_suite.server.door import Door
-from kfp_suite.server.draining import DrainingServer, GivenUp
 from kfp_suite.server.endpoints import Endpoints, add_endpoints
 from kfp_suite.server.grpc_service import GrpcServer
 from kfp_suite.server.handlers import add_handlers
-from kfp_suite.server.heads import BoundedProtocol
-from kfp_suite.server.lateness import LivingDataPlane
+from kfp_suite.server.header_limits import BoundedProtocol
 from kfp_suite.server.limits import (
     BODY_SECONDS,
     MOST_BODY_BYTES,
     PREDICT_SECONDS,
     drain_seconds,
 )
+from kfp_suite.server.liveness import LivingDataPlane
 from kfp_suite.server.logs import (
     ignore_library_warnings,
     quiet_libraries,
@@ -41,6 +40,7 @@ from kfp_suite.server.logs import (
 from kfp_suite.server.metrics import METRICS
 from kfp_suite.server.model import ServedVersion, VersionedModel
 from kfp_suite.server.refusals import log_refusals_once
+from kfp_suite.server.shutdown import DrainingServer, GivenUp
 from kfp_suite.server.versions import Repository, RepositoryExtension, VersionInPath
 from kfp_suite.server.workers import summed_metrics, summed_registry
 

@@ -17,8 +17,8 @@ from kserve.protocol.infer_type import RequestedOutput
 from kfp_suite.contracts.errors import DataError
 from kfp_suite.contracts.model import Field
 from kfp_suite.models.loading import Prediction
-from kfp_suite.models.records import RecordFormat, table_of_columns
-from kfp_suite.runtimes.exchange import V2_DATATYPES
+from kfp_suite.models.request_parsing import RecordFormat, table_of_columns
+from kfp_suite.runtimes.protocol import V2_DATATYPES
 
 _DTYPES = {
     "BOOL": "?",

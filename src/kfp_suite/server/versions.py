@@ -22,13 +22,13 @@ from kfp_suite.contracts.errors import KfpSuiteError, ParameterError
 from kfp_suite.contracts.model import MANIFEST as MODEL_MANIFEST
 from kfp_suite.contracts.model import read_model
 from kfp_suite.kserve.manifests import artifact_version
-from kfp_suite.server.limits import PREDICT_SECONDS
-from kfp_suite.server.model import ServedVersion, VersionedModel
-from kfp_suite.server.refusals import refusal
-from kfp_suite.server.unanswered import (
+from kfp_suite.server.errors import (
     NotLoadable,
     VersionNotServed,
 )
+from kfp_suite.server.limits import PREDICT_SECONDS
+from kfp_suite.server.model import ServedVersion, VersionedModel
+from kfp_suite.server.refusals import refusal
 from kfp_suite.stores.versions import check_model_name
 
 _VERSIONED = re.compile(r"(?P<model>/v2/models/(?P<name>[^/]+))/versions/(?P<version>[^/]+)")

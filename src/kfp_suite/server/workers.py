@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from kfp_suite.runtimes.local import bind, ending_with_us
-from kfp_suite.server.lingering import LONGEST_LINGER_SECONDS, refuse_new
+from kfp_suite.server.keep_alive import LONGEST_LINGER_SECONDS, refuse_new
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client learns that it is one of several."""

@@ -19,8 +19,8 @@ from kfp_suite.contracts.dataset import (
 )
 from kfp_suite.contracts.digests import digest_file
 from kfp_suite.contracts.tables import columns_of
-from kfp_suite.features.fit import fit
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
+from kfp_suite.features.fitting import fit
 from kfp_suite.features.spec import parse_features
 
 

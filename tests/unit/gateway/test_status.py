@@ -24,8 +24,8 @@ from kfp_suite.kserve.gateway_status import (
 from kfp_suite.kserve.graphs import inference_graph
 from kfp_suite.kserve.manifests import to_yaml
 from kfp_suite.runtimes.local import LOOPBACK, bind, free_port
-from kfp_suite.server.gateway.following import Follower
 from kfp_suite.server.gateway.gateway import Gateway
+from kfp_suite.server.gateway.reconciler import Follower
 from kfp_suite.server.gateway.serving import GatewayServer, gateway_config
 
 

@@ -12,7 +12,7 @@ import pytest
 from kfp_suite.contracts.columns import ColumnType
 from kfp_suite.contracts.errors import DataError
 from kfp_suite.contracts.model import Field
-from kfp_suite.models.records import RecordFormat, table_of_records
+from kfp_suite.models.request_parsing import RecordFormat, table_of_records
 from tests.unit.ingest.conftest import Reading
 
 TEXTS: dict[tuple[ColumnType, str], dict[str, date | None]] = {

@@ -15,8 +15,8 @@ import pytest
 from kfp_suite.contracts.digests import digest_files, files_below
 from kfp_suite.contracts.errors import ParameterError
 from kfp_suite.contracts.sample import Sample, read_sample
-from kfp_suite.runtimes.exchange import difference
 from kfp_suite.runtimes.layout import LayoutRequest, lay_out, parse_options
+from kfp_suite.runtimes.protocol import difference
 from kfp_suite.stores.files import read_file
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from kfp_suite.server.bodies import BodyLimit
+from kfp_suite.server.body_limit import BodyLimit
 
 
 async def echo(_: Any, receive: Any, send: Any) -> None:

@@ -19,9 +19,9 @@ from kfp_suite.components.transform.executor import TransformParameters, transfo
 from kfp_suite.contracts.dataset import read_dataset
 from kfp_suite.contracts.errors import DataError
 from kfp_suite.contracts.model import ESTIMATOR_ONNX
+from kfp_suite.models.equivalence import largest_difference
 from kfp_suite.models.loading import load_model
 from kfp_suite.models.persistence import load_estimator
-from kfp_suite.models.proof import largest_difference
 from kfp_suite.stores.sources import parse_sources, pin
 
 GENERATOR = np.random.default_rng(0)

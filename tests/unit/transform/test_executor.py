@@ -13,7 +13,7 @@ import pytest
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from kfp_suite.contracts.dataset import Dataset, write_dataset_manifest
 from kfp_suite.contracts.errors import KfpSuiteError, ParameterError
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
 from tests.unit.features.tables import dataset_of
 
 TABLE = pa.table({"x": [1.0, 2.0, 3.0], "w": [1.0, 1.0, 2.0], "late": [True, False, True]})
@@ -93,7 +93,7 @@ def test_the_work_grows_with_the_columns_and_not_with_their_square(tmp_path: Pat
 def test_too_many_outputs_in_all_are_refused_with_their_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kfp_suite.features.fit.MAX_OUTPUTS", 1_000)
+    monkeypatch.setattr("kfp_suite.features.fitting.MAX_OUTPUTS", 1_000)
     table = pa.table({f"c{i}": ["a", "b", "c"] for i in range(20)})
     features = [{"column": f"c{i}", "op": "hash", "buckets": 64 - i} for i in range(20)]
     with pytest.raises(ParameterError) as error:

@@ -23,8 +23,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route as Path
 from yarl import URL
 
-from kfp_suite.runtimes.asking import VERSION_CHOICE, VERSION_HEADER
-from kfp_suite.server.bodies import BodyRefused, unpack_body
+from kfp_suite.runtimes.http_client import VERSION_CHOICE, VERSION_HEADER
+from kfp_suite.server.body_limit import BodyRefused, unpack_body
 from kfp_suite.server.gateway.backends import Backend
 from kfp_suite.server.gateway.graph import Graph, GraphError, Reply
 from kfp_suite.server.gateway.routing import Route, model_of

@@ -12,15 +12,15 @@ from pathlib import Path
 import uvicorn
 
 from kfp_suite.runtimes.local import address_of, bind
-from kfp_suite.server.bodies import BodyLimit
+from kfp_suite.server.body_limit import BodyLimit
 from kfp_suite.server.cors import add_cors
 from kfp_suite.server.door import Door
-from kfp_suite.server.draining import DrainingServer, GivenUp
-from kfp_suite.server.gateway.following import DRAIN_SECONDS, Follower
 from kfp_suite.server.gateway.gateway import Gateway
-from kfp_suite.server.heads import BoundedProtocol
+from kfp_suite.server.gateway.reconciler import DRAIN_SECONDS, Follower
+from kfp_suite.server.header_limits import BoundedProtocol
 from kfp_suite.server.limits import BODY_SECONDS, MOST_BODY_BYTES
 from kfp_suite.server.logs import say_served, show_own_log
+from kfp_suite.server.shutdown import DrainingServer, GivenUp
 
 _KEEP_ALIVE_SECONDS = 65
 

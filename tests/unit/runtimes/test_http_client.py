@@ -13,9 +13,9 @@ import pytest
 
 from kfp_suite.contracts.errors import EndpointError
 from kfp_suite.contracts.sample import Sample
-from kfp_suite.runtimes.asking import ask
-from kfp_suite.runtimes.exchange import OTHER, Question, difference
+from kfp_suite.runtimes.http_client import ask
 from kfp_suite.runtimes.local import LOOPBACK, Launch, LocalServer
+from kfp_suite.runtimes.protocol import OTHER, Question, difference
 
 QUESTION = Question("/v1/models/wings:predict", {"instances": [{}]})
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import orjson
 
-from kfp_suite.server.unanswered import PredictorFailed
+from kfp_suite.server.errors import PredictorFailed
 
 _BINARY = "binary_tensor_data"
 """What a server calls the extension by which a tensor follows its header as bytes."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from kfp_suite.contracts.errors import EndpointError
-from kfp_suite.runtimes.exchange import Question
+from kfp_suite.runtimes.protocol import Question
 
 VERSION_HEADER = "x-model-version"
 VERSION_CHOICE = "x-kfp-suite-version"

@@ -27,12 +27,12 @@ from kfp_suite.kserve.gateway_status import (
     write_status,
 )
 from kfp_suite.kserve.manifests import read_manifest
+from kfp_suite.server.daemon_threads import Threads
 from kfp_suite.server.gateway.backends import Backend, Side, Start
 from kfp_suite.server.gateway.gateway import Gateway
 from kfp_suite.server.gateway.graph import Graph
 from kfp_suite.server.gateway.routing import Route
 from kfp_suite.server.limits import PREDICT_SECONDS, drain_seconds
-from kfp_suite.server.threads import Threads
 
 LOOK_SECONDS = 0.2
 DRAIN_SECONDS = drain_seconds(PREDICT_SECONDS)

@@ -14,7 +14,7 @@ from kfp_suite.contracts.columns import ColumnType
 from kfp_suite.contracts.errors import DataError
 from kfp_suite.contracts.model import Field, ModelManifest
 from kfp_suite.contracts.sources import Source
-from kfp_suite.models.records import (
+from kfp_suite.models.request_parsing import (
     RecordFormat,
     record_format,
     table_of_columns,

@@ -17,10 +17,9 @@ import pyarrow as pa
 from kfp_suite.contracts.dataset import Dataset
 from kfp_suite.contracts.environment import available_cpus
 from kfp_suite.contracts.errors import DataError, ParameterError, did_you_mean
-from kfp_suite.features.bound import outside_domain
-from kfp_suite.features.counting import MOST_DISTINCT
+from kfp_suite.features.compiled_program import outside_domain
 from kfp_suite.features.defaults import default_features
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
 from kfp_suite.features.operation import (
     DomainError,
     Learner,
@@ -32,6 +31,7 @@ from kfp_suite.features.precision import check_features
 from kfp_suite.features.program import EMITS, Node, Program
 from kfp_suite.features.spec import FeatureSpec
 from kfp_suite.features.values import COLUMN_READERS
+from kfp_suite.features.vocabulary import MOST_DISTINCT
 
 BATCH_ROWS = 65_536
 MAX_OUTPUTS = 1_000_000

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from kserve.errors import ServerNotLive
 
-from kfp_suite.server.reading import ReadingDataPlane
+from kfp_suite.server.request_validation import ReadingDataPlane
 
 
 class ModelHangs(ServerNotLive):  # type: ignore[misc]

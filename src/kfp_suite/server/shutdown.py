@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from kfp_suite.server.lingering import linger, refuse_new
+from kfp_suite.server.keep_alive import linger, refuse_new
 from kfp_suite.server.refusals import refuse
 
 

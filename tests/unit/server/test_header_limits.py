@@ -10,7 +10,7 @@ import pytest
 import uvicorn
 from uvicorn.server import ServerState
 
-from kfp_suite.server import heads
+from kfp_suite.server import header_limits
 from kfp_suite.server.door import Door
 from kfp_suite.server.limits import MOST_HEAD_BYTES
 
@@ -35,7 +35,7 @@ def answered(chunks: list[bytes], pause: float = 0.02, application: Any = sized)
         config = uvicorn.Config(Door(application), log_config=None, ws="none")
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: heads.BoundedProtocol(config, state, {}), "127.0.0.1", 0
+            lambda: header_limits.BoundedProtocol(config, state, {}), "127.0.0.1", 0
         )
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         answer = asyncio.create_task(reader.read())
@@ -102,7 +102,7 @@ def test_one_that_is_too_large_is_431(chunks: list[bytes]) -> None:
 
 @pytest.mark.parametrize("first", [LINE, b"P"])
 def test_one_that_drips_is_408(first: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(heads, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(header_limits, "HEAD_SECONDS", 0.3)
     status, body = answered([first, *[b"x: y\r\n"] * 20] if first == LINE else [first], 0.05)
     assert status == 408
     assert json.loads(body)["error"].startswith("the request's headers did not come within")
@@ -135,6 +135,6 @@ def test_a_request_before_a_refused_one_ends_in_silence(caplog: pytest.LogCaptur
 def test_a_slow_body_after_a_slow_head_is_not_the_head_s_fault(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(heads, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(header_limits, "HEAD_SECONDS", 0.3)
     status, _ = answered([WHOLE, b"\r\n", *[b"1"] * 5], pause=0.15)
     assert status == 200

@@ -38,7 +38,7 @@ from kfp_suite.features.calendar import (
     Part,
 )
 from kfp_suite.features.categorical import HashSlots, Joined, SlotFlags, SlotIndex
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
 from kfp_suite.features.graph_hash import stable_hash
 from kfp_suite.features.images import GREY_WEIGHTS, Image, ImagePixels
 from kfp_suite.features.operation import Primitive

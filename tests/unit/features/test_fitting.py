@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kfp_suite.contracts.errors import KfpSuiteError
-from kfp_suite.features.fitted import FittedTransform
+from kfp_suite.features.fitted_transform import FittedTransform
 from kfp_suite.features.order_statistics import Quantiles
 from tests.unit.features.tables import fitted
 

@@ -35,7 +35,7 @@ from kfp_suite.contracts.errors import (
 )
 from kfp_suite.contracts.model import Field
 from kfp_suite.contracts.tables import ARROW_TYPES, COLUMN_TYPES
-from kfp_suite.features.bound import BoundProgram
+from kfp_suite.features.compiled_program import BoundProgram
 from kfp_suite.features.operation import State
 from kfp_suite.features.program import Program
 from kfp_suite.features.spec import parse_features
