@@ -1,6 +1,6 @@
-"""What arrives together is predicted together.
+"""Micro-batching of concurrent requests.
 
-While one batch is worked on, on a thread, the next one gathers: no request waits for a
+While one batch is predicted on a thread, the next one gathers: no request waits for a
 timer, and the event loop goes on answering probes and reading requests.
 """
 
@@ -94,7 +94,7 @@ class Batcher:
                     if self._late is task:
                         self._late = None
                 for waiting, result in zip(batch, found, strict=True):
-                    if waiting.answer.cancelled():  # nobody waits for it any more
+                    if waiting.answer.cancelled():  # its client has gone
                         continue
                     if isinstance(result, Prediction):
                         waiting.answer.set_result(result)

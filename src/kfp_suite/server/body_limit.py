@@ -129,7 +129,7 @@ def _coding(header: str) -> str:
 
 
 async def unpack_body(body: bytes, header: str, limit: int) -> bytes:
-    """A body as its header `Content-Encoding` says.
+    """A body decoded by its header `Content-Encoding`.
 
     Raises:
         BodyRefused: it cannot be unpacked within `limit` bytes.

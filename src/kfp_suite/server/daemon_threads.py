@@ -1,8 +1,8 @@
-"""Threads for what may never come back.
+"""Daemon threads for calls that may hang.
 
 Python waits for the threads of its own pools before a process ends: one call that hangs would
-keep a server that was asked to stop. It does not wait for these, and they know how long the
-oldest call has been at it.
+keep a server from stopping. It does not wait for these threads, and they know the age of the
+oldest call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Threads(Executor):
         self._started = 0
         self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
         self._since: dict[int, float] = {}
-        # They know nothing of this object: when nobody does any more, they end.
+        # They hold no reference to this object, so that they end once it is collected.
         weakref.finalize(self, self._calls.put, None)
 
     def submit(self, function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
@@ -41,7 +41,7 @@ class Threads(Executor):
         return future
 
     def longest(self) -> float:
-        """Seconds that the oldest call has taken so far; 0 where there is none."""
+        """Seconds that the oldest call has taken so far; 0 if there is none."""
         began = min(list(self._since.values()), default=None)
         return 0.0 if began is None else time.monotonic() - began
 
@@ -60,7 +60,7 @@ def _work(
         error = found = None
         try:
             found = call()
-        except BaseException as raised:  # whoever waits for it is told
+        except BaseException as raised:  # passed on to the caller
             error = raised
         del since[me]
         if error is not None:

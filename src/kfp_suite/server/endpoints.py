@@ -22,7 +22,7 @@ _ALL = "stats"
 
 
 class Endpoints:
-    """What answers these paths."""
+    """The handlers of these paths."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class Endpoints:
         repository: RepositoryExtension,
         counted: Callable[[], CollectorRegistry],
     ) -> None:
-        """Of a data plane and a repository; `counted`: what this server counted so far."""
+        """Of a data plane and a repository; `counted`: the registry of this server's metrics."""
         self._data_plane, self._repository, self._counted = data_plane, repository, counted
 
     async def infer(self, model_name: str, request: Request) -> Response:
-        """A prediction. KServe's reads the body as JSON that may say a thing twice."""
+        """A prediction. KServe's own handler accepts JSON with duplicate keys."""
         data_plane = self._data_plane
         if not await data_plane.model_ready(model_name, True):
             raise ModelNotReady(model_name)
@@ -50,7 +50,7 @@ class Endpoints:
         return _json(content, given)
 
     async def model_metadata(self, model_name: str) -> Response:
-        """The signature, with what a field may be and which class a column is."""
+        """The signature, with the values of each field and the class of each column."""
         if model_name == _ALL and self._registry.get_model(_ALL) is None:
             return self._statistics(list(self._registry.get_models()))
         return _json(await self._data_plane.model_metadata(model_name))
@@ -62,7 +62,7 @@ class Endpoints:
         return _json(model_config(model_name, model.version, signature.inputs, signature.outputs))
 
     async def model_statistics(self, model_name: str) -> Response:
-        """What was counted of the version that serves."""
+        """The counters of the version that serves."""
         if self._registry.get_model(model_name) is None:
             raise ModelNotFound(model_name)
         return self._statistics([model_name])

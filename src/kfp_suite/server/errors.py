@@ -1,4 +1,4 @@
-"""Requests that are right and get no answer: what a client is told, over HTTP and gRPC."""
+"""Errors for valid requests that cannot be answered, with their HTTP and gRPC status."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from grpc import StatusCode
 from grpc_interceptor.exceptions import GrpcException
 
 _LONGEST = 500
-# What a client may do something about: come again, later, or with less.
+# Errors that a client can handle: by retrying, later, or with less.
 _PASSED_ON = {
     429: StatusCode.RESOURCE_EXHAUSTED,
     503: StatusCode.UNAVAILABLE,
@@ -34,8 +34,8 @@ class PredictTimeout(Unanswered):
 
 
 class PredictorFailed(Unanswered):
-    """The predictor behind this transformer has no answer, or none that can be used: 502 over
-    HTTP, UNAVAILABLE over gRPC; where it is busy or late itself, what it says of that."""
+    """The predictor behind this transformer gave no answer, or none that can be used: 502 over
+    HTTP, UNAVAILABLE over gRPC; its own status if it is busy or timed out."""
 
     def __init__(self, what: str, where: str, got: str, answered: int = 0) -> None:
         details = f"{where}: {what}; got {got[:_LONGEST]}"
@@ -59,8 +59,8 @@ class NotExplained(Unanswered):
 
 
 class NotLoadable(Unanswered):
-    """Loading or unloading where models do not come and go: whoever can ask for a prediction
-    could end it for all. 403 over HTTP, PERMISSION_DENIED over gRPC."""
+    """Loading or unloading in a server with fixed models, in which any client could stop the
+    model for all others. 403 over HTTP, PERMISSION_DENIED over gRPC."""
 
     def __init__(self, name: str) -> None:
         details = f"model '{name}' is served for good: only --multi_model loads and unloads"

@@ -1,7 +1,7 @@
-"""A request's head (its first line and its headers) that is too large, or does not come.
+"""Limits on the size and time of a request's head: its first line and its headers.
 
-No application is asked before the head is there: whoever sends one without an end would be
-listened to for ever, and all of it kept.
+The application is called once the head is complete. Without limits, a client that never ends its
+head would hold a connection for ever, and the server would buffer all of it.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _TOO_LATE = f"the request's headers did not come within {HEAD_SECONDS:g} s"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP: 431 for a head over `MOST_HEAD_BYTES`, 408 for one that is not there within
-    `HEAD_SECONDS`; so with what may follow a body."""
+    """uvicorn's HTTP protocol: 431 for a head over `MOST_HEAD_BYTES`, 408 for one that is not
+    complete within `HEAD_SECONDS`; the same for trailers."""
 
-    _told = False  # whether what came was enough to tell the application something
+    _told = False  # whether the application was called with a request
     _untold = 0
     _late: TimerHandle | None = None
     _refused = False
@@ -93,7 +93,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._end(status, text)
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is not HTTP."""
+        """Refuse bytes that are not HTTP."""
         self._end(400, msg)
 
     def _end(self, status: int, text: str) -> None:
@@ -102,7 +102,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.transport.write(STATUS_LINE[status] + head % len(body) + body)
         self._refused = True
         if self.cycle is not None and not self.cycle.response_complete:
-            # What a request before this one answers can no longer be sent.
+            # The answer to an earlier request can no longer be sent.
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.transport.can_write_eof():

@@ -1,9 +1,8 @@
-"""A server that ends loses no request that is on its way.
+"""Closing kept-alive connections at shutdown without losing a request on its way.
 
-A client may send its next request on a connection that is kept alive at the very moment at
-which that is closed, and its first one long after it has connected. So at first no new
-connection is accepted, and each answer says that it is the last on its connection; a client that
-has been silent for a while loses nothing.
+A client may send its next request on a kept-alive connection at the very moment at which it is
+closed, and its first one long after it has connected. So first no new connection is accepted,
+and each answer carries `Connection: close`; then connections that stay idle are closed.
 """
 
 from __future__ import annotations

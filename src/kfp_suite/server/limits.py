@@ -12,6 +12,6 @@ _SAY_SO_SECONDS = 2.0
 
 
 def drain_seconds(predict_seconds: float) -> float:
-    """How long requests may take that were there when a server was asked to stop: as long as
-    any, and to say so where that was not enough."""
+    """Seconds for requests in flight when a server is asked to stop: as long as any request may
+    take, and a margin to answer with a time-out."""
     return predict_seconds + _SAY_SO_SECONDS

@@ -16,7 +16,7 @@ class ModelHangs(ServerNotLive):  # type: ignore[misc]
 
     def __init__(self, name: str) -> None:
         super().__init__(f"A prediction of '{name}' does not come back.")
-        self.reason = str(self)  # what KServe's gRPC reads
+        self.reason = str(self)  # read by KServe's gRPC
 
 
 class LivingDataPlane(ReadingDataPlane):

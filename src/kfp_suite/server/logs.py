@@ -1,7 +1,7 @@
-"""What the log of a server says: what is served where, what is refused, and what goes wrong.
+"""The log of a server: models and their addresses, refused requests, and errors.
 
 KServe and uvicorn describe their own start in some ten lines, and KServe times each request in
-one more: they are left out, unless `KSERVE_LOGLEVEL` asks for them.
+one more: they are left out unless `KSERVE_LOGLEVEL` enables them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 
 
 def show_own_log(*others: str) -> None:
-    """Write to stderr what this package logs, and the loggers named `others`."""
+    """Write the logs of this package, and of the loggers named `others`, to stderr."""
     for name in ("kfp_suite", *others):
         logger = logging.getLogger(name)
         if not logger.handlers:
@@ -31,12 +31,12 @@ def show_own_log(*others: str) -> None:
 
 
 def ignore_library_warnings() -> None:
-    """Leave out what FastAPI says of KServe's own answers: nobody who serves can change it."""
+    """Leave out FastAPI's warnings about KServe's own code, which a user cannot mend."""
     warnings.filterwarnings("ignore", message="ORJSONResponse is deprecated")
 
 
 def quiet_libraries() -> None:
-    """Leave out what is no warning; to be called after KServe has set its levels."""
+    """Log warnings and above only; to be called after KServe has set its levels."""
     if not os.environ.get(_LEVEL):
         for name in _LIBRARIES:
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -49,11 +49,11 @@ def say_served(
     grpc_port: int | None = None,
     graphs: Iterable[str] = (),
 ) -> None:
-    """Write to stdout what is served where, a line a model or graph.
+    """Write the address of each model and graph to stdout, a line each.
 
     Args:
         served: Name of a model to its version.
-        host: Where it listens.
+        host: The address that the server listens on.
         http_port: Of HTTP.
         grpc_port: Of gRPC; None: it is not served.
         graphs: Names of InferenceGraphs.

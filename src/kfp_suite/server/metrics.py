@@ -76,13 +76,13 @@ def sum_by_code(
     """The totals of a counter for one version, by HTTP status.
 
     Args:
-        registry: Where it is counted.
-        counter: Its name.
+        registry: The registry of the counter.
+        counter: The name of the counter.
         model: The model's name.
-        version: The version that was counted.
+        version: The model's version.
 
     Returns:
-        Under the empty text, what is counted without a status.
+        Totals by status; those without a status under the empty text.
     """
     totals: dict[str, float] = {}
     for metric in registry.collect():

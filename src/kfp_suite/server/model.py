@@ -39,7 +39,7 @@ from kfp_suite.server.tensors import (
     table_of_tensors,
 )
 
-# A call that costs less than this is made where the request is read: a thread costs more.
+# Calls cheaper than this run on the event loop: handing them to a thread costs more.
 _CHEAP_SECONDS = 0.0005
 _FEW_ROWS = 256
 _WARM_UP_CALLS = 10
@@ -82,8 +82,8 @@ class ServedVersion:
 class VersionedModel(kserve.Model):  # type: ignore[misc]
     """Answers with a version that can be replaced while requests are in flight.
 
-    Each request takes the version once, at its start: so it is answered by one version,
-    and says which.
+    Each request takes the version once, at its start, so that one version answers it and its
+    answer names that version.
     """
 
     def __init__(
@@ -98,8 +98,8 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         Args:
             name: The model's.
             current: The version that answers at first.
-            remote: The predictor to ask; None: the model itself.
-            predict_seconds: How long a prediction may take.
+            remote: The predictor behind the transformer; None: the model itself.
+            predict_seconds: Limit of a prediction, in seconds.
         """
         super().__init__(name, return_response_headers=True)
         self.enable_latency_logging = False
@@ -141,7 +141,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         """Answer a request.
 
         Raises:
-            InvalidInput: HTTP 400: naming the field, what it got and what it takes.
+            InvalidInput: HTTP 400: naming the field, its value and the expected type.
             PredictTimeout: HTTP 504: it took too long.
             PredictorFailed: HTTP 502: the predictor that this is the transformer of.
         """
@@ -170,7 +170,7 @@ class VersionedModel(kserve.Model):  # type: ignore[misc]
         raise NotExplained(self.name)
 
     async def _off_the_loop(self, function: Callable[..., Any], *args: Any) -> Any:
-        """On a thread: what takes long must not hold up what does not."""
+        """Call the function on a thread, so that a slow call does not block the event loop."""
         return await asyncio.get_running_loop().run_in_executor(self._aside, function, *args)
 
     async def _predicted(self, payload: Any, current: ServedVersion) -> Prediction:

@@ -1,7 +1,7 @@
 """Answers without a prediction: one form of answer, one line in the log.
 
-An answer is `{"error": "..."}`. The log says what was refused and why, without a traceback:
-that is for defects alone.
+An answer is `{"error": "..."}`. The log has the request and the reason, and no traceback:
+tracebacks are for defects.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from starlette.types import Scope, Send
 
 _LONGEST = 500
 _FIRST_REFUSAL = 400
-log = logging.getLogger("uvicorn.refusals")  # with the time, as all that uvicorn says
+log = logging.getLogger("uvicorn.refusals")  # in uvicorn's format, with the time
 
 
 def log_refusal(scope: Scope, status: int, text: str) -> None:
@@ -36,7 +36,7 @@ def one_line(text: str) -> str:
 
 
 def log_refusals_once() -> None:
-    """Leave refused requests out of uvicorn's access log: `log_refusal` says more about them."""
+    """Leave refused requests out of uvicorn's access log, since `log_refusal` logs them."""
     logging.getLogger("uvicorn.access").addFilter(_is_no_refusal)
 
 

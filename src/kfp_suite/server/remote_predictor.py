@@ -1,7 +1,7 @@
-"""The estimator behind another server: what our server asks as its transformer.
+"""The client of the predictor, for our server as its transformer.
 
-Raw records come in, the transform makes the matrix, the predictor gives scores, and the
-answer is calibrated and decided here: what is served is what was trained.
+Raw records come in, the transform makes the matrix, the predictor returns scores, and
+calibration and decision happen here, so that an answer equals the trained model's.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class RemoteScores:
     """Scores from a server that speaks the Open Inference Protocol (V2) over HTTP."""
 
     def __init__(self, host: str, name: str, outputs: str = "") -> None:
-        """Of `http://host`, for the model `name`; `outputs`: the tensor to ask for, empty:
-        all there are."""
+        """A client of `http://host` for the model `name`; `outputs`: the tensor to request,
+        empty: all."""
         self._server = f"http://{host}/v2"
         self._url = f"{self._server}/models/{name}/infer"
         self._outputs = [{"name": outputs}] if outputs else []
@@ -56,12 +56,12 @@ class RemoteScores:
             ) from error
 
     async def _takes_binary(self) -> bool:
-        """Whether it says that it reads tensors as bytes: Triton does, and no missing number
-        otherwise. MLServer and KServe's own do not, and read JSON's null as one."""
+        """Whether its metadata lists binary tensors. Triton's does, and it takes missing numbers
+        in no other form; MLServer and KServe's own server read JSON's null as one."""
         if self._binary is None:
             response = await self._client.get(self._server)
             if response.status_code != 200:
-                return False  # it may say so later
+                return False  # not ready: asked again at the next request
             self._binary = _BINARY.encode() in response.content
         return self._binary
 

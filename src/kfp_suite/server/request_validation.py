@@ -1,7 +1,7 @@
-"""Requests that cannot be read: 400, in our words, naming what is at fault.
+"""Malformed requests: 400 with a message of our own that names the fault.
 
-KServe answers 422 with pydantic's list, or 500 where a value has no spelling in JSON or a
-binary tensor is not what its header says.
+KServe answers 422 with pydantic's list, or 500 if a value has no spelling in JSON or a
+binary tensor contradicts its header.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ class ReadingDataPlane(DataPlane):  # type: ignore[misc]
 
 
 def _binary_request(body: bytes, length: int, model: str) -> InferRequest:
-    """JSON, and behind it the bytes of those tensors that say how many are theirs.
+    """A request of JSON followed by the bytes of its binary tensors.
 
     Raises:
-        InvalidInput: the bytes are more or fewer than they say.
-        DataError: what should be JSON is not.
+        InvalidInput: there are more or fewer bytes than the tensors declare.
+        DataError: the JSON is malformed.
         TypeError, KeyError: the JSON is not of the protocol's form.
     """
     given = parse_json(body[:length], allow_nan=True)
@@ -119,7 +119,7 @@ def _binary_request(body: bytes, length: int, model: str) -> InferRequest:
 
 
 def _check(request: InferRequest) -> None:
-    """What KServe does not check: of a binary request, anything but its tensors."""
+    """Check the parts of a binary request that KServe does not: all but its tensors."""
     if request.id is not None and not _is_text(request.id):
         raise _make_error("id", request.id, "text")
     _check_parameters("parameters", request.parameters)

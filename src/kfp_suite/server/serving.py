@@ -1,4 +1,4 @@
-"""KServe's model server with our models: bound where it is told, and bounded."""
+"""KServe's model server with our models, on given addresses and within limits."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class HttpServer(DrainingServer, _RefreshingServer):  # type: ignore[misc]
         self._beside, self._tell_started = beside, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and say so."""
+        """Listen, and print the addresses."""
         await super().startup(sockets)
         self._tell_started()
 
@@ -142,7 +142,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
                 follower.cancel()
 
     def _say_served(self) -> None:
-        if not self._one_of_several:  # who started them says it for all
+        if not self._one_of_several:  # else the parent process prints it once
             repository = self.registered_models
             served = {name: repository.version(name) for name in repository.get_models()}
             say_served(served, self._host, self.http_port, self._grpc_bound)
@@ -172,7 +172,7 @@ class Server(kserve.ModelServer):  # type: ignore[misc]
 
 
 async def _follow(model: VersionedModel, newer: Newer) -> None:
-    """Ask `newer` now and then, off the event loop, and serve what it gives."""
+    """Poll `newer` on a thread, and serve the version that it returns."""
     while True:
         await asyncio.sleep(POLL_SECONDS)
         try:
@@ -207,14 +207,13 @@ def serve(
         grpc_port: The port of V2 over gRPC; None: no gRPC.
         folder: Models below it, each by its name, are served, too; those that come later,
             when a request asks for them to be loaded.
-        predict_seconds: How long a prediction may take; and what was begun, when the server is
-            asked to stop.
+        predict_seconds: Limit of a prediction, also of those in flight at shutdown.
         listeners: Sockets for HTTP that this worker shares with others, if it is one of several.
         cors_origins: Origins of web pages that may send requests; `*`: all; empty: none.
 
     Raises:
         EndpointError: a port is in use, or no address of the host is known.
-        As `load_model`: what lies below the folder cannot be loaded.
+        As `load_model`: a model below the folder cannot be loaded.
     """
     ignore_library_warnings()
     show_own_log()

@@ -41,12 +41,12 @@ def table_of_tensors(
     """The rows of a request: a tensor a field, of shape (rows,) or (rows, 1).
 
     Args:
-        request: What a client sent.
+        request: The request.
         form: How its values are read.
         left_out: Counts the rows without a field, by its name.
 
     Raises:
-        InputError: naming the tensor, what it got and what it takes.
+        InputError: naming the tensor, its value and the expected type.
     """
     fields = {field.name: field for field in form.inputs}
     columns: dict[str, list[Any]] = {}
@@ -163,7 +163,7 @@ def _flat_values(tensor: kserve.InferInput) -> list[Any]:
 
 
 def check_outputs(request: kserve.InferRequest, outputs: Sequence[Field]) -> None:
-    """Raises DataError where a request asks for what the model does not give, or twice."""
+    """Raises DataError if a request names an output that the model lacks, or one twice."""
     known = [field.name for field in outputs]
     asked: set[str] = set()
     for position, wanted in enumerate(request.request_outputs or ()):
@@ -182,7 +182,7 @@ def check_outputs(request: kserve.InferRequest, outputs: Sequence[Field]) -> Non
 def infer_response(
     request: kserve.InferRequest, outputs: Sequence[Field], prediction: Prediction, version: str
 ) -> kserve.InferResponse:
-    """The answer: the outputs that the request asks for, all where it asks for none.
+    """The answer: the outputs that the request names, all if it names none.
 
     Args:
         request: Over HTTP each output may be asked for in binary.

@@ -1,7 +1,7 @@
-"""A model's configuration and statistics, as Triton's clients ask for them over HTTP.
+"""A model's configuration and statistics in Triton's HTTP form, for its clients.
 
-What Triton would say of itself and this server has not measured (the time in a queue, the time
-to copy inputs) is left out, and not said to be 0.
+Figures of Triton's that this server does not measure (time in a queue, time to copy inputs) are
+left out instead of reported as 0.
 """
 
 from __future__ import annotations
@@ -57,11 +57,11 @@ def _tensor(field: Field) -> dict[str, Any]:
 
 
 def model_statistics(served: Mapping[str, str], counted: CollectorRegistry) -> dict[str, Any]:
-    """What was counted of the versions that serve.
+    """The counters of the versions that serve.
 
     Args:
         served: Name of a model to its version.
-        counted: What this server counted; of several processes, the sum.
+        counted: The registry of this server; of several processes, the sum.
 
     Returns:
         `inference_count` is in records; a request that succeeded was answered with 200.

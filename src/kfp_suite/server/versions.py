@@ -1,4 +1,4 @@
-"""Versions and repository of V2 (Open Inference Protocol), where KServe answers 501 and 503.
+"""Versions and repository of V2 (Open Inference Protocol), for which KServe answers 501 and 503.
 
 `/v2/models/{name}/versions/{version}…` and `?model_version=` name the version that serves, or
 nothing; models are loaded and unloaded by request in a server of many alone.
@@ -39,8 +39,8 @@ class VersionInPath:
     """ASGI middleware: takes the version out of a request, or answers 404.
 
     Args:
-        app: What is asked without it.
-        version_of: The version of a model, None for a model that is not there.
+        app: The application, which gets requests without a version.
+        version_of: The version of a model, None for an unknown model.
     """
 
     def __init__(self, app: Any, version_of: Callable[[str], str | None]) -> None:
@@ -62,7 +62,7 @@ class VersionInPath:
         await self._app(scope, receive, send)
 
     def _taken_out(self, scope: Scope) -> tuple[str, str] | None:
-        """The model and the version that a request names; None where it names none."""
+        """The model and the version that a request names; None if it names none."""
         path, version = scope["path"], ""
         if found := _VERSIONED.match(path):
             version, path = found["version"], found["model"] + path[found.end() :]
@@ -78,8 +78,8 @@ class VersionInPath:
 
 
 class Repository(kserve.ModelRepository):  # type: ignore[misc]
-    """The models of a server; with a folder, what lies below it by a model's name is loaded and
-    unloaded by request, as KServe's agent leaves it."""
+    """The models of a server. With a folder, the models below it are loaded and unloaded by
+    request, in the layout of KServe's agent."""
 
     def __init__(
         self, folder: Path | None = None, predict_seconds: float = PREDICT_SECONDS
@@ -119,7 +119,7 @@ class Repository(kserve.ModelRepository):  # type: ignore[misc]
             served.replace(found)
 
     def read_all(self) -> None:
-        """Serve what lies below the folder already."""
+        """Serve the models that are below the folder."""
         for place in sorted(self._folder.iterdir()) if self._folder is not None else ():
             if (place / MODEL_MANIFEST).is_file():
                 self.put(place.name, self.read(place.name))
@@ -144,13 +144,13 @@ class RepositoryExtension(ModelRepositoryExtension):  # type: ignore[misc]
         return found
 
     async def load(self, model_name: str) -> None:
-        """Serve a model, of its folder as it is now.
+        """Serve a model from the present content of its folder.
 
         Raises:
-            NotLoadable: models do not come and go here.
+            NotLoadable: this server's models are fixed.
             ModelNotFound: there is none.
             InvalidInput: it is not as it was published, or does not predict its own sample;
-                what was served goes on.
+                the version before goes on serving.
         """
         if not self._model_registry.shared:
             raise NotLoadable(model_name)

@@ -1,8 +1,8 @@
 """Several processes behind one port, for machines with more cores than one process uses.
 
 Each loads the model itself. The port is opened once and handed to all, so that a connection
-waits while one of them is started again; what they count is summed, wherever `/metrics` is
-asked: they write it to files, in memory where there is such a folder.
+waits while one of them restarts. Any of them answers `/metrics` with the sum of their counters,
+which they share in files, in memory if there is such a folder.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from kfp_suite.server.keep_alive import LONGEST_LINGER_SECONDS, refuse_new
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client learns that it is one of several."""
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a pod has it, whatever else is read-only
+_MEMORY = Path("/dev/shm")  # noqa: S108 - writable in a pod with a read-only root, too
 _BACKLOG = 2048
 _POLL_SECONDS = 0.2
 _EXIT_SECONDS = 2.0
@@ -48,15 +48,15 @@ def run_workers(
 ) -> int:
     """Serve until a signal; a worker that was killed, or ended itself, is started again.
 
-    One that fails of its own ends all: it could not load the model, and never will.
+    A worker that exits with an error ends all: it could not load the model, and never will.
 
     Args:
-        count: Workers.
+        count: Number of workers.
         arguments: Of the command; each worker is also given `--socket`.
         host: The address to bind to.
         port: Of HTTP.
-        drain: Seconds that a worker may take to finish what it has.
-        started: Is called when all are started; the port is open, and they load the model.
+        drain: Seconds for a worker to finish its requests.
+        started: Called when all are started: the port is open, and they load the model.
 
     Returns:
         The exit code: that of a worker which failed.
@@ -106,7 +106,7 @@ def run_workers(
 
 
 def _end(workers: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
-    """Let them finish what they work on, then end them."""
+    """Let them finish their requests, then end them."""
     for worker in workers:
         worker.terminate()
     deadline = time.monotonic() + seconds
@@ -118,14 +118,14 @@ def _end(workers: Sequence[subprocess.Popen[bytes]], seconds: float) -> None:
 
 
 def summed_registry() -> CollectorRegistry:
-    """What all workers counted."""
+    """The sum of all workers' counters."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return registry
 
 
 async def summed_metrics(request: Request) -> Response:
-    """The page of what all workers counted."""
+    """The metrics page of all workers' counters."""
     registry = summed_registry()
     encode, content_type = exposition.choose_encoder(request.headers.get("accept", ""))
     return Response(encode(registry), headers={"content-type": content_type})

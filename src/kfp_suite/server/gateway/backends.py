@@ -50,7 +50,7 @@ class Backend:
 
     @property
     def base(self) -> str:
-        """Where it is asked: its transformer, where it has one."""
+        """Base URL of the entry point: the transformer if there is one, else the predictor."""
         return self.servers[-1].base
 
     @property
@@ -76,12 +76,12 @@ class Start:
     """A version on its way: fetched, verified, its server started and waited for."""
 
     def __init__(self, side: Side, transformer: Mapping[str, Any] | None, scratch: Path) -> None:
-        """What is to be started.
+        """A backend that is not started yet.
 
         Args:
             side: The version and its server.
-            transformer: The manifest's transformer, None where it has none.
-            scratch: Where versions are copied to.
+            transformer: The manifest's transformer, None if it has none.
+            scratch: The folder that versions are copied to.
         """
         self._side, self._transformer, self._scratch = side, transformer, scratch
         self._servers: list[LocalServer] = []
@@ -127,7 +127,7 @@ class Start:
         return server
 
     def _fetched(self) -> tuple[Path, Path]:
-        """The artifact, and what the server is started on."""
+        """The artifact, and the layout that the server loads."""
         served = self._side.served
         models = ModelStore(open_store(served.store))
         found = models.manifest_digest(served.model, served.version)

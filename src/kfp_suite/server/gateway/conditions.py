@@ -1,15 +1,15 @@
 """Conditions of InferenceGraphs: paths in the syntax of gjson, which KServe's router follows.
 
-A condition holds if its path leads to something, be it null. What is followed here:
+A condition holds if its path leads to a value, even to null. Supported here:
 
     name  0  *.na?e  a\\.b        a field, an element, a field by wildcards, escaped characters
-    #                            each element: of a list this always leads to something
+    #                            each element: always leads to a value in a list
     #(path)  #(path OP value)    the first element that has it: OP is one of == = != < <= > >= % !%
-    #(path OP value)#            all of them: of a list this always leads to something
+    #(path OP value)#            all of them: always leads to a value in a list
     @this  [@this]               at the start: the document, and a list of it alone
 
 Any other path of gjson (pipes, modifiers, selections of several, JSON Lines) is refused when the
-graph is read: one that led nowhere would silently never hold.
+graph is read: a condition that is not understood would silently never hold.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _THIS = re.compile(r"(?P<list>\[@this\]|@this)(?:\.|$)")
 
 
 class NotFollowed(ValueError):
-    """A path that gjson may follow and that is not followed here; `str()` says which part."""
+    """A path that gjson may support and this module does not; `str()` names the part."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _parse_path(path: str) -> tuple[_Part, ...]:
 
 
 def _part(path: str, start: int) -> tuple[_Part, int]:
-    """The part that starts there, and where it ends."""
+    """The part that starts there, and its end."""
     if path.startswith("#(", start):
         end = _closing(path, start + 1)
         query = _query(path[start + 2 : end])
@@ -132,7 +132,7 @@ def _part(path: str, start: int) -> tuple[_Part, int]:
 
 
 def _closing(path: str, start: int) -> int:
-    """Where the parenthesis that opens at `start` closes."""
+    """The position of the parenthesis that closes the one at `start`."""
     depth, quoted, position = 0, False, start
     while position < len(path):
         character = path[position]
@@ -174,7 +174,7 @@ def _unquote(value: str) -> str:
 
 
 def _find_values(value: Any, parts: tuple[_Part, ...]) -> list[Any]:
-    """What a path leads to: one value, or none."""
+    """The value that a path leads to, if any."""
     if not parts:
         return [value]
     part, rest = parts[0], parts[1:]
@@ -203,7 +203,7 @@ def _elements(value: Any, part: _Elements, rest: tuple[_Part, ...]) -> list[Any]
 
 
 def _fits(item: Any, query: _Query) -> bool:
-    """Whether an element fits, compared as gjson does: by the type of what is there."""
+    """Whether an element matches, compared as gjson does: by the type of its value."""
     if isinstance(item, (dict, list)):
         if not query.path:
             return False

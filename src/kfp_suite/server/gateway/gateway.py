@@ -1,9 +1,9 @@
 """One address before several servers: V1 and V2 over HTTP, passed on as they are.
 
-A request that a candidate fails or refuses, or that a server which has just gone cannot take,
-is answered by the next one: no client sees it. It counts for the one that was asked first, so
-that what is counted of each version is its fair share, and not what another one failed. A
-request that names its version gets that one's answer, whatever it is.
+If a candidate fails or refuses a request, or its server has just gone, the next backend answers
+and the client does not notice. The request counts for the backend that got it first, so that each
+version's counters are its own share, without the failures of others. A request that names its
+version gets the answer of that version, even an error.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ _OF_A_CONNECTION = frozenset(
 
 
 class Gateway:
-    """Routes by the name of the endpoint; `status` is what `/status` says. An asynchronous context
-    manager: it sends requests to servers while it is entered."""
+    """Routes by the name of the endpoint; `status` returns the body of `/status`. An asynchronous
+    context manager, which must be entered to send requests."""
 
     def __init__(self) -> None:
         self.routes: dict[str, Route] = {}
@@ -54,7 +54,7 @@ class Gateway:
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Gateway:
-        # No limit of its own: what is slow must not hold up what is not.
+        # Unlimited connections: slow requests must not delay others.
         connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=5)
         self._session = aiohttp.ClientSession(connector=connector, auto_decompress=False)
         return self
@@ -127,7 +127,7 @@ class Gateway:
         for position, side in enumerate(sides):
             counted = method == "POST" and not position
             response = await self._asked(name, side, method, path, body, passed, counted=counted)
-            # What the stable version takes is the endpoint's contract, and not the candidate's.
+            # The stable version's signature is the endpoint's contract, not the candidate's.
             if response.status_code < (400 if side is route.candidate else 500):
                 break
         return response
@@ -143,7 +143,7 @@ class Gateway:
         *,
         counted: bool,
     ) -> Response:
-        """What one side answers; 502 where it does not."""
+        """The answer of one backend; 502 if it gives none."""
         started = time.monotonic()
         side.in_flight += 1
         try:
@@ -152,8 +152,8 @@ class Gateway:
             try:
                 response = await self._pass_on(side, method, path, body, passed)
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                # A server may close what was kept alive, after an error of its own for one;
-                # a prediction may be asked for twice.
+                # A server may close a kept-alive connection, after an internal error for example;
+                # predictions are idempotent, so the request is sent again.
                 response = await self._pass_on(side, method, path, body, passed)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             text = f"version {side.served.version} does not answer ({type(error).__name__})"
@@ -169,7 +169,7 @@ class Gateway:
     def _copy(
         self, name: str, side: Backend, path: str, body: bytes, headers: Mapping[str, str]
     ) -> None:
-        """Ask a shadow, too; nobody waits for it, and one that lags behind is asked less."""
+        """Copy the request to a shadow in the background; a shadow that lags gets fewer copies."""
         if len(self._copies) >= _MOST_COPIES:
             return
         copy = asyncio.create_task(
@@ -199,7 +199,7 @@ class Gateway:
             return Response(content, answer.status, kept)
 
     async def ask(self, name: str, body: bytes) -> Reply:
-        """What an endpoint answers a graph. Raises GraphError where there is no such one."""
+        """An endpoint's answer to a step of a graph; GraphError if there is no such endpoint."""
         route = self.routes.get(name)
         if route is None:
             raise GraphError(503, f"no endpoint '{name}' yet")

@@ -1,8 +1,8 @@
-"""InferenceGraph: sequence, switch, ensemble and splitter, as KServe's router does them.
+"""InferenceGraph: sequence, switch, ensemble and splitter, as in KServe's router.
 
 Conditions are in `conditions`. A failed step has the effect that it has in KServe's router
 (cmd/router): a hard dependency ends the graph with its answer, any other goes on with it.
-Shares of a splitter are exact, where KServe draws.
+Shares of a splitter are exact; KServe draws at random.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Graph:
         self._check(ROOT, ())
 
     def services(self) -> set[str]:
-        """The endpoints it asks."""
+        """The endpoints that it sends requests to."""
         return {
             step["serviceName"]
             for node in self._nodes.values()
@@ -113,11 +113,11 @@ class Graph:
             ) from error
 
     async def answer(self, body: bytes, ask: Ask) -> Reply:
-        """What the graph says of a request: its last step's status and answer.
+        """The graph's answer to a request: the status and the body of its last step.
 
         Args:
             body: JSON.
-            ask: Asks an endpoint by its name.
+            ask: Sends a request to an endpoint by name.
 
         Raises:
             GraphError: the graph itself cannot answer: not JSON, or no step that fits.

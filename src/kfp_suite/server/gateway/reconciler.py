@@ -48,10 +48,10 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class _Followed:
-    """An endpoint or a graph: its file, what was seen of it, and its processes; `work` is what is
-    under way to what the file of digest `wanted` asks for. `other` is the gateway that owns the
-    status file, if it is not this one: it was there when it was last asked, and is asked again
-    after `other_until`."""
+    """An endpoint or a graph: its file, its last state, and its processes; `work` is the task that
+    brings it to the file with digest `wanted`. `other` is the gateway that owns the status file,
+    if it is not this one; it was alive when last checked, and is checked again after
+    `other_until`."""
 
     path: Path
     wanted: str = ""
@@ -74,7 +74,7 @@ class _Followed:
 
 
 class Follower:
-    """Keeps a gateway at what manifests say."""
+    """Keeps a gateway in the state that manifests declare."""
 
     def __init__(self, gateway: Gateway, manifests: list[Path], scratch: Path, url: str) -> None:
         """Of `manifests`, with versions copied to `scratch`; `url`: the gateway's own."""
@@ -84,7 +84,7 @@ class Follower:
         self._followed = [_Followed(path) for path in manifests]
         self._draining: set[asyncio.Task[None]] = set()
         self._claims: dict[_Name, _Followed] = {}
-        # A start may take minutes: none waits for another, nor does what else is on a thread.
+        # A start may take minutes: it must not delay other starts or other work on threads.
         self._threads = Threads(_MOST_STARTS, "start")
 
     async def follow(self) -> None:
@@ -134,7 +134,7 @@ class Follower:
                 await asyncio.to_thread(backend.stop)
 
     async def _look(self, followed: _Followed) -> None:
-        """Begin anew where the file has changed, a server has ended, or the last try failed."""
+        """Start again if the file has changed, a server has ended, or the last try failed."""
         try:
             content = await asyncio.to_thread(followed.path.read_bytes)
         except OSError:
@@ -193,7 +193,7 @@ class Follower:
             raise failure
 
     def _claim(self, followed: _Followed, claim: _Name) -> None:
-        """Raises AlreadyExistsError where another file is of that name."""
+        """Raises AlreadyExistsError if another file has that name."""
         other = self._claims.get(claim, followed)
         if other is not followed:
             raise AlreadyExistsError(
@@ -209,7 +209,7 @@ class Follower:
         self._claims[claim] = followed
 
     def _forget(self, followed: _Followed) -> None:
-        """What the file served under another name is no longer there."""
+        """Stop serving the file under its former name."""
         assert followed.serves is not None
         kind, name = followed.serves
         del self._claims[followed.serves]
@@ -229,7 +229,7 @@ class Follower:
         stable = await self._started(followed, wanted[0], transformer)
         candidate = None
         if before is not None and before.stable not in followed.backends.values():
-            # What has ended is replaced before the candidate is waited for.
+            # Replace servers that have ended before waiting for the candidate.
             self._gateway.routes[name] = Route(stable)
         if len(wanted) > 1:
             try:
@@ -256,7 +256,7 @@ class Follower:
             start = Start(side, transformer, self._scratch)
             task = asyncio.create_task(self._start(followed, side, start))
             followed.starting[side] = start, task
-        # Whoever waits may be cancelled: the next one finds it under way.
+        # A caller that waits may be cancelled: the next one finds the work in progress.
         return await asyncio.shield(followed.starting[side][1])
 
     async def _start(self, followed: _Followed, side: Side, start: Start) -> Backend:
@@ -286,7 +286,7 @@ class Follower:
             ),
             error=followed.error,
         )
-        if followed.name:  # until it had one, it was told by its file's
+        if followed.name:  # before that, its file's name identified it
             self._gateway.status.pop(followed.path.name, None)
         self._gateway.status[followed.name or followed.path.name] = followed.status.to_json()
 
@@ -315,7 +315,7 @@ class Follower:
 
 
 def _sides(manifest: Mapping[str, Any], split: Split) -> list[Side]:
-    """What serves: the stable version, and the candidate where there is one."""
+    """The backends: the stable version, and the candidate if there is one."""
     stable = manifest["spec"]["predictor"]
     found = [Side(split.stable, stable.get("timeout", 0))]
     if split.candidate is not None:
@@ -334,7 +334,7 @@ def _told(route: Route) -> str:
 
 
 async def _drain(backend: Backend) -> None:
-    """Let it finish what it works on, then end it."""
+    """Let it finish its requests, then stop it."""
     deadline = time.monotonic() + DRAIN_SECONDS
     try:
         while backend.in_flight and time.monotonic() < deadline:

@@ -27,12 +27,12 @@ class Route:
         return [self.stable, *([self.candidate] if self.candidate else [])]
 
     def choose(self, wanted: str = "") -> list[Backend]:
-        """The backends to ask, in this order until one answers.
+        """The backends to try, in this order until one answers.
 
         Shares are exact, not drawn: of 10 requests at 10 percent the candidate gets one.
 
         Args:
-            wanted: The version that a header asks for: it alone, none where it is not
+            wanted: The version that a header names: that one alone, or none if it is not
                 served; empty: by share.
         """
         sides = self.sides()
@@ -47,7 +47,7 @@ class Route:
         return [self.candidate, self.stable]
 
     def copied_to(self) -> Backend | None:
-        """Who gets a copy of this request, besides who answers it."""
+        """The shadow that gets a copy of this request, if any."""
         if self.candidate is None:
             return None
         self._copies_owed += self.shadow
@@ -58,6 +58,6 @@ class Route:
 
 
 def model_of(path: str) -> str:
-    """The model that a path of V1 or V2 names, empty where it names none."""
+    """The model that a path of V1 or V2 names, empty if it names none."""
     found = _MODEL_PATH.match(path)
     return found.group(1) if found else ""
