@@ -20,7 +20,7 @@ from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import ModelStore, parse_reference
 
 FORMAT_VERSION = 1
-_LONGEST_VALUE = 60
+_MAX_VALUE_CHARS = 60
 
 
 @dataclass(frozen=True)
@@ -114,4 +114,4 @@ def _entries(spec: Mapping[str, Any], like: Mapping[str, Any] | None = None) -> 
 
 def _shown(value: Any) -> str:
     text = " ".join(str(value).split()) if value not in ("", None) else "empty"
-    return text if len(text) <= _LONGEST_VALUE else text[: _LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= _MAX_VALUE_CHARS else text[: _MAX_VALUE_CHARS - 1] + "…"

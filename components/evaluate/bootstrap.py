@@ -17,7 +17,7 @@ from kfp_suite.components.evaluate.metrics import SHARES, Floats, Scored
 
 _BLOCK_CELLS = 1_000_000
 """Weights held at once (resamples times rows): 8 MB."""
-_LEAST_DEFINED = 0.5
+_MIN_DEFINED = 0.5
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Resampling:
     def interval(self, draws: Floats) -> tuple[float | None, float | None]:
         """The percentile interval; None where fewer than half the draws are defined."""
         defined = draws[~np.isnan(draws)]
-        if not len(draws) or len(defined) < _LEAST_DEFINED * len(draws):
+        if not len(draws) or len(defined) < _MIN_DEFINED * len(draws):
             return None, None
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(defined, [tail, 1 - tail])

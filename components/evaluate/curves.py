@@ -8,7 +8,7 @@ import numpy as np
 
 from kfp_suite.components.evaluate.metrics import BinaryScores, Floats, Ranking, RegressionScores
 
-MOST_POINTS = 200
+MAX_POINTS = 200
 CALIBRATION_GROUPS = 10
 
 
@@ -101,11 +101,11 @@ def _counts(scores: BinaryScores) -> tuple[Floats, Floats, Floats]:
 
 
 def _thinned(x: Floats, y: Floats, thresholds: Floats) -> Curve:
-    """At most `MOST_POINTS` points, evenly spaced along the curve's own length."""
-    if len(x) > MOST_POINTS:
+    """At most `MAX_POINTS` points, evenly spaced along the curve's own length."""
+    if len(x) > MAX_POINTS:
         length = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
-        at = np.searchsorted(length, np.linspace(0, length[-1], MOST_POINTS))
-        keep = np.unique(np.concatenate([[0], np.minimum(at, len(x) - 1)]))[:MOST_POINTS]
+        at = np.searchsorted(length, np.linspace(0, length[-1], MAX_POINTS))
+        keep = np.unique(np.concatenate([[0], np.minimum(at, len(x) - 1)]))[:MAX_POINTS]
         keep[-1] = len(x) - 1
         x, y, thresholds = x[keep], y[keep], thresholds[keep]
     return Curve(x.tolist(), y.tolist(), thresholds.tolist())

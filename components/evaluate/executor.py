@@ -57,7 +57,7 @@ from kfp_suite.contracts.model import read_model
 from kfp_suite.contracts.run_record import EVALUATION
 from kfp_suite.stores.champions import parse_champion
 
-MOST_CATEGORIES = 50
+MAX_CATEGORIES = 50
 """Classes of a confusion matrix in the KFP UI; with more it is left out."""
 
 
@@ -222,7 +222,7 @@ def _check(
 
 def _for_kfp(outcome: Outcome) -> Evaluation:
     scores, confusion = outcome.scores[0], outcome.confusion()
-    if confusion is not None and len(confusion.categories) > MOST_CATEGORIES:
+    if confusion is not None and len(confusion.categories) > MAX_CATEGORIES:
         confusion = None
     return Evaluation(
         outcome.blessed,

@@ -25,7 +25,7 @@ Better = Literal["higher", "lower", "none"]
 
 CALIBRATION_BINS = 15
 """Equal-width bins of the expected calibration error, as in Guo et al. (2017)."""
-MOST_CLASSES_FOR_ROC = 30
+MAX_CLASSES_FOR_ROC = 30
 """One-versus-rest ROC AUC takes time in proportion to the classes; beyond these it is left out."""
 RESIDUAL_QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -255,7 +255,7 @@ class MulticlassScores:
                 (self.probabilities.argmax(axis=1) == self.actual).astype(np.float64),
                 weights,
             )
-            if self.classes <= MOST_CLASSES_FOR_ROC:
+            if self.classes <= MAX_CLASSES_FOR_ROC:
                 areas = np.stack([roc_area(*r.at_scores(weights)) for r in self._rankings], axis=1)
                 found["roc_auc_ovr"] = _mean_where(areas, ~np.isnan(areas))
             for name, k in TOP_K.items():
@@ -268,8 +268,8 @@ class MulticlassScores:
             return "the model gives no probabilities"
         if metric in TOP_K:
             return f"there are {self.classes} classes only"
-        if metric == "roc_auc_ovr" and self.classes > MOST_CLASSES_FOR_ROC:
-            return f"left out beyond {MOST_CLASSES_FOR_ROC} classes"
+        if metric == "roc_auc_ovr" and self.classes > MAX_CLASSES_FOR_ROC:
+            return f"left out beyond {MAX_CLASSES_FOR_ROC} classes"
         return "the rows are all of one class"
 
     def support(self, metric: str) -> int:

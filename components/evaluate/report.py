@@ -27,7 +27,7 @@ from kfp_suite.components.evaluate.predictions import Scores, class_name
 from kfp_suite.components.evaluate.verdict import Check, Duel
 from kfp_suite.contracts.model import Task, estimator_name
 from kfp_suite.reports.charts import (
-    MOST_LABELS,
+    MAX_LABELS,
     Interval,
     Series,
     heatmap,
@@ -388,8 +388,8 @@ def _confusion(page: Page, outcome: Outcome, confusion: Confusion) -> None:
     names, matrix = confusion.categories, confusion.matrix
     threshold = outcome.manifest.threshold
     rule = "" if threshold is None else f" The decision threshold is {number(threshold)}."
-    if len(names) > MOST_LABELS:
-        rule += f" The first {MOST_LABELS} of {number(len(names))} classes."
+    if len(names) > MAX_LABELS:
+        rule += f" The first {MAX_LABELS} of {number(len(names))} classes."
     page.figure(
         heatmap(matrix, names, width=480 if len(names) <= 6 else 800),
         f"Rows by actual and predicted class, with the share of the actual class.{rule}",

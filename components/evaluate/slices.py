@@ -20,10 +20,10 @@ from kfp_suite.contracts.dataset import Dataset
 from kfp_suite.contracts.errors import MissingError, ParameterError, did_you_mean
 from kfp_suite.reports.formatting import number
 
-MOST_VALUES = 20
+MAX_VALUES = 20
 """Values of a column with slices of their own, the most frequent; the rest are one slice."""
-MOST_SLICES = 60
-MOST_COLUMNS = 3
+MAX_SLICES = 60
+MAX_COLUMNS = 3
 BUCKETS = 4
 _FEW_NUMBERS = 12
 
@@ -52,7 +52,7 @@ def parse_slices(value: object, where: str = "slices") -> tuple[SliceColumns, ..
         columns = (item,) if isinstance(item, str) else item
         if (
             not isinstance(columns, (list, tuple))
-            or not 0 < len(columns) <= MOST_COLUMNS
+            or not 0 < len(columns) <= MAX_COLUMNS
             or not all(isinstance(name, str) and name for name in columns)
             or len(set(columns)) < len(columns)
         ):
@@ -60,7 +60,7 @@ def parse_slices(value: object, where: str = "slices") -> tuple[SliceColumns, ..
                 "a slice is not allowed",
                 where=where,
                 got=item,
-                expected=f"a column's name, or a list of up to {MOST_COLUMNS} different names",
+                expected=f"a column's name, or a list of up to {MAX_COLUMNS} different names",
             )
         found.append(tuple(columns))
     return tuple(dict.fromkeys(found))
@@ -81,7 +81,7 @@ def check_columns(slices: tuple[SliceColumns, ...], dataset: Dataset) -> list[st
 
 
 def cut(table: pa.Table, slices: tuple[SliceColumns, ...]) -> Iterator[Slice]:
-    """The slices of `table`, in the order asked for; at most `MOST_SLICES` a request."""
+    """The slices of `table`, in the order asked for; at most `MAX_SLICES` a request."""
     groups = {name: _group(name, table[name]) for name in dict.fromkeys(sum(slices, ()))}
     for columns in slices:
         yield from _combine(columns, groups)
@@ -100,7 +100,7 @@ def _combine(columns: SliceColumns, groups: Mapping[str, _Groups]) -> Iterator[S
     codes = reduce(lambda all_, p: all_ * len(p.names) + p.codes, parts[1:], parts[0].codes)
     order = np.argsort(codes, kind="stable")
     present, starts, sizes = np.unique(codes[order], return_index=True, return_counts=True)
-    largest = np.sort(np.argsort(-sizes, kind="stable")[:MOST_SLICES])
+    largest = np.sort(np.argsort(-sizes, kind="stable")[:MAX_SLICES])
     for i in largest:
         names, code = [], int(present[i])
         for part in reversed(parts):
@@ -127,7 +127,7 @@ def _by_value(name: str, column: pa.ChunkedArray) -> _Groups:
         zip(counted.field(0).to_pylist(), counted.field(1).to_pylist(), strict=True),
         key=lambda pair: (-pair[1], pair[0]),
     )
-    values = sorted(value for value, _ in by_count[:MOST_VALUES])
+    values = sorted(value for value, _ in by_count[:MAX_VALUES])
     codes = pc.index_in(column, value_set=pa.array(values, column.type))
     codes = np.asarray(pc.fill_null(codes, len(values)), dtype=np.int64)
     names = [f"{name} = {_shown(value)}" for value in values]

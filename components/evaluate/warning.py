@@ -17,7 +17,7 @@ FEW_ROWS = 100
 """With fewer rows, a share of errors is known to no better than about 0.1."""
 _NEARLY_PERFECT = 0.999
 _PERFECT_BY = {"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}
-_MOST_NAMED = 5
+_MAX_NAMED = 5
 
 
 def warnings_of(
@@ -57,10 +57,8 @@ def warnings_of(
     if perfect is not None and perfect.value is not None and perfect.value >= _NEARLY_PERFECT:
         revealing = find_revealing_columns(manifest, rows)
         if revealing:
-            named = ", ".join(f"'{name}'" for name in revealing[:_MOST_NAMED])
-            more = (
-                f" and {len(revealing) - _MOST_NAMED} more" if len(revealing) > _MOST_NAMED else ""
-            )
+            named = ", ".join(f"'{name}'" for name in revealing[:_MAX_NAMED])
+            more = f" and {len(revealing) - _MAX_NAMED} more" if len(revealing) > _MAX_NAMED else ""
             found.append(
                 f"Of {named}{more} the label follows by itself: a copy of it, or what is known "
                 "only afterwards? If so, leave it out of the features."

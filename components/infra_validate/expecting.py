@@ -15,7 +15,7 @@ from kfp_suite.contracts.errors import DataError, EndpointError, KfpSuiteError
 from kfp_suite.contracts.parameters import parse
 from kfp_suite.contracts.sample import Sample
 
-_LONGEST = 300
+_MAX_CHARS = 300
 
 
 def expected_answers(
@@ -63,7 +63,7 @@ def expected_answers(
         raise EndpointError(
             "the model crashes",
             where=model,
-            got=lines[-1][:_LONGEST] if lines else f"exit code {done.returncode}",
+            got=lines[-1][:_MAX_CHARS] if lines else f"exit code {done.returncode}",
         ) from error
     if "refused" in answer:
         raise _again(answer["refused"])

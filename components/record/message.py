@@ -10,7 +10,7 @@ from kfp_suite.contracts import run_record
 from kfp_suite.contracts.run_record import RunRecord
 
 FORMAT_VERSION = 1
-_MOST_REASONS = 10
+_MAX_REASONS = 10
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Message:
         return {"format_version": FORMAT_VERSION, "title": self.title, **asdict(self)}
 
     def _lines(self, link: bool = True) -> list[str]:
-        lines = [f"- {reason}" for reason in self.reasons[:_MOST_REASONS]]
-        if len(self.reasons) > _MOST_REASONS:
-            lines.append(f"- and {len(self.reasons) - _MOST_REASONS} more, in the run record")
+        lines = [f"- {reason}" for reason in self.reasons[:_MAX_REASONS]]
+        if len(self.reasons) > _MAX_REASONS:
+            lines.append(f"- and {len(self.reasons) - _MAX_REASONS} more, in the run record")
         if self.endpoint:
             lines.append(f"endpoint: {self.endpoint}")
         lines.append(f"run: {self.run}")

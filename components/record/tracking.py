@@ -43,7 +43,7 @@ _TRIAL_STATES = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED"}
 _MAX_PARAMETER_CHARACTERS, _MAX_TAG_CHARACTERS = 6000, 5000
 # In JSON a character may take six, and beside a name is the one that it has in MLflow.
 _MAX_RENAMED_CHARACTERS = 750
-_MOST_PARAMETERS, _MOST_METRICS, _MOST_TAGS = 100, 1000, 100
+_MAX_PARAMETERS, _MAX_METRICS, _MAX_TAGS = 100, 1000, 100
 _RENAMED = "kfp_suite.renamed"
 _Part = Callable[[], None]
 
@@ -202,20 +202,20 @@ def _log(
         Param(allowed_name(key), _shortened(str(value), _MAX_PARAMETER_CHARACTERS))
         for key, value in parameters.items()
     ]
-    for start in range(0, len(pairs), _MOST_PARAMETERS):
-        client.log_batch(run, params=pairs[start : start + _MOST_PARAMETERS])
+    for start in range(0, len(pairs), _MAX_PARAMETERS):
+        client.log_batch(run, params=pairs[start : start + _MAX_PARAMETERS])
     # If a run is recorded twice, the same value is at the same place.
     numbers = [Metric(allowed_name(key), value, 0, 0) for key, value in metrics.items()]
-    for start in range(0, len(numbers), _MOST_METRICS):
-        client.log_batch(run, metrics=numbers[start : start + _MOST_METRICS])
+    for start in range(0, len(numbers), _MAX_METRICS):
+        client.log_batch(run, metrics=numbers[start : start + _MAX_METRICS])
     labels = [
         RunTag(allowed_name(key), _shortened(value, _MAX_TAG_CHARACTERS))
         for key, value in tags.items()
     ]
     for number, part in enumerate(_json_parts(renamed), 1):
         labels.append(RunTag(_RENAMED if number == 1 else f"{_RENAMED}.{number}", part))
-    for start in range(0, len(labels), _MOST_TAGS):
-        client.log_batch(run, tags=labels[start : start + _MOST_TAGS])
+    for start in range(0, len(labels), _MAX_TAGS):
+        client.log_batch(run, tags=labels[start : start + _MAX_TAGS])
 
 
 def _shortened(text: str, limit: int) -> str:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 _A, _B = 0.1, 1.0
 _HALVINGS = 80
-_MOST = 700.0
+_MAX_EXPONENT = 700.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def _evidence(stable: Counts, candidate: Counts, margin: float, *, below: bool) 
         best = _log_likelihood(stable, stable.rate) + _log_likelihood(candidate, candidate.rate)
     else:
         best = _best_on_the_line(stable, candidate, margin)
-    return math.exp(min(mixed - best, _MOST))
+    return math.exp(min(mixed - best, _MAX_EXPONENT))
 
 
 def _log_mixture(counts: Counts) -> float:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from kfp_suite.contracts.model import ModelManifest
 from kfp_suite.reports.markdown import code
 
-_LONGEST_NAME = 100
-_MOST_CLASSES = 20
+_MAX_NAME_CHARS = 100
+_MAX_CLASSES = 20
 
 
 def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) -> str:
@@ -37,7 +37,7 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         "| field | type | may be null |",
         "|---|---|---|",
         *(
-            f"| {code(field.name, _LONGEST_NAME)} | {field.type} | "
+            f"| {code(field.name, _MAX_NAME_CHARS)} | {field.type} | "
             f"{'yes' if field.nullable else 'no'} |"
             for field in manifest.signature.inputs
         ),
@@ -47,7 +47,7 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         "| field | type | shape |",
         "|---|---|---|",
         *(
-            f"| {code(field.name, _LONGEST_NAME)} | {field.type} | "
+            f"| {code(field.name, _MAX_NAME_CHARS)} | {field.type} | "
             f"{list(field.shape) if field.shape else 'scalar'} |"
             for field in manifest.signature.outputs
         ),
@@ -72,8 +72,8 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
 def _classes(manifest: ModelManifest) -> str:
     if not manifest.classes:
         return ""
-    named = ", ".join(code(value, _LONGEST_NAME) for value in manifest.classes[:_MOST_CLASSES])
-    more = len(manifest.classes) - _MOST_CLASSES
+    named = ", ".join(code(value, _MAX_NAME_CHARS) for value in manifest.classes[:_MAX_CLASSES])
+    more = len(manifest.classes) - _MAX_CLASSES
     threshold = manifest.threshold
     return (
         f" of {named}"

@@ -14,7 +14,7 @@ from kfp_suite.contracts.model import Task
 from kfp_suite.features.precision import MAX_LOSS, rounding_of
 
 TASKS = ("auto", "binary", "multiclass", "regression")
-MOST_CLASSES = 1000
+MAX_CLASSES = 1000
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,12 @@ def target_of(label: str, column: pa.ChunkedArray, task: str, where: str) -> Tar
             where=place,
             fix="cast it to an integer or text in ingest's SQL, or set task to regression",
         )
-    if len(distinct) > MOST_CLASSES:
+    if len(distinct) > MAX_CLASSES:
         raise DataError(
             "too many classes",
             where=place,
             got=len(distinct),
-            expected=f"at most {MOST_CLASSES}",
+            expected=f"at most {MAX_CLASSES}",
             fix="group them in ingest's SQL",
         )
     if chosen == "binary" and len(distinct) != 2:

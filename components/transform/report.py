@@ -11,7 +11,7 @@ from kfp_suite.reports.charts import bars
 from kfp_suite.reports.formatting import number
 from kfp_suite.reports.page import Page
 
-MOST_NAMES = 1000
+MAX_NAMES = 1000
 """Output names listed one by one; the rest are counted."""
 _NAMES_A_CELL = 6
 
@@ -58,7 +58,7 @@ def report_page(fitted: FittedTransform, *, dataset_digest: str, columns: int) -
         [[f.name, f.type, "yes" if f.nullable else "no"] for f in fitted.inputs],
     )
     page.heading("Outputs")
-    shown = fitted.output_names[:MOST_NAMES]
+    shown = fitted.output_names[:MAX_NAMES]
     page.table(
         ["Output", "Position"],
         [[name, i] for i, name in enumerate(shown)],

@@ -20,7 +20,7 @@ from kfp_suite.components.validate.schema_features import column_type
 from kfp_suite.contracts.columns import Column, ColumnType
 from kfp_suite.contracts.errors import did_you_mean
 
-_MOST_HINTS = 20  # columns that are gone, for each of which a near name is looked for
+_MAX_HINTS = 20  # columns that are gone, for each of which a near name is looked for
 _UNUSED_STAGES = {
     schema_pb2.PLANNED,
     schema_pb2.ALPHA,
@@ -46,7 +46,7 @@ def find_anomalies(
     kinds = {column.name: column.type for column in columns}
     domains = Domains(schema.proto)
     gone = [feature.name for feature in schema.proto.feature if feature.name not in kinds]
-    candidates = list(kinds) if len(gone) <= _MOST_HINTS else []
+    candidates = list(kinds) if len(gone) <= _MAX_HINTS else []
     for feature in schema.proto.feature:
         if feature.deprecated or feature.lifecycle_stage in _UNUSED_STAGES:
             continue

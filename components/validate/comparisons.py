@@ -28,7 +28,7 @@ from kfp_suite.contracts.errors import did_you_mean
 
 MISSING_JUMP = 0.1
 """A larger difference between the shares of missing values is a warning without a limit."""
-_MOST_CANDIDATES = 100  # new columns that a gone one may have been renamed to
+_MAX_CANDIDATES = 100  # new columns that a gone one may have been renamed to
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class _Pair:
             return  # nothing to compare in any column: see unmeasured_limits
         before = {feature_name(feature): feature for feature in self.reference.features}
         now = {feature_name(feature): feature for feature in self.current.features}
-        new = [name for name in now if name not in before][:_MOST_CANDIDATES]
+        new = [name for name in now if name not in before][:_MAX_CANDIDATES]
         for column in dict.fromkeys([*now, *before]):
             if column not in now:
                 near = did_you_mean(column, new)

@@ -33,11 +33,11 @@ MIN_ROWS = 20
 MIN_SHARE = 0.5
 SAMPLE_ROWS = 16_384
 _SAMPLE_CELLS = 1 << 22
-_LEAST_SAMPLE_ROWS = 256
-_MOST_SHARDS, _MOST_GROUPS = 16, 4
+_MIN_SAMPLE_ROWS = 256
+_MAX_SHARDS, _MAX_GROUPS = 16, 4
 _LONG_BYTES = 64  # a text of more on average is no category
 _GROUP_ROWS = 10
-_LEAST_CLASS_ROWS = 5
+_MIN_CLASS_ROWS = 5
 _SHOWN = 4
 _WORDS = 3
 _EXAMINED = 5_000
@@ -201,7 +201,7 @@ def _tells(values: NDArray[np.int64], codes: NDArray[np.int64], *, ordered: bool
         return "the label '{label}' rises or falls with it without exception" if follows else ""
     pairs = len(np.unique(values * (int(codes.max()) + 1) + codes))
     text = ""
-    if counts.min() >= _LEAST_CLASS_ROWS and pairs == distinct:
+    if counts.min() >= _MIN_CLASS_ROWS and pairs == distinct:
         if distinct <= len(codes) / _GROUP_ROWS:
             text = "each of its values has one value of the label '{label}' only"
         elif ordered and 1 + int((np.diff(along) != 0).sum()) == len(classes):
@@ -237,11 +237,11 @@ def _sample(data: Dataset, train: SplitPartial, label: str) -> pa.Table:
         if column.name == label or not _is_long(train.columns[column.name])
     ]
     files = data.files("train")
-    most = max(_LEAST_SAMPLE_ROWS, min(SAMPLE_ROWS, _SAMPLE_CELLS // len(names)))
+    most = max(_MIN_SAMPLE_ROWS, min(SAMPLE_ROWS, _SAMPLE_CELLS // len(names)))
     places = [
         (file, group)
-        for file in _spread(files, _MOST_SHARDS)
-        for group in _spread(range(pq.read_metadata(file).num_row_groups), _MOST_GROUPS)
+        for file in _spread(files, _MAX_SHARDS)
+        for group in _spread(range(pq.read_metadata(file).num_row_groups), _MAX_GROUPS)
     ]
     batches: list[pa.RecordBatch] = []
     for file, group in places:

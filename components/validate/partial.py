@@ -13,14 +13,14 @@ from kfp_suite.contracts.tables import ARROW_TYPES
 
 ColumnPartial = NumericColumn | StringColumn
 
-_MOST_COUNTED = 65_536
-_LEAST_COUNTED = 4_096
+_MAX_COUNTED = 65_536
+_MIN_COUNTED = 4_096
 _COUNTED_IN_ALL = 1 << 23
 
 
 def distinct_cap(columns: int) -> int:
     """The most distinct values counted per column: less in wide tables, to bound memory."""
-    return max(_LEAST_COUNTED, min(_MOST_COUNTED, _COUNTED_IN_ALL // max(columns, 1)))
+    return max(_MIN_COUNTED, min(_MAX_COUNTED, _COUNTED_IN_ALL // max(columns, 1)))
 
 
 class SplitPartial:

@@ -26,9 +26,9 @@ from kfp_suite.reports.page import Align, Cell, Page, tag
 _BARS = 20
 _TOP_VALUES = 5
 _TYPICAL_VALUES = 3
-_MOST_ANOMALIES = 200
-_MOST_REASONS = 10
-_MOST_HINTS = 100
+_MAX_ANOMALIES = 200
+_MAX_REASONS = 10
+_MAX_HINTS = 100
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def _subtitle(findings: Findings) -> str:
 
 
 def _verdict(page: Page, findings: Findings) -> None:
-    reasons = findings.reasons[:_MOST_REASONS]
+    reasons = findings.reasons[:_MAX_REASONS]
     hidden = len(findings.reasons) - len(reasons)
     if hidden:
         reasons = [*reasons, f"and {hidden} more, in the table below"]
@@ -133,12 +133,12 @@ def _anomalies(page: Page, findings: Findings) -> None:
                 a.got,
                 a.expected,
             ]
-            for a in ordered[:_MOST_ANOMALIES]
+            for a in ordered[:_MAX_ANOMALIES]
         ],
     )
-    if len(ordered) > _MOST_ANOMALIES:
+    if len(ordered) > _MAX_ANOMALIES:
         page.note(
-            f"The first {_MOST_ANOMALIES} of {number(len(ordered))} anomalies; "
+            f"The first {_MAX_ANOMALIES} of {number(len(ordered))} anomalies; "
             "all are in validation.json."
         )
     if findings.inferred and any(a.severity == "warning" for a in ordered):
@@ -155,11 +155,11 @@ def _hints(page: Page, findings: Findings) -> None:
     page.text("None of these is an error: check that each is intended.")
     page.table(
         ["column", "observation", "if not intended"],
-        [[hint.column, hint.text, hint.fix] for hint in findings.hints[:_MOST_HINTS]],
+        [[hint.column, hint.text, hint.fix] for hint in findings.hints[:_MAX_HINTS]],
     )
-    if len(findings.hints) > _MOST_HINTS:
+    if len(findings.hints) > _MAX_HINTS:
         page.note(
-            f"The first {_MOST_HINTS} of {number(len(findings.hints))} hints; "
+            f"The first {_MAX_HINTS} of {number(len(findings.hints))} hints; "
             "all are in validation.json."
         )
 

@@ -24,7 +24,7 @@ from kfp_suite.contracts.parquet_batches import (
 BATCH_ROWS = 131_072
 _BATCH_CELLS = 1 << 22
 _BYTES_IN_WORK = 1 << 26  # of all threads together
-_LEAST_BATCH_BYTES = 1 << 22
+_MIN_BATCH_BYTES = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def scan_split(dataset: Dataset, split: str, threads: int) -> SplitPartial:
     columns = dataset.manifest.columns
     waiting = iter(list(_row_groups(dataset.files(split), dataset.schema)))
     lock = threading.Lock()
-    batch_bytes = max(_LEAST_BATCH_BYTES, _BYTES_IN_WORK // threads)
+    batch_bytes = max(_MIN_BATCH_BYTES, _BYTES_IN_WORK // threads)
 
     def work() -> SplitPartial:
         partial = SplitPartial(columns)

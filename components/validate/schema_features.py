@@ -16,7 +16,7 @@ from kfp_suite.components.validate.text import StringColumn
 from kfp_suite.contracts.columns import ColumnType
 from kfp_suite.contracts.errors import ParameterError
 
-LARGEST_INFERRED_DOMAIN = 100
+MAX_INFERRED_DOMAIN = 100
 """Distinct values up to which a string column is taken as categorical, as in TFDV."""
 _UNIQUE = "kfp-suite:unique"
 _TYPE_TAGS: dict[str, ColumnType] = {
@@ -84,7 +84,7 @@ def infer_column(
     if (
         isinstance(found, StringColumn)
         and found.exact
-        and 0 < found.distinct() <= LARGEST_INFERRED_DOMAIN
+        and 0 < found.distinct() <= MAX_INFERRED_DOMAIN
     ):
         proto.string_domain.add(name=feature.name, value=sorted(found.counts))
         feature.domain = feature.name

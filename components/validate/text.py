@@ -21,7 +21,7 @@ from kfp_suite.components.validate.distinct import DistinctCount, byte_lengths, 
 
 Integers = NDArray[np.int64]
 
-LONGEST_VALUE = 256
+MAX_VALUE_BYTES = 256
 """Bytes; a longer value is counted as its first characters and a digest."""
 
 SAMPLE_ROWS = 16_384
@@ -68,7 +68,7 @@ class StringColumn:
         low, high = int(lengths.min()), int(lengths.max())
         self.shortest = low if self.shortest is None else min(self.shortest, low)
         self.longest = high if self.longest is None else max(self.longest, high)
-        if high > LONGEST_VALUE:
+        if high > MAX_VALUE_BYTES:
             dictionary = _shorten(dictionary)
         self._add(dictionary, occurrences)
 
@@ -166,8 +166,8 @@ def _cells(hashes: NDArray[np.uint64]) -> list[Integers]:
 
 
 def _shorten(values: pa.Array) -> pa.Array:
-    """Values over `LONGEST_VALUE` bytes as their first characters and a digest."""
-    long = pc.fill_null(pc.greater(pc.binary_length(values), LONGEST_VALUE), False)
+    """Values over `MAX_VALUE_BYTES` bytes as their first characters and a digest."""
+    long = pc.fill_null(pc.greater(pc.binary_length(values), MAX_VALUE_BYTES), False)
     if not pc.any(long).as_py():
         return values
     texts = values.filter(long)

@@ -15,7 +15,7 @@ from kfp_suite.contracts.errors import ParameterError
 
 WINDOWS = "windows.json"
 _DAYS = {"day": 1, "week": 7}
-_MOST = 1000
+_MAX_WINDOWS = 1000
 _PLACEHOLDER = re.compile(r"\$\{(begin|start|end)\}")
 
 
@@ -42,9 +42,9 @@ def windows(parameters: WindowsParameters, output: Path) -> list[dict[str, Any]]
     _check(parameters, empty=first >= after)
     found: list[dict[str, Any]] = []
     for opens, closes in _cut(first, after, parameters.every):
-        if len(found) == _MOST:
+        if len(found) == _MAX_WINDOWS:
             raise ParameterError(
-                f"more than {_MOST:,} windows",
+                f"more than {_MAX_WINDOWS:,} windows",
                 where="every",
                 got=parameters.every,
                 fix="choose a longer one",

@@ -29,7 +29,7 @@ WORK = {
     " google.cloud.storage, boto3",
     "serving": "import kfp_suite.server.serving",
 }
-MOST_BYTES = {"sklearn": 900e6, "tensorflow": 1.6e9, "tfx": 2.15e9, "deploy": 250e6,
+MAX_BYTES = {"sklearn": 900e6, "tensorflow": 1.6e9, "tfx": 2.15e9, "deploy": 250e6,
               "serving": 1e9}  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def test_it_does_its_work_as_nobody_on_a_read_only_root(
     name = image(family)
     found = client.images.get(name)
     assert found.attrs["Config"]["User"] == "65532:65532"
-    assert found.attrs["Size"] < MOST_BYTES[family]
+    assert found.attrs["Size"] < MAX_BYTES[family]
     assert inside(name, WORK[family]) == 0
     executor = "import os; os.environ['_KFP_RUNTIME'] = 'true'; import kfp.dsl.executor_main"
     assert inside(name, executor) == 0

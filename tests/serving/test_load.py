@@ -18,7 +18,7 @@ from tests.serving.test_endpoint import RECORD
 
 SECONDS = float(os.environ.get("KFP_SUITE_LOAD_SECONDS", "20"))
 _BETWEEN_VERSIONS = 3.0
-_MOST_GROWTH = 16 * 1024 * 1024
+_MAX_GROWTH = 16 * 1024 * 1024
 
 
 @pytest.mark.timeout(SECONDS + 120)
@@ -41,4 +41,4 @@ def test_load_with_reloads_loses_no_request_and_no_memory(models: ModelStore) ->
     )
     assert load.failed == []
     assert min(load.versions["1"], load.versions["2"]) > 0
-    assert sizes[-1] - settled < _MOST_GROWTH
+    assert sizes[-1] - settled < _MAX_GROWTH

@@ -19,7 +19,7 @@ from tests.serving.malformed import malformed, malformed_grpc
 from tests.serving.test_endpoint import RECORD, grpc_request
 
 COUNT = int(os.environ.get("KFP_SUITE_MALFORMED", "3000"))
-_MOST_GROWTH = 48 * 1024 * 1024
+_MAX_GROWTH = 48 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_malformed_requests_are_refused_and_leave_nothing(endpoint: Endpoint) ->
     assert not failed, f"{len(failed)} of {COUNT}; the first: {failed[0]}"
     assert good.status_code == 200
     assert codes[400] > COUNT / 2
-    assert server_memory() - before < _MOST_GROWTH
+    assert server_memory() - before < _MAX_GROWTH
 
 
 def test_so_are_they_over_grpc(endpoint: Endpoint, grpc_port: int) -> None:

@@ -17,7 +17,7 @@ from kfp_suite.models.loading import FittedEstimator
 
 _RUNGS = (1 / 9, 1 / 3, 1.0)
 """The parts of train that a trial judged on eval is fitted on, one after the other."""
-_LEAST_ROWS = 1000
+_MIN_ROWS = 1000
 """Of a part: what is good for many rows is not seen on fewer."""
 Measure = Callable[[Any, Any], float]
 
@@ -115,9 +115,7 @@ def steps_of(training: Training, folds: int, seed: int, groups: Any = None) -> l
         order = np.random.default_rng(seed).permutation(rows)
         counts = [round(rows * part) for part in _RUNGS]
         return [
-            Step(np.sort(order[:count]))
-            for count in counts
-            if count >= _LEAST_ROWS or count == rows
+            Step(np.sort(order[:count])) for count in counts if count >= _MIN_ROWS or count == rows
         ]
     if not 2 <= folds <= rows:
         raise ParameterError(

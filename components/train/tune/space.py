@@ -21,7 +21,7 @@ from kfp_suite.contracts.errors import ParameterError
 from kfp_suite.contracts.parameters import parse, whole_numbers
 
 Plain = str | int | float | bool | None
-_MOST_TRIALS = 10_000
+_MAX_TRIALS = 10_000
 
 
 @dataclass(frozen=True)
@@ -154,11 +154,11 @@ class Space:
         for name, dimensions in self.estimators.items():
             lengths = [len(_grid(name, key, found)) for key, found in dimensions.items()]
             size += math.prod(lengths)
-        if size > _MOST_TRIALS:
+        if size > _MAX_TRIALS:
             raise ParameterError(
                 f"a grid of {size:,} trials",
                 where="search_space",
-                expected=f"at most {_MOST_TRIALS:,}",
+                expected=f"at most {_MAX_TRIALS:,}",
                 fix="search at random, or with tpe",
             )
         return list(self._combinations())

@@ -56,7 +56,7 @@ from kfp_suite.features.text import LearnNgrams
 Tensor = Any
 EPSILON = 0.0001
 """The largest error of a quantile's rank, relative to the rows."""
-_MOST_BUCKETS = 1000
+_MAX_BUCKETS = 1000
 _ARROW = {tf.float64: pa.float64(), tf.string: pa.binary(), tf.int64: pa.int64()}
 _COUNT = "count"
 
@@ -311,10 +311,10 @@ def _(learner: LearnQuantiles, found: _Named) -> State:
 
 def _buckets(shares: Iterable[float]) -> int:
     """The fewest buckets that have every share as a boundary; at most a thousand."""
-    for buckets in range(2, _MOST_BUCKETS):
+    for buckets in range(2, _MAX_BUCKETS):
         if all(abs(share * buckets - round(share * buckets)) < 1e-9 for share in shares):
             return buckets
-    return _MOST_BUCKETS
+    return _MAX_BUCKETS
 
 
 @analyze.register

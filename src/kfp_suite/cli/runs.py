@@ -33,7 +33,7 @@ from kfp_suite.local.outputs import gone_outputs
 from kfp_suite.reports.formatting import shorten
 
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
-_LONGEST_REASON = 100
+_MAX_REASON_CHARS = 100
 _UNREADABLE = "unreadable"
 
 
@@ -71,7 +71,7 @@ def list_runs(root: Path, as_json: bool) -> None:
         if name in found:
             table.add_row(name, *_cells(found[name], concluded[name]))
         else:
-            why = shorten(str(unreadable[name]), _LONGEST_REASON)
+            why = shorten(str(unreadable[name]), _MAX_REASON_CHARS)
             table.add_row(name, _UNREADABLE, *["-"] * (len(columns) - 3), why)
     print_whole(table)
 
@@ -99,7 +99,7 @@ def _cells(run: PastRun, conclusion: Conclusion) -> tuple[str, ...]:
         run.estimator or "-",
         next(iter(headline(run, intervals=False)), "-"),
         "-" if run.seconds is None else f"{run.seconds:.0f}",
-        shorten("; ".join(conclusion.reasons), _LONGEST_REASON),
+        shorten("; ".join(conclusion.reasons), _MAX_REASON_CHARS),
     )
 
 

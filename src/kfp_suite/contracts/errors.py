@@ -27,7 +27,7 @@ from typing import Any
 
 DEBUG_VARIABLE = "KFP_SUITE_DEBUG"
 """Set it to see tracebacks."""
-LONGEST_VALUE = 200
+MAX_VALUE_CHARS = 200
 """Characters of a value that an error shows."""
 
 
@@ -35,7 +35,7 @@ def _one_line(value: object) -> str:
     """`value` without control characters, cut to a length that fits a terminal line."""
     text = value if isinstance(value, str) else repr(value)
     text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return text if len(text) <= LONGEST_VALUE else text[: LONGEST_VALUE - 1] + "…"
+    return text if len(text) <= MAX_VALUE_CHARS else text[: MAX_VALUE_CHARS - 1] + "…"
 
 
 class KfpSuiteError(Exception):

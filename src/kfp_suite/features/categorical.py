@@ -34,7 +34,7 @@ NO_SLOT = -1
 MISSING = -2
 """A missing category that nothing was asked to be done about."""
 
-MOST_SLOTS = 65_536
+MAX_SLOTS = 65_536
 
 
 class Slots(ABC):
@@ -167,9 +167,9 @@ class _WithVocabulary(Operation):
     missing: str = "error"
 
     def check(self, where: str) -> None:
-        require_between(1, self.max_categories, MOST_SLOTS, where, "max_categories")
+        require_between(1, self.max_categories, MAX_SLOTS, where, "max_categories")
         require(self.min_count >= 1, where, "min_count", self.min_count, "1 or more")
-        require_between(0, self.oov, MOST_SLOTS, where, "oov")
+        require_between(0, self.oov, MAX_SLOTS, where, "oov")
         if self.vocabulary is not None:
             if self.min_count != 1 or len(self.vocabulary) > self.max_categories:
                 raise ParameterError(
@@ -250,9 +250,7 @@ class Hash(Operation):
     takes: ClassVar[tuple[Kind, ...]] = (Kind.CATEGORY,)
 
     def check(self, where: str) -> None:
-        require(
-            2 <= self.buckets <= MOST_SLOTS, where, "buckets", self.buckets, f"2 to {MOST_SLOTS}"
-        )
+        require(2 <= self.buckets <= MAX_SLOTS, where, "buckets", self.buckets, f"2 to {MAX_SLOTS}")
 
     def learner(self) -> None:
         return None
@@ -310,7 +308,7 @@ def _distinct(
     codes: npt.NDArray[np.int64], limit: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """The distinct codes, all below `limit`, and each row's place among them."""
-    if limit > MOST_SLOTS:
+    if limit > MAX_SLOTS:
         found, places = np.unique(codes, return_inverse=True)
         return found, places.astype(np.int64)
     found = np.flatnonzero(np.bincount(codes, minlength=limit))

@@ -17,7 +17,7 @@ _BLOCK = 1 << 14
 # A level holds 38 bits below the block's largest exponent: 2**14 terms of at most 2**38
 # units sum to at most 2**52 units, so every partial sum is exact in a float64.
 _BITS_A_LEVEL = 38
-_LARGEST, _SMALLEST = 2.0**450, 2.0**-450  # squares and their rounding errors stay normal
+_MAX_VALUE, _MIN_VALUE = 2.0**450, 2.0**-450  # squares and their rounding errors stay normal
 _SPLITTER = 2.0**27 + 1
 
 
@@ -54,7 +54,7 @@ class Moments:
         for start in range(0, len(values), _BLOCK):
             x = values[start : start + _BLOCK]
             magnitude = np.abs(x)
-            ordinary = (magnitude < _LARGEST) & ((magnitude > _SMALLEST) | (x == 0))
+            ordinary = (magnitude < _MAX_VALUE) & ((magnitude > _MIN_VALUE) | (x == 0))
             if not ordinary.all():
                 for value in x[~ordinary].tolist():
                     self._sum += Fraction(value)

@@ -31,7 +31,7 @@ from kfp_suite.features.precision import check_features
 from kfp_suite.features.program import EMITS, Node, Program
 from kfp_suite.features.spec import FeatureSpec
 from kfp_suite.features.values import COLUMN_READERS
-from kfp_suite.features.vocabulary import MOST_DISTINCT
+from kfp_suite.features.vocabulary import MAX_DISTINCT
 
 BATCH_ROWS = 65_536
 MAX_OUTPUTS = 1_000_000
@@ -304,6 +304,6 @@ def _too_many(node: Node) -> DataError:
     return DataError(
         f"too many distinct values for '{node.primitive.op}'",
         where=f"column '{node.columns[0]}'",
-        expected=f"at most {MOST_DISTINCT:,}",
+        expected=f"at most {MAX_DISTINCT:,}",
         fix="use hash (or ngrams with buckets), or bucketize",
     )

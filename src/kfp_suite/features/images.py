@@ -30,7 +30,7 @@ from kfp_suite.features.values import NAN, Categories, Floats, Kind, Matrix
 
 GREY_WEIGHTS = (0.299, 0.587, 0.114)
 """Of red, green and blue (ITU-R BT.601)."""
-MOST_SIDE = 512
+MAX_SIDE = 512
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Image(Operation):
     takes: ClassVar[tuple[Kind, ...]] = (Kind.CATEGORY,)
 
     def check(self, where: str) -> None:
-        require_between(1, self.height, MOST_SIDE, where, "height")
-        require_between(1, self.width, MOST_SIDE, where, "width")
+        require_between(1, self.height, MAX_SIDE, where, "height")
+        require_between(1, self.width, MAX_SIDE, where, "width")
         require(self.channels in (1, 3), where, "channels", self.channels, "1 or 3")
         require(self.max_pixels >= 1, where, "max_pixels", self.max_pixels, "1 or more")
 

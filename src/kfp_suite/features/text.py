@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 
 from kfp_suite.contracts.errors import ParameterError
-from kfp_suite.features.categorical import MOST_SLOTS
+from kfp_suite.features.categorical import MAX_SLOTS
 from kfp_suite.features.hashing import stable_hash
 from kfp_suite.features.operation import (
     Builder,
@@ -159,11 +159,11 @@ class Ngrams(Operation):
         shortest, longest = self.n
         require(1 <= shortest <= longest <= 8, where, "n", [shortest, longest], "1 to 8, in order")
         require(
-            1 <= self.max_features <= MOST_SLOTS,
+            1 <= self.max_features <= MAX_SLOTS,
             where,
             "max_features",
             self.max_features,
-            f"1 to {MOST_SLOTS}",
+            f"1 to {MAX_SLOTS}",
         )
         require(self.min_count >= 1, where, "min_count", self.min_count, "1 or more")
         require(
@@ -171,11 +171,11 @@ class Ngrams(Operation):
         )
         if self.buckets is not None:
             require(
-                2 <= self.buckets <= MOST_SLOTS,
+                2 <= self.buckets <= MAX_SLOTS,
                 where,
                 "buckets",
                 self.buckets,
-                f"2 to {MOST_SLOTS}",
+                f"2 to {MAX_SLOTS}",
             )
             if self.min_count != 1 or self.max_features != 1000:
                 raise ParameterError(
@@ -245,7 +245,7 @@ class Tokens(Operation):
 
     def check(self, where: str) -> None:
         require_between(1, self.length, 4096, where, "length")
-        require_between(1, self.max_words, MOST_SLOTS, where, "max_words")
+        require_between(1, self.max_words, MAX_SLOTS, where, "max_words")
         require(self.min_count >= 1, where, "min_count", self.min_count, "1 or more")
 
     def as_ngrams(self) -> Ngrams:

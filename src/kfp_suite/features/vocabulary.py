@@ -12,12 +12,12 @@ from kfp_suite.features.values import Categories, Floats
 
 K = TypeVar("K", str, float)
 
-MOST_DISTINCT = 1_000_000
+MAX_DISTINCT = 1_000_000
 """More distinct values than this are not counted: hash them, or bucketize."""
 
 
 class Counts(dict[K, int]):
-    """Occurrences by value; `add` keeps it within `MOST_DISTINCT`."""
+    """Occurrences by value; `add` keeps it within `MAX_DISTINCT`."""
 
     def add(self, values: Iterable[K], counts: Iterable[int]) -> None:
         """Add occurrences.
@@ -27,7 +27,7 @@ class Counts(dict[K, int]):
         """
         for value, count in zip(values, counts, strict=True):
             self[value] = self.get(value, 0) + count
-        if len(self) > MOST_DISTINCT:
+        if len(self) > MAX_DISTINCT:
             raise TooManyValuesError
 
     def ranked(self, min_count: int = 1, limit: int | None = None) -> list[K]:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from kfp_suite.contracts.errors import LONGEST_VALUE, MissingError, RunError
+from kfp_suite.contracts.errors import MAX_VALUE_CHARS, MissingError, RunError
 from kfp_suite.image_builder.build_output import find_reason
 
 Say = Callable[[str], None]
@@ -105,7 +105,7 @@ def _failure(command: Sequence[str], printed: Sequence[str]) -> RunError:
     """The error of a program that failed, with as many of its last lines as an error shows."""
     lines = [line.strip() for line in printed if line.strip()] or ["nothing printed"]
     got = lines.pop()
-    while lines and len(longer := f"{lines[-1]} / {got}") <= LONGEST_VALUE:
+    while lines and len(longer := f"{lines[-1]} / {got}") <= MAX_VALUE_CHARS:
         got = longer
         lines.pop()
     return RunError(

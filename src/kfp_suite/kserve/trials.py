@@ -11,7 +11,7 @@ from kfp_suite.kserve.manifests import PREFIX
 
 TRIAL = f"{PREFIX}/trial"
 RUN = f"{PREFIX}/run"
-_LONGEST = 63  # of a label's value
+_MAX_CHARS = 63  # of a label's value
 
 
 def trial_name(model: str, digest: str, run_id: str) -> str:
@@ -28,7 +28,7 @@ def trial_name(model: str, digest: str, run_id: str) -> str:
 
 def trial_labels(run_id: str) -> dict[str, str]:
     """What says that an InferenceService is a trial, and whose."""
-    run = re.sub(r"[^A-Za-z0-9._-]", "-", run_id)[:_LONGEST].strip("-_.")
+    run = re.sub(r"[^A-Za-z0-9._-]", "-", run_id)[:_MAX_CHARS].strip("-_.")
     return {TRIAL: "true", **({RUN: run} if run else {})}
 
 

@@ -21,7 +21,7 @@ from kfp_suite.contracts.errors import (
 
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
 # Nobody is told of a pause: a longer one looks like a hang.
-_LONGEST_PAUSE = 60.0
+_MAX_PAUSE_SECONDS = 60.0
 _NETWORK = (urllib3.exceptions.HTTPError, OSError)
 FAULTS = (ApiException, GoogleAuthError, *_NETWORK)
 """What kfp's client raises where a call fails."""
@@ -66,7 +66,7 @@ def retry_after(error: Exception) -> float | None:
     """How many seconds the server asks to wait, at most a minute; None where it does not say."""
     headers = getattr(error, "headers", None) or {}
     said = str(headers.get("Retry-After", ""))
-    return min(float(said), _LONGEST_PAUSE) if said.isdigit() else None
+    return min(float(said), _MAX_PAUSE_SECONDS) if said.isdigit() else None
 
 
 # By status: the class, what it means, and what to do.

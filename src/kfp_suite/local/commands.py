@@ -34,7 +34,7 @@ from kfp_suite.local.time_limits import Deadline, end_process, set_deadline
 if TYPE_CHECKING:
     from google.protobuf.struct_pb2 import Value
 
-_LONGEST_LINE = 1 << 16
+_MAX_LINE_BYTES = 1 << 16
 # After the end of a step's process its output is read for this long: something that it left
 # running may hold on to the output, and may print without end.
 _SECONDS_FOR_MORE = 2.0
@@ -159,7 +159,7 @@ def _read_lines(process: subprocess.Popen[str]) -> Iterator[str]:
     def read() -> None:
         assert process.stdout is not None
         with process.stdout as output:
-            while line := output.readline(_LONGEST_LINE):
+            while line := output.readline(_MAX_LINE_BYTES):
                 if not is_complete.is_set():  # or else nobody takes it
                     lines.put(line)
         lines.put("")

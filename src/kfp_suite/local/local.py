@@ -41,7 +41,7 @@ from kfp_suite.local.history import (
 from kfp_suite.local.staging import with_originals
 from kfp_suite.local.worker import Job
 
-_LONGEST_LINE = 1 << 16
+_MAX_LINE_BYTES = 1 << 16
 
 
 @dataclass(frozen=True)
@@ -288,7 +288,7 @@ def _follow(job: Job, follower: Follower, scratch: str) -> bool:
     try:
         with child.stdin as stdin:
             json.dump(asdict(job), stdin)
-        while line := child.stdout.readline(_LONGEST_LINE):
+        while line := child.stdout.readline(_MAX_LINE_BYTES):
             follower.read(line)
         return child.wait() == 0
     except BrokenPipeError:  # it died before it had read its job

@@ -19,7 +19,7 @@ from google.protobuf.json_format import MessageToDict
 from kfp_suite.contracts.errors import RunError
 
 # Longer than a thread can wait for is no limit.
-_LONGEST_SECONDS = int(threading.TIMEOUT_MAX)
+_MAX_SECONDS = int(threading.TIMEOUT_MAX)
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Deadline:
             end: Ends the step; what it raises is the step's own affair.
             has_ended: Whether the step has ended by itself, and the block only reads on.
         """
-        if not self.seconds or self.seconds > _LONGEST_SECONDS:
+        if not self.seconds or self.seconds > _MAX_SECONDS:
             yield
             return
 

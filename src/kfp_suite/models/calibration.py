@@ -22,7 +22,7 @@ CALIBRATION = "calibration.json"
 Method = Literal["isotonic", "sigmoid"]
 METHODS: tuple[Method, ...] = ("isotonic", "sigmoid")
 # Log-odds of probabilities of 0 and 1 would be infinite.
-_SMALLEST = 1e-12
+_MIN_PROBABILITY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -112,5 +112,5 @@ def _sigmoid(probability: Any, positive: Any, weight: Any) -> Curve:
 
 
 def _log_odds(probability: Any) -> Any:
-    p = np.clip(np.asarray(probability, np.float64), _SMALLEST, 1 - _SMALLEST)
+    p = np.clip(np.asarray(probability, np.float64), _MIN_PROBABILITY, 1 - _MIN_PROBABILITY)
     return np.log(p / (1 - p))

@@ -33,7 +33,7 @@ from kfp_suite.contracts.text_values import (
     significant_digits,
 )
 
-_MOST_ERRORS = 5
+_MAX_ERRORS = 5
 _EXPECTED: Mapping[ColumnType, str] = {
     "int64": "a whole number",
     "float64": "a number",
@@ -231,7 +231,7 @@ def _table(columns: Mapping[str, list[Any]], form: RecordFormat, place: str) -> 
         except (ValueError, OverflowError, pa.ArrowException):
             errors += _find_wrong(values, one, form, place)
     if errors:
-        raise DataError("; ".join(errors[:_MOST_ERRORS]), fix="see the model's metadata")
+        raise DataError("; ".join(errors[:_MAX_ERRORS]), fix="see the model's metadata")
     return pa.table(arrays, names=[one.name for one in form.inputs])
 
 
@@ -249,7 +249,7 @@ def _find_wrong(values: list[Any], one: Field, form: RecordFormat, place: str) -
     return [
         f"{place.format(row=row, field=one.name)}: got {_short(value)}; "
         f"expected {_describe_expected(one, form, value)}" + (" or null" if one.nullable else "")
-        for row, value in itertools.islice(wrong, _MOST_ERRORS)
+        for row, value in itertools.islice(wrong, _MAX_ERRORS)
     ]
 
 

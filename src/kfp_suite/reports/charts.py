@@ -3,7 +3,7 @@
 Colours are the page's (`page.css`), safe for the color-blind; series differ in dash too.
 Sizes are SVG units: at 480 wide, text is 12 pixels in a half-width figure. On a small screen a
 chart is scrolled before its text is smaller than 8.9 pixels. Every chart is bounded: points are
-thinned to `MOST_POINTS`, labels to `MOST_LABELS`. Values that are not finite are left out.
+thinned to `MAX_POINTS`, labels to `MAX_LABELS`. Values that are not finite are left out.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from kfp_suite.reports.scales import (
 )
 from kfp_suite.reports.svg import COLOURS, Drawing, is_number, text_width
 
-MOST_POINTS = 240
-MOST_LABELS = 40
-_LONGEST_LABEL = 28
+MAX_POINTS = 240
+MAX_LABELS = 40
+_MAX_LABEL_CHARS = 28
 _LEGEND_HEIGHT = 22.0
 
 
@@ -152,17 +152,17 @@ def bars(
 ) -> Markup:
     """Horizontal bars, one a label (grouped if `values` are several named series).
 
-    Beyond `MOST_LABELS` the rest is counted, not drawn. `show` formats a value.
+    Beyond `MAX_LABELS` the rest is counted, not drawn. `show` formats a value.
     """
     several = isinstance(values, Mapping)
     series = dict(values) if isinstance(values, Mapping) else {"": values}
-    shown = list(labels[:MOST_LABELS])
+    shown = list(labels[:MAX_LABELS])
     thick = 16.0 if len(series) == 1 else max(8.0, 13.0 - 1.5 * (len(series) - 2))
     row = thick * len(series) + 8
     names = list(series) if several else []
     top = _LEGEND_HEIGHT * _legend_rows(names, width) + 4
     left = min(
-        max((text_width(shorten(x, _LONGEST_LABEL)) for x in shown), default=0) + 12, width * 0.45
+        max((text_width(shorten(x, _MAX_LABEL_CHARS)) for x in shown), default=0) + 12, width * 0.45
     )
     numbers = [v for vs in series.values() for v in vs[: len(shown)] if is_number(v)]
     low, high = finite_range(numbers, include_zero=True)
@@ -175,7 +175,7 @@ def bars(
     for i, label in enumerate(shown):
         y = top + i * row
         middle = y + (row - 8) / 2 + 4
-        drawing.text(left - 8, middle, label, "name", "end", longest=_LONGEST_LABEL)
+        drawing.text(left - 8, middle, label, "name", "end", longest=_MAX_LABEL_CHARS)
         for j, (name, column) in enumerate(series.items()):
             value = column[i]
             if value is None or not is_number(value):
@@ -274,11 +274,11 @@ def heatmap(
     """A matrix of counts, shaded and labelled by their share of the row's sum.
 
     Made for confusion matrices: `matrix[i][j]` counts rows of class i predicted as j.
-    Beyond 12 classes cells hold no text, only a tip; beyond `MOST_LABELS` classes are cut.
+    Beyond 12 classes cells hold no text, only a tip; beyond `MAX_LABELS` classes are cut.
     """
     columns = columns or rows
-    n, m = min(len(rows), MOST_LABELS), min(len(columns), MOST_LABELS)
-    longest = _LONGEST_LABEL if n <= 12 else 14
+    n, m = min(len(rows), MAX_LABELS), min(len(columns), MAX_LABELS)
+    longest = _MAX_LABEL_CHARS if n <= 12 else 14
     row_labels = distinct_labels(rows[:n], longest)
     column_labels = distinct_labels(columns[:m], longest)
     widest = max((text_width(label) for label in row_labels), default=0)
@@ -344,7 +344,7 @@ def intervals(
     Points of the same label and different `series` (champion, challenger) share a line.
 
     Args:
-        points: Drawn in order of first appearance; at most `MOST_LABELS` labels.
+        points: Drawn in order of first appearance; at most `MAX_LABELS` labels.
         title: A description of the chart, for screen readers.
         x_label: Name and unit of the value.
         reference: A dashed vertical line: the threshold, or the value over all rows.
@@ -352,13 +352,13 @@ def intervals(
     """
     labels = list(dict.fromkeys(p.label for p in points))
     names = list(dict.fromkeys(p.series for p in points))
-    shown = labels[:MOST_LABELS]
+    shown = labels[:MAX_LABELS]
     kept = [p for p in points if p.label in set(shown)]
     lanes = {name: i for i, name in enumerate(names)}
     row = 14.0 * len(names) + 12
     top = _LEGEND_HEIGHT * (_legend_rows(names, width) if len(names) > 1 else 0) + 6
     left = min(
-        max((text_width(shorten(x, _LONGEST_LABEL)) for x in shown), default=0) + 14, width * 0.45
+        max((text_width(shorten(x, _MAX_LABEL_CHARS)) for x in shown), default=0) + 14, width * 0.45
     )
     note = max((text_width(p.note) for p in kept), default=0.0)
     hidden = len(labels) - len(shown)
@@ -381,7 +381,7 @@ def intervals(
         drawing.line(x(reference), top - 2, x(reference), bottom, "reference")
     for i, label in enumerate(shown):
         drawing.text(
-            left - 8, top + i * row + row / 2 + 4, label, "name", "end", longest=_LONGEST_LABEL
+            left - 8, top + i * row + row / 2 + 4, label, "name", "end", longest=_MAX_LABEL_CHARS
         )
     for p in kept:
         if p.value is None or not is_number(p.value):
@@ -408,7 +408,7 @@ def intervals(
 
 
 def thin(
-    points: Sequence[tuple[float, float]], most: int = MOST_POINTS
+    points: Sequence[tuple[float, float]], most: int = MAX_POINTS
 ) -> list[tuple[float, float]]:
     """At most `most` of `points`, evenly taken, the first and the last among them."""
     if len(points) <= most:
@@ -478,7 +478,7 @@ def _legend_places(names: Sequence[str], left: float, width: float) -> list[tupl
     """The start of each entry of the legend: its x and its line."""
     places, x, line = [], left, 0
     for name in names:
-        need = 26 + text_width(shorten(name, _LONGEST_LABEL)) + 16
+        need = 26 + text_width(shorten(name, _MAX_LABEL_CHARS)) + 16
         if x > left and x + need > width:
             x, line = left, line + 1
         places.append((x, line))
@@ -496,4 +496,4 @@ def _legend(drawing: Drawing, names: Sequence[str], left: float, width: float) -
     ):
         y, colour = 9 + line * _LEGEND_HEIGHT, i % COLOURS
         drawing.line(x, y, x + 20, y, f"series s{colour} d{colour}")
-        drawing.text(x + 26, y + 4, name, "name", longest=_LONGEST_LABEL)
+        drawing.text(x + 26, y + 4, name, "name", longest=_MAX_LABEL_CHARS)

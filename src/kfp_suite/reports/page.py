@@ -38,12 +38,12 @@ Cell = str | int | float | bool | None
 """A cell or fact: text is escaped, numbers are formatted, None is a dash, `Markup` (a str)
 from `tag` or `charts` goes in as it is."""
 
-MOST_ROWS = 1000
-MOST_COLUMNS = 40
-MOST_REASONS = 20
-LONGEST_CELL = 160
-LONGEST_TEXT = 2000
-_LEAST_SENTENCE = 30
+MAX_ROWS = 1000
+MAX_COLUMNS = 40
+MAX_REASONS = 20
+MAX_CELL_CHARS = 160
+MAX_TEXT_CHARS = 2000
+_MIN_SENTENCE = 30
 _FOOTER = "Made by KFP Suite. Self-contained: no scripts, nothing loaded from elsewhere."
 _SYMBOLS: dict[Tone, str] = {"good": "✓ ", "bad": "✕ ", "warn": "! ", "calm": ""}
 
@@ -51,13 +51,13 @@ _SYMBOLS: dict[Tone, str] = {"good": "✓ ", "bad": "✕ ", "warn": "! ", "calm"
 def tag(text: str, tone: Tone = "calm") -> Markup:
     """A small label for a cell, with a symbol besides its colour."""
     return Markup('<span class="tag {}"><span aria-hidden="true">{}</span>{}</span>').format(
-        tone, _SYMBOLS[tone], shorten(text, LONGEST_CELL)
+        tone, _SYMBOLS[tone], shorten(text, MAX_CELL_CHARS)
     )
 
 
 def code(text: str) -> Markup:
     """`text` in the fixed-width font."""
-    return Markup("<code>{}</code>").format(shorten(text, 2 * LONGEST_CELL))
+    return Markup("<code>{}</code>").format(shorten(text, 2 * MAX_CELL_CHARS))
 
 
 @dataclass(frozen=True)
@@ -108,13 +108,13 @@ class Page:
     """A report under construction: blocks in the order they are added."""
 
     def __init__(self, title: str, subtitle: str = "") -> None:
-        self._title, self._subtitle = (shorten(t, LONGEST_CELL) for t in (title, subtitle))
+        self._title, self._subtitle = (shorten(t, MAX_CELL_CHARS) for t in (title, subtitle))
         self._blocks: list[_Verdict | _Facts | _Text | _Figures | _Table] = []
 
     def verdict(self, ok: bool, reasons: Sequence[str], title: str = "") -> None:
         """The decision and its reasons; `title` is `Passed` or `Failed` by default."""
-        if (more := len(reasons) - MOST_REASONS) > 0:
-            reasons = [*reasons[:MOST_REASONS], f"and {more:,} more"]
+        if (more := len(reasons) - MAX_REASONS) > 0:
+            reasons = [*reasons[:MAX_REASONS], f"and {more:,} more"]
         self._blocks.append(
             _Verdict(ok, title or ("Passed" if ok else "Failed"), [_text(r) for r in reasons])
         )
@@ -165,10 +165,10 @@ class Page:
             caption: A description of the table, for screen readers too.
             fold: If given, the table is folded behind this text.
 
-        Beyond `MOST_ROWS` and `MOST_COLUMNS` the rest is counted, not shown.
+        Beyond `MAX_ROWS` and `MAX_COLUMNS` the rest is counted, not shown.
         """
-        cut = _cut(len(rows), MOST_ROWS, "rows") + _cut(len(header), MOST_COLUMNS, "columns")
-        header, rows = header[:MOST_COLUMNS], [row[:MOST_COLUMNS] for row in rows[:MOST_ROWS]]
+        cut = _cut(len(rows), MAX_ROWS, "rows") + _cut(len(header), MAX_COLUMNS, "columns")
+        header, rows = header[:MAX_COLUMNS], [row[:MAX_COLUMNS] for row in rows[:MAX_ROWS]]
         columns = [[row[i] for row in rows] for i in range(len(header))]
         numeric = [_is_numeric(column) for column in columns]
         texts = [
@@ -177,7 +177,7 @@ class Page:
         ]
         self._blocks.append(
             _Table(
-                [_text(name, LONGEST_CELL) for name in header],
+                [_text(name, MAX_CELL_CHARS) for name in header],
                 list(zip(*texts, strict=True)),
                 [
                     _classes(side, column)
@@ -225,7 +225,7 @@ def _cut(count: int, most: int, of: str) -> list[str]:
     return [f"the first {most:,} of {count:,} {of}"] if count > most else []
 
 
-def _text(text: str, longest: int = LONGEST_TEXT) -> Markup:
+def _text(text: str, longest: int = MAX_TEXT_CHARS) -> Markup:
     return text if isinstance(text, Markup) else escape(shorten(text, longest))
 
 
@@ -239,7 +239,7 @@ def _cell(value: Cell) -> Markup:
         return (
             Markup('<code title="{}">{}</code>').format(value, short)
             if short
-            else _breakable(_text(value, LONGEST_CELL))
+            else _breakable(_text(value, MAX_CELL_CHARS))
         )
     return escape(number(value))
 
@@ -254,7 +254,7 @@ def _classes(align: Align, column: Sequence[Cell]) -> str:
     wordy = any(
         isinstance(cell, str)
         and not isinstance(cell, Markup)
-        and len(cell) >= _LEAST_SENTENCE
+        and len(cell) >= _MIN_SENTENCE
         and " " in cell
         for cell in column
     )

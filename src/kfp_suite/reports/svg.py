@@ -10,10 +10,10 @@ from markupsafe import Markup, escape
 from kfp_suite.reports.formatting import shorten
 
 FONT_SIZE = 12
-LONGEST_TIP = 200
+MAX_TIP_CHARS = 200
 COLOURS = 6
 """Classes `f0` … `f5` fill and `s0` … `s5` stroke with the page's series colours."""
-_LEAST_SCALE, _MOST_SCALE = 0.74, 1.25
+_MIN_SCALE, _MAX_SCALE = 0.74, 1.25
 """Of SVG units to pixels: text has 8.9 to 15 pixels."""
 
 
@@ -35,9 +35,9 @@ class Drawing:
         self.width, self.height = width, height
         self._parts = [
             f'<svg class="chart" viewBox="0 0 {coordinate(width)} {coordinate(height)}" '
-            f'role="img" style="min-width:{coordinate(width * _LEAST_SCALE)}px;'
-            f'max-width:{coordinate(width * _MOST_SCALE)}px">',
-            f"<title>{escape(shorten(title, LONGEST_TIP))}</title>",
+            f'role="img" style="min-width:{coordinate(width * _MIN_SCALE)}px;'
+            f'max-width:{coordinate(width * _MAX_SCALE)}px">',
+            f"<title>{escape(shorten(title, MAX_TIP_CHARS))}</title>",
         ]
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
@@ -69,7 +69,7 @@ class Drawing:
         self._parts.append(
             f'<rect class="{kind}" x="{coordinate(x)}" y="{coordinate(y)}" '
             f'width="{coordinate(max(0.0, width))}" height="{coordinate(max(0.0, height))}"{fade}'
-            + (f"><title>{escape(shorten(tip, LONGEST_TIP))}</title></rect>" if tip else "/>")
+            + (f"><title>{escape(shorten(tip, MAX_TIP_CHARS))}</title></rect>" if tip else "/>")
         )
 
     def dot(self, x: float, y: float, radius: float, kind: str, tip: str = "") -> None:
@@ -77,7 +77,7 @@ class Drawing:
         place = f'cx="{coordinate(x)}" cy="{coordinate(y)}" r="{coordinate(radius)}"'
         self._parts.append(
             f'<circle class="{kind}" {place}'
-            + (f"><title>{escape(shorten(tip, LONGEST_TIP))}</title></circle>" if tip else "/>")
+            + (f"><title>{escape(shorten(tip, MAX_TIP_CHARS))}</title></circle>" if tip else "/>")
         )
 
     def text(
@@ -92,7 +92,7 @@ class Drawing:
     ) -> None:
         """Text; `turned` runs upwards. Text that does not fit is cut; the tip has all of it."""
         shown = shorten(text, longest)
-        tip = f"<title>{escape(shorten(text, LONGEST_TIP))}</title>" if shown != text else ""
+        tip = f"<title>{escape(shorten(text, MAX_TIP_CHARS))}</title>" if shown != text else ""
         place = f'x="{coordinate(x)}" y="{coordinate(y)}"'
         if turned:
             place = f'transform="translate({coordinate(x)} {coordinate(y)}) rotate(-90)"'

@@ -10,7 +10,7 @@ from typing import ClassVar
 from kfp_suite.contracts.model import read_model
 from kfp_suite.runtimes.checks import in_range
 
-_MOST_WORKERS = 64
+_MAX_WORKERS = 64
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class SuiteOptions:
     cors_origins: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        in_range(1, _MOST_WORKERS, workers=self.workers)
+        in_range(1, _MAX_WORKERS, workers=self.workers)
 
 
 def arguments(options: SuiteOptions) -> list[str]:

@@ -19,7 +19,7 @@ from kfp_suite.image_builder.families import tag
 from kfp_suite.scaffold.readme import readme
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(_[a-z0-9]+)*")
-_LONGEST = 20
+_MAX_CHARS = 20
 _SUITE = "kfp-suite"
 _FILES = ("__init__.py", "component.py", "executor.py", "metadata.yaml")
 
@@ -49,11 +49,11 @@ def new_component(name: str, into: Path, summary: str = "") -> Scaffold:
         ParameterError: not a name for a component.
         AlreadyExistsError: it is there.
     """
-    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > _LONGEST:
+    if not _NAME.fullmatch(name) or keyword.iskeyword(name) or len(name) > _MAX_CHARS:
         raise ParameterError(
             "not a component's name",
             got=name,
-            expected=f"lower-case words joined by '_', at most {_LONGEST} characters: row_count",
+            expected=f"lower-case words joined by '_', at most {_MAX_CHARS} characters: row_count",
         )
     in_suite = _is_suite(into)
     folder = into / "components" / name if in_suite else into / name

@@ -17,12 +17,12 @@ from kfp_suite.models.batching import predict_together
 from kfp_suite.models.loading import LoadedModel, Prediction
 from kfp_suite.server.daemon_threads import Threads
 
-MOST_ROWS = 1024
+MAX_ROWS = 1024
 """A batch takes no further request beyond this; one larger request is a batch alone."""
 
 SLOW_SECONDS = 1.0
 """A batch that takes longer may be large, or never come back."""
-_MOST_SLOW = 3
+_MAX_SLOW = 3
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,8 @@ class Batcher:
         self._slow_seconds = slow_seconds
         self._waiting: deque[_Waiting] = deque()
         # OpenMP's threads cost a small batch more than they bring.
-        self._few = Threads(_MOST_SLOW + 1, "few", lambda: threadpool_limits(1))
-        self._many = Threads(_MOST_SLOW + 1, "many")
+        self._few = Threads(_MAX_SLOW + 1, "few", lambda: threadpool_limits(1))
+        self._many = Threads(_MAX_SLOW + 1, "many")
         self._working: asyncio.Task[None] | None = None
         self._slow: set[asyncio.Task[None]] = set()
         self._late: asyncio.Task[None] | None = None  # passed by when a slow one has ended
@@ -68,7 +68,7 @@ class Batcher:
     def _pass_by(self, slow: asyncio.Task[None]) -> None:
         """Let other requests go on beside a batch that takes long; if as many as may be are
         passed by already, once one of them has ended."""
-        if len(self._slow) >= _MOST_SLOW:
+        if len(self._slow) >= _MAX_SLOW:
             self._late = slow
             return
         self._late = None
@@ -83,7 +83,7 @@ class Batcher:
         try:
             while self._working is task and (batch := self._take()):
                 tables = [waiting.table for waiting in batch]
-                thread = self._few if sum(map(len, tables)) <= MOST_ROWS else self._many
+                thread = self._few if sum(map(len, tables)) <= MAX_ROWS else self._many
                 late = loop.call_later(self._slow_seconds, self._pass_by, task)
                 try:
                     found = await loop.run_in_executor(
@@ -114,7 +114,7 @@ class Batcher:
             following = self._waiting[0]
             if not following.answer.cancelled():
                 rows += following.table.num_rows
-                if batch and (following.model is not batch[0].model or rows > MOST_ROWS):
+                if batch and (following.model is not batch[0].model or rows > MAX_ROWS):
                     break
                 batch.append(following)
             self._waiting.popleft()

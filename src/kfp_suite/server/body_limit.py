@@ -15,7 +15,7 @@ CODINGS = ("gzip", "deflate")
 """The content codings that are unpacked; any other is refused with 415."""
 READ_AT = "kfp_suite.read_at"
 """The key of a scope for the time at which its body was there, by the monotonic clock."""
-_MOST_MEMBERS = 16
+_MAX_MEMBERS = 16
 _LARGE_PACKED_BYTES = 8 * 1024
 
 
@@ -155,7 +155,7 @@ def unpack(packed: bytes, coding: str, limit: int) -> bytes:
     parts: list[bytes] = []
     left, rest = limit, packed
     while rest:
-        if len(parts) == (_MOST_MEMBERS if coding == "gzip" else 1):
+        if len(parts) == (_MAX_MEMBERS if coding == "gzip" else 1):
             raise BodyRefused(
                 400, f"the body has more than {len(parts)} parts packed with {coding}"
             )

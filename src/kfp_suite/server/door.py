@@ -15,10 +15,10 @@ from starlette.types import Receive, Scope, Send
 
 from kfp_suite.runtimes.http_client import VERSION_HEADER
 from kfp_suite.server.body_limit import READ_AT
-from kfp_suite.server.limits import MOST_HEAD_BYTES
+from kfp_suite.server.limits import MAX_HEAD_BYTES
 from kfp_suite.server.refusals import refuse
 
-TOO_LARGE_HEAD = f"the request's headers are over {MOST_HEAD_BYTES:,} bytes"
+TOO_LARGE_HEAD = f"the request's headers are over {MAX_HEAD_BYTES:,} bytes"
 Observe = Callable[[str, str, int, float], None]
 _PREDICTS = re.compile(
     r"/v1/models/(?P<v1>[^/:]+):predict|/v2/models/(?P<v2>[^/]+)(?:/versions/[^/]+)?/infer"

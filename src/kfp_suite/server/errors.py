@@ -5,7 +5,7 @@ from __future__ import annotations
 from grpc import StatusCode
 from grpc_interceptor.exceptions import GrpcException
 
-_LONGEST = 500
+_MAX_CHARS = 500
 # Errors that a client can handle: by retrying, later, or with less.
 _PASSED_ON = {
     429: StatusCode.RESOURCE_EXHAUSTED,
@@ -38,7 +38,7 @@ class PredictorFailed(Unanswered):
     HTTP, UNAVAILABLE over gRPC; its own status if it is busy or timed out."""
 
     def __init__(self, what: str, where: str, got: str, answered: int = 0) -> None:
-        details = f"{where}: {what}; got {got[:_LONGEST]}"
+        details = f"{where}: {what}; got {got[:_MAX_CHARS]}"
         code = answered if answered in _PASSED_ON else 502
         super().__init__(details, code, _PASSED_ON.get(answered, StatusCode.UNAVAILABLE))
 

@@ -30,7 +30,7 @@ from kfp_suite.runtimes.local import address_of
 from kfp_suite.server.door import Observe
 from kfp_suite.server.errors import VersionNotServed
 from kfp_suite.server.handlers import status_of
-from kfp_suite.server.limits import MOST_BODY_BYTES
+from kfp_suite.server.limits import MAX_BODY_BYTES
 from kfp_suite.server.refusals import one_line
 
 _V2 = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].full_name
@@ -215,7 +215,7 @@ class GrpcServer:
         self._server = grpc.aio.server(
             interceptors=(OneLineInterceptor(),),
             options=[
-                ("grpc.max_receive_message_length", MOST_BODY_BYTES),
+                ("grpc.max_receive_message_length", MAX_BODY_BYTES),
                 ("grpc.so_reuseport", int(shares_port)),
             ],
         )

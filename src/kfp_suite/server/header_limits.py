@@ -13,7 +13,7 @@ from asyncio import TimerHandle
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from kfp_suite.server.door import TOO_LARGE_HEAD
-from kfp_suite.server.limits import HEAD_SECONDS, MOST_HEAD_BYTES
+from kfp_suite.server.limits import HEAD_SECONDS, MAX_HEAD_BYTES
 
 DISCARD_SECONDS = 2.0
 """How long what a client still sends is read and dropped after a refusal. A socket that is closed
@@ -22,7 +22,7 @@ _TOO_LATE = f"the request's headers did not come within {HEAD_SECONDS:g} s"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol: 431 for a head over `MOST_HEAD_BYTES`, 408 for one that is not
+    """uvicorn's HTTP protocol: 431 for a head over `MAX_HEAD_BYTES`, 408 for one that is not
     complete within `HEAD_SECONDS`; the same for trailers."""
 
     _told = False  # whether the application was called with a request
@@ -58,7 +58,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._in_time()
             return
         self._untold += len(data)
-        if self._untold > MOST_HEAD_BYTES:
+        if self._untold > MAX_HEAD_BYTES:
             self._refuse(431, TOO_LARGE_HEAD)
         elif self._late is None:
             self._late = self.loop.call_later(HEAD_SECONDS, self._refuse, 408, _TOO_LATE)
@@ -67,7 +67,7 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is there."""
         self._told = True
         if len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > (
-            MOST_HEAD_BYTES
+            MAX_HEAD_BYTES
         ):
             self.scope["too_large_head"] = True  # type: ignore[typeddict-unknown-key]
         super().on_headers_complete()

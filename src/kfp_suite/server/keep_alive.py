@@ -19,7 +19,7 @@ from typing import Any
 
 LINGER_SECONDS = 1.0
 """How long the next request on a connection is waited for."""
-LONGEST_LINGER_SECONDS = 10.0
+MAX_LINGER_SECONDS = 10.0
 """How long the first one is."""
 _POLL_SECONDS = 0.02
 _SO_ATTACH_FILTER = 26
@@ -56,7 +56,7 @@ async def linger(
     started = time.monotonic()
     while there := connections():
         waited = time.monotonic() - started
-        longest = LONGEST_LINGER_SECONDS if any(map(fresh, there)) else LINGER_SECONDS
+        longest = MAX_LINGER_SECONDS if any(map(fresh, there)) else LINGER_SECONDS
         if waited >= longest:
             return
         await asyncio.sleep(_POLL_SECONDS)

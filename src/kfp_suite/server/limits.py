@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-MOST_HEAD_BYTES = 64 * 1024
+MAX_HEAD_BYTES = 64 * 1024
 HEAD_SECONDS = 30.0
-MOST_BODY_BYTES = 32 * 1024 * 1024
+MAX_BODY_BYTES = 32 * 1024 * 1024
 BODY_SECONDS = 30.0
 PREDICT_SECONDS = 60.0
 """How long a prediction may take, from the request that was read to its answer."""

@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Scope, Send
 
-_LONGEST = 500
+_MAX_CHARS = 500
 _FIRST_REFUSAL = 400
 log = logging.getLogger("uvicorn.refusals")  # in uvicorn's format, with the time
 
@@ -31,8 +31,8 @@ def log_refusal(scope: Scope, status: int, text: str) -> None:
 
 def one_line(text: str) -> str:
     """A text from outside as one line of a log."""
-    shown = text[:_LONGEST].encode("unicode_escape").decode()
-    return shown if len(text) <= _LONGEST else shown + "…"
+    shown = text[:_MAX_CHARS].encode("unicode_escape").decode()
+    return shown if len(text) <= _MAX_CHARS else shown + "…"
 
 
 def log_refusals_once() -> None:

@@ -21,8 +21,8 @@ from kfp_suite.contracts.errors import InputError
 from kfp_suite.contracts.exact_json import parse_json
 
 _JSON_LENGTH = "inference-header-content-length"
-_MOST = 5
-_LONGEST = 60
+_MAX_ERRORS = 5
+_MAX_CHARS = 60
 
 
 EXTENSIONS = ("binary_tensor_data", "model_configuration", "model_repository")
@@ -156,7 +156,7 @@ def _make_error(where: str, got: object, expected: str) -> InvalidInput:
 def _describe_validation_error(error: ValidationError) -> str:
     said = [
         f"{_format_path(one['loc'])}: {one['msg']}; got {_short(one['input'])}"
-        for one in error.errors()[:_MOST]
+        for one in error.errors()[:_MAX_ERRORS]
     ]
     return "; ".join(dict.fromkeys(said))
 
@@ -169,7 +169,7 @@ def _format_path(path: tuple[int | str, ...]) -> str:
 
 def _short(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 1] + "…"
 
 
 def _spelled(text: str) -> str:

@@ -26,7 +26,7 @@ from kfp_suite.server.handlers import add_handlers
 from kfp_suite.server.header_limits import BoundedProtocol
 from kfp_suite.server.limits import (
     BODY_SECONDS,
-    MOST_BODY_BYTES,
+    MAX_BODY_BYTES,
     PREDICT_SECONDS,
     drain_seconds,
 )
@@ -227,7 +227,7 @@ def serve(
     repository.read_all()
     app.router.redirect_slashes = False
     app.add_middleware(VersionInPath, version_of=repository.version)
-    app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=BODY_SECONDS)
+    app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES, seconds=BODY_SECONDS)
     app.add_middleware(GivenUp)
     app.add_middleware(Door, version_of=repository.version, observe=METRICS.observe)
     add_cors(app, cors_origins)

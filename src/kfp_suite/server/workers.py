@@ -25,7 +25,7 @@ from prometheus_client import CollectorRegistry, exposition
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from kfp_suite.runtimes.local import bind, ending_with_us
-from kfp_suite.server.keep_alive import LONGEST_LINGER_SECONDS, refuse_new
+from kfp_suite.server.keep_alive import MAX_LINGER_SECONDS, refuse_new
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The variable by which prometheus_client learns that it is one of several."""
@@ -101,7 +101,7 @@ def run_workers(
         for listener in listeners:
             refuse_new(listener)
             listener.close()
-        _end(workers, LONGEST_LINGER_SECONDS + drain + _EXIT_SECONDS)
+        _end(workers, MAX_LINGER_SECONDS + drain + _EXIT_SECONDS)
         return code
 
 

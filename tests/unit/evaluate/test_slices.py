@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kfp_suite.components.evaluate.slices import MOST_VALUES, cut, parse_slices
+from kfp_suite.components.evaluate.slices import MAX_VALUES, cut, parse_slices
 from kfp_suite.contracts.errors import ParameterError
 
 
@@ -28,9 +28,9 @@ def test_text_is_sliced_by_value() -> None:
 
 
 def test_rare_values_share_a_slice() -> None:
-    values = [f"v{i:02d}" for i in range(MOST_VALUES + 5)] + [f"v{i:02d}" for i in range(20)]
+    values = [f"v{i:02d}" for i in range(MAX_VALUES + 5)] + [f"v{i:02d}" for i in range(20)]
     found = names(pa.table({"dest": values}), "dest")
-    assert len(found) == MOST_VALUES + 1
+    assert len(found) == MAX_VALUES + 1
     assert len(found["dest: other values"]) == 5
 
 

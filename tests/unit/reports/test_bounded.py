@@ -26,7 +26,7 @@ from kfp_suite.components.train.tune.study import Study, Trial
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from kfp_suite.components.validate.executor import validate
 from kfp_suite.components.validate.parameters import ValidateOutputs, ValidateParameters
-from kfp_suite.reports.page import MOST_ROWS, Page
+from kfp_suite.reports.page import MAX_ROWS, Page
 from kfp_suite.stores.sources import sources_from_json
 
 ROWS = 4000
@@ -116,7 +116,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder / "evaluation.html",
     )  # fmt: skip
     study = Study.open(f"{folder}/store/rows/_studies/abc")
-    for number in range(MOST_ROWS):
+    for number in range(MAX_ROWS):
         values: dict[str, Plain] = {f"option_{i}": LONG for i in range(20)}
         study.keep(Trial(f"0-{number:04}", LONG, values, "complete", "r2", (), number / 7, LONG))
     best_trial([study.uri], folder / "study", folder / "search.html")
@@ -159,11 +159,11 @@ def test_a_page_is_small_and_loads_nothing(name: str, pages: Path) -> None:
 
 def test_what_is_cut_is_counted() -> None:
     page = Page("Long")
-    page.table(["name", "value"], [[f"row {i}", i] for i in range(MOST_ROWS + 5)])
+    page.table(["name", "value"], [[f"row {i}", i] for i in range(MAX_ROWS + 5)])
     page.table([f"column {i}" for i in range(50)], [list(range(50))])
     page.verdict(False, [f"reason {i}" for i in range(25)])
     html = page.html()
     assert "Of this table, the first 1,000 of 1,005 rows." in html
-    assert f"row {MOST_ROWS - 1}<" in html and f"row {MOST_ROWS}<" not in html
+    assert f"row {MAX_ROWS - 1}<" in html and f"row {MAX_ROWS}<" not in html
     assert "Of this table, the first 40 of 50 columns." in html
     assert "and 5 more" in html and "reason 20" not in html

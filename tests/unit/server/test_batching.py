@@ -12,7 +12,7 @@ import pytest
 
 from kfp_suite.contracts.errors import DataError
 from kfp_suite.models.loading import Prediction
-from kfp_suite.server.batching import MOST_ROWS, Batcher
+from kfp_suite.server.batching import MAX_ROWS, Batcher
 
 
 class Doubling:
@@ -69,15 +69,15 @@ def test_a_refused_request_does_not_fail_the_others() -> None:
 
 def test_a_batch_is_bounded() -> None:
     model = Doubling()
-    together(model, [rows(*range(MOST_ROWS // 2)), rows(*range(MOST_ROWS // 2)), rows(1), rows(2)])
-    assert model.calls == [1, MOST_ROWS, 2]
+    together(model, [rows(*range(MAX_ROWS // 2)), rows(*range(MAX_ROWS // 2)), rows(1), rows(2)])
+    assert model.calls == [1, MAX_ROWS, 2]
 
 
 def test_a_request_larger_than_a_batch_is_one_call() -> None:
     model = Doubling()
-    (found,) = together(model, [rows(*range(MOST_ROWS * 3))])
-    assert model.calls == [1, MOST_ROWS * 3]
-    assert len(found.values) == MOST_ROWS * 3
+    (found,) = together(model, [rows(*range(MAX_ROWS * 3))])
+    assert model.calls == [1, MAX_ROWS * 3]
+    assert len(found.values) == MAX_ROWS * 3
 
 
 def test_models_are_not_mixed() -> None:

@@ -12,7 +12,7 @@ from uvicorn.server import ServerState
 
 from kfp_suite.server import header_limits
 from kfp_suite.server.door import Door
-from kfp_suite.server.limits import MOST_HEAD_BYTES
+from kfp_suite.server.limits import MAX_HEAD_BYTES
 
 LINE = b"POST / HTTP/1.1\r\n"
 
@@ -71,7 +71,7 @@ WHOLE = LINE + LAST + b"content-length: 5\r\n"
         [WHOLE + b"\r\n12345"],
         [WHOLE, b"\r\n", b"123", b"45"],
         [bytes([one]) for one in WHOLE + b"\r\n12345"],
-        [WHOLE + header(MOST_HEAD_BYTES - 200) + b"\r\n12345"],
+        [WHOLE + header(MAX_HEAD_BYTES - 200) + b"\r\n12345"],
     ],
 )
 def test_a_head_within_the_limits_is_read_however_it_comes(chunks: list[bytes]) -> None:
@@ -85,8 +85,8 @@ CHUNKED = LINE + b"transfer-encoding: chunked\r\n\r\n5\r\n12345\r\n0\r\n"
 @pytest.mark.parametrize(
     "chunks",
     [
-        [WHOLE + header(MOST_HEAD_BYTES) + b"\r\n12345"],
-        [WHOLE + header(100) * (MOST_HEAD_BYTES // 100) + b"\r\n12345"],
+        [WHOLE + header(MAX_HEAD_BYTES) + b"\r\n12345"],
+        [WHOLE + header(100) * (MAX_HEAD_BYTES // 100) + b"\r\n12345"],
         [LINE, *[header(1000)] * 200],
         [LINE + b"x-long: ", *[b"a" * 10_000] * 20],
         [b"GET /", *[b"a" * 10_000] * 20],
@@ -110,7 +110,7 @@ def test_one_that_drips_is_408(first: bytes, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_a_client_that_goes_on_sending_still_reads_the_refusal() -> None:
     """More than the kernel holds, so that a socket that is closed at once would be reset."""
-    status, body = answered([LINE, header(MOST_HEAD_BYTES), *[header(1 << 20)] * 20], pause=0)
+    status, body = answered([LINE, header(MAX_HEAD_BYTES), *[header(1 << 20)] * 20], pause=0)
     assert status == 431
     assert "the request's headers are over 65,536 bytes" in body
 

@@ -14,7 +14,7 @@ from kfp_suite.contracts.tables import columns_of
 from tests.unit.contracts.long_texts import write_texts
 
 ROWS, LENGTH = 20_000, 3_000
-MOST_MEGABYTES = 450
+MAX_MEGABYTES = 450
 """Beyond what the interpreter and its libraries take: 200 as measured; a row group's texts
 at once, with arrays of their bytes, take more than 2,000."""
 
@@ -58,4 +58,4 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert int(done.stdout) < MOST_MEGABYTES
+    assert int(done.stdout) < MAX_MEGABYTES

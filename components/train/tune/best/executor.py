@@ -19,7 +19,7 @@ from kfp_suite.reports.formatting import number
 from kfp_suite.reports.page import Cell, Page, Tone, code, tag
 
 FORMAT_VERSION = 1
-_MOST_ROWS = 200
+_MAX_ROWS = 200
 _TONES: dict[State, Tone] = {"complete": "good", "pruned": "calm", "failed": "bad"}
 
 
@@ -88,7 +88,7 @@ def _page(uri: str, trials: Sequence[Trial]) -> Page:
     page.heading("Trials")
     page.table(
         ["Trial", "State", metric, "Estimator", "Hyperparameters"],
-        [_row(trial) for trial in trials[:_MOST_ROWS]],
+        [_row(trial) for trial in trials[:_MAX_ROWS]],
     )
     return page
 

@@ -16,7 +16,7 @@ from kfp_suite.contracts.errors import ParameterError, did_you_mean
 from kfp_suite.models.estimators import ESTIMATORS
 
 PLAN = "plan.json"
-_MOST_SHARDS = 1000
+_MAX_SHARDS = 1000
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ def plan_trials(parameters: PlanParameters, output: Path) -> list[dict[str, Any]
     if parameters.search == "grid":
         combinations = len(space.grid())
         trials = min(trials, combinations) or combinations
-    if trials < 1 or not 1 <= parameters.shards <= _MOST_SHARDS:
+    if trials < 1 or not 1 <= parameters.shards <= _MAX_SHARDS:
         raise ParameterError(
             "out of range",
             where="trials and shards",
             got=f"{parameters.trials} trials in {parameters.shards} shards",
-            expected=f"at least one trial, and 1 to {_MOST_SHARDS:,} shards",
+            expected=f"at least one trial, and 1 to {_MAX_SHARDS:,} shards",
         )
     shards = min(parameters.shards, trials)
     found = [

@@ -28,11 +28,11 @@ from kfp_suite.server.body_limit import BodyRefused, unpack_body
 from kfp_suite.server.gateway.backends import Backend
 from kfp_suite.server.gateway.graph import Graph, GraphError, Reply
 from kfp_suite.server.gateway.routing import Route, model_of
-from kfp_suite.server.limits import MOST_BODY_BYTES
+from kfp_suite.server.limits import MAX_BODY_BYTES
 from kfp_suite.server.metrics import EndpointMetrics
 from kfp_suite.server.refusals import refusal, refuse_path, tell_defect
 
-_MOST_COPIES = 64
+_MAX_COPIES = 64
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 # Not passed on: they are about one connection (RFC 9110, 7.6.1), or made anew.
 _OF_A_CONNECTION = frozenset(
@@ -170,7 +170,7 @@ class Gateway:
         self, name: str, side: Backend, path: str, body: bytes, headers: Mapping[str, str]
     ) -> None:
         """Copy the request to a shadow in the background; a shadow that lags gets fewer copies."""
-        if len(self._copies) >= _MOST_COPIES:
+        if len(self._copies) >= _MAX_COPIES:
             return
         copy = asyncio.create_task(
             self._asked(name, side, "POST", path, body, headers, counted=True)
@@ -221,7 +221,7 @@ class Gateway:
             return refusal(request.scope, 404, f"no graph '{name}'; known: {known}")
         try:
             coding = request.headers.get("content-encoding", "")
-            body = await unpack_body(await request.body(), coding, MOST_BODY_BYTES)
+            body = await unpack_body(await request.body(), coding, MAX_BODY_BYTES)
             status, content = await graph.answer(body, self.ask)
         except (BodyRefused, GraphError) as error:
             return refusal(request.scope, error.status, str(error))

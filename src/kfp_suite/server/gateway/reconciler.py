@@ -36,10 +36,10 @@ from kfp_suite.server.limits import PREDICT_SECONDS, drain_seconds
 
 LOOK_SECONDS = 0.2
 DRAIN_SECONDS = drain_seconds(PREDICT_SECONDS)
-_LONGEST_PAUSE = 30.0
+_MAX_PAUSE_SECONDS = 30.0
 # How long another gateway on the same manifest is taken to be there.
 _OTHER_SECONDS = 2.0
-_MOST_STARTS = 64
+_MAX_STARTS = 64
 _GRAPH = "InferenceGraph"
 _Name = tuple[str, str]  # the kind, and the name
 
@@ -85,7 +85,7 @@ class Follower:
         self._draining: set[asyncio.Task[None]] = set()
         self._claims: dict[_Name, _Followed] = {}
         # A start may take minutes: it must not delay other starts or other work on threads.
-        self._threads = Threads(_MOST_STARTS, "start")
+        self._threads = Threads(_MAX_STARTS, "start")
 
     async def follow(self) -> None:
         """Look at the files until cancelled."""
@@ -164,7 +164,7 @@ class Follower:
             log.warning("%s: %s", followed.path, error)
             followed.observed, followed.error = digest_bytes(content), str(error)
             followed.retry_at = time.monotonic() + followed.pause
-            followed.pause = min(2 * followed.pause, _LONGEST_PAUSE)
+            followed.pause = min(2 * followed.pause, _MAX_PAUSE_SECONDS)
         self._tell(followed)
 
     async def _reconcile(self, followed: _Followed, content: bytes) -> None:

@@ -18,7 +18,7 @@ from kfp_suite.server.door import Door
 from kfp_suite.server.gateway.gateway import Gateway
 from kfp_suite.server.gateway.reconciler import DRAIN_SECONDS, Follower
 from kfp_suite.server.header_limits import BoundedProtocol
-from kfp_suite.server.limits import BODY_SECONDS, MOST_BODY_BYTES
+from kfp_suite.server.limits import BODY_SECONDS, MAX_BODY_BYTES
 from kfp_suite.server.logs import say_served, show_own_log
 from kfp_suite.server.shutdown import DrainingServer, GivenUp
 
@@ -98,7 +98,7 @@ def gateway_config(gateway: Gateway, cors_origins: Sequence[str] = ()) -> uvicor
         cors_origins: As of `serve_manifests`.
     """
     app = gateway.app()
-    app.add_middleware(BodyLimit, limit=MOST_BODY_BYTES, seconds=BODY_SECONDS, unpack=False)
+    app.add_middleware(BodyLimit, limit=MAX_BODY_BYTES, seconds=BODY_SECONDS, unpack=False)
     app.add_middleware(GivenUp)
     app.add_middleware(Door)
     add_cors(app, cors_origins)
