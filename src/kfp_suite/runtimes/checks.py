@@ -18,8 +18,8 @@ def in_range(
     """Check numbers.
 
     Args:
-        least, most: The smallest and the largest that are allowed; infinity never is.
-        where: What they are options of.
+        least, most: The smallest and the largest allowed value; infinity never is.
+        where: The parameter that holds the options, for errors.
         options: Name to value.
 
     Raises:
@@ -71,12 +71,12 @@ def served_of(versions: Iterable[int], latest: int, specific: Sequence[int]) -> 
 
 
 def check_deployed(deployed: int, served: Sequence[int], default: int) -> None:
-    """Raises ParameterError where requests that name no version would not get the deployed one.
+    """Raises ParameterError if requests that name no version would not get the deployed one.
 
     Args:
-        deployed: The version that the endpoint says it serves.
-        served: All that are.
-        default: What such requests get.
+        deployed: The version of the deployment.
+        served: All versions that are served.
+        default: The version that such requests get.
     """
     if deployed not in served:
         raise ParameterError(
@@ -95,7 +95,7 @@ def check_deployed(deployed: int, served: Sequence[int], default: int) -> None:
 
 
 def served_versions(option: str, named: Iterable[int], served: Iterable[int]) -> None:
-    """Raises ParameterError for a version that an option names and nobody serves."""
+    """Raises ParameterError for a version that an option names and that is not served."""
     known = sorted(served)
     for version in named:
         if version not in known:

@@ -22,8 +22,8 @@ _PART = 1 << 20
 
 @dataclass(frozen=True)
 class Answer:
-    """What an endpoint said, the version that said it (empty where it does not tell), and
-    how many seconds it took."""
+    """An endpoint's answer, the version that gave it (empty if the endpoint does not name one),
+    and its latency in seconds."""
 
     body: Any
     version: str
@@ -84,7 +84,7 @@ def _answered(call: urllib.request.Request, timeout: float) -> tuple[int, bytes,
     except urllib.error.HTTPError as error:
         response = error
     with response:
-        # Its time-out is of one read: what drips in would never end.
+        # urllib's time-out is per read: a body that drips in would never end.
         found = []
         while part := response.read1(_PART):
             found.append(part)

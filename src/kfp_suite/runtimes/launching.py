@@ -1,7 +1,7 @@
-"""How each server is started on a layout, on this machine.
+"""The command that starts each server on a layout, on this machine.
 
-Each is looked for as its program on the path, or where a variable says: an environment of
-its own keeps its libraries apart from ours.
+Its program is looked up on the path, or in a variable, so that a server can have an
+environment of its own, apart from our libraries.
 
     kfp-suite    this Python
     mlserver     `mlserver`            KFP_SUITE_MLSERVER
@@ -32,8 +32,8 @@ from kfp_suite.runtimes.runtime import MLSERVER, SUITE, TORCHSERVE, TRITON
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a server is started on: the name and the version that it serves, and the folder;
-    and how many seconds our server gives a prediction, 0: its own."""
+    """The model of a server: name, version and folder; and our server's limit of a prediction
+    in seconds, 0: its default."""
 
     name: str
     version: int
@@ -53,7 +53,7 @@ def check_startable(runtime: str) -> None:
 
     Raises:
         ParameterError: it cannot be started outside its image.
-        EndpointError: its program is not there.
+        EndpointError: its program is not installed.
     """
     if runtime not in _LAUNCHERS:
         raise ParameterError(
@@ -76,11 +76,11 @@ def start(
         loaded: Name, version and layout.
         port: Of HTTP; None: a free one.
         predictor: `host:port` of the predictor that our server is the transformer of; with
-            `/output` where one of its outputs is asked for.
+            `/output` to request one of its outputs.
 
     Raises:
         ParameterError: it cannot be started outside its image.
-        EndpointError: its program is not there.
+        EndpointError: its program is not installed.
     """
     check_startable(runtime)
     port = port or free_port()
@@ -144,7 +144,7 @@ def _triton(loaded: Loaded, port: int, scratch: Path) -> Launch:
         python = "{}.{}".format(*site.parent.name.removeprefix("python").split("."))
         stub = triton / "python_backend_stubs" / python / "triton_python_backend_stub"
         shutil.copy(stub, backend)
-        # The backend looks for modules in its own folder, and not where PYTHONPATH says.
+        # The backend looks for modules in its own folder, and ignores PYTHONPATH.
         (backend / "kfp_suite").symlink_to(_suite_folder())
         program = triton / "bin" / "tritonserver"
     grpc, metrics = free_port(), free_port()
@@ -256,7 +256,7 @@ def _home(program: Path) -> Path:
 
 
 def _site(home: Path) -> tuple[Path, str]:
-    """The site-packages of an environment, and where its Python's own libraries are."""
+    """The site-packages of an environment, and the folder of its Python's own libraries."""
     code = "import sysconfig as s; print(s.get_path('purelib')); print(s.get_config_var('LIBDIR'))"
     try:
         said = subprocess.run(  # noqa: S603 - the environment's own interpreter

@@ -26,8 +26,8 @@ LayOut = Callable[[str, Mapping[int, Path], int, Any, Path], None]
 
 @dataclass(frozen=True)
 class LayoutRequest:
-    """What to lay out: the server, the name that requests ask for, and the server's own
-    options (see `docs/runtimes.md`)."""
+    """The server, the model's name in requests, and the server's own options (see
+    `docs/runtimes.md`)."""
 
     runtime: str
     name: str
@@ -38,10 +38,10 @@ class LayoutRequest:
 
 
 def parse_options(runtime: str, options: Mapping[str, Any]) -> Any:
-    """The options of a runtime, as its own dataclass; None where it has none.
+    """The options of a runtime, as its own dataclass; None if it has none.
 
     Raises:
-        ParameterError: naming the key that it does not have, or the value it does not take.
+        ParameterError: naming the unknown key, or the value that is not allowed.
     """
     find_runtime(runtime)
     kind = _servers()[runtime][0]
@@ -69,15 +69,15 @@ def lay_out(
     *,
     deployed: int | None = None,
 ) -> None:
-    """Write what the server loads into `folder`, which is there and empty.
+    """Write the server's layout into `folder`, which exists and is empty.
 
     The same versions and options give the same bytes.
 
     Args:
         request: The server, the name and the options.
-        versions: Version to Model artifact; several where the server serves several.
-        folder: What becomes the storage URI.
-        deployed: The version that requests get which name none; None: the newest.
+        versions: Version to Model artifact; several if the server serves several.
+        folder: The folder that becomes the storage URI.
+        deployed: The version of requests that name none; None: the newest.
 
     Raises:
         ParameterError: the server cannot serve the model, not several versions, or not

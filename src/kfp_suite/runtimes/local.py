@@ -1,6 +1,6 @@
 """A real model server as a process of this machine, on the loopback address.
 
-What it is started on is what it would find under its storage URI on a cluster.
+It loads the same layout as it would find under its storage URI on a cluster.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from kfp_suite.runtimes.protocol import Question
 LOOPBACK = "127.0.0.1"
 _STOP_SECONDS = 15.0
 _POLL_SECONDS = 0.05
-# Whoever started it may be killed without a word: then Linux ends the server, too (prctl(2)).
+# If the parent process is killed, Linux ends the server, too (prctl(2)).
 _TIED = (
     "import ctypes, os, signal, sys; "
     "ctypes.CDLL(None).prctl(1, signal.SIGTERM); "
@@ -40,15 +40,16 @@ _TIED = (
 
 @dataclass(frozen=True)
 class Launch:
-    """How a server is started, and where it says that a model answers.
+    """The start of a server, and its check for readiness.
 
     Attributes:
         arguments: The command line.
-        ready: The path that answers 200 when the model itself is loaded, or what tells.
+        ready: The path that answers 200 when the model itself is loaded, or a function that
+            returns whether it is.
         environment: Variables over this process's own.
-        folder: Where it is started; None: here.
-        headers: What requests need, once it is ready: a token.
-        grpc_port: Where it speaks gRPC; 0: it does not.
+        folder: Its working folder; None: the present one.
+        headers: A function that returns the headers of requests, once it is ready: a token.
+        grpc_port: Its port of gRPC; 0: it has none.
     """
 
     arguments: tuple[str, ...]
@@ -73,7 +74,7 @@ def ending_with_us(arguments: Sequence[str]) -> list[str]:
 
 
 def free_port() -> int:
-    """A port of the loopback address that nobody listens on now."""
+    """A free port of the loopback address."""
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -81,7 +82,7 @@ def free_port() -> int:
 
 
 def check_port(host: str, port: int) -> None:
-    """Raises EndpointError where the port cannot be bound."""
+    """Raises EndpointError if the port cannot be bound."""
     for listener in bind(host, port):
         listener.close()
 
@@ -133,7 +134,7 @@ def bind(host: str, port: int) -> list[socket.socket]:
             one.close()
             refused = refused or error
             if error.errno == errno.EADDRNOTAVAIL:
-                continue  # a name may have an address of IPv6 where there is no IPv6
+                continue  # a name may have an IPv6 address on a machine without IPv6
             refused = error
             break
         sockets.append(one)
@@ -249,11 +250,11 @@ class LocalServer:
         return ask(self.base, question, headers=self.headers(), timeout=timeout)
 
     def headers(self) -> Mapping[str, str]:
-        """What every request to it needs."""
+        """The headers that every request needs."""
         return self._launch.headers()
 
     def last_words(self) -> str:
-        """The last line that it wrote that says something."""
+        """The last line of its output that is not empty."""
         self._log.flush()
         self._log.seek(0)
         lines = [line.strip() for line in self._log if line.strip()]
@@ -261,8 +262,8 @@ class LocalServer:
         return (told or lines or ["not a word"])[-1].removeprefix("error: ")
 
     def peak_memory(self) -> int:
-        """Bytes that it and what it started hold at most, as Linux counts them; 0 where that
-        cannot be told."""
+        """Peak memory of it and its child processes in bytes, as Linux counts it; 0 if that is
+        not known."""
         total = 0
         for pid in _family(self.process.pid):
             try:
@@ -279,7 +280,7 @@ class LocalServer:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """End it and everything it started: asked first, then forced."""
+        """End it and its child processes: by SIGTERM, then by SIGKILL."""
         if self.process.poll() is None:
             self.process.terminate()
             with suppress(subprocess.TimeoutExpired):

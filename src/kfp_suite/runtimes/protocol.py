@@ -1,6 +1,6 @@
-"""How each server is asked for rows, and how far its answer is from the model's own.
+"""The request of each server for a sample of rows, and the difference from the model's answers.
 
-Plain JSON on both sides, so that whoever asks needs no library of the model's.
+Plain JSON on both sides, so that the client needs none of the model's libraries.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ def question_for(
     Args:
         runtime: The server.
         name: The model's.
-        sample: Rows to ask for.
+        sample: Rows to predict.
         features: It takes the estimator's matrix: there is no transformer before it.
         inputs: The model's, for a server that takes a tensor a raw column.
-        probabilities: The model has some.
+        probabilities: Whether the model has probabilities.
     """
     if features:
         wanted = ("predict_proba" if probabilities else "predict",)
@@ -74,7 +74,7 @@ def ask_features(name: str, sample: Sample, outputs: Sequence[str] = ()) -> Ques
     Args:
         name: The model's.
         sample: Rows whose features are all numbers: see `finite`.
-        outputs: The tensors to ask for; empty: all there are.
+        outputs: The tensors to request; empty: all.
     """
     rows, width = len(sample), len(sample.features[0])
     flat = [value for row in sample.features for value in row]
@@ -105,10 +105,10 @@ def finite(sample: Sample) -> Sample:
 
 
 def difference(sample: Sample, body: Any) -> float:
-    """How far an answer is from the model's own.
+    """The difference between an answer and the model's own.
 
     Args:
-        sample: What was asked for.
+        sample: The rows of the request, with the model's answers.
         body: The parsed answer, of V1 (a list of values or of objects) or V2.
 
     Returns:
@@ -116,7 +116,7 @@ def difference(sample: Sample, body: Any) -> float:
         it; infinity for another class, another shape or a value that is not a number.
 
     Raises:
-        EndpointError: it has no predictions, or not as the protocol has them.
+        EndpointError: it has no predictions, or not in the form of the protocol.
     """
     answer = _read(body)
     if "scores" in answer:
@@ -136,7 +136,7 @@ def difference(sample: Sample, body: Any) -> float:
 
 
 def _read(body: Any) -> dict[str, list[Any]]:
-    """An answer as `predictions` and `probabilities`, or as `scores`; flat where V2 is.
+    """An answer as `predictions` and `probabilities`, or as `scores`; flat lists for V2.
 
     Raises:
         EndpointError: it is none.
@@ -168,7 +168,7 @@ def _read(body: Any) -> dict[str, list[Any]]:
 
 
 def _outputs(body: Any) -> dict[str, list[Any]]:
-    """The tensors of V2 by name; empty where the answer is not of V2."""
+    """The tensors of V2 by name; empty if the answer is not of V2."""
     listed = body.get("outputs") if isinstance(body, Mapping) else None
     if not isinstance(listed, list):
         return {}

@@ -28,18 +28,18 @@ class Runtime:
 
     Attributes:
         name: The value of the parameter `runtime`.
-        model_format: What KServe calls what it loads.
+        model_format: KServe's name of the format that it loads.
         serving_runtime: The ServingRuntime or ClusterServingRuntime that KServe starts it by.
-        protocol: The protocol its predictions are asked by: V1, or V2 (Open Inference).
+        protocol: The protocol of predictions: V1, or V2 (Open Inference).
         takes: `records`: raw records by V1, or a tensor a raw column by V2; `columns`: the
             same, of a SavedModel; `features`: the matrix that the estimator takes, so that
             raw records need a transformer before it.
         frameworks: The models it can serve.
         many_versions: It serves several versions of a model side by side.
-        names_model: Its layout says what requests call the model; else the InferenceService's
-            name does.
-        layout_format: Of what we lay out for it; one more where that changes, so that what the
-            store has is not taken for it.
+        names_model: Its layout holds the model's name in requests; else that is the
+            InferenceService's name.
+        layout_format: Version of its layout; increased with each change, so that layouts of
+            before in a store are not reused.
     """
 
     name: str
@@ -115,7 +115,7 @@ def find_runtime(name: str) -> Runtime:
 
 
 def check_serves(runtime: Runtime, manifest: ModelManifest, needs: str = "") -> None:
-    """Raises ParameterError where `runtime` cannot serve the model.
+    """Raises ParameterError if `runtime` cannot serve the model.
 
     Args:
         manifest: The model's.

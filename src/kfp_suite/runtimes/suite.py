@@ -32,7 +32,7 @@ class SuiteOptions:
 
 
 def arguments(options: SuiteOptions) -> list[str]:
-    """What the server is started with for them."""
+    """The server's arguments for these options."""
     workers = [f"--workers={options.workers}"] if options.workers > 1 else []
     return [*workers, *(f"--cors_origin={origin}" for origin in options.cors_origins)]
 

@@ -2,7 +2,7 @@
 
     <n>/saved_model.pb …      with warm-up requests in assets.extra
     models.config             ModelServerConfig: version policy and labels
-    batching.config           BatchingParameters, where batching is asked for
+    batching.config           BatchingParameters, if batching is on
     monitoring.config         MonitoringConfig: Prometheus metrics
 
 Text format of the protos in `tensorflow_serving/config` and
@@ -90,11 +90,11 @@ class Batching:
 
 @dataclass(frozen=True)
 class TensorFlowServingOptions:
-    """What TensorFlow Serving loads and how.
+    """The options of TensorFlow Serving.
 
     Attributes:
         latest: Serve the newest N of the versions that are laid out; 0: all of them.
-        specific: Serve these versions, whatever else is there; empty: by `latest`.
+        specific: Serve only these versions; empty: by `latest`.
         labels: Label to a version that is served, for requests to
             `/v1/models/<name>/labels/<label>:predict`: `stable`, `canary`.
         batching: Gather requests; None: each alone.
@@ -212,13 +212,13 @@ def _model_config(model: ServedModel) -> str:
 
 
 def arguments(options: TensorFlowServingOptions, base: str = MOUNT) -> list[str]:
-    """What the server's command line needs beside KServe's own arguments.
+    """The arguments of the server's command line beside KServe's own.
 
     `--model_config_file` goes before the `--model_name` and `--model_base_path` of KServe.
     """
     found = [f"--model_config_file={base}/{MODELS}"]
     if options.labels:
-        # When it starts it reads the labels before it has loaded what they are on.
+        # At its start it reads the labels before it has loaded the versions they refer to.
         found.append("--allow_version_labels_for_unavailable_models=true")
     if options.batching is not None:
         found += ["--enable_batching=true", f"--batching_parameters_file={base}/{BATCHING}"]

@@ -1,11 +1,11 @@
 """TorchServe: model archives and its configuration, as KServe mounts them.
 
     model-store/<name>-<n>.mar    handler, Model artifact and manifest; a zip
-    config/config.properties      what is loaded, batching, metrics
+    config/config.properties      models, batching, metrics
 
 The handler imports `kfp_suite`, so the image has it. Requests need TorchServe's own tokens
-unless they are turned off; it writes them to `key_file.json`, where it runs, when it starts.
-On a cluster no client has them: there they are off.
+unless they are turned off; at its start it writes them to `key_file.json` in its working
+folder. On a cluster no client has them, so there they are off.
 """
 
 from __future__ import annotations
@@ -48,14 +48,14 @@ class TorchServeOptions:
     """How TorchServe serves.
 
     Attributes:
-        default_version: What a request without a version gets; 0: the deployed version.
+        default_version: The version of requests that name none; 0: the deployed version.
         batch_size: Requests that are predicted together; 1 or more.
-        max_batch_delay: How long a batch waits for more, in milliseconds; 0 or more.
+        max_batch_delay: Time that a batch waits for more requests, in milliseconds; 0 or more.
         min_workers: Processes a version, at least.
         max_workers: Processes a version, at most.
         response_timeout: Seconds before a worker that does not answer is replaced.
-        token_authentication: Ask every request for a token.
-        token_expiration_minutes: How long a token is good for; 1 or more.
+        token_authentication: Every request needs a token.
+        token_expiration_minutes: Lifetime of a token, in minutes; 1 or more.
         metrics_mode: `prometheus`: at `/metrics`; `log`: in the logs; `legacy`: both, by
             TorchServe's older names.
     """
@@ -134,9 +134,9 @@ def config(
 
     Args:
         name: The model's.
-        versions: What is loaded, each from its archive.
-        default: What requests without a version get.
-        options: The rest.
+        versions: The versions to load, each from its archive.
+        default: The version of requests that name none.
+        options: The other options.
         store: The folder of the archives.
         host: The address the inference and metrics APIs bind to; management is loopback's.
         ports: Of inference, management and metrics.

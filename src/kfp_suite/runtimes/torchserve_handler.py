@@ -1,4 +1,4 @@
-"""What TorchServe's worker calls: raw records in, predictions out."""
+"""The handler of TorchServe's worker: raw records in, predictions out."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any] | None:
     """Answer a batch of requests, each `{"instances": [...]}`, from one prediction.
 
     Args:
-        data: The bodies, each under `body` or `data`; None where a model is only loaded.
+        data: The bodies, each under `body` or `data`; None if a model is only loaded.
         context: TorchServe's, with the folder of the unpacked archive.
     """
     folder = str(context.system_properties["model_dir"])
@@ -37,7 +37,7 @@ def handle(data: list[dict[str, Any]] | None, context: Any) -> list[Any] | None:
 
 
 def _read(model: LoadedModel, request: dict[str, Any]) -> pa.Table | Exception:
-    """What a request asks for, or why it asks for nothing."""
+    """The rows of a request, or the error that it is answered with."""
     body = request.get("body", request.get("data"))
     try:
         if isinstance(body, (bytes, bytearray, str)):

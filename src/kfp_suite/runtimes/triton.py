@@ -3,7 +3,7 @@
     <name>/config.pbtxt, <name>/<n>/model.onnx      the graph, for stock images
     <name>/config.pbtxt, <name>/<n>/model.py        or the Python backend
 
-and, where raw columns are asked for, an ensemble of three:
+and, for requests of raw columns, an ensemble of three:
 
     <name>/config.pbtxt                 columns in, prediction and probabilities out
     <name>-preprocess/                  columns → features      (Python backend)
@@ -55,9 +55,9 @@ def lay_out(
     """The model repository.
 
     Raises:
-        ParameterError: no ONNX graph where one is asked for, versions whose inputs are not
-            the same, a version that is not there, or a newer one than the deployed: requests
-            that name none would get it.
+        ParameterError: the model has no ONNX graph for the backend, versions whose inputs
+            differ, a missing version, or a newer one than the deployed, which requests that
+            name none would get.
     """
     served = served_of(versions, options.latest, options.specific)
     check_deployed(deployed, served, max(served))

@@ -1,7 +1,7 @@
-"""What Triton's Python backend calls: a part of the model, or all the estimator.
+"""The code of Triton's Python backend: a part of the model, or all of it.
 
-The folder of the model that `artifact_of` names has the Model artifact; `role` says which
-part is asked for (see `runtimes.triton`).
+The folder of the model that `artifact_of` names has the Model artifact; `role` is the part
+to run (see `runtimes.triton`).
 """
 
 from __future__ import annotations

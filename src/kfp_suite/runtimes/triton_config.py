@@ -37,9 +37,9 @@ class TritonOptions:
         ensemble: Take raw columns, by an ensemble around the estimator; else its features.
         max_batch_size: Rows in a batch at most; 1 or more.
         preferred_batch_sizes: Sizes that are sent on at once; 1 to `max_batch_size`.
-        max_queue_delay_microseconds: How long a batch waits for more; 0 or more.
+        max_queue_delay_microseconds: Time that a batch waits for more requests; 0 or more.
         instances: Copies of the model that work at once; 1 or more.
-        kind: Where instances are: `cpu` or `gpu`.
+        kind: The device of the instances: `cpu` or `gpu`.
         latest: Serve the newest N versions; 0: all.
         specific: Serve these versions; empty: by `latest`.
     """
@@ -79,8 +79,8 @@ class TritonOptions:
 
 @dataclass(frozen=True)
 class Shape:
-    """What every version of a model has to agree on: its columns in and predictions out, how
-    many features its estimator takes and scores it gives, and what it calls these."""
+    """The properties that all versions of a model share: input columns and predictions, the
+    number of its features and scores, and the names of their tensors."""
 
     inputs: tuple[Field, ...]
     outputs: tuple[Field, ...]
@@ -98,12 +98,12 @@ def configurations(name: str, shape: Shape, options: TritonOptions) -> dict[str,
     """The configuration of each model of the repository, by its name.
 
     Args:
-        name: What requests ask for.
-        shape: What the estimator takes and gives.
-        options: The rest.
+        name: The model's name in requests.
+        shape: The inputs and outputs of the estimator.
+        options: The other options.
 
     Raises:
-        ParameterError: an ensemble of a model with a column that is called as an answer.
+        ParameterError: an ensemble of a model with a column that has the name of an output.
     """
     estimator = estimator_name(name, options)
     features = _tensor(FEATURES, "TYPE_FP32", (shape.features,))
