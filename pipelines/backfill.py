@@ -95,10 +95,10 @@ def backfill(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "backfill"
-    with dsl.ExitHandler(recorded(name, notify), name="backfill"):
+    with recorded(name, notify):
         cut = windows(sources=sources, sql=sql, start=start, end=end, every=every)
         small(cut).set_display_name("Cut into windows")
-        with dsl.ParallelFor(cut.outputs["Output"], name="windows", parallelism=4) as window:
+        with dsl.ParallelFor(cut.outputs["Output"], name="each-window", parallelism=4) as window:
             pinned = resolved(
                 sources=window.sources, module_file=module_file, store=store, model_name=model_name
             )
@@ -118,7 +118,7 @@ def backfill(
                 options=validation,
                 baseline_statistics=baseline_statistics,
             )
-            with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+            with dsl.If(valid.outputs["Output"] == True, name="if-valid"):  # noqa: E712
                 model = trained(
                     dataset,
                     pinned,

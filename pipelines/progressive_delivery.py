@@ -68,7 +68,7 @@ def progressive_delivery(
         timeout_seconds: How long a change may take to serve.
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
-    with dsl.ExitHandler(recorded("progressive_delivery", notify), name="progressive-delivery"):
+    with recorded("progressive_delivery", notify):
         rolled = rollout(
             store=store,
             model_name=model_name,

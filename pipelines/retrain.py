@@ -110,7 +110,7 @@ def retrain(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "retrain"
-    with dsl.ExitHandler(recorded(name, notify), name="retrain"):
+    with recorded(name, notify):
         pinned = resolved(
             sources=sources, module_file=module_file, store=store, model_name=model_name
         )
@@ -134,7 +134,7 @@ def retrain(
             force=force,
         )
         small(news).set_caching_options(False).set_display_name("Anything new?")
-        with dsl.If(news.outputs["Output"] == True, name="changed"):  # noqa: E712
+        with dsl.If(news.outputs["Output"] == True, name="if-changed"):  # noqa: E712
             dataset = ingested(
                 pinned,
                 sql=sql,
@@ -151,7 +151,7 @@ def retrain(
                 options=validation,
                 baseline_statistics=baseline_statistics,
             )
-            with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+            with dsl.If(valid.outputs["Output"] == True, name="if-valid"):  # noqa: E712
                 model = trained(
                     dataset,
                     pinned,

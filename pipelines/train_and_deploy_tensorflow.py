@@ -103,7 +103,7 @@ def train_and_deploy_tensorflow(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "train_and_deploy_tensorflow"
-    with dsl.ExitHandler(recorded(name, notify), name="train-and-deploy-tensorflow"):
+    with recorded(name, notify):
         pinned = resolved(
             sources=sources, module_file=module_file, store=store, model_name=model_name
         )
@@ -123,7 +123,7 @@ def train_and_deploy_tensorflow(
             options=validation,
             baseline_statistics=baseline_statistics,
         )
-        with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+        with dsl.If(valid.outputs["Output"] == True, name="if-valid"):  # noqa: E712
             transformed = transform(
                 dataset=dataset, features=features, label=label, sample_weight=sample_weight
             )

@@ -107,7 +107,7 @@ def train_and_deploy_tfx(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "train_and_deploy_tfx"
-    with dsl.ExitHandler(recorded(name, notify), name="train-and-deploy-tfx"):
+    with recorded(name, notify):
         pinned = resolved(
             sources=sources, module_file=module_file, store=store, model_name=model_name
         )
@@ -129,7 +129,7 @@ def train_and_deploy_tfx(
             beam_runner=beam_runner,
             beam_options=beam_options,
         )
-        with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+        with dsl.If(valid.outputs["Output"] == True, name="if-valid"):  # noqa: E712
             transformed = transform_tft(
                 dataset=dataset,
                 features=features,

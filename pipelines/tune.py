@@ -123,7 +123,7 @@ def tune(
         notify: Who is told how the run ended: Slack, webhooks, e-mail; see record.
     """
     name = "tune"
-    with dsl.ExitHandler(recorded(name, notify), name="tune"):
+    with recorded(name, notify):
         shard_list = plan_trials(
             search_space=search_space,
             estimator=estimator,
@@ -149,14 +149,14 @@ def tune(
             options=validation,
             baseline_statistics=baseline_statistics,
         )
-        with dsl.If(valid.outputs["Output"] == True, name="valid"):  # noqa: E712
+        with dsl.If(valid.outputs["Output"] == True, name="if-valid"):  # noqa: E712
             fitted = transform(
                 dataset=dataset, features=features, label=label, sample_weight=sample_weight
             )
             sized(fitted, "4Gi", "8Gi", cpu="2").set_display_name("Fit the features")
             transformed = fitted.outputs["transform"]
             with dsl.ParallelFor(
-                shard_list.outputs["Output"], name="shards", parallelism=16
+                shard_list.outputs["Output"], name="each-shard", parallelism=16
             ) as shard:
                 searched = search_trials(
                     dataset=dataset,

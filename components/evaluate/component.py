@@ -11,7 +11,7 @@ def evaluate(
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
     classification_metrics: Output[ClassificationMetrics],
-    report: Output[HTML],
+    evaluation_report: Output[HTML],
     split: str = "test",
     thresholds: dict = {},
     slices: list = [],
@@ -66,7 +66,7 @@ def evaluate(
         metrics: Every metric of the model on the split.
         classification_metrics: ROC curve (two classes) and confusion matrix; empty for
             regression.
-        report: The report, one self-contained HTML document.
+        evaluation_report: The report, one self-contained HTML document.
 
     Returns:
         Whether the model is blessed.
@@ -95,7 +95,7 @@ def evaluate(
             Path(dataset.path),
             Path(model.path),
             Path(evaluation.path),
-            Path(report.path),
+            Path(evaluation_report.path),
         )
         evaluation.metadata.update(blessed=found.blessed, warnings=len(found.warnings))
         for name, value in found.metrics.items():

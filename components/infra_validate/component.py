@@ -9,7 +9,7 @@ def infra_validate(
     model: Input[Model],
     dataset: Input[Dataset],
     blessing: Output[Artifact],
-    summary: Output[Markdown],
+    serving_report: Output[Markdown],
     name: str = "candidate",
     place: str = "auto",
     runtime: str = "kfp-suite",
@@ -59,7 +59,7 @@ def infra_validate(
             number relative to it), `request_seconds` (30), `expected_seconds` (300, that the
             model itself may take to say what is right).
         blessing: A folder with `infra_blessing.json`: verdict, reasons, figures and limits.
-        summary: The same in words.
+        serving_report: The same in words.
 
     Returns:
         Whether the model can be served.
@@ -90,7 +90,7 @@ def infra_validate(
             model,
             Path(dataset.path),
             blessing,
-            Path(summary.path),
+            Path(serving_report.path),
             requests,
         )
 

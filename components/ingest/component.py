@@ -8,7 +8,7 @@ from kfp.dsl import HTML, Dataset, Output
 def ingest(
     sources: str,
     dataset: Output[Dataset],
-    preview: Output[HTML],
+    data_preview: Output[HTML],
     sql: str = "",
     split: dict = {},
     on_bad_rows: str = "fail",
@@ -43,7 +43,7 @@ def ingest(
         sources: Pinned sources: resolve's output `sources`.
         dataset: Parquet shards of `train`, `eval` and `test`, `dataset.json`, and
             `quarantine/` with the bad rows that were left out.
-        preview: What the dataset holds, as one HTML page.
+        data_preview: What the dataset holds, as one HTML page.
         sql: One SELECT (DuckDB's SQL) over the sources by their names: joins, filters,
             casts. Empty: the only source as it is.
         split: `{by: hash, key: [columns], eval: 0.1, test: 0.1, salt: text}` (fractions 0
@@ -82,7 +82,7 @@ def ingest(
             ),
             pinned_sources(sources),
             Path(dataset.path),
-            Path(preview.path),
+            Path(data_preview.path),
         )
         dataset.metadata["digest"] = written.manifest.digest
         for name, part in written.manifest.splits.items():

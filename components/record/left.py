@@ -13,7 +13,7 @@ from kfp_suite.stores.store import Store, open_store
 
 _OPENING = b"<!doctype html>"
 _LOGS = "executor-logs"  # of KFP's launcher, whatever the end
-_REPORTS = ("report", "preview")
+_REPORT = re.compile(r"(.+_)?(report|preview)")
 _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -47,7 +47,7 @@ def read_left(root: str, *, whole: bool) -> Left:
             files.append((name, json.loads(store.read(path))))
         elif whole and name == TRIALS:
             trials += json.loads(store.read(path))
-        elif whole and name in _REPORTS and is_page(page := store.read(path)):
+        elif whole and _REPORT.fullmatch(name) and is_page(page := store.read(path)):
             pages[_step(path)] = page
     files += [(ERROR, json.loads(store.read(path))) for path in _last_errors(paths)]
     return Left(tuple(files), pages, tuple(trials))
@@ -85,5 +85,6 @@ def _last_errors(paths: Sequence[str]) -> list[str]:
 
 
 def _step(path: str) -> str:
-    """The step of an output: `evaluate/report`, and `evaluate/<uuid>/report` on a cluster."""
+    """The step of an output: `evaluate/evaluation_report`, and
+    `evaluate/<uuid>/evaluation_report` on a cluster."""
     return "-".join(part for part in path.split("/")[:-1] if not _UUID.fullmatch(part))

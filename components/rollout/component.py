@@ -9,7 +9,7 @@ def rollout(
     store: str,
     model_name: str,
     endpoint: Output[Artifact],
-    summary: Output[Markdown],
+    rollout_report: Output[Markdown],
     version: str = "challenger",
     target: str = "local",
     namespace: str = "default",
@@ -82,7 +82,7 @@ def rollout(
         ingress: Address of the cluster's ingress, to ask from outside; see deploy.
         timeout_seconds: How long a change may take to serve, at least 1.
         endpoint: A folder with `rollout.json` and `endpoint.json`.
-        summary: The rollout in words, with a table a step.
+        rollout_report: The rollout in words, with a table a step.
 
     Returns:
         Whether the version was promoted.
@@ -126,7 +126,7 @@ def rollout(
             ),
             Path(endpoint.path),
         )
-        shutil.copyfile(Path(endpoint.path) / SUMMARY, summary.path)
+        shutil.copyfile(Path(endpoint.path) / SUMMARY, rollout_report.path)
         endpoint.metadata.update(
             model=outcome.model,
             version=str(outcome.version if outcome.promoted else outcome.before),

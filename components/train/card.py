@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from kfp_suite.contracts.model import ModelManifest
+from kfp_suite.reports.formatting import short_digest
 from kfp_suite.reports.markdown import code
 
 _MAX_NAME_CHARS = 100
@@ -54,19 +55,28 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
         "",
         "## Lineage",
         "",
-        f"- Model: `{manifest.digest}`",
-        f"- Dataset: `{recipe.dataset_digest}`",
-        f"- Transform: `{recipe.transform_digest}`",
-        f"- Code: `{recipe.code_digest}`",
-        *([f"- Module: `{recipe.module_digest}`"] if recipe.module_digest else []),
+        f"- Model: {_short(manifest.digest)}",
+        f"- Dataset: {_short(recipe.dataset_digest)}",
+        f"- Transform: {_short(recipe.transform_digest)}",
+        f"- Code: {_short(recipe.code_digest)}",
+        *([f"- Module: {_short(recipe.module_digest)}"] if recipe.module_digest else []),
         f"- Seed: {recipe.train['seed']}",
         f"- Python {recipe.environment.python}, {recipe.environment.threads} threads, "
         f"{recipe.environment.cpu}, image {recipe.environment.image}",
-        *(f"- Source {code(name)}: `{source.digest}`" for name, source in recipe.sources.items()),
+        *(
+            f"- Source {code(name)}: {_short(source.digest)}"
+            for name, source in recipe.sources.items()
+        ),
         "",
-        "What it is good for is in the evaluation that it was published by.",
+        "Digests are shortened here, and whole in `model.json`. What it is good for is in the "
+        "evaluation that it was published by.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _short(digest: str) -> str:
+    """A digest that fits in a line: the UI breaks no word, and lets it run over the border."""
+    return code(short_digest(digest) or digest)
 
 
 def _classes(manifest: ModelManifest) -> str:

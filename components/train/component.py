@@ -9,7 +9,7 @@ def train(
     dataset: Input[Dataset],
     transform: Input[Artifact],
     model: Output[Model],
-    card: Output[Markdown],
+    model_card: Output[Markdown],
     label: str,
     task: str = "auto",
     estimator: str = "hist_gradient_boosting",
@@ -34,7 +34,7 @@ def train(
             early stopping alone.
         transform: The fitted transform of that dataset.
         model: The Model artifact.
-        card: The model card, in Markdown.
+        model_card: The model card, in Markdown.
         label: The column to predict. Rows where it is null are left out.
         task: `auto`, `binary`, `multiclass` or `regression`. `auto`: booleans and text are
             classes, two integers are two classes, floats are numbers.
@@ -86,7 +86,7 @@ def train(
             Path(transform.path),
             Path(model.path),
         )
-        shutil.copyfile(Path(model.path) / CARD, card.path)
+        shutil.copyfile(Path(model.path) / CARD, model_card.path)
         model.metadata.update(
             framework=manifest.framework, task=manifest.task, digest=manifest.digest
         )

@@ -8,7 +8,7 @@ from kfp.dsl import HTML, Artifact, Dataset, Input, Output
 def transform(
     dataset: Input[Dataset],
     transform: Output[Artifact],
-    report: Output[HTML],
+    features_report: Output[HTML],
     features: dict = {},
     label: str = "",
     exclude: list = [],
@@ -23,7 +23,7 @@ def transform(
         dataset: The Dataset artifact of ingest, with a split named `train`.
         transform: A folder: `transform.json` (inputs, features, what they learned, outputs)
             and, for a user's own transformers, `transformers/*.skops`.
-        report: The report, one self-contained HTML file.
+        features_report: The report, one self-contained HTML file.
         features: The feature spec. `features`: a list of entries, each with `column` or
             `columns`, what is done to them (`steps`, or the keys of one step), and
             optionally `name` and `keep_missing`; `others`: `drop` or `auto`, for the columns
@@ -53,7 +53,7 @@ def transform(
             ),
             Path(dataset.path),
             Path(transform.path),
-            Path(report.path),
+            Path(features_report.path),
         )
         transform.metadata["digest"] = fitted.digest
         transform.metadata["outputs"] = len(fitted.output_names)

@@ -10,7 +10,7 @@ def validate(
     statistics: Output[Artifact],
     enforced_schema: Output[Artifact],
     anomalies: Output[Artifact],
-    report: Output[HTML],
+    validation_report: Output[HTML],
     schema: dict = {},
     label: str = "",
     options: dict = {},
@@ -33,7 +33,7 @@ def validate(
             identifiers, numbers and dates read as text, free text, columns that give the label
             away; none of them is an anomaly). Its metadata have the verdict and the numbers of
             errors, warnings and hints.
-        report: The report, one self-contained HTML file.
+        validation_report: The report, one self-contained HTML file.
         schema: What the data should be. Empty: inferred from train; what contradicts an
             inferred constraint is a warning. Else `uri`, the path of a `schema.pbtxt`; or
             `columns` (by name: `type` int64, float64, bool, string, date or timestamp;
@@ -75,7 +75,7 @@ def validate(
                 statistics=Path(statistics.path),
                 schema=Path(enforced_schema.path),
                 anomalies=Path(anomalies.path),
-                report=Path(report.path),
+                report=Path(validation_report.path),
             ),
         )
         anomalies.metadata.update(

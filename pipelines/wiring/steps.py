@@ -24,8 +24,8 @@ _OF_THE_SERVER = ("namespace", "runtime", "runtime_options", "settings")
 _PAUSE, _FACTOR = 10, 2.0
 
 
-def recorded(pipeline: str, notify: Value) -> Task:
-    """The run record of the pipeline called `pipeline`, for its exit handler."""
+def recorded(pipeline: str, notify: Value) -> dsl.ExitHandler:
+    """The steps of the pipeline called `pipeline`, with its run record however they end."""
     task = record(
         run=dsl.PIPELINE_JOB_NAME_PLACEHOLDER,
         run_id=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
@@ -33,7 +33,7 @@ def recorded(pipeline: str, notify: Value) -> Task:
         notify=notify,
     )
     small(task, retries=0).set_caching_options(False)
-    return task.set_display_name("Record and notify")
+    return dsl.ExitHandler(task.set_display_name("Record and notify"), name="steps")
 
 
 def resolved(*, sources: Value, module_file: Value, store: Value, model_name: Value) -> Task:
@@ -160,7 +160,7 @@ def delivered(
         comparison=comparison,
         seed=seed,
     )
-    with dsl.If(verdict.outputs["Output"] == True, name="blessed"):  # noqa: E712
+    with dsl.If(verdict.outputs["Output"] == True, name="if-blessed"):  # noqa: E712
         fit = infra_validate(
             dataset=dataset,
             model=model,
@@ -172,7 +172,7 @@ def delivered(
             **{key: value for key, value in endpoint.items() if key in _OF_THE_SERVER},
         )
         sized(fit, "2Gi", "4Gi").set_caching_options(False).set_display_name("Try in its server")
-        with dsl.If(fit.outputs["Output"] == True, name="servable"):  # noqa: E712
+        with dsl.If(fit.outputs["Output"] == True, name="if-servable"):  # noqa: E712
             pushed = push(
                 model=model,
                 evaluation=verdict.outputs["evaluation"],

@@ -121,12 +121,9 @@ def _in_order(earlier: Mapping[str, tuple[str, ...]]) -> list[str]:
 
 
 def _without_exit_handler(spec: Spec) -> Spec:
-    for name, component in spec["components"].items():
-        if name.startswith("comp-exit-handler"):
-            found: Spec = component["dag"]
-            return found
-    root: Spec = spec["root"]["dag"]
-    return root
+    steps = spec["root"]["dag"]["tasks"]["steps"]["componentRef"]["name"]
+    found: Spec = spec["components"][steps]["dag"]
+    return found
 
 
 def _dependencies(

@@ -120,3 +120,18 @@ def test_a_pipeline_is_described_for_the_ui(entry: Entry) -> None:
     undescribed = [name for name, spec in inputs.items() if not spec.description]
     assert pipeline.description
     assert undescribed == []
+
+
+@pytest.mark.parametrize("entry", pipelines().values(), ids=lambda entry: entry.name)
+def test_every_artifact_of_a_run_has_a_name_of_its_own(entry: Entry, tmp_path: Path) -> None:
+    """The UI lists the artifacts of all steps of all runs by the names of the outputs."""
+    spec = next(yaml.safe_load_all(compile_pipeline(entry, tmp_path).read_text()))
+    names = [
+        name
+        for component in spec["components"].values()
+        if "executorLabel" in component
+        for name in component.get("outputDefinitions", {}).get("artifacts", {})
+    ]
+    assert names
+    assert sorted(names) == sorted(set(names))
+    assert not {"card", "page", "preview", "report", "result", "summary"} & set(names)

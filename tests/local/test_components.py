@@ -72,7 +72,7 @@ def test_ingest(root: Path, inputs: Path) -> None:
     dataset = read_dataset(output(root, "dataset"))
     dataset.verify()
     assert dataset.manifest.digest == read_dataset(inputs / "dataset").manifest.digest
-    assert output(root, "preview").read_text().startswith("<!doctype html>")
+    assert output(root, "data_preview").read_text().startswith("<!doctype html>")
 
 
 def test_validate(root: Path, inputs: Path) -> None:
@@ -121,7 +121,7 @@ def test_train(root: Path, inputs: Path) -> None:
     model = read_model(output(root, "model"))
     model.verify()
     assert model.manifest.digest == read_model(inputs / "model").manifest.digest
-    assert output(root, "card").read_text().startswith("# ")
+    assert output(root, "model_card").read_text().startswith("# ")
 
 
 def test_evaluate(root: Path, inputs: Path) -> None:

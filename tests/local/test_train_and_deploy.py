@@ -87,7 +87,12 @@ def test_a_second_run_is_cached_and_the_same_version(root: Path, first: dict[str
     assert second["version"] == 1
     assert list(second["reports"]) == REPORTS
     assert second["outputs"].keys() == first["outputs"].keys()
-    for name in ("ingest.dataset", "ingest.preview", "transform.transform", "train.card"):
+    for name in (
+        "ingest.dataset",
+        "ingest.data_preview",
+        "transform.transform",
+        "train.model_card",
+    ):
         made, used = Path(first["outputs"][name]), Path(second["outputs"][name])
         assert made != used
         assert used.resolve() == made.resolve()

@@ -50,7 +50,7 @@ from kfp_suite.notebook.running import run
 result = run("train_and_deploy", "survey.yaml", check=False)
 for step in ("ingest", "transform", "train", "evaluate"):
     assert "&lt;/html&gt;" in result.report(step)._repr_html_(), step
-assert result.outputs["train.card"].read_text().startswith("# Predicts")
+assert result.outputs["train.model_card"].read_text().startswith("# Predicts")
 print(result.version["digest"], [step.name for step in result.run.steps if step.state == "cached"])
 """
 RUN = ("run", "train_and_deploy", "--params", "survey.yaml")

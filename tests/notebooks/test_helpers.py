@@ -39,7 +39,7 @@ def result(tmp_path: Path) -> Result:
     """A run that published nothing, with one report."""
     folder = tmp_path / "train-and-deploy-1"
     (folder / "evaluate").mkdir(parents=True)
-    (folder / "evaluate" / "report").write_text('<!doctype html>\n<p>it\'s "good"</p>\n')
+    (folder / "evaluate" / "evaluation_report").write_text('<!doctype html>\n<p>it\'s "good"</p>\n')
     evaluation = {"blessed": False, "reasons": [WHY], "metrics": {"accuracy": {"value": 0.5}}}
     record = RunRecord(folder.name, "1", "train_and_deploy", "SUCCEEDED", evaluation=evaluation)
     steps = (Step("ingest", "cached", 0.0), Step("evaluate", "succeeded", 1.25))

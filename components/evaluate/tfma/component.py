@@ -10,7 +10,7 @@ def evaluate_tfma(
     model: Input[Model],
     evaluation: Output[Artifact],
     metrics: Output[Metrics],
-    report: Output[HTML],
+    evaluation_report: Output[HTML],
     split: str = "test",
     thresholds: dict = {},
     slices: list = [],
@@ -42,7 +42,7 @@ def evaluate_tfma(
         evaluation: A folder with `evaluation.json`: verdict, reasons, metrics, slices and
             thresholds, as push reads it.
         metrics: Every metric of the model on the split.
-        report: The report, one self-contained HTML document.
+        evaluation_report: The report, one self-contained HTML document.
 
     Returns:
         Whether the model is blessed.
@@ -69,7 +69,7 @@ def evaluate_tfma(
             Path(dataset.path),
             Path(model.path),
             Path(evaluation.path),
-            Path(report.path),
+            Path(evaluation_report.path),
         )
         evaluation.metadata["blessed"] = found.blessed
         for name, value in found.metrics.items():

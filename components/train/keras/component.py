@@ -9,7 +9,7 @@ def train_tensorflow(
     dataset: Input[Dataset],
     transform: Input[Artifact],
     model: Output[Model],
-    card: Output[Markdown],
+    model_card: Output[Markdown],
     logs: Output[Artifact],
     label: str,
     task: str = "auto",
@@ -38,7 +38,7 @@ def train_tensorflow(
             judge epochs by.
         transform: The fitted transform of that dataset; without missing values.
         model: The Model artifact.
-        card: The model card, in Markdown.
+        model_card: The model card, in Markdown.
         logs: A folder of event files, for TensorBoard.
         label: The column to predict. Rows where it is null are left out.
         task: `auto`, `binary`, `multiclass` or `regression`; see train.
@@ -91,7 +91,7 @@ def train_tensorflow(
             Path(logs.path),
             Path(checkpoints) if checkpoints else None,
         )
-        shutil.copyfile(Path(model.path) / CARD, card.path)
+        shutil.copyfile(Path(model.path) / CARD, model_card.path)
         model.metadata.update(
             framework=manifest.framework, task=manifest.task, digest=manifest.digest
         )

@@ -9,7 +9,7 @@ def transform_tft(
     dataset: Input[Dataset],
     transform: Output[Artifact],
     examples: Output[Artifact],
-    report: Output[HTML],
+    features_report: Output[HTML],
     features: dict = {},
     module: str = "",
     label: str = "",
@@ -33,7 +33,7 @@ def transform_tft(
             a SavedModel.
         examples: A folder: `Split-<name>/transformed_examples-*.gz`, serialized
             `tf.Example`s of the outputs and the label, as TFX names them.
-        report: The report, one self-contained HTML file.
+        features_report: The report, one self-contained HTML file.
         features: The feature spec; see transform. Without a `transformer`.
         module: A user's module, pinned by resolve (JSON with `uri` and `digest`), with
             TFX's `preprocessing_fn(inputs)`, instead of a spec. Inputs are float32, int64 or
@@ -69,7 +69,7 @@ def transform_tft(
             Path(dataset.path),
             Path(transform.path),
             Path(examples.path),
-            Path(report.path),
+            Path(features_report.path),
         )
         transform.metadata["digest"] = fitted.digest
         transform.metadata["outputs"] = len(fitted.output_names)

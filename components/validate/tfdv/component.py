@@ -10,7 +10,7 @@ def validate_tfdv(
     statistics: Output[Artifact],
     enforced_schema: Output[Artifact],
     anomalies: Output[Artifact],
-    report: Output[HTML],
+    validation_report: Output[HTML],
     schema: dict = {},
     label: str = "",
     options: dict = {},
@@ -35,7 +35,7 @@ def validate_tfdv(
         anomalies: A folder: `anomalies.pbtxt` (TensorFlow Metadata `Anomalies`) and
             `validation.json` (verdict, reasons, anomalies, distances, dataset digest). Its
             metadata have the verdict and the numbers of errors and warnings.
-        report: The report, one self-contained HTML file.
+        validation_report: The report, one self-contained HTML file.
         schema: What the data should be. Empty: inferred from train by TFDV; what contradicts
             it is a warning. Else `uri`, the path of a `schema.pbtxt`; what contradicts it is
             an error.
@@ -79,7 +79,7 @@ def validate_tfdv(
                 statistics=Path(statistics.path),
                 schema=Path(enforced_schema.path),
                 anomalies=Path(anomalies.path),
-                report=Path(report.path),
+                report=Path(validation_report.path),
             ),
         )
         anomalies.metadata.update(

@@ -19,7 +19,7 @@ _OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
 # What Kubeflow puts around tasks: conditions, loops, exit handlers, and what runs a container.
 _AROUND = re.compile(
     r"root|.*-driver|executor(\(\d+\))?|.*\.onExit|iteration-(item|iterations(\(.*\))?)"
-    r"|(condition(-branches)?|for-loop|exit-handler)-\d+"
+    r"|(condition(-branches)?|for-loop|exit-handler)-\d+|steps|(if|each)-[a-z-]+"
 )
 
 

@@ -15,6 +15,7 @@ from kfp import compiler
 from kfp_suite.contracts.canonical import write_file
 from kfp_suite.contracts.errors import store_error
 from kfp_suite.local.catalog import Entry, load
+from kfp_suite.local.layers import name_layers
 
 _DEFAULT = re.compile(r"^(#    \w+: (?:dict|list) \[Default: )(.*)\]$", re.MULTILINE)
 
@@ -43,6 +44,7 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
         raise store_error(error, error.filename) from error
 
     def shorten_and_adapt(spec: dict[str, Any], platform: dict[str, Any]) -> None:
+        name_layers(spec)
         _shorten(spec, platform)
         if adapt is not None:
             adapt(spec, platform)

@@ -27,7 +27,7 @@ class Behaviour:
         fails: The task that fails, in each try; empty: none.
         message: Told of it; empty, as Kubeflow Pipelines up to 2.17 leaves it.
         hangs: The task that never ends.
-        skips: Conditions that do not hold: `condition-2`.
+        skips: Conditions that do not hold: `if-valid`.
         retried: How often a task fails before it goes well; its `backoffMaxDuration` ends the
             tries, as it does on Argo.
         iterations: Of each loop.

@@ -232,7 +232,9 @@ def test_best_says_that_test_rows_differ(tmp_path: Path) -> None:
 def test_open_prints_a_page(tmp_path: Path) -> None:
     (name,) = kept(tmp_path, past())
     (tmp_path / name / "evaluate").mkdir()
-    (tmp_path / name / "evaluate" / "report").write_text("<!doctype html>\n<p>page</p>\n")
+    (tmp_path / name / "evaluate" / "evaluation_report").write_text(
+        "<!doctype html>\n<p>page</p>\n"
+    )
     for words, page in ((["latest"], "index.html"), (["train", "evaluate"], "evaluate.html")):
         shown = CliRunner().invoke(open_, [*words, "--root", str(tmp_path)])
         assert shown.output == f"{tmp_path / name / 'reports' / page}\n"

@@ -20,9 +20,9 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
     """A run, and one whose ingest and train were cached, one of them in a loop."""
     first, second = tmp_path / "p-1", tmp_path / "p-2"
     for step, artifact, text in (
-        ("ingest", "preview", PAGE),
-        ("train", "card", CARD),
-        ("for-loop-1-iteration-0/train", "card", CARD),
+        ("ingest", "data_preview", PAGE),
+        ("train", "model_card", CARD),
+        ("for-loop-1-iteration-0/train", "model_card", CARD),
     ):
         (first / step).mkdir(parents=True)
         (first / step / artifact).write_text(text)
@@ -30,7 +30,7 @@ def runs(tmp_path: Path) -> tuple[Path, Path]:
         up = "/".join([".."] * (2 + step.count("/")))
         (second / step / artifact).symlink_to(f"{up}/p-1/{step}/{artifact}")
     (second / "evaluate").mkdir()
-    (second / "evaluate" / "report").write_text(PAGE)
+    (second / "evaluate" / "evaluation_report").write_text(PAGE)
     (second / "evaluate" / "executor_output.json").write_text("{}")
     return first, second
 
@@ -39,14 +39,16 @@ def test_what_was_cached_is_among_the_outputs(runs: tuple[Path, Path]) -> None:
     _, second = runs
     outputs = Outputs(second)
     assert sorted(outputs) == [
-        "evaluate.report",
-        "for-loop-1-iteration-0.train.card",
-        "ingest.preview",
-        "train.card",
+        "evaluate.evaluation_report",
+        "for-loop-1-iteration-0.train.model_card",
+        "ingest.data_preview",
+        "train.model_card",
     ]
-    assert outputs["train.card"].read_text() == CARD
-    with pytest.raises(MissingError, match=r"no output 'train\.crad'; did you mean 'train\.card'"):
-        outputs["train.crad"]
+    assert outputs["train.model_card"].read_text() == CARD
+    with pytest.raises(
+        MissingError, match=r"no output 'train\.model_crad'; did you mean 'train\.model_card'"
+    ):
+        outputs["train.model_crad"]
 
 
 def test_reports_are_pages_with_an_index(runs: tuple[Path, Path]) -> None:
@@ -66,16 +68,17 @@ def test_reports_are_pages_with_an_index(runs: tuple[Path, Path]) -> None:
 def test_what_was_removed_with_its_run_is_said(runs: tuple[Path, Path]) -> None:
     first, second = runs
     shutil.rmtree(first)
-    assert sorted(Outputs(second)) == ["evaluate.report"]
+    assert sorted(Outputs(second)) == ["evaluate.evaluation_report"]
     assert set(gone_outputs(second)) == {
-        "for-loop-1-iteration-0.train.card",
-        "ingest.preview",
-        "train.card",
+        "for-loop-1-iteration-0.train.model_card",
+        "ingest.data_preview",
+        "train.model_card",
     }
     with pytest.raises(
-        MissingError, match=r"the output 'train\.card' was removed with the run that made it.*p-1"
+        MissingError,
+        match=r"the output 'train\.model_card' was removed with the run that made it.*p-1",
     ):
-        Outputs(second)["train.card"]
+        Outputs(second)["train.model_card"]
 
 
 def test_pages_outlive_the_run_that_made_them(runs: tuple[Path, Path]) -> None:

@@ -60,13 +60,14 @@ def test_pages_and_trials_are_found_by_their_steps(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(content)
 
     uuid = "0b9dd3ac-4b54-4e4c-8d35-e14e4d8e1d33"
-    leave("validate/report", PAGE)
-    leave(f"evaluate/{uuid}/report", PAGE)
-    leave("for-loop-1-iteration-0/ingest/preview", PAGE)
+    leave("validate/validation_report", PAGE)
+    leave(f"evaluate/{uuid}/evaluation_report", PAGE)
+    leave("for-loop-1-iteration-0/ingest/data_preview", PAGE)
     leave("train/report", b"not a page")
+    leave("mine/report", PAGE)
     leave("tune/trials/trials.json", json.dumps([{"name": "0-0000"}]).encode())
     left = read_left(str(tmp_path), whole=True)
-    assert set(left.pages) == {"validate", "evaluate", "for-loop-1-iteration-0-ingest"}
+    assert set(left.pages) == {"validate", "evaluate", "mine", "for-loop-1-iteration-0-ingest"}
     assert left.trials == ({"name": "0-0000"},)
     assert read_left(str(tmp_path), whole=False) == Left()
 

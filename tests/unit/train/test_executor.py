@@ -158,6 +158,13 @@ def test_the_sample_request_is_raw_records(data: Path, tmp_path: Path) -> None:
     assert "# Predicts `late`" in (tmp_path / "m" / "MODEL_CARD.md").read_text()
 
 
+def test_no_word_of_the_card_is_wider_than_its_page(data: Path, tmp_path: Path) -> None:
+    digest = fit(data, tmp_path / "m").digest
+    card = (tmp_path / "m" / "MODEL_CARD.md").read_text()
+    assert f"- Model: `sha256:{digest.removeprefix('sha256:')[:12]}…`" in card
+    assert max(map(len, card.split())) < 40
+
+
 def test_weights_and_early_stopping_change_the_model(data: Path, tmp_path: Path) -> None:
     given: tuple[dict[str, Any], ...] = (
         {},

@@ -10,7 +10,7 @@ from kfp.dsl import HTML, Artifact, Output
 def best_trial(
     studies: list,
     study: Output[Artifact],
-    report: Output[HTML],
+    trials_report: Output[HTML],
 ) -> NamedTuple("Best", [("estimator", str), ("hyperparameters", dict)]):
     """Choose the best trial of a study; train makes the model of it, on all training rows.
 
@@ -20,7 +20,7 @@ def best_trial(
         studies: What the shards' tune steps returned: the URI of their study.
         study: A folder with `study.json`: where the trials are, how many there are of each
             state, and the best.
-        report: The trials, best first, and how the best one was found.
+        trials_report: The trials, best first, and how the best one was found.
     """
     from pathlib import Path
     from typing import NamedTuple
@@ -29,7 +29,7 @@ def best_trial(
     from kfp_suite.stores.step import step
 
     with step("best_trial", study):
-        best = execute(studies, Path(study.path), Path(report.path))
+        best = execute(studies, Path(study.path), Path(trials_report.path))
 
     class Best(NamedTuple):
         estimator: str
