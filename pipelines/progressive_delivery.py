@@ -11,7 +11,7 @@ def progressive_delivery(
     model_name: str,
     store: str,
     version: str = "challenger",
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     manifest: str = "",
     steps: list = [0, 10, 50, 100],
@@ -44,7 +44,8 @@ def progressive_delivery(
         model_name: The model.
         store: Where versions live.
         version: A number, or an alias.
-        target: `local`: a manifest that `kfp-suite serve` follows; `cluster`: KServe.
+        target: `local`: a manifest that `kfp-suite serve` follows; `cluster`: KServe; empty:
+            `cluster` if the run is on one.
         namespace: The Kubernetes namespace of the endpoint.
         manifest: Of `local`: the path of the manifest.
         steps: Percent of the requests, ascending; an A/B test where the last one is below 100.

@@ -47,7 +47,7 @@ def retrain(
     min_slice_rows: int = 100,
     comparison: dict = {"min_improvement": 0.0001},
     force: bool = False,
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     infra_place: str = "auto",
     infra_limits: dict = {},
@@ -95,7 +95,8 @@ def retrain(
         comparison: What is asked against the champion; see evaluate. By default the model has
             to be better on the same rows, by 0.0001 of the metric.
         force: Train, whatever is new.
-        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        target: `local` writes the endpoint's manifest, `cluster` applies it; empty: `cluster`
+            if the run is on one. See deploy.
         namespace: The Kubernetes namespace of the endpoint.
         infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
             see infra_validate.

@@ -45,7 +45,7 @@ def train_and_deploy_tensorflow(
     slices: list = [],
     min_slice_rows: int = 100,
     comparison: dict = {},
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     infra_place: str = "auto",
     infra_limits: dict = {},
@@ -88,7 +88,8 @@ def train_and_deploy_tensorflow(
         slices: Columns whose values are measured apart.
         min_slice_rows: Rows below which a slice is counted and not measured, at least 1.
         comparison: What is asked against the champion; see evaluate.
-        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        target: `local` writes the endpoint's manifest, `cluster` applies it; empty: `cluster`
+            if the run is on one. See deploy.
         namespace: The Kubernetes namespace of the endpoint.
         infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
             see infra_validate.

@@ -47,7 +47,7 @@ def train_and_deploy_tfx(
     comparison: dict = {},
     beam_runner: str = "local",
     beam_options: dict = {},
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     infra_place: str = "auto",
     infra_limits: dict = {},
@@ -92,7 +92,8 @@ def train_and_deploy_tfx(
         comparison: What is asked against the champion; see evaluate.
         beam_runner: Where Beam runs: `local`, or a runner such as DataflowRunner.
         beam_options: The runner's options by name.
-        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        target: `local` writes the endpoint's manifest, `cluster` applies it; empty: `cluster`
+            if the run is on one. See deploy.
         namespace: The Kubernetes namespace of the endpoint.
         infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
             see infra_validate.

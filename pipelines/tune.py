@@ -56,7 +56,7 @@ def tune(
     slices: list = [],
     min_slice_rows: int = 100,
     comparison: dict = {},
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     infra_place: str = "auto",
     infra_limits: dict = {},
@@ -108,7 +108,8 @@ def tune(
         slices: Columns whose values are measured apart.
         min_slice_rows: Rows below which a slice is counted and not measured, at least 1.
         comparison: What is asked against the champion; see evaluate.
-        target: `local` writes the endpoint's manifest, `cluster` applies it.
+        target: `local` writes the endpoint's manifest, `cluster` applies it; empty: `cluster`
+            if the run is on one. See deploy.
         namespace: The Kubernetes namespace of the endpoint.
         infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
             see infra_validate.

@@ -8,7 +8,7 @@ from kfp.dsl import Artifact, Input, Output
 def deploy(
     version: Input[Artifact],
     endpoint: Output[Artifact],
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     runtime: str = "kfp-suite",
     runtime_options: dict = {},
@@ -33,7 +33,9 @@ def deploy(
         version: The published version, from push.
         endpoint: A folder with `inferenceservice.yaml`, `endpoint.json` and, where our
             server serves, its `servingruntime.yaml`.
-        target: `local` writes the manifests, for `kfp-suite serve`; `cluster` applies them.
+        target: `local` writes the manifests, for `kfp-suite serve`; `cluster` applies them;
+            empty: `cluster` if the step runs on one. `local` on a cluster serves nothing, and
+            the version is the champion by its verdicts.
         namespace: The Kubernetes namespace of the endpoint.
         runtime: The model server: `kfp-suite`, `sklearn`, `mlserver`, `tensorflow-serving`,
             `triton` or `torchserve`. The version is laid out for it, once.
@@ -58,12 +60,14 @@ def deploy(
 
     from kfp_suite.components.deploy.executor import DeployParameters
     from kfp_suite.components.deploy.executor import deploy as execute
+    from kfp_suite.kserve.target import runs_on_cluster, target_of
     from kfp_suite.stores.step import step
 
     with step("deploy", endpoint):
         deployed = execute(
             DeployParameters(
-                target=target,
+                target=target_of(target, endpoint.uri),
+                unattended=runs_on_cluster(endpoint.uri),
                 namespace=namespace,
                 runtime=runtime,
                 runtime_options=runtime_options,

@@ -12,7 +12,7 @@ from kfp_suite.components.deploy.place import check_place
 from kfp_suite.components.deploy.pushed import Pushed, read_pushed
 from kfp_suite.contracts.atomic import whole_folder
 from kfp_suite.contracts.canonical import write_file, write_json
-from kfp_suite.contracts.errors import ParameterError, SupersededError
+from kfp_suite.contracts.errors import AlreadyExistsError, ParameterError, SupersededError
 from kfp_suite.contracts.run_record import ENDPOINT
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.manifests import (
@@ -24,6 +24,7 @@ from kfp_suite.kserve.manifests import (
 )
 from kfp_suite.kserve.settings import EndpointSettings, parse_settings
 from kfp_suite.kserve.storage import on_cluster
+from kfp_suite.kserve.target import LOCAL
 from kfp_suite.runtimes.layout import parse_options
 from kfp_suite.runtimes.runtime import SUITE
 from kfp_suite.stores.champions import parse_champion
@@ -50,6 +51,8 @@ class DeployParameters:
 
     Attributes:
         target: `local` writes the manifest; `cluster` applies it and waits.
+        unattended: Nobody serves what `local` writes, as on a cluster: the version is the
+            champion by its verdicts.
         namespace: The Kubernetes namespace.
         runtime: The model server; see `runtimes`.
         runtime_options: The server's own.
@@ -64,7 +67,8 @@ class DeployParameters:
             served before is put back; `keep`: it stays, for who looks.
     """
 
-    target: str = "local"
+    target: str = LOCAL
+    unattended: bool = False
     namespace: str = "default"
     runtime: str = SUITE
     runtime_options: Mapping[str, Any] = field(default_factory=dict)
@@ -139,6 +143,8 @@ def deploy(
     try:
         _check_champion(champion, pushed, parameters.expected_champion)
         made = _deploy(parameters, models, pushed, output, cluster)
+        if parameters.target == LOCAL and parameters.unattended:
+            _make_champion(models, pushed, champion)
     except SupersededError as error:
         log.warning("not deployed: %s", error)
         made = _not_deployed(parameters, pushed, str(error))
@@ -165,6 +171,27 @@ def _check_champion(champion: int, pushed: Pushed, expected: str) -> None:
             where=pushed.model,
             fix="the next run compares with it",
         )
+
+
+def _make_champion(models: ModelStore, pushed: Pushed, champion: int) -> None:
+    """Make a version champion that nobody will serve and ask: its own server has answered in
+    infra_validate. Raises SupersededError if another version has become champion meanwhile."""
+    log.warning(
+        "target is local, on a cluster: nothing is served; %s version %d is the champion by its "
+        "verdicts",
+        pushed.model,
+        pushed.version,
+    )
+    try:
+        models.set_alias(
+            pushed.model,
+            CHAMPION,
+            pushed.version,
+            "published on a cluster with target local",
+            expected=champion,
+        )
+    except AlreadyExistsError as error:
+        raise SupersededError(error.what, where=pushed.model, got=error.got) from error
 
 
 def _not_deployed(parameters: DeployParameters, pushed: Pushed, why: str) -> Made:

@@ -11,7 +11,7 @@ def rollout(
     endpoint: Output[Artifact],
     rollout_report: Output[Markdown],
     version: str = "challenger",
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     manifest: str = "",
     steps: list = [0, 10, 50, 100],
@@ -48,7 +48,8 @@ def rollout(
         model_name: The model.
         version: A number, or an alias.
         target: `local`: a manifest that `kfp-suite serve` follows; `cluster`: KServe, by the
-            canary of the mode that the endpoint runs in.
+            canary of the mode that the endpoint runs in; empty: `cluster` if the step runs on
+            one.
         namespace: The Kubernetes namespace.
         manifest: Of `local`: the path of the manifest.
         steps: Percent of the requests, ascending. At 0 it is started only; where the last one
@@ -93,6 +94,7 @@ def rollout(
     from kfp_suite.components.rollout.executor import SUMMARY
     from kfp_suite.components.rollout.executor import rollout as execute
     from kfp_suite.components.rollout.parameters import RolloutParameters
+    from kfp_suite.kserve.target import target_of
     from kfp_suite.stores.step import step
 
     with step("rollout", endpoint):
@@ -101,7 +103,7 @@ def rollout(
                 store=store,
                 model_name=model_name,
                 version=version,
-                target=target,
+                target=target_of(target, endpoint.uri),
                 namespace=namespace,
                 manifest=manifest,
                 steps=tuple(int(percent) for percent in steps),

@@ -10,11 +10,11 @@ from kfp_suite.components.rollout.judging import Limits
 from kfp_suite.contracts.errors import ParameterError
 from kfp_suite.contracts.parameters import parse, whole_numbers
 from kfp_suite.kserve.settings import parse_settings
+from kfp_suite.kserve.target import CLUSTER, LOCAL, TARGETS
 from kfp_suite.runtimes.layout import parse_options
 from kfp_suite.runtimes.runtime import SUITE
 from kfp_suite.stores.versions import CHALLENGER
 
-_TARGETS = ("local", "cluster")
 _UNDECIDED = ("rollback", "go_on")
 
 
@@ -51,7 +51,7 @@ class RolloutParameters:
     store: str
     model_name: str
     version: str = CHALLENGER
-    target: str = "local"
+    target: str = LOCAL
     namespace: str = "default"
     manifest: str = ""
     steps: tuple[int, ...] = (10, 50, 100)
@@ -75,7 +75,7 @@ class RolloutParameters:
     timeout_seconds: float = 600
 
     def __post_init__(self) -> None:
-        for name, allowed in (("target", _TARGETS), ("undecided", _UNDECIDED)):
+        for name, allowed in (("target", TARGETS), ("undecided", _UNDECIDED)):
             if getattr(self, name) not in allowed:
                 raise ParameterError(
                     "not allowed",
@@ -98,13 +98,13 @@ class RolloutParameters:
                 got=self.shadow,
                 expected="0 to 100 percent, and 0 as the first of steps",
             )
-        if self.shadow and self.target == "cluster":
+        if self.shadow and self.target == CLUSTER:
             raise ParameterError(
                 "KServe copies no requests",
                 where="shadow",
                 fix="leave it at 0; infra_validate replays recorded requests",
             )
-        if self.target == "cluster" and self.runtime != SUITE:
+        if self.target == CLUSTER and self.runtime != SUITE:
             raise ParameterError(
                 f"runtime '{self.runtime}' does not count its answers by version",
                 where="runtime",
@@ -121,7 +121,7 @@ class RolloutParameters:
                 where="step_seconds, look_seconds or timeout_seconds",
                 expected="above 0",
             )
-        if self.target == "local" and not self.manifest:
+        if self.target == LOCAL and not self.manifest:
             raise ParameterError(
                 "no manifest",
                 where="manifest",

@@ -9,7 +9,7 @@ def deploy_graph(
     name: str,
     nodes: dict,
     graph: Output[Artifact],
-    target: str = "local",
+    target: str = "",
     namespace: str = "default",
     request: dict = {},
     overlay: dict = {},
@@ -28,7 +28,8 @@ def deploy_graph(
         name: Of the graph: lower-case letters, digits and `-`.
         nodes: Node to `routerType` and `steps`, as KServe writes them; it begins at `root`.
         graph: A folder with `inferencegraph.yaml` and `graph.json`.
-        target: `local` writes the manifest, for `kfp-suite serve`; `cluster` applies it.
+        target: `local` writes the manifest, for `kfp-suite serve`; `cluster` applies it; empty:
+            `cluster` if the step runs on one.
         namespace: The Kubernetes namespace of the graph and its endpoints.
         request: What it is asked when it is ready; empty: the sample of the first endpoint's
             model.
@@ -43,6 +44,7 @@ def deploy_graph(
 
     from kfp_suite.components.deploy.graph.executor import GraphParameters
     from kfp_suite.components.deploy.graph.executor import deploy_graph as execute
+    from kfp_suite.kserve.target import target_of
     from kfp_suite.stores.step import step
 
     with step("deploy_graph", graph):
@@ -50,7 +52,7 @@ def deploy_graph(
             GraphParameters(
                 name=name,
                 nodes=nodes,
-                target=target,
+                target=target_of(target, graph.uri),
                 namespace=namespace,
                 request=request,
                 overlay=overlay,

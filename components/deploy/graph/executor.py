@@ -19,6 +19,7 @@ from kfp_suite.kserve.deletion import is_dying
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.graphs import inference_graph, services_of
 from kfp_suite.kserve.manifests import to_yaml
+from kfp_suite.kserve.target import LOCAL
 from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import ModelStore, check_model_name
 
@@ -48,7 +49,7 @@ class GraphParameters:
 
     name: str
     nodes: Mapping[str, Any]
-    target: str = "local"
+    target: str = LOCAL
     namespace: str = "default"
     request: Mapping[str, Any] = field(default_factory=dict)
     overlay: Mapping[str, Any] = field(default_factory=dict)

@@ -21,7 +21,8 @@ from kfp_suite.local.parameters import (
 from kfp_suite.local.preflight import check_values
 
 _PLACES = ("store", "module_file", "labelled", "baseline_statistics")
-_ON_A_LAPTOP = {"target": "local", "namespace": "default"}
+_SET_ON_A_CLUSTER = {"target": ("", "local"), "namespace": ("default",)}
+"""Parameters to the defaults that give way to what is right on a cluster."""
 
 
 def cluster_arguments(
@@ -75,10 +76,10 @@ def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) 
     on_a_cluster = {"target": "cluster", "namespace": backend.namespace}
     found: dict[str, Any] = {
         name: on_a_cluster[name]
-        for name, default in _ON_A_LAPTOP.items()
+        for name, defaults in _SET_ON_A_CLUSTER.items()
         if name not in arguments
         and name in package.parameters
-        and package.parameters[name].default == default
+        and package.parameters[name].default in defaults
         and on_a_cluster[name]
     }
     notify = arguments.get("notify")

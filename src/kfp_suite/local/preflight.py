@@ -341,9 +341,9 @@ def _check_slices(values: Values) -> None:
 
 
 def _check_target(values: Values) -> None:
-    from kfp_suite.components.deploy.place import check_place
+    from kfp_suite.kserve.target import check_target
 
-    check_place(values["target"], values.get("timeout_seconds", 600))
+    check_target(values["target"])
 
 
 def _check_infra_limits(values: Values) -> None:
@@ -418,6 +418,7 @@ _STEPS = (
     ),
     _Step(_infra_parameters, {"infra_place": "place"}, {"name": "model"}),
     _Step(_deploy_parameters, {"deploy_on_failure": "on_failure"}),
+    _Step(_deploy_parameters, {"timeout_seconds": "timeout_seconds"}),
     _Step(
         _rollout_parameters,
         {
