@@ -23,9 +23,7 @@ from kfp_suite.components.evaluate.champion import (
     score_champion,
 )
 from kfp_suite.components.evaluate.curves import Curve, roc_curve
-from kfp_suite.components.evaluate.document import document
 from kfp_suite.components.evaluate.metrics import BinaryScores
-from kfp_suite.components.evaluate.outcome import Confusion, Outcome, SliceResult
 from kfp_suite.components.evaluate.parameters import (
     Threshold,
     check_slice_limits,
@@ -40,6 +38,8 @@ from kfp_suite.components.evaluate.predictions import (
     unseen_classes,
 )
 from kfp_suite.components.evaluate.report import draw
+from kfp_suite.components.evaluate.result import Confusion, Outcome, SliceResult
+from kfp_suite.components.evaluate.serialization import document
 from kfp_suite.components.evaluate.slices import SliceColumns, check_columns, cut, parse_slices
 from kfp_suite.components.evaluate.verdict import (
     Check,

@@ -22,8 +22,8 @@ from kfp_suite.components.evaluate.metrics import (
     MulticlassScores,
     RegressionScores,
 )
-from kfp_suite.components.evaluate.outcome import Confusion, Outcome, SliceResult
 from kfp_suite.components.evaluate.predictions import Scores, class_name
+from kfp_suite.components.evaluate.result import Confusion, Outcome, SliceResult
 from kfp_suite.components.evaluate.verdict import Check, Duel
 from kfp_suite.contracts.model import Task, estimator_name
 from kfp_suite.reports.charts import (

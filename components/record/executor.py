@@ -8,10 +8,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.components.record.left import Left, read_left
-from kfp_suite.components.record.notifying import notify
+from kfp_suite.components.record.mlflow_tracking import is_tracked, track
+from kfp_suite.components.record.notifications import notify
 from kfp_suite.components.record.status import with_status
-from kfp_suite.components.record.tracking import is_tracked, track
+from kfp_suite.components.record.step_outputs import StepOutputs, read_step_outputs
 from kfp_suite.contracts.atomic import whole_folder
 from kfp_suite.contracts.canonical import write_json
 from kfp_suite.contracts.errors import ContractError, InputError, StoreError
@@ -84,11 +84,11 @@ def record(parameters: RecordParameters, output_uri: str, output: Path) -> RunRe
     return joined
 
 
-def _read(root: str) -> tuple[Left, str]:
+def _read(root: str) -> tuple[StepOutputs, str]:
     """What the steps left, and why it cannot be read: on a cluster the root may need
     credentials that this step lacks, and a run that went well has not failed by that."""
     try:
-        return read_left(root, whole=is_tracked()), ""
+        return read_step_outputs(root, whole=is_tracked()), ""
     except (StoreError, InputError) as error:
         log.warning("%s", error)
-        return Left(), str(error)
+        return StepOutputs(), str(error)

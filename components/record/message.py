@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from kfp_suite.components.record.notices import Outcome
+from kfp_suite.components.record.notification_config import Outcome
 from kfp_suite.contracts import run_record
 from kfp_suite.contracts.run_record import RunRecord
 

@@ -63,7 +63,7 @@ def train(
 
     from kfp_suite.components.train.executor import TrainParameters
     from kfp_suite.components.train.executor import train as execute
-    from kfp_suite.components.train.packing import CARD
+    from kfp_suite.components.train.packaging import CARD
     from kfp_suite.stores.files import pin_from_json
     from kfp_suite.stores.step import step
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from kfp_suite.components.train.checking import check_fitted, check_scores
 from kfp_suite.components.train.fitting import Training, fit_by_module, fit_named
-from kfp_suite.components.train.inputs import Objective, read_inputs
 from kfp_suite.components.train.labels import Target
-from kfp_suite.components.train.packing import Made, pack
+from kfp_suite.components.train.packaging import TrainedModel, pack
 from kfp_suite.components.train.parallelism import limit_threads
 from kfp_suite.components.train.rows import Rows, rows_to_compare
+from kfp_suite.components.train.training_data import Objective, read_inputs
 from kfp_suite.contracts.atomic import whole_folder
 from kfp_suite.contracts.canonical import write_file
 from kfp_suite.contracts.errors import DataError, ParameterError
@@ -106,7 +106,7 @@ def train(
         proof, types = _write_estimator(
             estimator, target, training, parameters, folder, calibration
         )
-        made = Made(
+        made = TrainedModel(
             framework=framework_of(estimator),
             family="sklearn",
             described=_describe_estimator(estimator, parameters, module),

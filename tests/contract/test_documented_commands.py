@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from kfp_suite.cli.main import cli
-from kfp_suite.components.record.notices import Notices
-from kfp_suite.components.train.tune.space import parse_space
+from kfp_suite.components.record.notification_config import Notices
+from kfp_suite.components.train.tune.search_space import parse_space
 from kfp_suite.contracts.parameters import parse
 from kfp_suite.kubeflow.package import open_package
 from kfp_suite.kubeflow.placing import placed

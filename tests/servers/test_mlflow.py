@@ -16,8 +16,8 @@ import pytest
 from mlflow import MlflowClient
 
 from kfp_suite.components.record.executor import RecordParameters, record
-from kfp_suite.components.record.left import Left
-from kfp_suite.components.record.tracking import track
+from kfp_suite.components.record.mlflow_tracking import track
+from kfp_suite.components.record.step_outputs import StepOutputs
 from kfp_suite.contracts.canonical import flat
 from kfp_suite.contracts.run_record import RunRecord
 from kfp_suite.runtimes.local import free_port
@@ -152,6 +152,6 @@ def test_a_run_that_is_recorded_twice_is_one_run(tracked: MlflowClient, tmp_path
 def test_an_experiment_can_be_named(tracked: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "ours")
     ended = RunRecord(run="p-1", run_id="1", pipeline="p", status="CANCELLED")
-    assert track(ended, Left()).sent
+    assert track(ended, StepOutputs()).sent
     (run,), _ = runs_of(tracked, "ours")
     assert run.info.status == "KILLED"

@@ -17,13 +17,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from kfp_suite.beam.pipelines import BeamParameters, pipeline_options
 from kfp_suite.beam.reading import lists, read_split
 from kfp_suite.components.evaluate.bootstrap import Estimate
-from kfp_suite.components.evaluate.document import FORMAT_VERSION
 from kfp_suite.components.evaluate.parameters import (
     Comparison,
     Threshold,
     check_slice_limits,
     parse_thresholds,
 )
+from kfp_suite.components.evaluate.serialization import FORMAT_VERSION
 from kfp_suite.components.evaluate.slices import check_columns, parse_slices
 from kfp_suite.components.evaluate.tfma.metrics import (
     COUNT,

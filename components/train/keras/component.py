@@ -50,7 +50,7 @@ def train_tensorflow(
             `kernel_size` (3); of lstm `embedding` (32) and `cells` (32).
         module: A user's module, pinned by resolve (JSON with `uri` and `digest`), with
             `run_fn(fn_args)` that returns a Keras network; see `FnArgs` in
-            `kfp_suite.components.train.keras.user`. Empty: `network` is trained.
+            `kfp_suite.components.train.keras.run_fn`. Empty: `network` is trained.
         class_weight: Class to weight, above 0; or `{"balanced": true}`. Empty: 1 each.
         sample_weight: The column of row weights, finite and at least 0. Empty: 1 each.
         early_stopping: Epochs without a lower loss on `eval` before training stops, with
@@ -69,7 +69,7 @@ def train_tensorflow(
 
     with step("train", model):
         from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
-        from kfp_suite.components.train.packing import CARD
+        from kfp_suite.components.train.packaging import CARD
         from kfp_suite.stores.files import pin_from_json
 
         manifest = train_keras(

@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import pyarrow as pa
 
-from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
 from kfp_suite.components.train.keras.export import TOLERANCE, export, scores_of
 from kfp_suite.components.train.keras.learning import (
     Progress,
@@ -29,10 +28,11 @@ from kfp_suite.components.train.keras.networks import (
     make_network,
     parse_hyperparameters,
 )
-from kfp_suite.components.train.keras.user import train_by_module
+from kfp_suite.components.train.keras.run_fn import train_by_module
 from kfp_suite.components.train.labels import check_precision
-from kfp_suite.components.train.packing import Made, pack, threshold_of
+from kfp_suite.components.train.packaging import TrainedModel, pack, threshold_of
 from kfp_suite.components.train.rows import rows_to_compare
+from kfp_suite.components.train.training_data import Inputs, Objective, read_inputs
 from kfp_suite.contracts.atomic import whole_folder
 from kfp_suite.contracts.canonical import write_file, write_json
 from kfp_suite.contracts.digests import PREFIX, digest_value
@@ -125,7 +125,7 @@ def train_keras(
             folder / SAVED_MODEL,
         )
         proof = _keep_graph(network, scale, inputs, parameters, folder)
-        made = Made(
+        made = TrainedModel(
             framework="tensorflow",
             family="tensorflow",
             described=_describe_network(parameters, hyper, module),

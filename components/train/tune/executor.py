@@ -13,10 +13,10 @@ from warnings import catch_warnings, filterwarnings
 import numpy as np
 
 from kfp_suite.components.train.fitting import Training
-from kfp_suite.components.train.inputs import Inputs, Objective, read_inputs
+from kfp_suite.components.train.training_data import Inputs, Objective, read_inputs
 from kfp_suite.components.train.tune.groups import groups_of_split
 from kfp_suite.components.train.tune.scoring import Metric, Step, metric_of, score, steps_of
-from kfp_suite.components.train.tune.space import Candidate, Space, parse_space
+from kfp_suite.components.train.tune.search_space import Candidate, Space, parse_space
 from kfp_suite.components.train.tune.study import (
     Asked,
     Sampler,

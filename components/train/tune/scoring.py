@@ -10,7 +10,7 @@ import numpy as np
 
 from kfp_suite.components.train.fitting import Training, fit_named
 from kfp_suite.components.train.rows import Rows
-from kfp_suite.components.train.tune.space import Candidate
+from kfp_suite.components.train.tune.search_space import Candidate
 from kfp_suite.contracts.errors import DataError, ParameterError, did_you_mean
 from kfp_suite.contracts.model import Task
 from kfp_suite.models.loading import FittedEstimator

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from kfp_suite.components.train.tune.space import Candidate, Plain, Space
+from kfp_suite.components.train.tune.search_space import Candidate, Plain, Space
 from kfp_suite.contracts.canonical import pretty_json
 from kfp_suite.contracts.errors import AlreadyExistsError, ContractError
 from kfp_suite.contracts.parameters import parse

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.record.executor import RecordParameters, record
-from kfp_suite.components.record.left import read_left
+from kfp_suite.components.record.step_outputs import read_step_outputs
 from kfp_suite.contracts.canonical import write_json
 from kfp_suite.contracts.errors import KfpSuiteError
 from kfp_suite.contracts.run_record import ERROR, RECORD, RunRecord, read_record
@@ -54,5 +54,7 @@ def record_of(
 
 def _errors(folder: Path) -> tuple[dict[str, Any], ...]:
     return tuple(
-        content for name, content in read_left(str(folder), whole=False).files if name == ERROR
+        content
+        for name, content in read_step_outputs(str(folder), whole=False).files
+        if name == ERROR
     )

@@ -81,7 +81,7 @@ def _check_family(recipe: Recipe, known: Container[str], where: str) -> None:
 
 
 def _around(recipe: Recipe, where: str) -> dict[str, Any]:
-    from kfp_suite.components.train.tune.spaces import space_around
+    from kfp_suite.components.train.tune.default_spaces import space_around
 
     if recipe.module_digest:
         raise ParameterError("a user's module trained it", where=where, fix="search with a space")

@@ -163,7 +163,7 @@ def _evaluate_parameters() -> type:
 
 
 def _objective() -> type:
-    from kfp_suite.components.train.inputs import Objective
+    from kfp_suite.components.train.training_data import Objective
 
     return Objective
 
@@ -365,7 +365,7 @@ def _check_endpoint(values: Values) -> None:
 
 
 def _check_notify(values: Values) -> None:
-    from kfp_suite.components.record.notices import Notices
+    from kfp_suite.components.record.notification_config import Notices
 
     parse(Notices, values["notify"], "notify")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-from kfp_suite.components.record.left import is_page
+from kfp_suite.components.record.step_outputs import is_page
 from kfp_suite.contracts.canonical import write_file
 from kfp_suite.local.outputs import REPORTS, Outputs
 from kfp_suite.reports.page import Page

@@ -19,9 +19,9 @@ from kfp_suite.components.resolve.executor import resolve
 from kfp_suite.components.rollout.outcome import Outcome, Step
 from kfp_suite.components.rollout.summary import summary
 from kfp_suite.components.train.executor import TrainParameters, train
-from kfp_suite.components.train.packing import CARD
+from kfp_suite.components.train.packaging import CARD
 from kfp_suite.components.train.tune.best.executor import best_trial
-from kfp_suite.components.train.tune.space import Plain
+from kfp_suite.components.train.tune.search_space import Plain
 from kfp_suite.components.train.tune.study import Study, Trial
 from kfp_suite.components.transform.executor import TransformParameters, transform
 from kfp_suite.components.validate.executor import validate

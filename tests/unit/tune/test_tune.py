@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from kfp_suite.components.ingest.executor import IngestParameters, ingest
-from kfp_suite.components.train.inputs import read_inputs
+from kfp_suite.components.train.training_data import read_inputs
 from kfp_suite.components.train.tune import executor
 from kfp_suite.components.train.tune.best.executor import best_trial
+from kfp_suite.components.train.tune.default_spaces import SPACES
 from kfp_suite.components.train.tune.executor import TuneParameters, tune
 from kfp_suite.components.train.tune.plan.executor import PlanParameters, plan_trials
 from kfp_suite.components.train.tune.scoring import METRICS
-from kfp_suite.components.train.tune.space import Range, parse_space
-from kfp_suite.components.train.tune.spaces import SPACES
+from kfp_suite.components.train.tune.search_space import Range, parse_space
 from kfp_suite.components.train.tune.study import (
     Sampler,
     Study,

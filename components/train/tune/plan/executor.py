@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from kfp_suite.components.train.tune.space import parse_space
-from kfp_suite.components.train.tune.spaces import space_of
+from kfp_suite.components.train.tune.default_spaces import space_of
+from kfp_suite.components.train.tune.search_space import parse_space
 from kfp_suite.components.train.tune.study import Search
 from kfp_suite.contracts.atomic import whole_folder
 from kfp_suite.contracts.canonical import write_json

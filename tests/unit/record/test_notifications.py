@@ -19,7 +19,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from kfp_suite.components.record.executor import RecordParameters, record
-from kfp_suite.components.record.notifying import notify
+from kfp_suite.components.record.notifications import notify
 from kfp_suite.contracts.run_record import RunRecord
 from kfp_suite.runtimes.local import free_port
 

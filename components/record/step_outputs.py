@@ -1,4 +1,4 @@
-"""What a run's steps left below its root."""
+"""The outputs of a run's steps, read from below its root."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _UUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 @dataclass(frozen=True)
-class Left:
-    """What was left.
+class StepOutputs:
+    """The outputs of a run's steps.
 
-    `files`: name and content of what the run record joins; `pages`: HTML reports by the name
-    of their step; `trials`: those of a search.
+    `files`: name and content of the files that the run record combines; `pages`: HTML reports
+    by the name of their step; `trials`: those of a search.
     """
 
     files: tuple[tuple[str, Any], ...] = ()
@@ -30,8 +30,8 @@ class Left:
     trials: tuple[Mapping[str, Any], ...] = ()
 
 
-def read_left(root: str, *, whole: bool) -> Left:
-    """Read what is below `root`; pages and trials only if `whole`.
+def read_step_outputs(root: str, *, whole: bool) -> StepOutputs:
+    """Read the outputs below `root`; pages and trials only if `whole`.
 
     Raises:
         StoreError, ParameterError: the root cannot be read.
@@ -50,7 +50,7 @@ def read_left(root: str, *, whole: bool) -> Left:
         elif whole and _REPORT.fullmatch(name) and is_page(page := store.read(path)):
             pages[_step(path)] = page
     files += [(ERROR, json.loads(store.read(path))) for path in _last_errors(paths)]
-    return Left(tuple(files), pages, tuple(trials))
+    return StepOutputs(tuple(files), pages, tuple(trials))
 
 
 def is_page(content: bytes) -> bool:

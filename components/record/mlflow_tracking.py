@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from kfp_suite.components.record.delivery import Delivery, failed, sent
 from kfp_suite.components.record.entity_names import allowed_name
-from kfp_suite.components.record.left import Left
-from kfp_suite.components.record.told import Told, failed, sent
+from kfp_suite.components.record.step_outputs import StepOutputs
 from kfp_suite.contracts.canonical import flat, write_json
 from kfp_suite.contracts.errors import MissingError
 from kfp_suite.contracts.run_record import (
@@ -53,7 +53,7 @@ def is_tracked() -> bool:
     return bool(os.environ.get(TRACKING_URI))
 
 
-def track(record: RunRecord, left: Left) -> Told:
+def track(record: RunRecord, left: StepOutputs) -> Delivery:
     """Record the run in MLflow; never an exception."""
     try:
         _record(_client(), record, left)
@@ -90,7 +90,7 @@ def _client() -> Any:
     return MlflowClient()
 
 
-def _record(client: Any, record: RunRecord, left: Left) -> None:
+def _record(client: Any, record: RunRecord, left: StepOutputs) -> None:
     evaluation = record.evaluation or {}
     made = record.version or {}
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or str(made.get("model") or record.pipeline)
@@ -135,7 +135,7 @@ def _terminate_run(
         raise ExceptionGroup("MLflow refused parts of the run", errors)
 
 
-def _log_artifacts(client: Any, run: str, record: RunRecord, left: Left) -> None:
+def _log_artifacts(client: Any, run: str, record: RunRecord, left: StepOutputs) -> None:
     with tempfile.TemporaryDirectory() as place:
         _artifacts(Path(place), record, left)
         client.log_artifacts(run, place)
@@ -273,7 +273,7 @@ def _tags(record: RunRecord) -> Iterator[tuple[str, str]]:
             yield f"kfp_suite.{name}", str(value)
 
 
-def _artifacts(folder: Path, record: RunRecord, left: Left) -> None:
+def _artifacts(folder: Path, record: RunRecord, left: StepOutputs) -> None:
     write_record(folder, record)
     if record.evaluation is not None:
         write_json(folder / EVALUATION, record.evaluation)

@@ -10,9 +10,9 @@ from email.message import EmailMessage
 from typing import Any
 from urllib.parse import urlsplit
 
+from kfp_suite.components.record.delivery import Delivery, failed, sent
 from kfp_suite.components.record.message import Message, message_of
-from kfp_suite.components.record.notices import Email, Notices, Slack, Webhook
-from kfp_suite.components.record.told import Told, failed, sent
+from kfp_suite.components.record.notification_config import Email, Notices, Slack, Webhook
 from kfp_suite.contracts.errors import EndpointError, MissingError
 from kfp_suite.contracts.parameters import parse
 from kfp_suite.contracts.run_record import RunRecord
@@ -23,7 +23,7 @@ _TRIES = 3
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
 
-def notify(notices: Mapping[str, Any], record: RunRecord, *, pause: float = 1.0) -> list[Told]:
+def notify(notices: Mapping[str, Any], record: RunRecord, *, pause: float = 1.0) -> list[Delivery]:
     """Send what `notices` asks for; each channel alone, and never an exception.
 
     Args:
@@ -49,7 +49,7 @@ def _channels(notices: Notices) -> Iterator[tuple[str, Channel]]:
             yield f"{kind}.{number}", channel
 
 
-def _tell(name: str, channel: Channel, message: Message, pause: float) -> Told:
+def _tell(name: str, channel: Channel, message: Message, pause: float) -> Delivery:
     try:
         match channel:
             case Slack(url_env):

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.components.train.card import model_card
-from kfp_suite.components.train.inputs import Inputs, Objective
 from kfp_suite.components.train.labels import Target
+from kfp_suite.components.train.training_data import Inputs, Objective
 from kfp_suite.contracts.canonical import write_file, write_json
 from kfp_suite.contracts.digests import digest_files, files_below
 from kfp_suite.contracts.environment import code_digest, environment
@@ -40,13 +40,12 @@ _DERIVED = (
 
 
 @dataclass(frozen=True)
-class Made:
-    """What the training itself made.
+class TrainedModel:
+    """The result of a training.
 
     `derived` are files (or folders, ending in `/`) that the model's digest does not cover,
-    because they say in another form what the others say. `family`: the extra whose
-    libraries it was made with. `described`: for the card. `scorer` has `scores`, as
-    `models.loading` calls it.
+    because they are derived from the others. `family`: the extra with the libraries of the
+    training. `described`: for the card. `scorer` has `scores`, as in `models.loading`.
     """
 
     framework: Framework
@@ -81,7 +80,7 @@ def pack(
     inputs: Inputs,
     objective: Objective,
     module: PinnedFile | None,
-    made: Made,
+    made: TrainedModel,
     transform: Path,
     folder: Path,
 ) -> ModelManifest:

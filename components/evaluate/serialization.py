@@ -11,7 +11,7 @@ import numpy as np
 
 from kfp_suite.components.evaluate.bootstrap import Measured, round_figure
 from kfp_suite.components.evaluate.metrics import RESIDUAL_QUANTILES, RegressionScores
-from kfp_suite.components.evaluate.outcome import Outcome, SliceResult
+from kfp_suite.components.evaluate.result import Outcome, SliceResult
 from kfp_suite.contracts.model import estimator_name
 
 FORMAT_VERSION = 1

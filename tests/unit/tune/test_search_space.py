@@ -7,8 +7,8 @@ from typing import Any
 import optuna
 import pytest
 
-from kfp_suite.components.train.tune.space import parse_space
-from kfp_suite.components.train.tune.spaces import SPACES, space_around, space_of
+from kfp_suite.components.train.tune.default_spaces import SPACES, space_around, space_of
+from kfp_suite.components.train.tune.search_space import parse_space
 from kfp_suite.components.train.tune.study import Sampler
 from kfp_suite.contracts.errors import KfpSuiteError, ParameterError
 from kfp_suite.models.estimators import ESTIMATORS, make_estimator

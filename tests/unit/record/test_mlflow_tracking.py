@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from kfp_suite.components.record.executor import RecordParameters, record
-from kfp_suite.components.record.left import Left, read_left
 from kfp_suite.components.record.message import message_of
-from kfp_suite.components.record.tracking import track
+from kfp_suite.components.record.mlflow_tracking import track
+from kfp_suite.components.record.step_outputs import StepOutputs, read_step_outputs
 from kfp_suite.contracts.run_record import RunRecord
 
 ENDED = RunRecord(run="p-1", run_id="1", pipeline="p", status="SUCCEEDED")
@@ -41,7 +41,7 @@ def test_a_server_that_is_not_there_fails_nothing_and_no_password_is_told(
         monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
         monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
         with caplog.at_level(logging.WARNING, "kfp_suite"):
-            told = track(ENDED, Left())
+            told = track(ENDED, StepOutputs())
     assert not told.sent
     assert "127.0.0.1" in told.why
     assert "tell-nobody" not in told.why + caplog.text
@@ -50,7 +50,7 @@ def test_a_server_that_is_not_there_fails_nothing_and_no_password_is_told(
 def test_without_its_client_the_line_says_how_to_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:1")
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    told = track(ENDED, Left())
+    told = track(ENDED, StepOutputs())
     assert "pip install 'kfp-suite[mlflow]'" in told.why
 
 
@@ -66,10 +66,10 @@ def test_pages_and_trials_are_found_by_their_steps(tmp_path: Path) -> None:
     leave("train/report", b"not a page")
     leave("mine/report", PAGE)
     leave("tune/trials/trials.json", json.dumps([{"name": "0-0000"}]).encode())
-    left = read_left(str(tmp_path), whole=True)
+    left = read_step_outputs(str(tmp_path), whole=True)
     assert set(left.pages) == {"validate", "evaluate", "mine", "for-loop-1-iteration-0-ingest"}
     assert left.trials == ({"name": "0-0000"},)
-    assert read_left(str(tmp_path), whole=False) == Left()
+    assert read_step_outputs(str(tmp_path), whole=False) == StepOutputs()
 
 
 def test_a_root_that_cannot_be_read_fails_no_run(
@@ -123,7 +123,7 @@ def test_names_that_mlflow_refuses_are_replaced_and_the_rest_is_logged(
         "name": "0-0000", "estimator": "e", "hyperparameters": {"w": {"C++ (2020)": 1}},
         "state": "complete", "metric": "f1[C++]", "value": 0.5, "why": "",
     }  # fmt: skip
-    left = Left((), {"validate": PAGE}, (trial,))
+    left = StepOutputs((), {"validate": PAGE}, (trial,))
     for _ in range(2):  # told twice, it is one run
         told = track(ended, left)
         assert (told.sent, told.why) == (True, "")
@@ -161,7 +161,7 @@ def test_a_part_that_mlflow_refuses_ends_neither_the_rest_nor_the_run(
 
     with monkeypatch.context() as patched:
         patched.setattr(MlflowClient, "log_batch", refuse)
-        told = track(ENDED, Left((), {"validate": PAGE}, ()))
+        told = track(ENDED, StepOutputs((), {"validate": PAGE}, ()))
     assert (told.sent, told.why) == (False, "RuntimeError: no batches today")
     client = MlflowClient()
     (experiment,) = [one for one in client.search_experiments() if one.name == "p"]
@@ -192,7 +192,7 @@ def test_every_error_is_told_and_the_same_one_once(
     monkeypatch.setattr(MlflowClient, "log_batch", refuse("no batches today"))
     monkeypatch.setattr(MlflowClient, "log_artifacts", refuse("no room"))
     monkeypatch.setattr(MlflowClient, "set_terminated", refuse("no end"))
-    told = track(ENDED, Left((), {}, trials))
+    told = track(ENDED, StepOutputs((), {}, trials))
     assert not told.sent
     assert sorted(told.why.split("; ")) == [
         "RuntimeError: no batches today (3 times)",
@@ -215,7 +215,7 @@ def test_long_values_are_shortened_so_that_it_shows_and_json_stays_json(
         ENDED,
         evaluation={"model": model, "metrics": {}, "blessed": False, "reasons": ["y" * 9_000]},
     )
-    assert track(ended, Left()).why == ""
+    assert track(ended, StepOutputs()).why == ""
     client = MlflowClient()
     (experiment,) = [one for one in client.search_experiments() if one.name == "p"]
     (run,) = client.search_runs([experiment.experiment_id])
