@@ -22,7 +22,7 @@ _MIN_DEFINED = 0.5
 
 @dataclass(frozen=True)
 class Estimate:
-    """A metric's value and its confidence interval; None where undefined, with the reason."""
+    """A metric's value and its confidence interval; None if undefined, with the reason."""
 
     value: float | None
     low: float | None = None
@@ -75,7 +75,7 @@ class Resampling:
             done += block
 
     def interval(self, draws: Floats) -> tuple[float | None, float | None]:
-        """The percentile interval; None where fewer than half the draws are defined."""
+        """The percentile interval; None if fewer than half the draws are defined."""
         defined = draws[~np.isnan(draws)]
         if not len(draws) or len(defined) < _MIN_DEFINED * len(draws):
             return None, None

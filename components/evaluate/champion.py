@@ -28,7 +28,7 @@ from kfp_suite.stores.versions import ModelStore, parse_reference
 class Champion:
     """What became of the champion.
 
-    `same` where it is the very model under evaluation; `scores` None where it could not be
+    `same` where it is the very model under evaluation; `scores` None if it could not be
     scored, with the `reason`.
     """
 

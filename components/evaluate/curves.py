@@ -22,7 +22,7 @@ class Curve:
 
 
 def roc_curve(scores: BinaryScores) -> Curve | None:
-    """False against true positive rate from (0, 0) to (1, 1); None where undefined.
+    """False against true positive rate from (0, 0) to (1, 1); None if undefined.
 
     A row is called positive where its probability is at least the threshold; the first
     point's is just above the highest probability.
@@ -37,7 +37,7 @@ def roc_curve(scores: BinaryScores) -> Curve | None:
 
 
 def precision_recall_curve(scores: BinaryScores) -> Curve | None:
-    """Recall against precision, from the highest score down; None where undefined."""
+    """Recall against precision, from the highest score down; None if undefined."""
     if scores.probability is None or not scores.actual.any():
         return None
     thresholds, true, false = _counts(scores)

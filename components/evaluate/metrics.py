@@ -3,7 +3,7 @@
 A `Scored` split holds what a model said of each row; `measure` takes weights of shape
 (resamples, rows) and gives, for every metric, an array of shape (resamples,). Weights of 1
 give the plain metric, the counts of a bootstrap resample give that resample's. An undefined
-metric (ROC AUC where there is one class) is NaN. Definitions are scikit-learn's unless said
+metric (ROC AUC if there is one class) is NaN. Definitions are scikit-learn's unless said
 otherwise.
 """
 

@@ -22,7 +22,7 @@ UNSEEN = "(not seen in training)"
 
 @dataclass(frozen=True)
 class SliceResult:
-    """A slice and its metrics; `challenger` None where it has too few rows to measure."""
+    """A slice and its metrics; `challenger` None if it has too few rows to measure."""
 
     name: str
     columns: SliceColumns

@@ -18,7 +18,7 @@ FORMAT_VERSION = 1
 
 
 def document(outcome: Outcome, dataset_uri: str, model_uri: str) -> dict[str, Any]:
-    """What `evaluation.json` holds."""
+    """The content of `evaluation.json`."""
     manifest, confusion = outcome.manifest, outcome.confusion()
     return {
         "format_version": FORMAT_VERSION,

@@ -17,7 +17,7 @@ _MAX_REASONS = 10
 class Message:
     """A run in a few words: how it ended, what it made, why, and where to look.
 
-    `version` is the newest of `versions`, 0 where there is none; `link` empty where no UI was
+    `version` is the newest of `versions`, 0 if there is none; `link` empty if no UI was
     named.
     """
 

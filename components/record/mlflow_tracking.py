@@ -156,7 +156,7 @@ def _experiment(client: Any, name: str) -> str:
 
 
 def _run(client: Any, experiment: str, name: str, identity: Mapping[str, str]) -> str:
-    """The run with these tags, begun where there is none."""
+    """The run with these tags, begun if there is none."""
     asked = " and ".join(f"tags.`{key}` = '{value}'" for key, value in identity.items())
     found = client.search_runs([experiment], filter_string=asked, max_results=1)
     if found:

@@ -27,7 +27,7 @@ class Training:
     """What a user's `fit(training)` is given.
 
     `train` and `eval` hold `matrix` (float32, shape (rows, features)), `target` (class
-    positions in `classes`, or numbers) and `weight` (or None); `eval` is None where the
+    positions in `classes`, or numbers) and `weight` (or None); `eval` is None if the
     dataset has no such split. Seed whatever is random with `seed`.
     """
 

@@ -59,7 +59,7 @@ class TrainedModel:
 
 
 def signature_of(inputs: Inputs, *, has_probabilities: bool) -> Signature:
-    """Raw columns in; the prediction, and the probabilities where there are some, out."""
+    """Raw columns in; the prediction, and the probabilities if there are some, out."""
     target, columns = inputs.target, inputs.transform.inputs
     if target.task == "regression":
         return Signature(columns, (Field("prediction", "float64"),))
@@ -72,7 +72,7 @@ def signature_of(inputs: Inputs, *, has_probabilities: bool) -> Signature:
 
 
 def threshold_of(target: Target, objective: Objective) -> float | None:
-    """The decision threshold, where there is one."""
+    """The decision threshold, if there is one."""
     return objective.threshold if target.task == "binary" else None
 
 

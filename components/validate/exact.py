@@ -50,7 +50,7 @@ def exact_sum_of_squares(values: Floats) -> int:
 
 
 def ratio(numerator: int, denominator: int, unit_bits: int) -> float:
-    """`numerator * 2**-unit_bits / denominator`, rounded once (inf where it overflows)."""
+    """`numerator * 2**-unit_bits / denominator`, rounded once (inf if it overflows)."""
     try:
         return numerator / (denominator << unit_bits)
     except OverflowError:

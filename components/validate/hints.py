@@ -213,7 +213,7 @@ def _tells(values: NDArray[np.int64], codes: NDArray[np.int64], *, ordered: bool
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """Each value's place among the column's values in order, -1 where it is missing."""
+    """Each value's place among the column's values in order, -1 if it is missing."""
     values = column.combine_chunks()
     if pa.types.is_boolean(values.type):
         values = values.cast(pa.int8())

@@ -161,7 +161,7 @@ class NumericColumn:
         return int(self.counts[self.values() == 0].sum())
 
     def distinct(self) -> int:
-        """The number of distinct finite values; an estimate where not `exact`."""
+        """The number of distinct finite values; an estimate if not `exact`."""
         return len(self.keys) if self.exact else self.coarse_distinct.estimate()
 
     def moments(self) -> Moments:

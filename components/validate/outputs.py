@@ -51,7 +51,7 @@ def verdict_of(
     warnings_are_errors: bool,
     hints: Sequence[Hint] = (),
 ) -> dict[str, Any]:
-    """What `validation.json` holds."""
+    """The content of `validation.json`."""
     reasons = [
         anomaly.sentence()
         for anomaly in anomalies

@@ -102,7 +102,7 @@ def _facts(page: Page, findings: Findings) -> None:
 
 
 def _shown_columns(findings: Findings, most: int) -> list[Column]:
-    """In the dataset's order; where there are too many, those with findings first."""
+    """In the dataset's order; if there are too many, those with findings first."""
     columns = list(findings.dataset.columns)
     if len(columns) <= most:
         return columns

@@ -101,11 +101,11 @@ class StringColumn:
         return self.rows - self.missing
 
     def distinct(self) -> int:
-        """The number of distinct values; an estimate where not `exact`."""
+        """The number of distinct values; an estimate if not `exact`."""
         return len(self.counts) if self.exact else self.hashed.estimate()
 
     def counts_of(self, values: list[str]) -> list[int]:
-        """The rows of each of `values`; where not `exact`, never too few."""
+        """The rows of each of `values`; if not `exact`, never too few."""
         if self.sketch is None:
             return [self.counts.get(value, 0) for value in values]
         return self._estimates(pa.array(values, pa.string())) if values else []
@@ -114,7 +114,7 @@ class StringColumn:
         """The `count` most frequent values and their rows, most frequent first.
 
         Args:
-            sampled: The column's values in the `RowSample`; read where not `exact`.
+            sampled: The column's values in the `RowSample`; read if not `exact`.
         """
         if self.sketch is None:
             found = list(self.counts.items())

@@ -240,7 +240,7 @@ class _Predict(beam.DoFn):  # type: ignore[misc]
 
 
 def _codes(column: pa.ChunkedArray, manifest: ModelManifest) -> Any:
-    """The label as a number, or as its class's position; NaN where there is none."""
+    """The label as a number, or as its class's position; NaN if there is none."""
     if manifest.task == "regression":
         return column.cast(pa.float64()).to_numpy(zero_copy_only=False)
     positions = {value: float(i) for i, value in enumerate(manifest.classes)}

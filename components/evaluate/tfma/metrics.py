@@ -112,7 +112,7 @@ def _wanted(manifest: ModelManifest) -> list[tuple[str, dict[str, Any]]]:
 
 
 def metrics_of(found: Mapping[str, Any], manifest: ModelManifest) -> dict[str, float | None]:
-    """The metrics in what TFMA found for one slice; None where undefined.
+    """The metrics in what TFMA found for one slice; None if undefined.
 
     Args:
         found: TFMA's values by metric name.

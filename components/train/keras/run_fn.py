@@ -24,7 +24,7 @@ FUNCTION = "run_fn"
 class FnArgs:
     """What `run_fn(fn_args)` is given.
 
-    `train_dataset` and `eval_dataset` (None where there is no eval split) are
+    `train_dataset` and `eval_dataset` (None if there is no eval split) are
     `tf.data.Dataset`s of one row each, in order: a matrix row (float32, shape (features,)),
     its target (a class position, or a number) and its weight. Shuffle and batch them as you
     like, with `seed`. Return a Keras model that gives logits for the matrix, shape (rows,

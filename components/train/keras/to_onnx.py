@@ -40,7 +40,7 @@ def to_onnx(network: Any, scale: Scale, target: Target, width: int) -> bytes:
 
     Raises:
         UnconvertibleError: it uses what ONNX has no operation for.
-        Exception: of any kind, where Keras or tf2onnx cannot.
+        Exception: of any kind, if Keras or tf2onnx cannot.
     """
     matrix = keras.Input((width,), dtype="float32", name=INPUT)
     outputs = 1 if target.task == "regression" else len(target.classes)

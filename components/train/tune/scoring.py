@@ -149,7 +149,7 @@ def steps_of(training: Training, folds: int, seed: int, groups: Any = None) -> l
 
 @dataclass(frozen=True)
 class Score:
-    """What a step gave; None where the candidate could not be fitted, and why."""
+    """What a step gave; None if the candidate could not be fitted, and why."""
 
     value: float | None
     why: str = ""

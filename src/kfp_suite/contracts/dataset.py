@@ -55,7 +55,7 @@ class Split:
 
 @dataclass(frozen=True)
 class DatasetManifest:
-    """What `dataset.json` holds. `parameters` are the ingest parameters, for `reproduce`."""
+    """The content of `dataset.json`. `parameters` are the ingest parameters, for `reproduce`."""
 
     digest: str
     columns: tuple[Column, ...]

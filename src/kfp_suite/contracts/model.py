@@ -92,7 +92,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class ModelManifest:
-    """What `model.json` holds.
+    """The content of `model.json`.
 
     `files` maps each file of the folder to its digest; `payload` names those that the
     model's own digest covers. `classes` are the label values in the order of

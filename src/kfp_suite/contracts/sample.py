@@ -52,12 +52,12 @@ class Sample:
 
     @property
     def request(self) -> dict[str, Any]:
-        """What `sample_request.json` holds."""
+        """The content of `sample_request.json`."""
         return {"instances": list(self.records)}
 
     @property
     def answer(self) -> dict[str, Any]:
-        """What `sample_answer.json` holds."""
+        """The content of `sample_answer.json`."""
         return {
             "predictions": self.predictions,
             "probabilities": self.probabilities,

@@ -86,7 +86,7 @@ class TableDigest:
 
 
 def _canonical_buffers(column: pa.ChunkedArray) -> Iterator[memoryview | bytes]:
-    """The bytes of a column, whatever its chunks: validity where there are nulls, the lengths
+    """The bytes of a column, whatever its chunks: validity if there are nulls, the lengths
     of texts, the values; chunk by chunk, since texts may be larger than one array can be."""
     if column.null_count:
         valid = column.is_valid().to_numpy()

@@ -148,7 +148,7 @@ def _cluster() -> list[Finding]:
 
 
 def _run(command: list[str]) -> str | None:
-    """What a command prints; None where it fails or hangs."""
+    """What a command prints; None if it fails or hangs."""
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command line
             command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False

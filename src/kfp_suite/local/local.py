@@ -61,7 +61,7 @@ class LocalRun:
 
     @property
     def manifest(self) -> str:
-        """The manifest of the endpoint to start on this machine; empty where there is none."""
+        """The manifest of the endpoint to start on this machine; empty if there is none."""
         endpoint = self.record.endpoint or {}
         here = self.succeeded and endpoint.get("target", "local") == "local"
         return str(endpoint.get("manifest") or "") if here else ""

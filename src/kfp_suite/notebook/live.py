@@ -1,4 +1,4 @@
-"""An output that changes while a cell runs; plain text where there is no notebook."""
+"""An output that changes while a cell runs; plain text if there is no notebook."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Result:
 
     @property
     def version(self) -> dict[str, Any] | None:
-        """The published version; None where there is none."""
+        """The published version; None if there is none."""
         return self.run.record.version
 
     @property

@@ -23,7 +23,7 @@ class ChampionReference:
 
 
 def pin_champion(models: ModelStore, model: str) -> ChampionReference | None:
-    """The champion of a model now; None where there is none."""
+    """The champion of a model now; None if there is none."""
     version = models.alias(model, CHAMPION)
     if version is None:
         return None

@@ -64,7 +64,7 @@ def _cloud_storage(environment: Mapping[str, str], home: Path) -> Iterator[str]:
 
 
 def used_for_s3(session: Any) -> str:
-    """Which credentials boto3 signed with, as it names them; empty where it had none."""
+    """Which credentials boto3 signed with, as it names them; empty if it had none."""
     found = session.get_credentials()
     return "" if found is None else str(found.method)
 

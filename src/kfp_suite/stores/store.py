@@ -49,7 +49,7 @@ class Store(Protocol):
         for a generation that is gone."""
 
     def create(self, name: str, content: bytes | Path) -> None:
-        """Create an object, whole. Raises AlreadyExistsError where it is there."""
+        """Create an object, whole. Raises AlreadyExistsError if it is there."""
 
     def download(self, prefix: str, names: Iterable[str], folder: Path) -> None:
         """Copy objects to `folder`: those below `prefix/` with these names, and nothing else

@@ -82,7 +82,7 @@ class FileEntry:
 
 @dataclass(frozen=True)
 class VersionManifest:
-    """What `manifest.json` holds: everything known of a version.
+    """The content of `manifest.json`: everything known of a version.
 
     `path` is the folder of the Model artifact below the version; `files` are named below
     it. `recipe` is the model's lineage, `evaluation` the verdict it was published by,
@@ -103,7 +103,7 @@ class VersionManifest:
 
 @dataclass(frozen=True)
 class Published:
-    """A published version. `created` is False where an earlier push had published it."""
+    """A published version. `created` is False if an earlier push had published it."""
 
     model: str
     version: int
@@ -161,7 +161,7 @@ class ModelStore:
 
     def saved_model_uri(self, manifest: VersionManifest) -> str | None:
         """The URI that TensorFlow Serving serves: a folder that holds the SavedModel under
-        the version's number; None where the model has none."""
+        the version's number; None if the model has none."""
         if not any(name.startswith(_SAVED_MODEL) for name in manifest.files):
             return None
         return f"{self.uri(manifest.model, manifest.version)}/{_saved_model(manifest.path)}"
@@ -333,7 +333,7 @@ class ModelStore:
         return manifest
 
     def layout_uri(self, model: str, key: str) -> str | None:
-        """The URI of a layout that was published whole, None where there is none."""
+        """The URI of a layout that was published whole, None if there is none."""
         if not self._exists(f"{model}/{_LAYOUTS}/{key}.json"):
             return None
         return f"{self.store.uri.rstrip('/')}/{model}/{_LAYOUTS}/{key}"
@@ -436,7 +436,7 @@ class ModelStore:
         return current.version if current else None
 
     def alias_history(self, model: str, alias: str) -> list[AliasRecord]:
-        """Every move of an alias, oldest first; empty where it was never set."""
+        """Every move of an alias, oldest first; empty if it was never set."""
         return self._alias(model, alias).history()
 
     def alias_taken_from(self, model: str, alias: str, version: int) -> AliasRecord | None:
@@ -459,7 +459,7 @@ class ModelStore:
         """Move an alias to a version; where it is there already, nothing is written.
 
         Args:
-            expected: The version it must name now, if it is not there already; 0 where it may
+            expected: The version it must name now, if it is not there already; 0 if it may
                 name none yet; None moves it from wherever it is.
 
         Raises:
@@ -486,7 +486,7 @@ class ModelStore:
     def resolve(self, model: str, reference: str = "") -> int:
         """The version that a number, an alias or nothing names.
 
-        Nothing names the champion, or the newest version where there is no champion.
+        Nothing names the champion, or the newest version if there is no champion.
 
         Raises:
             MissingError: it names none.

@@ -18,7 +18,7 @@ def plan_trials(
     Args:
         plan: A folder with `plan.json`: the same list, for people.
         search_space: As tune takes it; empty: what is usual for `estimator`.
-        estimator: Where there is no search space: the estimator to search.
+        estimator: If there is no search space: the estimator to search.
         search: `random`, `grid` or `tpe`.
         trials: How many, over all shards; 0 with `grid`: every combination.
         shards: How many parts run side by side, each a search of its own.
