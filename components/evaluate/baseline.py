@@ -30,7 +30,7 @@ class Baseline:
     """A prediction that is the same for every row.
 
     Args:
-        says: What it predicts, in words.
+        says: A description of the prediction.
         metrics: Its metrics on the rows; one that is not defined is left out.
     """
 
@@ -51,7 +51,7 @@ def baseline_of(scores: Scores, manifest: ModelManifest, rows: LabelledRows) -> 
     Args:
         scores: The model's scores, which hold the labels of the rows.
         manifest: The model's manifest.
-        rows: The rows. What is predicted is learned from train; without one, from them.
+        rows: The rows. The prediction is learned from train; without a train split, from them.
     """
     labels = _select_labels(rows)
     constant: Scores

@@ -1,7 +1,7 @@
 """The champion, fetched from its store and scored on the challenger's rows.
 
-Whatever keeps it from being scored is a reason, not a failure of the step: only a store
-that may answer on another try is an error.
+A champion that cannot be scored is a reason in the verdict, not a failure of the step; only a
+store that may answer on another try is an error.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from kfp_suite.stores.versions import ModelStore, parse_reference
 
 @dataclass(frozen=True)
 class Champion:
-    """What became of the champion.
+    """The champion's scores.
 
-    `same` where it is the very model under evaluation; `scores` None if it could not be
-    scored, with the `reason`.
+    `same` if it is the model under evaluation; `scores` is None if it could not be scored,
+    with the `reason`.
     """
 
     reference: ChampionReference

@@ -1,4 +1,4 @@
-"""Measure a model on a split, hold it against thresholds and the champion, and say why."""
+"""Measure a model on a split, and decide by thresholds and the champion whether it is blessed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class EvaluateParameters:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What KFP shows beside the report: the verdict, the figures, ROC and confusion."""
+    """The results that KFP shows beside the report: verdict, metrics, ROC and confusion matrix."""
 
     blessed: bool
     reasons: Sequence[str]
@@ -117,11 +117,11 @@ def evaluate(
     """Write `evaluation.json` to the folder `evaluation` and the report to the file `report`.
 
     Args:
-        parameters: What to measure and what is asked.
+        parameters: What to measure, and the criteria.
         dataset: A Dataset artifact.
         model: A Model artifact.
-        evaluation: Where the folder with `evaluation.json` is written.
-        report: Where the HTML report is written.
+        evaluation: The folder that `evaluation.json` is written to.
+        report: The file that the HTML report is written to.
         load: Loads a Model artifact.
         fetch: Fetches the champion.
 

@@ -31,8 +31,8 @@ Scores = BinaryScores | MulticlassScores | RegressionScores
 
 
 class Prediction(Protocol):
-    """What a model says of rows: class values or numbers, and probabilities of shape
-    (rows, classes) where it has them."""
+    """A model's predictions of rows: class values or numbers, and probabilities of shape
+    (rows, classes) if it has them."""
 
     @property
     def values(self) -> Any: ...
@@ -96,7 +96,7 @@ def read_rows(dataset: Dataset, split: str, label: str, columns: list[str]) -> L
 
 
 def score(model: Predictor, rows: LabelledRows) -> Scores:
-    """What `model` says of `rows`.
+    """The predictions of `model` for `rows`.
 
     Raises:
         MissingError: a column the model reads is not in the dataset.

@@ -41,7 +41,7 @@ class Confusion:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was evaluated, how, what came out, and the verdict.
+    """The subject, method, measurements and verdict of an evaluation.
 
     `scores` and `measured` hold the model under evaluation and, where it could be scored,
     the champion. `unseen` counts rows by label values that the model was never trained on.

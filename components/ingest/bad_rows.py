@@ -12,7 +12,7 @@ QUARANTINE_FIX = "mend the row, or set on_bad_rows: quarantine with a max_bad_fr
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that could not be read: where it is, why, and its text.
+    """A row that could not be read: its position, the reason, and its text.
 
     `rows` is as how many rows it counts: as many as it has lines, if a quote does not end.
     """

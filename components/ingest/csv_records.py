@@ -39,7 +39,7 @@ class UnreadableRecord(Exception):
     Attributes:
         line: The line in which it begins, from 1.
         text: Its beginning.
-        reason: What is wrong with it.
+        reason: Its fault.
     """
 
     def __init__(self, line: int, text: str, reason: str) -> None:
@@ -299,7 +299,7 @@ def _after_record(
 
     Args:
         text: Where the record goes on.
-        rest: What was read of its line end.
+        rest: The part of its line end that was read.
         record: Its beginning.
         dialect: How it is written.
         line_end: How it must end.

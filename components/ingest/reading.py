@@ -35,7 +35,7 @@ def add_view(
     Args:
         connection: Where the view is created.
         name: The source's name.
-        source: What was pinned.
+        source: The pinned source.
         files: A local file for each of its objects.
         work: A folder for what must be unpacked.
 

@@ -68,7 +68,7 @@ def source_files(
 
     Args:
         name: The source's name.
-        source: What was pinned.
+        source: The pinned source.
         spec: How to read it.
         files: A local file for each of the source's objects.
         work: A folder for what must be unpacked.

@@ -42,7 +42,7 @@ class UnclearType(Exception):
     Attributes:
         column: The column's name.
         kind: The type that the values look like.
-        what: What is wrong with it.
+        what: Its fault.
         fixes: The types that can be declared, the likelier first.
     """
 

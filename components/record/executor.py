@@ -75,7 +75,7 @@ def record(parameters: RecordParameters, output_uri: str, output: Path) -> RunRe
     )
     with whole_folder(output) as folder:
         write_record(folder, joined)
-    # Only now: a channel that hangs costs nobody the record.
+    # Only now, so that a channel that hangs does not cost the record.
     told = notify(parameters.notify, joined) if parameters.notify else []
     if is_tracked():
         told.append(track(joined, left))

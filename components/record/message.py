@@ -1,4 +1,4 @@
-"""What a notice says of a run."""
+"""The text of a notification about a run."""
 
 from __future__ import annotations
 

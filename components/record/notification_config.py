@@ -94,7 +94,7 @@ class Email:
 
 @dataclass(frozen=True)
 class Notices:
-    """Who is told of what.
+    """The channels of notifications, and the runs that they are sent for.
 
     Attributes:
         slack, webhooks, emails: The channels.

@@ -27,7 +27,7 @@ def notify(notices: Mapping[str, Any], record: RunRecord, *, pause: float = 1.0)
     """Send what `notices` asks for; each channel alone, and never an exception.
 
     Args:
-        notices: `Notices` as a mapping; empty: nobody is told.
+        notices: `Notices` as a mapping; empty: none are sent.
         record: The run.
         pause: Seconds before the first of two further tries; each next is twice as long.
 

@@ -1,4 +1,4 @@
-"""The model card: what a model is, in a page of Markdown."""
+"""The model card: a model on a page of Markdown."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def model_card(manifest: ModelManifest, rows: dict[str, int], estimator: str) ->
     """The card of a model.
 
     Args:
-        manifest: What `model.json` will hold.
+        manifest: The content of `model.json`.
         rows: Labelled rows of each split that training used.
         estimator: The estimator with its hyperparameters.
     """

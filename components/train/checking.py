@@ -18,8 +18,8 @@ def check_fitted(estimator: Any, training: Training, by_module: bool) -> None:
     """Check an estimator on some rows of train.
 
     Args:
-        estimator: What was fitted.
-        training: What it was fitted on.
+        estimator: The fitted estimator.
+        training: The rows it was fitted on.
         by_module: Whether the user's own `fit(training)` returned it.
 
     Raises:
@@ -67,7 +67,7 @@ def check_scores(scores: Any, training: Training, rows: int, where: str, what: s
     Args:
         scores: As `FittedEstimator.scores` gives them.
         training: The task and its classes.
-        rows: How many rows were asked about.
+        rows: The number of rows that were predicted.
         where: The parameter at fault, if they are not right.
         what: Subject and verb of the error, such as "the estimator predicts".
 
@@ -112,7 +112,7 @@ def check_scores(scores: Any, training: Training, rows: int, where: str, what: s
 def _check_kind(estimator: Any, training: Training, where: str, what: str, name: str) -> None:
     from sklearn.base import is_classifier, is_regressor
 
-    if not hasattr(estimator, "__sklearn_tags__"):  # it does not say what it is
+    if not hasattr(estimator, "__sklearn_tags__"):  # its kind is unknown
         return
     regression = training.task == "regression"
     if (is_regressor if not regression else is_classifier)(estimator):

@@ -75,13 +75,13 @@ def train(
         dataset: A Dataset artifact with a split `train`, and `eval` for early stopping.
         transform: The transform fitted on it.
         output: The Model artifact.
-        threads: How many threads to compute with; recorded, for the same number gives the
-            same model. 0: as many as there are CPUs for this process.
+        threads: The number of threads to compute with; recorded, since the same number gives
+            the same model. 0: one for each CPU of this process.
 
     Raises:
         ParameterError: a parameter that is not allowed, or does not fit the data.
         DataError: labels or values that nothing can be learned from.
-        MissingError, ContractError, IntegrityError: inputs that are not what they should be.
+        MissingError, ContractError, IntegrityError: missing, malformed or corrupt inputs.
     """
     inputs = read_inputs(parameters, dataset, transform, threads)
     target, training = inputs.target, inputs.training
@@ -131,7 +131,7 @@ def _write_estimator(
     folder: Path,
     calibration: Calibration | None,
 ) -> tuple[Proof, list[str]]:
-    """Save the estimator, and its graph where that predicts the same on real rows."""
+    """Save the estimator, and its graph if that predicts the same on real rows."""
     if getattr(estimator, "n_jobs", None) is not None:
         estimator.n_jobs = None  # how many cores trained it is not part of the model
     types = save_estimator(estimator, folder)

@@ -24,7 +24,7 @@ _EXACT = 1e-6
 
 @dataclass(frozen=True)
 class Training:
-    """What a user's `fit(training)` is given.
+    """The argument of a user's `fit(training)`.
 
     `train` and `eval` hold `matrix` (float32, shape (rows, features)), `target` (class
     positions in `classes`, or numbers) and `weight` (or None); `eval` is None if the
@@ -52,7 +52,7 @@ def fit_named(name: str, training: Training, early_stopping: int) -> Any:
 
     Raises:
         ParameterError: an estimator without early stopping, or no eval split for it.
-        DataError: what the estimator says against the rows.
+        DataError: the estimator refuses the rows.
     """
     target = Target(training.task, training.classes)  # type: ignore[arg-type]
     estimator = make_estimator(
@@ -87,7 +87,7 @@ def _advice(said: str) -> str:
 
 
 def _early_stopping(estimator: Any, name: str, training: Training, rounds: int) -> dict[str, Any]:
-    """Set the estimator up, and say what else its `fit` takes."""
+    """Set the estimator up, and return the further arguments of its `fit`."""
     if training.eval is None or not len(training.eval):
         raise ParameterError(
             "early stopping needs rows to judge by",
@@ -120,7 +120,7 @@ def _early_stopping(estimator: Any, name: str, training: Training, rounds: int) 
 
 
 def fit_by_module(module: ModuleType, training: Training) -> Any:
-    """What the user's `fit(training)` returns.
+    """The return value of the user's `fit(training)`.
 
     Raises:
         ParameterError: no such function, or it failed.

@@ -1,4 +1,4 @@
-"""The label column: which task it sets, and its values as what an estimator learns."""
+"""The label column: the task that it implies, and its values as the target of an estimator."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_CLASSES = 1000
 
 @dataclass(frozen=True)
 class Target:
-    """What is learned: the task and, for classification, the classes in their order."""
+    """The target: the task and, for classification, the classes in their order."""
 
     task: Task
     classes: tuple[str | int | bool, ...] = ()
@@ -34,7 +34,7 @@ class Target:
 
 
 def target_of(label: str, column: pa.ChunkedArray, task: str, where: str) -> Target:
-    """What the labels of the train split set.
+    """The target of the labels in the train split.
 
     Args:
         label: The label column's name.
@@ -94,11 +94,11 @@ def target_of(label: str, column: pa.ChunkedArray, task: str, where: str) -> Tar
 
 
 def check_precision(target: Any, learner: str) -> None:
-    """Refuse labels of which a learner that takes 32-bit floats would lose what they differ by.
+    """Refuse labels whose differences would be lost in 32-bit floats.
 
     Args:
         target: Numeric labels, float64.
-        learner: What learns them, for the error.
+        learner: The learner, for the error.
 
     Raises:
         DataError: more than a thousandth of their standard deviation is lost.

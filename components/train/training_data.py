@@ -19,7 +19,7 @@ from kfp_suite.models.loading import DEFAULT_THRESHOLD
 
 @dataclass(frozen=True)
 class Objective:
-    """What is learned from which rows, whatever learns it."""
+    """The objective of a training and its rows, for any learner."""
 
     label: str
     task: str = "auto"
@@ -61,7 +61,7 @@ def read_inputs(objective: Objective, dataset: Path, transform: Path, threads: i
     """Read the rows of train and eval, with their labels and weights.
 
     Args:
-        objective: What is learned.
+        objective: The label, task and weights.
         dataset: A Dataset artifact.
         transform: The transform fitted on it.
         threads: How many threads training computes with; 0: as many as there are CPUs.

@@ -1,4 +1,4 @@
-"""The report of transform: what goes in, what comes out, and what was learned."""
+"""The report of transform: inputs, outputs, and the fitted states."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Contradictions between data and its schema.
 
-An error makes the dataset invalid; a warning does not. What contradicts a constraint that was
-only inferred from the train split is a warning: splits by time differ legitimately.
+An error makes the dataset invalid; a warning does not. A contradiction of a constraint that was
+only inferred from the train split is a warning, since splits by time differ legitimately.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _UNUSED_STAGES = {
 def find_anomalies(
     schema: DatasetSchema, columns: tuple[Column, ...], splits: Mapping[str, SplitPartial]
 ) -> list[Anomaly]:
-    """What contradicts the schema, by split, in the schema's order of columns."""
+    """The contradictions of the schema, by split, in the schema's order of columns."""
     found = [
         *check_row_counts(
             {name: partial.rows for name, partial in splits.items()},

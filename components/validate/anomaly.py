@@ -13,7 +13,7 @@ Severity = Literal["error", "warning"]
 
 @dataclass(frozen=True)
 class Anomaly:
-    """One way in which data is not as expected.
+    """A contradiction of data and expectation.
 
     Attributes:
         feature: The column; empty for the dataset as a whole.
@@ -33,7 +33,7 @@ class Anomaly:
     severity: Severity
 
     def sentence(self) -> str:
-        """What, got and expected in one line, the column first."""
+        """Description, value and expectation in one line, the column first."""
         what = f"{self.description.rstrip('.')}; got {self.got}, expected {self.expected}"
         return f"{self.feature}: {what}" if self.feature else what
 

@@ -31,7 +31,7 @@ class ColumnCheck:
     severity: Severity
 
     def run(self, column: ColumnPartial) -> Iterator[Anomaly]:
-        """What contradicts the constraints.
+        """The contradictions of the constraints.
 
         Args:
             column: The statistics of the column in the split, of at least one row.

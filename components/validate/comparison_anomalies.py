@@ -35,7 +35,7 @@ _MEASUREMENTS: dict[Metric, int] = {
 
 
 def comparison_anomalies(comparisons: Iterable[Comparison]) -> list[Anomaly]:
-    """The distances beyond their threshold, and what could not be compared."""
+    """The distances beyond their threshold, and the comparisons that failed."""
     found = []
     for c in comparisons:
         split = "train" if c.kind == "drift" else c.other

@@ -1,4 +1,4 @@
-"""How far the values of a column are apart in two sets of statistics: 0 the same, 1 nothing shared.
+"""Distances between the values of a column in two sets of statistics, from 0 (equal) to 1.
 
 Both measures compare shares of rows, in bins that the two sides have in common. TensorFlow
 Data Validation takes ten bins over each side's own range and spreads a bin's rows evenly
@@ -101,8 +101,8 @@ def distance(
     """The distance between a column's statistics; None if their kinds differ.
 
     Args:
-        reference: Whose deciles are the bins of a numeric column.
-        other: What is compared with it.
+        reference: The statistics whose deciles are the bins of a numeric column.
+        other: The statistics to compare.
         counted: Our own counts of `other`, from which the rows of any bin are known; without
             them rows are taken as evenly spread between the quantiles of `other`.
     """

@@ -1,9 +1,9 @@
-"""How many different values there are, from the smallest of their hashes.
+"""The number of distinct values, estimated from the smallest of their hashes.
 
 The k minimum values (Bar-Yossef et al., RANDOM 2002; Beyer et al., SIGMOD 2007): keep the
 `SIZE` smallest distinct hashes; if the largest of them is the fraction f of the hash range,
 there are about (SIZE - 1) / f distinct values, with a relative standard error of
-1 / sqrt(SIZE - 2) = 0.8%. What is kept depends on the set of values alone, so partial
+1 / sqrt(SIZE - 2) = 0.8%. The hashes kept depend on the set of values alone, so partial
 results merge in any order.
 """
 

@@ -14,7 +14,7 @@ from kfp_suite.contracts.columns import ColumnType
 def label_anomalies(
     label: str, kind: ColumnType, splits: Mapping[str, SplitPartial]
 ) -> list[Anomaly]:
-    """What makes a column useless as a label: no values, or one value only.
+    """Checks that a column can be a label: it has values, and more than one.
 
     In train these are errors; a single value in another split, and missing labels, are
     warnings.

@@ -1,4 +1,4 @@
-"""What validate writes, whichever engine found it: statistics, schema, anomalies, verdict."""
+"""The outputs of validate, from any engine: statistics, schema, anomalies, verdict."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALIDATION_FORMAT = 1
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a validation: the verdict, and how many anomalies and hints there are."""
+    """The result of a validation: the verdict, and the numbers of anomalies and hints."""
 
     valid: bool
     errors: int

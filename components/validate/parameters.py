@@ -1,4 +1,4 @@
-"""The parameters of validate, whichever engine: what is asked, and whether it makes sense."""
+"""The parameters of validate, for any engine, and their checks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from kfp_suite.contracts.errors import ParameterError, did_you_mean
 
 @dataclass(frozen=True)
 class ValidateOptions:
-    """What is compared and how.
+    """The comparisons, and their thresholds.
 
     Attributes:
         skew: Thresholds between train and the other splits.
@@ -56,7 +56,7 @@ class ValidateParameters:
 
 @dataclass(frozen=True)
 class ValidateOutputs:
-    """Where the outputs go: three folders and one HTML file."""
+    """The paths of the outputs: three folders and one HTML file."""
 
     statistics: Path
     schema: Path

@@ -26,8 +26,8 @@ def distinct_cap(columns: int) -> int:
 class SplitPartial:
     """The partial statistics of a split.
 
-    What results depends on the rows and their positions alone: not on how they are cut
-    into batches, nor on the order of updates and merges.
+    The result depends on the rows and their positions alone: not on the cuts between
+    batches, nor on the order of updates and merges.
 
     Args:
         columns: The columns of the table.

@@ -33,8 +33,8 @@ _MAX_HINTS = 100
 
 @dataclass(frozen=True)
 class Findings:
-    """What the report shows. `partials` are what our own engine keeps of each split; where
-    another found the statistics there are none, and the tables are made of `statistics`."""
+    """The content of the report. `partials`: the partial statistics of our own engine; other
+    engines have none, and the tables are made of `statistics`."""
 
     dataset: DatasetManifest
     label: str

@@ -1,7 +1,7 @@
-"""What the columns of a dataset should be: a TensorFlow Metadata `Schema`.
+"""The expected columns of a dataset, as a TensorFlow Metadata `Schema`.
 
-It comes from one of three places: inferred from the train split; a declared mapping, with
-what it leaves open inferred; or a `schema.pbtxt` (ours, or one that TFDV wrote).
+It comes from one of three sources: inferred from the train split; a declared mapping, with
+the rest inferred; or a `schema.pbtxt` (ours, or one that TFDV wrote).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class DatasetSchema:
 
     Attributes:
         proto: Every column, declared and inferred.
-        declared: The columns whose constraints the user stated: what contradicts them is
-            an error, what contradicts an inferred constraint a warning.
-        unexpected: What a column is that the proto does not have.
+        declared: The columns with constraints of the user: contradicting them is an error,
+            contradicting an inferred constraint a warning.
+        unexpected: The severity of a column that the proto does not have.
         min_rows: The least number of rows, by split.
     """
 

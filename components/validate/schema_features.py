@@ -62,7 +62,7 @@ def _set_default_domain(feature: pb.Feature, kind: ColumnType) -> None:
 def infer_column(
     proto: pb.Schema, feature: pb.Feature, kind: ColumnType, train: SplitPartial
 ) -> None:
-    """Add to a new feature what the train split shows of its column.
+    """Add to a new feature the constraints inferred from the train split.
 
     Args:
         proto: The schema, for the domain of a string column.
@@ -95,13 +95,13 @@ def infer_column(
 def declare_column(
     proto: pb.Schema, feature: pb.Feature, kind: ColumnType | None, spec: ColumnSpec, where: str
 ) -> None:
-    """Add to a new feature what the user declared of its column.
+    """Add to a new feature the constraints that the user declared.
 
     Args:
         proto: The schema, for the domain of a string column.
         feature: The feature, so far a name.
         kind: The type of the column; None: neither declared nor in the data.
-        spec: What was declared.
+        spec: The declared constraints.
         where: The column, for errors.
 
     Raises:

@@ -24,7 +24,7 @@ Severity = Literal["error", "warn", "allow"]
 
 @dataclass(frozen=True)
 class ColumnSpec:
-    """What a column should be.
+    """The declared constraints of a column.
 
     Attributes:
         type: `int64`, `float64`, `bool`, `string`, `date` or `timestamp`.
@@ -58,8 +58,8 @@ class SchemaSpec:
 
     Attributes:
         uri: A `schema.pbtxt` (or a folder with one) that is the whole schema.
-        columns: What is required of columns, by name.
-        unexpected_columns: What a column is that `columns` does not list.
+        columns: The constraints of columns, by name.
+        unexpected_columns: The severity of a column that `columns` does not list.
         min_rows: The least number of rows, by split.
     """
 
@@ -81,7 +81,7 @@ class _DeclaredSchema:
 
 
 def parse_schema(value: object, where: str = "schema") -> SchemaSpec:
-    """The declared schema, checked for what contradicts itself.
+    """The declared schema, checked for contradictions within it.
 
     Raises:
         ParameterError: an unknown key, with the near miss; a domain that no value or the

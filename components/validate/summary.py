@@ -20,7 +20,7 @@ def statistics_summary(
     partials: Mapping[str, SplitPartial],
     statistics: statistics_pb2.DatasetFeatureStatisticsList,
 ) -> dict[str, Any]:
-    """Per split and column: type, rows, missing, distinct and what its type has.
+    """Per split and column: type, rows, missing, distinct and the statistics of its type.
 
     Numbers that JSON cannot hold are the strings `inf`, `-inf` and `nan`; dates and
     timestamps are in ISO 8601.

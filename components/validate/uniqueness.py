@@ -27,9 +27,9 @@ def duplicate_anomalies(
         columns: The columns to check.
         files: The Parquet shards of all splits.
         threads: Threads to use.
-        scratch: A folder for what does not fit into memory.
+        scratch: A folder for data that does not fit into memory.
     """
-    import duckdb  # only where a column must have no duplicates
+    import duckdb  # only if a column must have no duplicates
 
     found = []
     config: dict[str, Any] = {

@@ -87,7 +87,7 @@ def evaluate_tfma(
     """Write `evaluation.json` to the folder `evaluation` and the report to the file `report`.
 
     Args:
-        parameters: What to measure and what is asked.
+        parameters: What to measure, and the criteria.
         dataset: A Dataset artifact, in a folder that every worker of Beam sees.
         model: A Model artifact, likewise.
         evaluation: Where the folder with `evaluation.json` is written.

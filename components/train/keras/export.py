@@ -1,7 +1,7 @@
 """A trained network as a SavedModel that takes raw columns: transform, network, decision.
 
-What is exported is compared with what the suite itself predicts on real rows; signatures on
-raw columns that would not say the same are left out.
+The SavedModel is compared with the suite's own predictions on real rows; signatures on raw
+columns that would predict otherwise are left out.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class ServedNetwork(tf.Module):  # type: ignore[misc]
         self.transform = graph_of(transform)
 
     def signatures(self) -> dict[str, Any]:
-        """What the SavedModel is called by."""
+        """The signatures of the SavedModel."""
         columns = {
             field.name: tf.TensorSpec([None], DTYPES[field.type], field.name)
             for field in self._inputs
@@ -111,7 +111,7 @@ class ServedNetwork(tf.Module):  # type: ignore[misc]
 
 
 def scores_of(logits: Tensor, target: Target, scale: Scale) -> Tensor:
-    """What a network's logits mean: float32 probabilities or numbers."""
+    """The scores of a network's logits: float32 probabilities or numbers."""
     if target.task == "regression":
         return logits[:, 0] * scale.std + scale.mean
     if target.task == "binary":
@@ -138,13 +138,13 @@ def export(
     """Write the SavedModel to `folder`.
 
     Args:
-        network: Gives logits for the transform's matrix.
-        scale: What a predicted number is scaled by.
+        network: Returns logits for the transform's matrix.
+        scale: The scale of predicted numbers.
         target: Task and classes.
         threshold: The decision threshold, for two classes.
-        transform: What makes the matrix.
+        transform: The transform that makes the matrix.
         rows: Real rows to compare the graph on, and to warm a server up with.
-        folder: Is made.
+        folder: The folder to create.
     """
     expected = scores_of(network(transform.transform(rows), training=False), target, scale).numpy()
     try:
@@ -184,7 +184,7 @@ def _function(call: Callable[..., Any], **specs: Any) -> Any:
 
 
 def _in_example(type_: ColumnType) -> Any:
-    """How a column travels in a `tf.Example`: absent where it is missing."""
+    """The form of a column in a `tf.Example`: a missing value is absent."""
     if type_ == "string":
         return tf.io.FixedLenFeature([], tf.string, MISSING_TEXT)
     if type_ == "float64":
@@ -202,7 +202,7 @@ def _from_example(tensor: Tensor, type_: ColumnType) -> Tensor:
 
 
 def _write_warm_up(raw: Mapping[str, Tensor], rows: int, path: Path) -> None:
-    """Requests of one row that TensorFlow Serving answers before it says it is ready."""
+    """Requests of one row that TensorFlow Serving answers before it reports to be ready."""
     path.parent.mkdir(parents=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
         for i in range(rows):

@@ -49,7 +49,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class Scale:
-    """What a predicted number is scaled by: `mean + std * output`."""
+    """The scale of predicted numbers: `mean + std * output`."""
 
     mean: float = 0.0
     std: float = 1.0

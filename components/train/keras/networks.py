@@ -1,4 +1,4 @@
-"""Keras networks by name: what `network: mlp` means for each layout of features.
+"""Keras networks by name, such as `network: mlp`, for each layout of features.
 
 Every network takes the matrix of the transform (float32, shape (rows, features)) and gives
 logits, shape (rows, outputs): one for two classes or a number, else one a class.
@@ -28,10 +28,10 @@ Tensor = Any
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """How a network looks and learns; each network reads what concerns it.
+    """The shape and training of a network; each network uses those that apply to it.
 
     Attributes:
-        epochs: How often the rows are seen; 1 or more.
+        epochs: Passes over the rows; 1 or more.
         batch_size: Rows a step; 1 or more.
         optimizer: adam, adamw, sgd (with momentum 0.9) or rmsprop.
         learning_rate: Above 0.
@@ -109,7 +109,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Layout:
-    """What the columns of the matrix are: `flags` are those of categories, one a value."""
+    """The kinds of columns in the matrix: `flags` are those of categories, one a value."""
 
     features: int
     flags: tuple[int, ...] = ()
@@ -293,5 +293,5 @@ class Columns(keras.layers.Layer):  # type: ignore[misc]
         return keras.ops.take(matrix, self.places, axis=1)
 
     def get_config(self) -> dict[str, Any]:
-        """What makes it again."""
+        """The configuration that recreates it."""
         return {**super().get_config(), "places": self.places}

@@ -22,7 +22,7 @@ FUNCTION = "run_fn"
 
 @dataclass(frozen=True)
 class FnArgs:
-    """What `run_fn(fn_args)` is given.
+    """The argument of `run_fn(fn_args)`.
 
     `train_dataset` and `eval_dataset` (None if there is no eval split) are
     `tf.data.Dataset`s of one row each, in order: a matrix row (float32, shape (features,)),

@@ -30,16 +30,16 @@ from kfp_suite.models.saved_model import SCORES
 
 
 def to_onnx(network: Any, scale: Scale, target: Target, width: int) -> bytes:
-    """The graph of a network and of what its logits mean.
+    """The graph of a network, from features to predictions.
 
     Args:
         network: Gives logits for the matrix.
-        scale: What a predicted number is scaled by.
+        scale: The scale of predicted numbers.
         target: Task and classes.
         width: Features.
 
     Raises:
-        UnconvertibleError: it uses what ONNX has no operation for.
+        UnconvertibleError: it uses an operation that ONNX lacks.
         Exception: of any kind, if Keras or tf2onnx cannot.
     """
     matrix = keras.Input((width,), dtype="float32", name=INPUT)
@@ -64,7 +64,7 @@ def to_onnx(network: Any, scale: Scale, target: Target, width: int) -> bytes:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """What converters fear and say twice: the check and the comparison decide."""
+    """Silence the converters' warnings: the check and the comparison decide."""
     logger = logging.getLogger("tf2onnx")
     before = logger.level
     logger.setLevel(logging.CRITICAL + 1)
@@ -77,7 +77,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _check(model: Any) -> None:
-    """tf2onnx leaves what it cannot convert in the graph, by TensorFlow's name."""
+    """Refuse a graph with TensorFlow's operations: tf2onnx leaves those it cannot convert."""
     nodes = model.graph.node
     unknown = {node.op_type for node in nodes if not onnx.defs.has(node.op_type, node.domain)}
     if unknown:
@@ -85,7 +85,7 @@ def _check(model: Any) -> None:
 
 
 def _name(graph: Any) -> None:
-    """The names that whoever asks the graph reads."""
+    """Name the inputs and outputs of the graph for its clients."""
     graph.name = "estimator"
     (output,) = graph.output
     for node in graph.node:

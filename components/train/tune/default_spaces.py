@@ -1,7 +1,7 @@
-"""What to search where nobody says: of the usual estimators, ranges that practice has shown.
+"""Default search spaces of the usual estimators.
 
-After the ranges that the libraries' own guides name as the first to tune; each is wide
-enough for tables of a thousand to some million rows.
+They cover the hyperparameters that the libraries' own guides name as the first to tune; each
+range is wide enough for tables of a thousand to some million rows.
 """
 
 from __future__ import annotations

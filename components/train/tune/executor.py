@@ -117,7 +117,7 @@ def tune(parameters: TuneParameters, dataset: Path, transform: Path, output: Pat
             catch_warnings(),
             closing(_run(batch, inputs.training, steps, metric, parameters)) as ended,
         ):
-            # If the batch is given up, an error says why: that workers stop adds nothing.
+            # If the batch is given up, its own error has the reason.
             filterwarnings("ignore", r"\d+ tasks (have been successfully|which were still being)")
             for trial in ended:
                 study.keep(trial)
@@ -182,7 +182,7 @@ def _find_same(candidate: Candidate, finished: Mapping[str, Trial]) -> Trial:
 
 
 def _key(parameters: TuneParameters, inputs: Inputs, metric: Metric) -> str:
-    """The digest of what the trials' outcome rests on. Not how many there are."""
+    """The digest of everything that the trials' results depend on; not their number."""
     not_in_it = {"trials", "shard", "store", "model_name"}
     made_of = {
         **{k: v for k, v in asdict(parameters).items() if k not in not_in_it},
@@ -242,7 +242,7 @@ def _try_candidate(
         if result.value is None:
             return _trial(asked, metric, scores, "failed", result.why)
         scores.append(result.value)
-        # A fold says what its mean with the folds before says; a rung stands for itself.
+        # A fold counts as the mean with the folds before it; a rung stands for itself.
         value = float(np.mean(scores)) if parameters.folds else result.value
         if number < len(steps) - 1 and asked.hopeless(number, value):
             why = f"worse than the median after step {number}"

@@ -1,4 +1,4 @@
-"""What a trial is judged by: scikit-learn's metrics, on rows that it was not fitted on."""
+"""The scores of trials: scikit-learn's metrics on rows that a trial was not fitted on."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ Measure = Callable[[Any, Any], float]
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of a task. `of`: of what is predicted, of the positive class's probability, of all
-    probabilities, or of anything that ranks."""
+    """A metric of a task. `of`: its input: predictions, the positive class's probability, all
+    probabilities, or any ranking score."""
 
     name: str
     measure: str
@@ -149,7 +149,7 @@ def steps_of(training: Training, folds: int, seed: int, groups: Any = None) -> l
 
 @dataclass(frozen=True)
 class Score:
-    """What a step gave; None if the candidate could not be fitted, and why."""
+    """The score of a step; None if the candidate could not be fitted, with the reason."""
 
     value: float | None
     why: str = ""
@@ -182,7 +182,7 @@ def score(
             raise
         except DataError as error:
             return Score(None, str(error))
-        except Exception as error:  # an estimator may fail in its own way when it is asked
+        except Exception as error:  # an estimator may raise errors of its own
             return Score(None, f"{type(error).__name__}: {error}")
 
 

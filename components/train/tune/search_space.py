@@ -1,4 +1,4 @@
-"""The search space: of each estimator, what its hyperparameters may be.
+"""The search space: the possible hyperparameters of each estimator.
 
     hist_gradient_boosting:
       learning_rate: {low: 0.01, high: 0.3, log: true}
@@ -26,11 +26,12 @@ _MAX_TRIALS = 10_000
 
 @dataclass(frozen=True)
 class Range:
-    """Numbers from `low` to `high`, both included; KFP knows no integers, so `type` says it.
+    """Numbers from `low` to `high`, both included; `type` is int or float, since KFP has no
+    integers.
 
-    `log`: as many between 0.01 and 0.1 as between 0.1 and 1. `step`: every so many, and what
-    a grid takes. `share_of_rows`: `high` is at most this part of the rows of train, but not
-    below `low`: a leaf of 200 rows is none of 100.
+    `log`: as many between 0.01 and 0.1 as between 0.1 and 1. `step`: the distance of values,
+    which a grid needs. `share_of_rows`: `high` is at most this part of the rows of train, but
+    not below `low`: 100 rows cannot have leaves of 200.
     """
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
@@ -128,12 +129,12 @@ class Space:
         )
 
     def start(self, estimator: str, hyperparameters: Mapping[str, Plain]) -> Candidate:
-        """The candidate that a search starts from: an estimator as it is without a search.
+        """The first candidate of a search: an estimator as it would be without a search.
 
         Args:
-            estimator: If the space has none of that name, it is the space's first.
-            hyperparameters: Of `estimator`; what the space fixes is set, too, and the rest is
-                the library's defaults.
+            estimator: If the space has none of that name, the space's first is used.
+            hyperparameters: Of `estimator`; fixed values of the space are added, and the rest
+                are the library's defaults.
         """
         name = estimator if estimator in self.estimators else next(iter(self.estimators))
         given = hyperparameters if name == estimator else {}

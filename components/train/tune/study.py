@@ -2,10 +2,10 @@
 
     <store>/<model>/_studies/<key>/<shard>-<number>.json
 
-The key is the digest of everything that a trial's outcome rests on. A step that is killed
-and run again, or a search that is asked for more trials, finds what is there.
+The key is the digest of everything that a trial's result depends on. A step that is killed
+and run again, or a search that is extended by more trials, reuses the finished ones.
 
-A shard is a search of its own: what it suggests rests on its own finished trials alone, a
+A shard is a search of its own: its suggestions depend only on its own finished trials, a
 batch at a time. So a search gives the same trials on one machine or on ten, at any speed.
 """
 
@@ -42,8 +42,8 @@ State = Literal["complete", "pruned", "failed"]
 class Trial:
     """A finished trial.
 
-    `scores`: of each step that it reached, higher is better where the metric says so; `value`:
-    the last one of a complete trial. `why`: why it was given up, or failed.
+    `scores`: of each step that it reached, in the direction of the metric; `value`: the last
+    one of a complete trial. `why`: the reason that it was given up, or failed.
     """
 
     name: str
@@ -95,10 +95,10 @@ class Study:
         return cls(open_store(store), model, key)
 
     def trials(self) -> list[Trial]:
-        """What is finished, by name.
+        """The finished trials, by name.
 
         Raises:
-            ContractError: a file there is no trial.
+            ContractError: a file there is not a trial.
         """
         return sorted(self._read(), key=lambda trial: trial.name)
 
@@ -148,7 +148,7 @@ class Sampler:
     start: Candidate | None = None
 
     def ask(self, numbers: Sequence[int], finished: Mapping[str, Trial]) -> list[Asked]:
-        """Suggest the trials `numbers` of a batch, from what earlier batches found.
+        """Suggest the trials `numbers` of a batch, from the results of earlier batches.
 
         Args:
             numbers: Of the trials, within the shard.
@@ -177,7 +177,7 @@ class Sampler:
         return Asked(name, grid[at] if grid else self.space.suggest(trial), trial, study)
 
     def _sampler(self, optuna: Any, first: int) -> Any:
-        """Seeded by what the batch is: a step that goes on suggests what it would have."""
+        """A sampler seeded by the batch, so that a resumed step suggests the same trials."""
         material = f"{self.seed}/{self.shard}/{first}".encode()
         seed = int.from_bytes(hashlib.sha256(material).digest()[:4], "big")
         if self.search == "tpe":

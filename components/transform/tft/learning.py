@@ -1,7 +1,7 @@
-"""What a spec's operations learn, computed by TensorFlow Transform on Apache Beam.
+"""The states of a spec's operations, computed by TensorFlow Transform on Apache Beam.
 
-Each pass is one Beam pipeline of TFT's analyzers; operations that build on what others
-learned wait for them. Means, deviations, extremes and vocabularies are those of our own
+Each pass is one Beam pipeline of TFT's analyzers; operations that depend on the states of
+others wait for them. Means, deviations, extremes and vocabularies are those of our own
 passes (means and deviations up to rounding); quantiles are TFT's, of 32-bit floats and
 within 0.0001 of their rank.
 """
@@ -89,7 +89,7 @@ def learn_by_tft(
 
 
 class _Found:
-    """What the analyzers of a pass found, by name."""
+    """The results of a pass's analyzers, by name."""
 
     def __init__(self, folder: Path, raw: Mapping[str, Tensor]) -> None:
         self._values = tf.saved_model.load(str(folder / "transform_fn")).transform_fn(raw)
@@ -116,7 +116,7 @@ def _words_of(path: Path) -> list[tuple[str, int]]:
 
 
 class _Named:
-    """What was found for one node."""
+    """The results for one node."""
 
     def __init__(self, found: _Found, node: int) -> None:
         self._found, self._node = found, node
@@ -246,7 +246,7 @@ def _for_each_row(tensor: Tensor, rows: Tensor) -> Tensor:
     return tf.tile(text, [rows, 1])
 
 
-# What each learner asks TFT for (`analyze`), and what it makes of the answers (`_state`)
+# Each learner's analyzers (`analyze`), and the state from their results (`_state`)
 
 
 @singledispatch
@@ -254,9 +254,9 @@ def analyze(learner: Any, seen: Tensor, name: str) -> dict[str, Tensor]:
     """TFT's analyzers in place of a learner.
 
     Args:
-        learner: What would learn in our own passes.
+        learner: The learner of our own passes.
         seen: The values that are not missing, shape (values,).
-        name: What a vocabulary's file is called.
+        name: The name of a vocabulary's file.
 
     Raises:
         DataError: there are none for it.
@@ -389,7 +389,7 @@ def _ranked(counts: Iterable[tuple[str, int]], most: int) -> list[tuple[str, int
     return heapq.nsmallest(most, counts, key=lambda pair: (-pair[1], pair[0]))
 
 
-# What no pass may meet
+# Values that no pass may meet
 
 
 def _checks(program: Program, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -1,4 +1,4 @@
-"""The report of a user's own preprocessing_fn: what goes in and what comes out."""
+"""The report of a user's own preprocessing_fn: its inputs and outputs."""
 
 from __future__ import annotations
 

@@ -75,9 +75,9 @@ def validate_tfdv(
 
     Args:
         parameters: As of `validate`; the schema is inferred, or `uri` names one.
-        where: Where Beam runs.
+        where: The runner of Beam and its options.
         dataset: A Dataset artifact, in a folder that every worker of Beam sees.
-        outputs: Where what `validate` writes is written.
+        outputs: The paths of the outputs.
 
     Raises:
         ParameterError: a parameter that is not allowed, or a label that is not a column.
@@ -171,7 +171,7 @@ def find_anomalies(
     schema: schema_pb2.Schema,
     severity: Severity,
 ) -> list[Anomaly]:
-    """What TFDV finds in each split; `severity` is that of what contradicts the schema."""
+    """The anomalies that TFDV finds in each split; `severity`: of contradictions of the schema."""
     found = []
     for dataset in statistics.datasets:
         proto = tfdv.validate_statistics(_alone(dataset), schema)

@@ -1,4 +1,4 @@
-"""What computed an artifact: code, libraries, image, threads, CPU class and BLAS kernel.
+"""The environment that computed an artifact: code, libraries, image, threads, CPU and BLAS.
 
 Two runs can be compared bit for bit only if these are the same; `reproduce` names the
 first that differs.

@@ -9,7 +9,7 @@
       saved_model/         transform, network and decision as one graph (derived)
       estimator.joblib     the same, for model servers that load nothing else (derived)
       sample_request.json  {"instances": [...]} of raw records
-      sample_answer.json   what the model says of them (derived)
+      sample_answer.json   the model's predictions of them (derived)
       module.py            the user's module, where one was used
       MODEL_CARD.md
 
@@ -114,7 +114,7 @@ class ModelManifest:
 
 
 def estimator_name(manifest: ModelManifest) -> str:
-    """What was trained: the name of an estimator or network, or the class that the user's
+    """The trained model: the name of an estimator or network, or the class that the user's
     module returned."""
     train = manifest.recipe.train
     if not manifest.recipe.module_digest:

@@ -1,4 +1,4 @@
-"""YAML that means what is written: the values of JSON, and text for all else.
+"""YAML without surprises: the values of JSON, and text for all else.
 
 PyYAML reads YAML 1.1, where 012 is ten, `no` is false, 1:30 is ninety, 1e-3 is text, and of
 a repeated key the last value counts, silently. Here a scalar is null, true, false or a decimal

@@ -1,4 +1,4 @@
-"""The run record: what a run made and why, joined from the files its steps left.
+"""The run record: a run's results and reasons, combined from its steps' output files.
 
 `record` writes it when a pipeline ends, however it ends, so it is read from the run's
 folder alone:
@@ -54,7 +54,7 @@ def try_of(name: str) -> int:
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run made.
+    """The results of a run.
 
     `status` is SUCCEEDED, FAILED or CANCELLED. A model that was not
     blessed, data that did not validate, or nothing new to train on, is a run that SUCCEEDED

@@ -1,4 +1,4 @@
-"""Requests and what the model itself says of them: what an endpoint is compared with.
+"""Requests with the model's own predictions, to compare an endpoint's answers with.
 
 `sample_request.json` and `sample_answer.json` of a Model artifact hold two rows of train;
 whoever asks an endpoint needs no library of the model's.

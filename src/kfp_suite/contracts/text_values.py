@@ -80,7 +80,7 @@ def convert_to_utc(value: datetime.datetime, text: str) -> datetime.datetime:
 
     Args:
         value: The time.
-        text: What it was read from, for the error.
+        text: The text that it was read from, for the error.
 
     Raises:
         ValueError: in UTC it is not within the years 0001 to 9999.
