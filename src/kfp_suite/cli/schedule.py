@@ -91,8 +91,8 @@ def add(
     connect: Connect,
 ) -> None:
     """Run PIPELINE again and again; a schedule of this name is changed."""
-    from kfp_suite.kubeflow.arguments import cluster_arguments, told
-    from kfp_suite.kubeflow.launching import Order, Recurrence, recur
+    from kfp_suite.kubeflow.arguments import cluster_arguments
+    from kfp_suite.kubeflow.launching import COPIES, Order, Recurrence, recur
     from kfp_suite.kubeflow.naming import renamed
     from kfp_suite.kubeflow.scheduling import FROM_NOW
     from kfp_suite.kubeflow.timing import timing, when
@@ -106,9 +106,9 @@ def add(
     arguments = cluster_arguments(package, params, assigned, origin)
     backend = connect()
     order = Order(name, experiment, service_account, pipeline_root)
-    done, filled = recur(backend, package, arguments, order, recurrence)
+    done, prepared = recur(backend, package, arguments, order, recurrence)
     if as_json:
-        told_too = {"next": _coming(done.now), "filled_in": filled}
+        told_too = {"next": _coming(done.now), **prepared.to_json()}
         click.echo(json.dumps({**asdict(done), **told_too}))
         return
     wanted = done.now.schedule
@@ -126,8 +126,10 @@ def add(
         click.echo(f"  removed, of the same name: {one.id}, {when(one.schedule)}, {state}")
     if done.from_now:
         click.echo(FROM_NOW)
-    if line := told(filled):
+    for line in prepared.lines:
         click.echo(line)
+    if prepared.brought:
+        click.echo(COPIES)
     if done.before is None or not done.before.enabled:
         _tell_missed(backend, done.now, connect)
     _tell_times(done.now)

@@ -46,7 +46,7 @@ def submit(
 ) -> None:
     """Run PIPELINE on Kubeflow; it is uploaded where this version of it is not there."""
     from kfp_suite.cli.watch import watch_run
-    from kfp_suite.kubeflow.arguments import cluster_arguments, told
+    from kfp_suite.kubeflow.arguments import cluster_arguments
     from kfp_suite.kubeflow.launching import Order, run
     from kfp_suite.local.parameters import parse_assignments
 
@@ -55,13 +55,13 @@ def submit(
     arguments = cluster_arguments(package, params, assigned, origin)
     backend = connect()
     order = Order(name, experiment, service_account, pipeline_root)
-    done, filled = run(backend, package, arguments, order)
+    done, prepared = run(backend, package, arguments, order)
     if as_json:
-        click.echo(json.dumps({**asdict(done), "filled_in": filled}))
+        click.echo(json.dumps({**asdict(done), **prepared.to_json()}))
     else:
         click.echo(f"run {done.run_id}: {done.name}")
         click.echo(done.link)
-        if line := told(filled):
+        for line in prepared.lines:
             click.echo(line)
     if watch:
         console = Console(stderr=as_json, highlight=False)

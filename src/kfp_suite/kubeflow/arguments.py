@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from kfp_suite.contracts.errors import ParameterError
 from kfp_suite.image_builder.families import family_of
 from kfp_suite.kubeflow.connection import Backend
+from kfp_suite.kubeflow.local_files import find_local_files
 from kfp_suite.kubeflow.package import Package
 from kfp_suite.local.catalog import pipelines
 from kfp_suite.local.checked_values import check_for_cluster
@@ -20,7 +21,6 @@ from kfp_suite.local.parameters import (
 )
 from kfp_suite.local.preflight import check_values
 
-_PLACES = ("store", "module_file", "labelled", "baseline_statistics")
 _SET_ON_A_CLUSTER = {"target": ("", "local"), "namespace": ("default",)}
 """Parameters to the defaults that give way to what is right on a cluster."""
 
@@ -28,7 +28,8 @@ _SET_ON_A_CLUSTER = {"target": ("", "local"), "namespace": ("default",)}
 def cluster_arguments(
     package: Package, file: str | None, assigned: Mapping[str, Any], origin: str = ""
 ) -> dict[str, Any]:
-    """The arguments of a run on a cluster.
+    """The arguments of a run on a cluster; those that name files of this machine, by absolute
+    paths, for `local_files.bring`.
 
     Args:
         package: The pipeline.
@@ -37,7 +38,7 @@ def cluster_arguments(
         origin: A published version whose parameters are below both.
 
     Raises:
-        InputError: a parameter that is not right, or a path that only this machine has.
+        InputError: a parameter that is not right, or a file that is not there.
     """
     path = parameter_file(file) if file else None
     from_version = parameters_from(origin, package.parameters) if origin else {}
@@ -49,14 +50,14 @@ def cluster_arguments(
         defaults = {name: known.default for name, known in package.parameters.items()}
         check_values(defaults | values)
     check_for_cluster(values, where, assigned)
-    for name in _PLACES:
-        _check_place(name, values.get(name))
-    for name, source in (values.get("sources") or {}).items():
-        if isinstance(source, dict):
-            _check_place(f"sources.{name}.uri", source.get("uri"))
-        else:
-            _check_place(f"sources.{name}", source)
-    return values
+
+    def base_of(name: str) -> Path:
+        """As a local run has it."""
+        parts = name.split(".")
+        above = {".".join(parts[:count]) for count in range(1, len(parts) + 1)}
+        return path.parent if path and not assigned.keys() & above else Path()
+
+    return find_local_files(values, base_of, has_store="store" in package.parameters)
 
 
 def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
@@ -95,14 +96,3 @@ def told(filled: Mapping[str, Any]) -> str:
         for name, value in filled.items()
     ]
     return f"on a cluster, unless you say otherwise: {', '.join(words)}" if words else ""
-
-
-def _check_place(name: str, value: Any) -> None:
-    if isinstance(value, str) and value and ("://" not in value or value.startswith("file://")):
-        raise ParameterError(
-            "only this machine has this",
-            where=name,
-            got=value,
-            expected="what the cluster reads: gs://…, s3://…, postgresql://…",
-            fix=f"upload it and give its address: --param {name}=gs://…",
-        )

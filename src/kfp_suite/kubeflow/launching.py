@@ -8,13 +8,20 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from kfp_suite.kubeflow.arguments import filled_in
+from kfp_suite.kubeflow.arguments import filled_in, told
 from kfp_suite.kubeflow.connection import Backend
+from kfp_suite.kubeflow.local_files import Brought, bring
 from kfp_suite.kubeflow.package import Package
 from kfp_suite.kubeflow.scheduling import Change, Schedule, schedule
 from kfp_suite.kubeflow.submitting import Submitted, experiment_named, submit
 from kfp_suite.kubeflow.timing import Timing
 from kfp_suite.kubeflow.uploading import upload
+
+COPIES = (
+    "every run of the schedule reads these copies; for data that change, give an address that the "
+    "cluster reads"
+)
+"""What is to be said of a schedule with files that were brought to the store."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +51,50 @@ class Recurrence:
     pin: bool = True
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """The arguments as they are sent.
+
+    Attributes:
+        arguments: All of them.
+        filled: Those that nobody set, and that are others on a cluster.
+        brought: The files of this machine that were brought to the store.
+    """
+
+    arguments: dict[str, Any]
+    filled: dict[str, Any]
+    brought: tuple[Brought, ...]
+
+    @property
+    def lines(self) -> list[str]:
+        """What a person is told of it."""
+        return [*map(str, self.brought), *filter(None, [told(self.filled)])]
+
+    def to_json(self) -> dict[str, Any]:
+        """The same for a program."""
+        return {"filled_in": self.filled, "brought": [asdict(one) for one in self.brought]}
+
+
+def prepare(backend: Backend, package: Package, arguments: Mapping[str, Any]) -> Prepared:
+    """Fill in what nobody set, and bring what only this machine has.
+
+    Args:
+        backend: Where it will run.
+        package: The pipeline.
+        arguments: As `cluster_arguments` gives them.
+
+    Raises:
+        KfpSuiteError: as `bring`.
+    """
+    filled = filled_in(package, arguments, backend)
+    everything, brought = bring({**arguments, **filled})
+    return Prepared(everything, filled, brought)
+
+
 def run(
     backend: Backend, package: Package, arguments: Mapping[str, Any], order: Order
-) -> tuple[Submitted, dict[str, Any]]:
-    """Start a run, and say what was filled in.
+) -> tuple[Submitted, Prepared]:
+    """Start a run, and say what was sent.
 
     Args:
         backend: Where.
@@ -58,19 +105,19 @@ def run(
     Raises:
         KfpSuiteError: see `Backend.call`.
     """
-    filled = filled_in(package, arguments, backend)
+    prepared = prepare(backend, package, arguments)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     done = submit(
         backend,
         package,
-        {**arguments, **filled},
+        prepared.arguments,
         # Of its own, so that it can be named.
         name=order.name or f"{package.name} {now} {secrets.token_hex(2)}",
         experiment=order.experiment,
         service_account=order.service_account,
         pipeline_root=order.pipeline_root,
     )
-    return done, filled
+    return done, prepared
 
 
 def recur(
@@ -79,8 +126,8 @@ def recur(
     arguments: Mapping[str, Any],
     order: Order,
     recurrence: Recurrence,
-) -> tuple[Change, dict[str, Any]]:
-    """Make or change the schedule of its name, and say what was filled in.
+) -> tuple[Change, Prepared]:
+    """Make or change the schedule of its name, and say what was sent.
 
     Args:
         backend, package, arguments, order: As for `run`.
@@ -90,7 +137,7 @@ def recur(
         AlreadyExistsError: as `schedule`.
         KfpSuiteError: see `Backend.call`.
     """
-    filled = filled_in(package, arguments, backend)
+    prepared = prepare(backend, package, arguments)
     uploaded = upload(backend, package)
     wanted = Schedule(
         name=order.name or package.name,
@@ -99,9 +146,9 @@ def recur(
         **asdict(recurrence.timing),
         max_concurrency=recurrence.max_concurrency,
         catchup=recurrence.catchup,
-        parameters={**arguments, **filled},
+        parameters=prepared.arguments,
         service_account=order.service_account,
         pipeline_root=order.pipeline_root,
         experiment_id=experiment_named(backend, order.experiment),
     )
-    return schedule(backend, wanted), filled
+    return schedule(backend, wanted), prepared

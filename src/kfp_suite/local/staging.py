@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +52,46 @@ def stage_sources(sources: Mapping[str, Any], base: Path, data: Path) -> dict[st
     return staged
 
 
-def stage(uri: str, base: Path, data: Path, where: str) -> str:
-    """Copy one local file, folder or pattern below `data`; other URIs stay as they are.
+@dataclass(frozen=True)
+class Selection:
+    """The local files that a URI names.
+
+    Attributes:
+        files: Name to path.
+        last: What leads to them from the folder that they are copied to: a name, a pattern, or
+            nothing.
+    """
+
+    files: Mapping[str, Path]
+    last: str
+
+    @cached_property
+    def digests(self) -> Mapping[str, str]:
+        """The files' digests, by name."""
+        return {name: digest_file(path) for name, path in self.files.items()}
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that they are copied to, by their content."""
+        return digest_value(dict(self.digests)).removeprefix(PREFIX)[:16]
+
+
+def is_local(uri: str) -> bool:
+    """Whether a URI names files that this machine has."""
+    return "://" not in uri or uri.startswith((PACKAGE, "file://"))
+
+
+def select(uri: str, base: Path, where: str) -> Selection:
+    """The files of a local file, folder or pattern.
+
+    Args:
+        uri: A path, `file://…` or `package://…`.
+        base: The folder that relative paths start from.
+        where: The parameter, for errors.
 
     Raises:
         MissingError: nothing matches.
     """
-    if "://" in uri and not uri.startswith((PACKAGE, "file://")):
-        return uri
     folder_of, slash, last = uri.rpartition("/")
     if _PLACEHOLDER.search(folder_of):
         raise ParameterError(
@@ -68,10 +102,21 @@ def stage(uri: str, base: Path, data: Path, where: str) -> str:
         )
     if _PLACEHOLDER.search(last):  # a window is filled in later: every file that may be one
         files = local_files(folder_of + slash + _PLACEHOLDER.sub("*", last), where, base)
-        return str(_copy(files, data) / last)
+        return Selection(files, last)
     files = local_files(uri, where, base)
-    folder = _copy(files, data)
-    return str(folder / next(iter(files))) if len(files) == 1 else str(folder)
+    return Selection(files, next(iter(files)) if len(files) == 1 else "")
+
+
+def stage(uri: str, base: Path, data: Path, where: str) -> str:
+    """Copy one local file, folder or pattern below `data`; other URIs stay as they are.
+
+    Raises:
+        MissingError: nothing matches.
+    """
+    if not is_local(uri):
+        return uri
+    selection = select(uri, base, where)
+    return str(_copy(selection, data) / selection.last)
 
 
 def with_originals(text: str, data: Path) -> str:
@@ -84,21 +129,21 @@ def with_originals(text: str, data: Path) -> str:
     return text
 
 
-def _copy(files: Mapping[str, Path], data: Path) -> Path:
-    """Copy `files` (name to path) to a folder of `data` named by their content.
+def _copy(selection: Selection, data: Path) -> Path:
+    """Copy files to a folder of `data` named by their content.
 
     Each file is put in place whole and has the digest it should have, and the folder holds no
     other: so runs that copy the same files at once do not disturb each other, and what was
     damaged since an earlier run is copied again.
     """
-    digests = {name: digest_file(path) for name, path in files.items()}
-    target = data / digest_value(digests).removeprefix(PREFIX)[:16]
+    files, digests = selection.files, selection.digests
+    target = data / selection.folder
     write_json(target.with_suffix(_ORIGINALS), {name: str(path) for name, path in files.items()})
     try:
         for name, path in files.items():
             copy = target / name
             if not copy.is_file() or digest_file(copy) != digests[name]:
-                _copy_file(path, copy, digests[name])
+                copy_file(path, copy, digests[name])
         for name in set(files_below(target)) - digests.keys():
             if not Path(name).name.startswith("."):  # a copy that another run is making
                 (target / name).unlink(missing_ok=True)
@@ -107,7 +152,12 @@ def _copy(files: Mapping[str, Path], data: Path) -> Path:
     return target
 
 
-def _copy_file(path: Path, copy: Path, digest: str) -> None:
+def copy_file(path: Path, copy: Path, digest: str) -> None:
+    """Copy a file, whole, if it still has its digest.
+
+    Raises:
+        DataError: it changed.
+    """
     with path.open("rb") as source, whole_file(copy) as target:
         shutil.copyfileobj(source, target, _BLOCK_BYTES)
         target.flush()

@@ -18,9 +18,9 @@ from markupsafe import Markup
 
 from kfp_suite.contracts.errors import TransientError
 from kfp_suite.image_builder.image_lock import adapted
-from kfp_suite.kubeflow.arguments import cluster_arguments, told
+from kfp_suite.kubeflow.arguments import cluster_arguments
 from kfp_suite.kubeflow.connection import Backend, Connection
-from kfp_suite.kubeflow.launching import Order, Recurrence, recur, run
+from kfp_suite.kubeflow.launching import COPIES, Order, Recurrence, recur, run
 from kfp_suite.kubeflow.naming import renamed
 from kfp_suite.kubeflow.package import Package, check_images, is_file, open_package
 from kfp_suite.kubeflow.placing import both, placed
@@ -140,8 +140,8 @@ class Kubeflow:
         package = self._package(pipeline)
         arguments = cluster_arguments(package, params or None, drop_nulls(parameters), origin)
         order = Order(name, experiment, service_account, pipeline_root)
-        made, filled = run(self.backend, package, arguments, order)
-        said = told(filled)
+        made, prepared = run(self.backend, package, arguments, order)
+        said = "; ".join(prepared.lines)
         return There(made, f"{made.name} ({said})" if said else made.name)
 
     def watch(self, run: There) -> Ended | Shown:
@@ -219,7 +219,7 @@ class Kubeflow:
         package = self._package(pipeline)
         arguments = cluster_arguments(package, params or None, drop_nulls(parameters), origin)
         order = Order(name, experiment, service_account, pipeline_root)
-        done, filled = recur(self.backend, package, arguments, order, recurrence)
+        done, prepared = recur(self.backend, package, arguments, order, recurrence)
         wanted = done.now.schedule
         before = done.before.schedule if done.before else wanted
         differences = renamed(self.backend, before, wanted, done.differences)
@@ -232,7 +232,8 @@ class Kubeflow:
             **changed,
             "removed, of the same name": ", ".join(one.id for one in done.removed),
             "note": FROM_NOW if done.from_now else "",
-            "filled in": told(filled),
+            "filled in": "; ".join(prepared.lines),
+            "copies": COPIES if prepared.brought else "",
         }
         times = html.table(map(in_both_zones, coming(done.now)), ("next times", "here"))
         return Shown(html.facts(facts) + times)

@@ -11,7 +11,6 @@ from kfp import compiler
 
 from kfp_suite.contracts.errors import AlreadyExistsError, ParameterError
 from kfp_suite.image_builder.image_lock import adapted
-from kfp_suite.kubeflow.arguments import cluster_arguments
 from kfp_suite.kubeflow.connection import Backend, Connection
 from kfp_suite.kubeflow.package import check_images, open_package
 from kfp_suite.kubeflow.uploading import upload
@@ -75,22 +74,6 @@ def test_a_notice_leads_to_this_kubeflow(command: Command, kfp: KfpDouble) -> No
     done = command("submit", PIPELINE, *ARGUMENTS, *slack)
     assert sent(kfp)["notify"] == {"slack": [{"url_env": "SLACK"}], "ui": kfp.url}
     assert f"notify.ui={kfp.url}" in done.output
-
-
-@pytest.mark.parametrize(
-    "name", ["store", "module_file", "baseline_statistics", "sources.rows.uri", "sources.rows"]
-)
-@pytest.mark.parametrize("place", ["rows/here", "file:///tmp/rows"])
-def test_a_path_of_this_machine_is_refused(name: str, place: str) -> None:
-    usual = {"store": "gs://b/m", "sources.others.uri": "gs://b/rows.parquet"}
-    values = {"model_name": "late", "label": "late", **usual, name: place}
-    with pytest.raises(ParameterError, match="only this machine has this") as refused:
-        cluster_arguments(
-            open_package("train_and_deploy"),
-            None,
-            values,
-        )
-    assert str(refused.value).startswith(name)
 
 
 def test_images_that_no_registry_has_are_refused(
