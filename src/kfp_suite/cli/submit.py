@@ -48,6 +48,7 @@ def submit(
     from kfp_suite.cli.watch import watch_run
     from kfp_suite.kubeflow.arguments import cluster_arguments
     from kfp_suite.kubeflow.launching import Order, run
+    from kfp_suite.kubeflow.workflow_size import tell_excess
     from kfp_suite.local.parameters import parse_assignments
 
     package = package_of(pipeline)
@@ -63,6 +64,8 @@ def submit(
         click.echo(done.link)
         for line in prepared.lines:
             click.echo(line)
+    if excess := tell_excess(package.content, arguments):
+        click.echo(excess, err=True)
     if watch:
         console = Console(stderr=as_json, highlight=False)
         watch_run(backend, done.run_id, console, connect.command)

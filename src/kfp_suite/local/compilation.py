@@ -16,6 +16,7 @@ from kfp_suite.contracts.canonical import write_file
 from kfp_suite.contracts.errors import store_error
 from kfp_suite.local.catalog import Entry, load
 from kfp_suite.local.layers import name_layers
+from kfp_suite.local.trimming import trim
 
 _DEFAULT = re.compile(r"^(#    \w+: (?:dict|list) \[Default: )(.*)\]$", re.MULTILINE)
 
@@ -43,42 +44,14 @@ def compile_pipeline(entry: Entry, folder: Path, adapt: Adaptation | None = None
     except OSError as error:
         raise store_error(error, error.filename) from error
 
-    def shorten_and_adapt(spec: dict[str, Any], platform: dict[str, Any]) -> None:
+    def trim_and_adapt(spec: dict[str, Any], platform: dict[str, Any]) -> None:
         name_layers(spec)
-        _shorten(spec, platform)
+        trim(spec)
         if adapt is not None:
             adapt(spec, platform)
 
-    write_file(target, adapt_content(content, shorten_and_adapt).encode())
+    write_file(target, adapt_content(content, trim_and_adapt).encode())
     return target
-
-
-def _shorten(spec: dict[str, Any], _platform: dict[str, Any]) -> None:
-    """Drop what no step reads: docstrings of embedded sources and descriptions of components.
-
-    Argo keeps several copies of both for each task, and compresses the nodes of a workflow above
-    1 MiB, where KFP's API no longer sees its tasks. The pipeline's own description, and those of
-    its parameters, stay.
-    """
-    for executor in spec.get("deploymentSpec", {}).get("executors", {}).values():
-        command = executor.get("container", {}).get("command", [])
-        command[:] = [_drop_docstrings(part) if "\ndef " in part else part for part in command]
-    for component in spec.get("components", {}).values():
-        for side in ("inputDefinitions", "outputDefinitions"):
-            for kind in component.get(side, {}).values():
-                for definition in kind.values():
-                    definition.pop("description", None)
-
-
-def _drop_docstrings(source: str) -> str:
-    """A module's source without the docstrings of its functions; each keeps a body."""
-    lines = source.splitlines(keepends=True)
-    functions = [one for one in ast.parse(source).body if isinstance(one, ast.FunctionDef)]
-    for function in reversed(functions):
-        if len(function.body) > 1 and ast.get_docstring(function) is not None:
-            text = function.body[0]
-            del lines[text.lineno - 1 : text.end_lineno]
-    return "".join(lines)
 
 
 def _sort_line(found: re.Match[str]) -> str:

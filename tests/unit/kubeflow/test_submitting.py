@@ -246,3 +246,17 @@ def test_a_compiled_file_keeps_its_images_where_no_lock_is_given_for_it(
     Kubeflow(kfp.url).upload(str(file))
     (version,) = kfp.state.versions.values()
     assert "other.example.com" not in str(version)
+
+
+def test_a_run_whose_tasks_will_not_be_shown_is_told(command: Command, tmp_path: Path) -> None:
+    given = (
+        *("--param", "model_name=late", "--param", "label=late", "--param", "store=gs://b/m"),
+        *("--param", "sources={rows: 'gs://b/r.parquet'}"),
+    )
+    done = command("submit", "train_and_deploy", *given)
+    assert "Argo" not in done.output + done.stderr
+    params = tmp_path / "large.yaml"
+    params.write_text(f"sql: SELECT '{'x' * 60_000}' AS a FROM rows\n")
+    done = command("submit", "train_and_deploy", *given, "--params", str(params))
+    assert done.exit_code == 0, done.exception
+    assert "above 1.05 Argo compresses it, and Kubeflow's API shows no tasks" in done.stderr
