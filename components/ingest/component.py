@@ -66,10 +66,12 @@ def ingest(
 
     from kfp_suite.components.ingest.executor import IngestParameters
     from kfp_suite.components.ingest.executor import ingest as execute
-    from kfp_suite.stores.pins import pinned_sources
+    from kfp_suite.stores.cached_outputs import METADATA_KEY
+    from kfp_suite.stores.pins import folder_in, pinned_sources
     from kfp_suite.stores.step import step
 
-    with step("ingest", dataset):
+    noted_in = folder_in(sources)
+    with step("ingest", dataset, noted_in=noted_in):
         written = execute(
             IngestParameters(
                 sql=sql,
@@ -85,5 +87,7 @@ def ingest(
             Path(data_preview.path),
         )
         dataset.metadata["digest"] = written.manifest.digest
+        if noted_in:
+            dataset.metadata[METADATA_KEY] = noted_in
         for name, part in written.manifest.splits.items():
             dataset.metadata[f"{name}_rows"] = part.rows

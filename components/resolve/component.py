@@ -50,7 +50,7 @@ def resolve(
     from kfp_suite.stores.step import step
 
     with step("resolve", pins):
-        resolved = execute(sources, module_file, store, model_name, Path(pins.path))
+        resolved = execute(sources, module_file, store, model_name, Path(pins.path), pins.uri)
 
     class Resolved(NamedTuple):
         sources: str

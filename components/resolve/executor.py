@@ -10,9 +10,10 @@ from typing import Any
 
 from kfp_suite.contracts.atomic import whole_folder
 from kfp_suite.contracts.canonical import write_json
+from kfp_suite.stores.cached_outputs import choose_folder
 from kfp_suite.stores.champions import champion_to_json, pin_champion
 from kfp_suite.stores.files import pin_file
-from kfp_suite.stores.pins import shorten_pins
+from kfp_suite.stores.pins import add_folder, shorten_pins
 from kfp_suite.stores.sources import parse_sources, pin, sources_to_json
 from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import ModelStore
@@ -30,7 +31,12 @@ class Resolved:
 
 
 def resolve(
-    sources: Mapping[str, Any], module_file: str, store: str, model_name: str, output: Path
+    sources: Mapping[str, Any],
+    module_file: str,
+    store: str,
+    model_name: str,
+    output: Path,
+    output_uri: str = "",
 ) -> Resolved:
     """Pin every mutable reference of a run.
 
@@ -41,13 +47,16 @@ def resolve(
             "" for none.
         model_name: Whose champion to pin.
         output: The folder `pins.json` is written to.
+        output_uri: Where KFP uploads it; `sources` then names a folder in the store, another
+            one if what KFP's cache has of these sources was deleted. "" for no cache of KFP's.
 
     Raises:
         MissingError: a source or the module is not there.
     """
     pinned = {name: pin(name, spec, store) for name, spec in parse_sources(sources).items()}
+    text = shorten_pins(sources_to_json(pinned), store)
     resolved = Resolved(
-        sources=shorten_pins(sources_to_json(pinned), store),
+        sources=add_folder(text, choose_folder(text, store, output_uri)),
         module=pin_file(module_file).to_json() if module_file else "",
         champion=champion_to_json(pin_champion(ModelStore(open_store(store)), model_name))
         if store

@@ -64,10 +64,11 @@ def train(
     from kfp_suite.components.train.executor import TrainParameters
     from kfp_suite.components.train.executor import train as execute
     from kfp_suite.components.train.packaging import CARD
+    from kfp_suite.stores.cached_outputs import METADATA_KEY
     from kfp_suite.stores.files import pin_from_json
     from kfp_suite.stores.step import step
 
-    with step("train", model):
+    with step("train", model, noted_in=dataset.metadata.get(METADATA_KEY, "")):
         manifest = execute(
             TrainParameters(
                 label=label,

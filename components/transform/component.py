@@ -41,9 +41,10 @@ def transform(
 
     from kfp_suite.components.transform.executor import TransformParameters
     from kfp_suite.components.transform.executor import transform as execute
+    from kfp_suite.stores.cached_outputs import METADATA_KEY
     from kfp_suite.stores.step import step
 
-    with step("transform", transform):
+    with step("transform", transform, noted_in=dataset.metadata.get(METADATA_KEY, "")):
         fitted = execute(
             TransformParameters(
                 features=features,

@@ -65,9 +65,10 @@ def train_tensorflow(
     import shutil
     from pathlib import Path
 
+    from kfp_suite.stores.cached_outputs import METADATA_KEY
     from kfp_suite.stores.step import step
 
-    with step("train", model):
+    with step("train", model, noted_in=dataset.metadata.get(METADATA_KEY, "")):
         from kfp_suite.components.train.keras.executor import KerasParameters, train_keras
         from kfp_suite.components.train.packaging import CARD
         from kfp_suite.stores.files import pin_from_json

@@ -48,9 +48,10 @@ def transform_tft(
     """
     from pathlib import Path
 
+    from kfp_suite.stores.cached_outputs import METADATA_KEY
     from kfp_suite.stores.step import step
 
-    with step("transform", transform):
+    with step("transform", transform, noted_in=dataset.metadata.get(METADATA_KEY, "")):
         from kfp_suite.beam.pipelines import BeamParameters
         from kfp_suite.components.transform.tft.executor import TftParameters
         from kfp_suite.components.transform.tft.executor import transform_tft as execute

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from contextlib import suppress
 
+from kfp_suite.contracts.canonical import canonical_json
 from kfp_suite.contracts.digests import PREFIX, digest_bytes
 from kfp_suite.contracts.errors import AlreadyExistsError
 from kfp_suite.contracts.sources import Source
@@ -20,6 +21,7 @@ from kfp_suite.stores.store import open_store
 MAX_TEXT_BYTES = 32 << 10
 """Of pins that are passed on as they are."""
 PINS = "_pins"
+_FOLDER = "cached_outputs"
 
 
 def shorten_pins(text: str, store: str) -> str:
@@ -43,16 +45,39 @@ def shorten_pins(text: str, store: str) -> str:
     return PinnedFile(f"{kept.uri.rstrip('/')}/{name}", digest).to_json()
 
 
+def add_folder(text: str, folder: str) -> str:
+    """The text with the folder in which `cached_outputs` notes what is made of the sources; itself
+    if there is none."""
+    if not folder:
+        return text
+    return canonical_json({_FOLDER: folder, "sources": json.loads(text)}).decode()
+
+
+def folder_in(text: str) -> str:
+    """The folder that `add_folder` put into a text; empty for none."""
+    return _split(text)[1]
+
+
 def pinned_sources(text: str) -> dict[str, Source]:
-    """The sources of a text that `shorten_pins` returned.
+    """The sources of a text that `shorten_pins`, or `add_folder`, returned.
 
     Raises:
         ParameterError: it is not what resolve writes.
         MissingError: the file with the pins is gone.
         IntegrityError: it holds others.
     """
+    text, _ = _split(text)
     with suppress(ValueError):
         value = json.loads(text)
         if isinstance(value, dict) and isinstance(value.get("digest"), str):
             text = pin_from_json(text, "sources").read().decode()
     return sources_from_json(text)
+
+
+def _split(text: str) -> tuple[str, str]:
+    """A text without its folder, and the folder."""
+    with suppress(ValueError):
+        value = json.loads(text)
+        if isinstance(value, dict) and isinstance(folder := value.get(_FOLDER), str):
+            return json.dumps(value["sources"], sort_keys=True), folder
+    return text, ""

@@ -29,10 +29,17 @@ from kfp_suite.contracts.errors import (
     RunError,
 )
 from kfp_suite.contracts.run_record import ERROR, error_of_try
+from kfp_suite.stores.cached_outputs import leave_note
 from kfp_suite.stores.store import open_store
 
 log = logging.getLogger(__name__)
 
+# Where KFP's launcher puts artifacts.
+_OF_KFP = ("/gcs/", "/s3/", "/minio/")
+_DELETED = (
+    "what KFP took from its cache was deleted, perhaps by a lifecycle rule: run the pipeline "
+    "again, and the step that made it runs again"
+)
 # What the extras bring that the others do not.
 _LIBRARIES = {
     "tensorflow": ("tensorflow", "keras", "tensorflow_serving"),
@@ -54,19 +61,24 @@ class Output(Protocol):
 
 
 @contextmanager
-def step(name: str, output: Output) -> Iterator[None]:
+def step(name: str, output: Output, noted_in: str = "") -> Iterator[None]:
     """Run a step's work; on a failure, leave the error beside `output`.
 
     Args:
         name: The step, as the record shows it: `ingest`.
-        output: Any output artifact of the step.
+        output: Any output artifact of the step; of one that KFP may take from its cache, the
+            one that later steps read.
+        noted_in: The folder where `cached_outputs` notes the output; empty: nowhere.
     """
     if os.environ.get("_KFP_RUNTIME") == "true" and not os.environ.get(DEBUG_VARIABLE):
         sys.excepthook = _one_line
     (Path(output.path).parent / ERROR).unlink(missing_ok=True)  # of an earlier try
     try:
         yield
+        leave_note(noted_in, output.uri, output.path)
     except KfpSuiteError as error:
+        if isinstance(error, MissingError) and str(error.where).startswith(_OF_KFP):
+            error.fix = _DELETED
         _leave(name, output, error)
         raise
     except ModuleNotFoundError as error:

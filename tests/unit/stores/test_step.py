@@ -100,3 +100,27 @@ def test_a_library_that_is_not_installed_is_named(tmp_path: Path, library: str, 
         f"no library '{top}' here; pip install 'kfp-suite[{extra}]'"
     )
     assert json.loads((tmp_path / "error.json").read_text())["step"] == "train"
+
+
+def test_an_artifact_that_was_deleted_is_said(tmp_path: Path) -> None:
+    with (
+        pytest.raises(MissingError, match=r"KFP took from its cache was deleted.*run the pipeline"),
+        step("validate", output(tmp_path, "statistics")),
+    ):
+        raise MissingError("no such file", where="/s3/bucket/artifacts/1/dataset/dataset.json")
+    left = json.loads((tmp_path / "error.json").read_text())
+    assert "deleted" in left["fix"]
+
+
+def test_a_users_file_that_is_missing_is_no_artifact(tmp_path: Path) -> None:
+    with pytest.raises(MissingError), step("ingest", output(tmp_path, "dataset")):
+        raise MissingError("no such file", where="rows.csv", fix="check the path")
+    assert json.loads((tmp_path / "error.json").read_text())["fix"] == "check the path"
+
+
+def test_a_note_that_cannot_be_left_is_a_warning(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with step("ingest", output(tmp_path, "dataset"), noted_in="nowhere://bucket/_cached/1"):
+        pass
+    assert "does not take this step from KFP's cache" in caplog.text
