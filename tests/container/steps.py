@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+_TASK = "0f8e6b9c-1c9d-4ed5-8a5c-9b1d4a3a2f10"
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ def run_step(
     parameters: Mapping[str, Any],
     artifacts: Mapping[str, Path] = {},
     *,
+    root: str = "",
     volumes: Mapping[Path, str] = {},
     environment: Mapping[str, str] = {},
 ) -> Ended:
@@ -47,6 +51,9 @@ def run_step(
         folder: For the outputs; it is made.
         parameters: Of the component.
         artifacts: The folders, or files, of its input artifacts.
+        root: The folder of a run in a bucket, `s3://…`: artifacts have URIs below it, and lie
+            where KFP's launcher downloads them to and uploads them from, which is not done.
+            Empty: an artifact's URI is its path.
         volumes: More folders that it sees where they are, `ro` or `rw`.
         environment: More variables.
 
@@ -55,45 +62,59 @@ def run_step(
     """
     container = component.component_spec.implementation.container
     outputs = component.component_spec.outputs or {}
-    folder.mkdir(parents=True)
+    scheme, _, place = root.partition("://")
+    task = f"{component.name}/{_TASK}"
+    left = folder / scheme / place / task if root else folder
+    left.mkdir(parents=True)
+    if root:
+        given = {name: left / name for name in artifacts}
+        for name, path in artifacts.items():
+            copy = shutil.copytree if path.is_dir() else shutil.copyfile
+            copy(path, given[name])
+    else:
+        given = dict(artifacts)
     _open(folder)
-    for path in artifacts.values():
+    for path in given.values():
         _open(path)
-    given = {
+
+    def artifact(name: str) -> dict[str, Any]:
+        uri = f"{root}/{task}/{name}" if root else str(given.get(name, left / name))
+        kind = {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"}
+        return {"artifacts": [{"name": name, "type": kind, "uri": uri, "metadata": {}}]}
+
+    made = {name for name, output in outputs.items() if "." in output.type}
+    executor_input = {
         "inputs": {
             "parameterValues": dict(parameters),
-            "artifacts": {
-                name: {"artifacts": [_artifact(name, path)]} for name, path in artifacts.items()
-            },
+            "artifacts": {name: artifact(name) for name in given},
         },
         "outputs": {
-            "artifacts": {
-                name: {"artifacts": [_artifact(name, folder / name)]}
-                for name, output in outputs.items()
-                if "." in output.type
-            },
+            "artifacts": {name: artifact(name) for name in made},
             "parameters": {
-                name: {"outputFile": str(folder / f"{name}.txt")}
-                for name, output in outputs.items()
-                if "." not in output.type
+                name: {"outputFile": str(folder / f"{name}.txt")} for name in outputs.keys() - made
             },
             "outputFile": str(folder / "executor_output.json"),
         },
     }
     mounted = {str(folder): {"bind": str(folder), "mode": "rw"}}
-    mounted |= {str(path): {"bind": str(path), "mode": "ro"} for path in artifacts.values()}
+    mounted |= {str(path): {"bind": str(path), "mode": "ro"} for path in given.values()}
     for path, mode in volumes.items():
         if mode == "rw":
             _open(path)
         mounted[str(path)] = {"bind": str(path), "mode": mode}
+    scratch = {"/tmp", "/gcs", "/s3", "/minio"}
+    if root:
+        mounted[str(folder / scheme)] = {"bind": f"/{scheme}", "mode": "rw"}
+        scratch.remove(f"/{scheme}")
+    words = {"{{$}}": json.dumps(executor_input)}
     running = client.containers.run(
         container.image,
-        [*container.command, *(json.dumps(given) if a == "{{$}}" else a for a in container.args)],
+        [*container.command, *(words.get(word, word) for word in container.args)],
         entrypoint="",
         volumes=mounted,
         environment={"HOME": "/tmp", **environment},
         read_only=True,
-        tmpfs=dict.fromkeys(("/tmp", "/gcs", "/s3", "/minio"), "mode=1777"),
+        tmpfs=dict.fromkeys(scratch, "mode=1777"),
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
         network_mode="host",
@@ -106,16 +127,7 @@ def run_step(
         running.remove(force=True)
     file = folder / "executor_output.json"
     said = json.loads(file.read_text()) if file.is_file() else {}
-    return Ended(code, log, said.get("parameterValues", {}), folder)
-
-
-def _artifact(name: str, path: Path) -> dict[str, Any]:
-    return {
-        "name": name,
-        "type": {"schemaTitle": "system.Artifact", "schemaVersion": "0.0.1"},
-        "uri": str(path),
-        "metadata": {},
-    }
+    return Ended(code, log, said.get("parameterValues", {}), left)
 
 
 def _open(path: Path) -> None:

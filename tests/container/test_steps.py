@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kfp_suite.components.deploy.component import deploy
+from kfp_suite.components.deploy.graph.component import deploy_graph
 from kfp_suite.components.rollout.component import rollout
 from kfp_suite.contracts.run_record import ERROR
 from kfp_suite.kserve.images import IMAGE_VARIABLES
@@ -116,6 +117,23 @@ def test_deploy_and_rollout_serve_a_version(place: Place) -> None:
     assert second.outputs == {"Output": True}, second.log
     assert place.fleet.split() == {"2": 100}
     assert place.models.alias("wings", CHAMPION) == 2
+
+
+def test_deploy_graph_routes_to_what_serves(place: Place) -> None:
+    assert place.deploy(1).code == 0
+    nodes = {"root": {"routerType": "Sequence", "steps": [{"serviceName": "wings"}]}}
+    done = place.run(
+        deploy_graph, {}, name="alone", nodes=nodes, ingress=place.fleet.url, timeout_seconds=30
+    )
+    assert done.code == 0, done.log
+    told = json.loads((done.folder / "graph" / "graph.json").read_text())
+    assert told["url"] == place.fleet.url
+    assert place.double.get("inferencegraphs", "models/alone")["spec"]["nodes"] == nodes
+
+    nodes["root"]["steps"] = [{"serviceName": "feet"}]
+    refused = place.run(deploy_graph, {}, name="alone", nodes=nodes, ingress=place.fleet.url)
+    assert refused.code == 1
+    assert "feet" in json.loads((refused.folder / ERROR).read_text())["message"]
 
 
 def test_a_version_that_does_not_serve_is_taken_back(place: Place) -> None:

@@ -1,0 +1,216 @@
+"""The steps that talk to a bucket, each in its own image, with the bucket."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from kfp_suite.components.ingest.component import ingest
+from kfp_suite.components.push.component import push
+from kfp_suite.components.record.component import record
+from kfp_suite.components.resolve.component import resolve
+from kfp_suite.contracts.run_record import ERROR, EVALUATION
+from kfp_suite.stores.store import Store, open_store
+from kfp_suite.stores.versions import CHALLENGER, ModelStore
+from tests.container.conftest import Image
+from tests.container.steps import Ended, run_step
+from tests.steps import STEPS, write_source
+
+BUCKET = "made-for-tests"
+RUN = "0b9dd3ac-4b54-4e4c-8d35-e14e4d8e1d33"
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    found.start()
+    try:
+        _, port = found.get_host_and_port()
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        found.stop()
+
+
+@pytest.fixture
+def credentials(server: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """What a pod gets from a Secret; and an empty bucket."""
+    found = {
+        "AWS_ENDPOINT_URL": server,
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+    for name, value in found.items():
+        monkeypatch.setenv(name, value)
+    bucket = boto3.resource("s3").Bucket(BUCKET)
+    bucket.create()
+    bucket.objects.delete()
+    return found
+
+
+class Place:
+    """A bucket, and the images."""
+
+    def __init__(self, client: Any, folder: Path, credentials: dict[str, str]) -> None:
+        self._client, self._folder, self._environment = client, folder, credentials
+        self.root = f"s3://{BUCKET}/v2/artifacts/train-and-deploy/{RUN}"
+        self.store = f"s3://{BUCKET}/models"
+        self._steps = 0
+
+    def run(
+        self,
+        component: Any,
+        artifacts: Mapping[str, Path] = {},
+        environment: Mapping[str, str] = {},
+        **parameters: Any,
+    ) -> Ended:
+        self._steps += 1
+        return run_step(
+            self._client,
+            component,
+            self._folder / f"step-{self._steps}",
+            parameters,
+            artifacts,
+            root=self.root,
+            environment={**self._environment, **environment},
+        )
+
+    def bucket(self, below: str = "") -> Store:
+        return open_store(f"s3://{BUCKET}/{below}")
+
+
+@pytest.fixture
+def place(client: Any, image: Image, tmp_path: Path, credentials: dict[str, str]) -> Place:
+    for family in ("sklearn", "deploy"):
+        image(family)
+    return Place(client, tmp_path, credentials)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the steps before push leave."""
+    folder = tmp_path_factory.mktemp("made")
+    write_source(folder)
+    for name, run in STEPS.items():
+        if name not in ("push", "deploy"):
+            run(folder, folder)
+    return folder
+
+
+def test_resolve_and_ingest_read_a_bucket(place: Place, made: Path) -> None:
+    place.bucket().create("data/rows.csv", made / "rows.csv")
+    resolved = place.run(
+        resolve, sources={"rows": f"s3://{BUCKET}/data/*.csv"}, store=place.store, model_name="rows"
+    )
+    assert resolved.code == 0, resolved.log
+    assert resolved.outputs["champion"] == resolved.outputs["module"] == ""
+    pins = json.loads((resolved.folder / "pins" / "pins.json").read_text())
+    assert pins["sources"]["rows"]["objects"][0]["generation"]
+
+    ingested = place.run(ingest, sources=resolved.outputs["sources"], split={"by": "hash"})
+    assert ingested.code == 0, ingested.log
+    assert (ingested.folder / "dataset" / "dataset.json").is_file()
+    (note,) = place.bucket("models/_cached").list()
+    noted = json.loads(place.bucket("models/_cached").read(note.name))
+    assert noted["uri"] == f"{place.root}/ingest/{ingested.folder.name}/dataset"
+
+
+def test_a_source_that_is_not_there_is_left_in_the_bucket(place: Place) -> None:
+    failed = place.run(resolve, sources={"rows": f"s3://{BUCKET}/nowhere.csv"}, store=place.store)
+    assert failed.code == 1
+    assert failed.log.strip().splitlines()[-1].startswith("error: sources.rows: no object matches")
+    assert json.loads((failed.folder / ERROR).read_text())["step"] == "resolve"
+    (left,) = place.bucket(f"v2/artifacts/train-and-deploy/{RUN}").list()
+    assert left.name == f"resolve/{failed.folder.name}/error-1.json"
+
+
+def test_push_publishes_to_a_bucket(place: Place, made: Path) -> None:
+    given = {"model": made / "model", "evaluation": made / "evaluation"}
+    pushed = place.run(push, given, store=place.store, model_name="rows", run_id=RUN)
+    assert pushed.code == 0, pushed.log
+    told = json.loads((pushed.folder / "version" / "pushed.json").read_text())
+    assert (told["store"], told["version"]) == (place.store, 1)
+    models = ModelStore(open_store(place.store))
+    assert models.alias("rows", CHALLENGER) == 1
+    assert models.manifest("rows", 1).digest == told["digest"]
+
+
+@pytest.mark.parametrize("wrong", ["AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"])
+def test_push_says_what_it_lacks(place: Place, made: Path, wrong: str) -> None:
+    given = {"model": made / "model", "evaluation": made / "evaluation"}
+    values = {"AWS_ACCESS_KEY_ID": "", "AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
+    failed = place.run(
+        push,
+        given,
+        {wrong: values[wrong], "AWS_EC2_METADATA_DISABLED": "true"},
+        store=place.store,
+        model_name="rows",
+    )
+    assert failed.code == 1
+    (last,) = failed.log.strip().splitlines()[-1:]
+    assert last.startswith(f"error: {place.store}")
+    assert wrong in last or values[wrong] in last
+    assert "testing" not in failed.log
+
+
+def test_record_joins_what_a_bucket_holds_and_tells(place: Place, made: Path) -> None:
+    run = place.bucket(f"v2/artifacts/train-and-deploy/{RUN}")
+    run.create(f"evaluate/1/evaluation/{EVALUATION}", made / "evaluation" / EVALUATION)
+    with listener() as (url, heard):
+        recorded = place.run(
+            record,
+            environment={"HOOK": url, "MLFLOW_TRACKING_URI": "http://127.0.0.1:9"},
+            status={
+                "state": "COMPLETE",
+                "pipelineJobResourceName": f"train-and-deploy/{RUN}",
+                "pipelineTaskName": "exit-handler-1",
+            },
+            run="train-and-deploy",
+            run_id=RUN,
+            pipeline="train_and_deploy",
+            notify={"webhooks": [{"url_env": "HOOK"}]},
+        )
+    assert recorded.code == 0, recorded.log
+    told = json.loads((recorded.folder / "run_record" / "run_record.json").read_text())
+    assert told["status"] == "SUCCEEDED"
+    assert told["incomplete"] == ""
+    assert told["evaluation"]["blessed"] is True
+    (message,) = heard
+    assert message["run_id"] == RUN
+    notices = json.loads((recorded.folder / "run_record" / "notices.json").read_text())
+    assert {one["channel"]: one["sent"] for one in notices} == {"webhooks.0": True, "mlflow": False}
+    assert "--extend" in notices[-1]["why"]
+
+
+@contextmanager
+def listener() -> Iterator[tuple[str, list[Any]]]:
+    """Who is to be told: the address, and what was heard."""
+    heard: list[Any] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    listening = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=listening.serve_forever, args=(0.1,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listening.server_address[1]}/hook", heard
+    finally:
+        listening.shutdown()
+        thread.join()
+        listening.server_close()
