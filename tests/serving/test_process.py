@@ -124,6 +124,16 @@ def test_the_log_begins_with_what_is_served_where(server: LocalServer) -> None:
     assert [line for line in others if " uvicorn.access " not in line] == []
 
 
+def test_the_log_is_of_requests_and_not_of_probes(server: LocalServer) -> None:
+    for path in ("/v2/health/live", "/v2/health/ready", "/metrics"):
+        assert httpx.get(server.base + path).status_code == 200
+    assert post(server, 1).status_code == 200
+    server._log.seek(0)
+    _, *others = server._log.read().splitlines()
+    assert [line for line in others if V1 not in line] == []
+    assert any(V1 in line for line in others)
+
+
 def test_sigterm_lets_requests_finish_over_http_and_grpc(server: LocalServer) -> None:
     stopped, refused = threading.Event(), []
 

@@ -1,13 +1,15 @@
 """The log of a server: models and their addresses, refused requests, and errors.
 
 KServe and uvicorn describe their own start in some ten lines, and KServe times each request in
-one more: they are left out unless `KSERVE_LOGLEVEL` enables them.
+one more: they are left out unless `KSERVE_LOGLEVEL` enables them. So are probes and scrapes of
+the metrics, which a cluster sends every few seconds: they were nearly all of the log.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterable, Mapping
@@ -16,6 +18,7 @@ from kfp_suite.runtimes.local import address_of
 
 _LIBRARIES = ("kserve", "kserve.trace", "uvicorn.error")
 _LEVEL = "KSERVE_LOGLEVEL"
+_PROBE = re.compile(r"/metrics|/v2/health/(live|ready)|/v2/models/[^/]+/ready")
 _FORMAT = "%(asctime)s %(process)d %(levelname)s %(message)s"
 
 
@@ -40,6 +43,19 @@ def quiet_libraries() -> None:
     if not os.environ.get(_LEVEL):
         for name in _LIBRARIES:
             logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def leave_out_probes() -> None:
+    """Leave probes and scrapes out of uvicorn's access log."""
+    if not os.environ.get(_LEVEL):
+        logging.getLogger("uvicorn.access").addFilter(_is_no_probe)
+
+
+def _is_no_probe(record: logging.LogRecord) -> bool:
+    """`record.args`: client, method, path with its query, HTTP version, status."""
+    arguments = record.args
+    path = arguments[2] if isinstance(arguments, tuple) and len(arguments) > 2 else ""
+    return _PROBE.fullmatch(str(path).partition("?")[0]) is None
 
 
 def say_served(

@@ -33,6 +33,7 @@ from kfp_suite.server.limits import (
 from kfp_suite.server.liveness import LivingDataPlane
 from kfp_suite.server.logs import (
     ignore_library_warnings,
+    leave_out_probes,
     quiet_libraries,
     say_served,
     show_own_log,
@@ -232,6 +233,7 @@ def serve(
     app.add_middleware(Door, version_of=repository.version, observe=METRICS.observe)
     add_cors(app, cors_origins)
     log_refusals_once()
+    leave_out_probes()
     server = Server(
         host,
         http_port,
