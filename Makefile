@@ -11,7 +11,7 @@ BASE ?= debian
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test lint types check bench wheel lock images golden readmes clean
+.PHONY: help dev demo test test-all lint types check bench wheel lock images golden readmes clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -46,7 +46,11 @@ dev: $(VENV)/dev $(VENV)/suite ## An environment to work in: every library, and 
 demo: $(VENV)/local $(VENV)/suite ## From raw flights to a live, versioned endpoint.
 	@$(BIN)/kfp-suite run train_and_deploy --params flights
 
-test: $(VENV)/dev $(VENV)/suite ## Lint, types, and every test that this machine can run.
+test: $(VENV)/dev $(VENV)/suite ## Lint, types, and the quick tests.
+	@$(MAKE) --no-print-directory check
+	$(BIN)/python -m pytest $(PYTEST) tests/unit tests/contract
+
+test-all: $(VENV)/dev $(VENV)/suite ## Lint, types, and every test that this machine can run.
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest $(PYTEST)
 

@@ -32,7 +32,7 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
                 check=False,
             )
             if done.returncode:
-                pytest.skip(f"cannot mount: {done.stderr.strip()}; to run this: sudo make test")
+                pytest.skip(f"cannot mount: {done.stderr.strip()}; to run this: sudo make test-all")
             stack.callback(lambda: subprocess.run(["umount", "--lazy", folder], check=True))
             return folder
 
