@@ -11,7 +11,7 @@ BASE ?= debian
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip --disable-pip-version-check --quiet
 .DEFAULT_GOAL := help
-.PHONY: help dev demo test test-all lint types check bench wheel lock images golden readmes clean
+.PHONY: help dev demo test test-all test-cluster lint types check bench wheel lock images golden readmes clean
 
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -53,6 +53,22 @@ test: $(VENV)/dev $(VENV)/suite ## Lint, types, and the quick tests.
 test-all: $(VENV)/dev $(VENV)/suite ## Lint, types, and every test that this machine can run.
 	@$(MAKE) --no-print-directory check
 	$(BIN)/python -m pytest $(PYTEST)
+
+# The exam's variables are in docs/cluster.md; the tests read them by other names.
+IMAGE_LOCK ?= image-lock.json
+TABLE ?= cluster-exam.md
+missing := $(strip $(foreach name,KUBECONFIG HOST STORE INGRESS,$(if $($(name)),,$(name))))
+test-cluster: $(if $(missing),,$(VENV)/dev $(VENV)/suite) ## The exam on a Kubeflow of yours: see docs/cluster.md.
+	@test -z "$(missing)" || { echo "error: make test-cluster needs $(missing); see docs/cluster.md"; exit 2; }
+	@test -f "$(IMAGE_LOCK)" || { echo "error: no IMAGE_LOCK=$(IMAGE_LOCK); see docs/cluster.md"; exit 2; }
+	@KFP_SUITE_KUBECONFIG="$(KUBECONFIG)" KFP_SUITE_KFP_HOST="$(HOST)" KFP_SUITE_STORE="$(STORE)" \
+		KFP_SUITE_INGRESS="$(INGRESS)" KFP_SUITE_IMAGE_LOCK="$(IMAGE_LOCK)" \
+		KFP_SUITE_NAMESPACE="$(NAMESPACE)" KFP_SUITE_KFP_RESOURCES="$(RESOURCES)" \
+		KFP_SUITE_KFP_ACCOUNT="$(ACCOUNT)" KFP_SUITE_READER="$(READER)" \
+		KFP_SUITE_KFP_NAMESPACE="$(PROFILE)" KFP_SUITE_KFP_TOKEN_FILE="$(TOKEN_FILE)" \
+		KFP_SUITE_KFP_COOKIE_FILE="$(COOKIE_FILE)" KFP_SUITE_KFP_CA_FILE="$(CA_FILE)" \
+		$(BIN)/python -m pytest tests/cluster --ignore tests/cluster/test_exam_tools.py \
+		-k "not double$(if $(ONLY), and ($(ONLY)))" --table "$(TABLE)"
 
 check: lint types ## Lint and types only.
 

@@ -29,6 +29,8 @@ from kfp_suite.kserve.pods import served_securely, volumes
 from kfp_suite.kserve.settings import parse_settings
 from tests.cluster.conftest import NAMESPACE
 
+pytestmark = pytest.mark.entry("what the API server does with the suite's manifests")
+
 
 def served(version: int = 3) -> Served:
     uri = f"gs://bucket/models/late/{version}/model-12345678"

@@ -23,6 +23,8 @@ from kfp_suite.kserve.cluster import Cluster
 from tests.cluster.conftest import NAMESPACE
 from tests.cluster.test_api_server import manifest
 
+pytestmark = pytest.mark.entry("the suite's endpoints through KServe's own client")
+
 
 @pytest.fixture
 def kserve(kubeconfig: Path) -> Iterator[KServeClient]:

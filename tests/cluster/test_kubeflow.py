@@ -1,25 +1,18 @@
-"""The commands against Kubeflow Pipelines: the double, and a real backend where one is given.
+"""The commands against Kubeflow Pipelines: the double, and a real backend if one is named.
 
-    KFP_SUITE_KFP_HOST=https://kubeflow.example.com/pipeline pytest tests/cluster/test_kubeflow.py
-
-Credentials are found as the commands find them; KFP_SUITE_KFP_NAMESPACE names a profile,
-KFP_SUITE_KFP_TOKEN_FILE a token, KFP_SUITE_KFP_COOKIE_FILE a session, and KFP_SUITE_KFP_CA_FILE
-the certificates of a private authority. A run starts, and is terminated at once: its image need
-not be there. What a test makes has a name of its own, and is deleted, but for the experiment
-`kfp-suite-test`.
-
-Two runs go to their end where KFP_SUITE_IMAGE_LOCK names the images, and KFP_SUITE_KFP_STORE a
-folder in object storage that this machine and the steps can write to (what they write stays);
-KFP_SUITE_KFP_RESOURCES may give the steps their credentials.
+Credentials are found as the commands find them. A run starts, and is terminated at once: its image
+need not be there. What a test makes has a name of its own, and is deleted, but for the experiment
+`kfp-suite-test`. Two runs go to their end on a real backend, with images and a store: see
+docs/cluster.md.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import kfp
@@ -36,10 +29,12 @@ from kfp_suite.kubeflow.package import open_package
 from kfp_suite.kubeflow.records import record_of
 from kfp_suite.kubeflow.submitting import runs_named
 from kfp_suite.kubeflow.uploading import find_pipeline_id, versions
-from kfp_suite.stores.store import open_store
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble, running
+from tests.cluster.exam import Exam
+from tests.cluster.installation import require
 from tests.schemas import KFP_API, MISSING
 
+pytestmark = pytest.mark.entry("the commands: upload, submit, terminate, schedule, records")
 ARGUMENTS = ("--param", "model_name=late", "--param", "store=gs://bucket/models")
 # The image of a run that is terminated at once need not be there.
 LOCAL = ("--allow-local-images",)
@@ -60,12 +55,8 @@ def options(request: pytest.FixtureRequest) -> Iterator[dict[str, str]]:
             yield {"host": double.url}
         assert double.wrong == []
         return
-    host = os.environ.get("KFP_SUITE_KFP_HOST")
-    if not host:
-        pytest.skip("no Kubeflow: KFP_SUITE_KFP_HOST=https://… pytest tests/cluster")
-    names = ("namespace", "token_file", "cookie_file", "ca_file")
-    given = {name: os.environ.get(f"KFP_SUITE_KFP_{name.upper()}", "") for name in names}
-    yield {"host": host, **{option: value for option, value in given.items() if value}}
+    given = asdict(require("host").connection)
+    yield {option: value for option, value in given.items() if value}
 
 
 @pytest.fixture
@@ -109,21 +100,17 @@ def pipeline(
 
 
 @pytest.fixture
-def storage(pipeline: Path) -> str:
+def storage(exam: Exam, pipeline: Path) -> str:
     """A folder of the test's own in object storage, with `rows.csv` in it."""
-    place = os.environ.get("KFP_SUITE_KFP_STORE")
-    if not place or not os.environ.get("KFP_SUITE_IMAGE_LOCK"):
-        pytest.skip("no steps: KFP_SUITE_KFP_STORE=gs://bucket/folder KFP_SUITE_IMAGE_LOCK=FILE")
-    found = f"{place.rstrip('/')}/{pipeline.stem}"
     rows = [f"{number},{number % 7},{int(number % 7 > 3)}" for number in range(500)]
-    open_store(found).create("rows.csv", "\n".join(["id,day,late", *rows]).encode())
-    return found
+    exam.write(f"{pipeline.stem}/rows.csv", "\n".join(["id,day,late", *rows]).encode())
+    return f"{exam.store}/{pipeline.stem}"
 
 
 @pytest.fixture
-def resources(tmp_path: Path) -> Path:
+def resources(exam: Exam, tmp_path: Path) -> Path:
     """What the steps need, and that none is tried again."""
-    given = os.environ.get("KFP_SUITE_KFP_RESOURCES")
+    given = exam.installation.resources
     said = yaml.safe_load(Path(given).read_text()) if given else {}
     file = tmp_path / "resources.yaml"
     file.write_text(
@@ -161,7 +148,7 @@ def test_a_run_is_seen_and_terminated(
 @pytest.mark.parametrize("options", ["real"], indirect=True)
 @pytest.mark.parametrize("pipeline", ["train_and_deploy"], indirect=True)
 def test_runs_end_and_their_records_say_how(
-    command: Command, backend: Backend, pipeline: Path, storage: str, resources: Path
+    command: Command, backend: Backend, exam: Exam, pipeline: Path, storage: str, resources: Path
 ) -> None:
     def submitted(kind: str, rows: str) -> str:
         values = {
@@ -173,10 +160,11 @@ def test_runs_end_and_their_records_say_how(
             "infra_place": "process",
         }
         given = [word for key, value in values.items() for word in ("--param", f"{key}={value}")]
-        lock = ("--image-lock", os.environ["KFP_SUITE_IMAGE_LOCK"], "--resources", str(resources))
+        installation = exam.installation
+        lock = ("--image-lock", installation.image_lock, "--resources", str(resources))
         of = ("--name", f"{pipeline.stem} {kind}", "--experiment", "kfp-suite-test")
-        root = ("--pipeline-root", f"{storage}/artifacts")
-        done = command("submit", str(pipeline), *given, *lock, *of, *root, "--json")
+        account = ("--service-account", installation.account) if installation.account else ()
+        done = command("submit", str(pipeline), *given, *lock, *of, *account, "--json")
         assert done.exit_code == 0, done.exception
         return str(json.loads(done.output)["run_id"])
 

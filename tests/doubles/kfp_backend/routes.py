@@ -127,6 +127,11 @@ ROUTES: tuple[tuple[str, str, Act], ...] = (
         "pipelines/([^/]+)",
         lambda s, p, q, g, f, d: _deleted(s.pipelines, p[0], "Pipeline"),
     ),
+    (
+        "DELETE",
+        "experiments/([^/:]+)",
+        lambda s, p, q, g, f, d: _deleted(s.experiments, p[0], "Experiment"),
+    ),
     ("DELETE", "runs/([^/:]+)", lambda s, p, q, g, f, d: _deleted(s.runs, p[0], "Run")),
     (
         "DELETE",
