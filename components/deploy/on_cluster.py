@@ -49,6 +49,7 @@ from kfp_suite.kserve.settings import EndpointSettings
 from kfp_suite.kserve.smoke import address_of, smoke_test
 from kfp_suite.kserve.version_choice import end_choice
 from kfp_suite.kserve.waiting import in_place, unserved, wait_until_serving
+from kfp_suite.kserve.workloads import Workloads
 from kfp_suite.runtimes.runtime import SUITE
 from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import ModelStore
@@ -104,8 +105,8 @@ class Deployment:
         as_it_is = with_restarts(wanted, restarts_of(live))
         if not same_pods(as_it_is, live):
             return wanted
-        digests = pod_digests(live).values()
-        if next(troubles(self._cluster, live, digests), None) is None:
+        workloads = Workloads(self._cluster, self._namespace, live["metadata"]["name"])
+        if next(troubles(workloads, live, pod_digests(live).values()), None) is None:
             return as_it_is
         log.warning(
             "%s: this version is deployed there and fails; its servers are started anew",

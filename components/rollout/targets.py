@@ -23,7 +23,6 @@ from kfp_suite.contracts.errors import (
 )
 from kfp_suite.kserve.canary import Mode, candidate_side, with_mode, without_candidate
 from kfp_suite.kserve.cluster import Cluster
-from kfp_suite.kserve.diagnosis import pod_is_ready
 from kfp_suite.kserve.gateway_status import (
     read_status,
     wait_for_gateway,
@@ -39,6 +38,7 @@ from kfp_suite.kserve.smoke import address_of
 from kfp_suite.kserve.traffic_split import split_requests
 from kfp_suite.kserve.version_choice import end_choice, offer_choice, side_service
 from kfp_suite.kserve.waiting import roll_back, wait_until_serving
+from kfp_suite.kserve.workloads import pod_is_ready
 from kfp_suite.stores.versions import ModelStore
 
 _METRICS_PORT = 8080

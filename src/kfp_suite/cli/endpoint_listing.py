@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from kfp_suite.contracts.errors import ContractError, MissingError, ParameterError
+from kfp_suite.contracts.errors import (
+    ContractError,
+    MissingError,
+    ParameterError,
+    StoreError,
+    TransientError,
+)
 
 if TYPE_CHECKING:
     from kfp_suite.kserve.cluster import Cluster
+    from kfp_suite.kserve.workloads import Workloads
 
 _SERVING = "serving.kserve.io"
 KINDS = {
@@ -20,8 +27,13 @@ KINDS = {
 
 
 def listed(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
-    """What the suite made in a namespace: each shared server before its models, graphs last."""
+    """What the suite made in a namespace: each shared server before its models, graphs last.
+
+    However many there are, each kind of object is listed once.
+    """
+    from kfp_suite.kserve.cluster import OF_GRAPH
     from kfp_suite.kserve.manifests import OWNER
+    from kfp_suite.kserve.workloads import Workloads
 
     selector = ",".join(f"{key}={value}" for key, value in OWNER.items())
 
@@ -33,12 +45,14 @@ def listed(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
 
     services, models, graphs = of("endpoint"), of("model"), of("graph")
     found = []
-    for service in services:
+    told_of = _with_answers(Workloads(cluster, namespace), services)
+    for service, told in zip(services, told_of, strict=True):
         own = [one for one in models if _server(one) == service["metadata"]["name"]]
-        found += [described(service), *map(_model, own)]
+        found += [told, *map(_model, own)]
     names = {service["metadata"]["name"] for service in services}
     found += [_model(one) for one in models if _server(one) not in names]
-    return [*found, *map(_graph, graphs)]
+    routers = Workloads(cluster, namespace, label=OF_GRAPH)
+    return [*found, *(_graph(routers, one) for one in graphs)]
 
 
 def kind_of(cluster: Cluster, name: str, namespace: str) -> str:
@@ -70,21 +84,52 @@ def explained(
         MissingError: there is no such one.
     """
     from kfp_suite.kserve import diagnosis, multi_model, routing
+    from kfp_suite.kserve.cluster import OF_GRAPH, OF_SERVICE
+    from kfp_suite.kserve.workloads import Workloads
 
-    tell, why = {
-        "endpoint": (described, diagnosis.reasons),
-        "model": (_model, multi_model.reasons),
-        "graph": (_graph, routing.reasons),
-    }[kind]
     found = cluster.get(name, namespace, KINDS[kind])
-    told = tell(found)
-    return told, [] if told["ready"] else why(cluster, found)
+    workloads = Workloads(cluster, namespace, name, OF_GRAPH if kind == "graph" else OF_SERVICE)
+    if kind == "endpoint":
+        (told,) = _with_answers(workloads, [found])
+    else:
+        told = _model(found) if kind == "model" else _graph(workloads, found)
+    said: list[str] = told.pop("why", [])
+    if told["ready"]:
+        return told, said
+    if kind == "endpoint":
+        return told, diagnosis.reasons(workloads, found) or said
+    why = {"model": multi_model.reasons, "graph": routing.reasons}[kind]
+    return told, why(cluster, found) or said
+
+
+def _with_answers(workloads: Workloads, services: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Each InferenceService with the versions that answer, and why, if these are not what is
+    wanted; with KServe's word alone, if the account may not see what runs."""
+    from kfp_suite.kserve.answering import answering, why_not
+    from kfp_suite.kserve.manifests import is_ready
+
+    hidden = ""
+    for service in services:
+        told = described(service)
+        if not hidden:
+            try:
+                found = answering(workloads, service)
+                told |= {"answers": list(found.versions), "ready": found.as_wanted}
+                if not found.as_wanted:
+                    told["why"].append(why_not(workloads, service))
+            except TransientError:
+                raise
+            except StoreError as error:
+                hidden = f"which versions answer cannot be seen: {error}"
+        if hidden:
+            told |= {"answers": None, "ready": is_ready(service)}
+            told["why"].append(hidden)
+        yield told
 
 
 def described(service: Mapping[str, Any]) -> dict[str, Any]:
-    """An InferenceService: what it serves, or that models of their own do."""
+    """An InferenceService: what its spec wants to be served, or that models of their own are."""
     from kfp_suite.kserve.canary import split_of
-    from kfp_suite.kserve.manifests import is_ready
     from kfp_suite.kserve.trials import RUN, is_trial
 
     labels = service["metadata"].get("labels", {})
@@ -95,9 +140,11 @@ def described(service: Mapping[str, Any]) -> dict[str, Any]:
         "version": None,
         "candidate": None,
         "percent": 0,
+        "answers": None,
         "runtime": None,
-        "ready": is_ready(service),
+        "ready": False,
         "url": service.get("status", {}).get("url", ""),
+        "why": [],
     }
     if is_trial(service):
         return found | {"run": labels.get(RUN, "")}
@@ -106,7 +153,7 @@ def described(service: Mapping[str, Any]) -> dict[str, Any]:
     try:
         split = split_of(service)
     except ContractError as error:  # somebody has edited it: the others are to be seen
-        return found | {"why": str(error)}
+        return found | {"why": [str(error)]}
     return found | {
         "model": split.stable.model,
         "version": split.stable.version,
@@ -117,20 +164,38 @@ def described(service: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_words(one: Mapping[str, Any]) -> str:
-    """A line of the list."""
+    """An entry of the list: a line, and one more for each reason why it is not as it should be."""
+    return "\n".join([_line(one), *(f"  why: {reason}" for reason in one.get("why", ()))])
+
+
+def _line(one: Mapping[str, Any]) -> str:
     name, ready = one["name"], "ready" if one["ready"] else "not ready"
-    if one["kind"] == "shared":
-        return f"{name}: shared by models, {ready}, {one['url']}"
-    if one["kind"] == "model":
-        return f"  {name}: version {one['version']}, in {one['server']}, {ready}"
-    if one["kind"] == "graph":
-        return f"{name}: graph of {', '.join(one['services'])}, {ready}, {one['url']}"
-    if one["kind"] == "trial":
-        return f"{name}: trial of run {one['run'] or 'unknown'}, {ready}"
+    said = {
+        "shared": f"{name}: shared by models, {ready}, {one['url']}",
+        "model": f"  {name}: version {one.get('version')}, in {one.get('server')}, {ready}",
+        "graph": f"{name}: graph of {', '.join(one.get('services', ()))}, {ready}, {one['url']}",
+        "trial": f"{name}: trial of run {one.get('run') or 'unknown'}, {ready}",
+    }
+    return said.get(one["kind"]) or f"{name}: {_versions(one, ready)}, {one['url']}"
+
+
+def _versions(one: Mapping[str, Any], ready: str) -> str:
+    """The versions that an endpoint's spec wants; if others answer, these before."""
     if one["version"] is None:
-        return f"{name}: {one['why']}"
+        return f"not a version's, {ready}"
     share = f", version {one['candidate']} gets {one['percent']} %" if one["candidate"] else ""
-    return f"{name}: version {one['version']}{share}, {ready}, {one['url']}"
+    wanted = f"version {one['version']}{share}"
+    if one["ready"] or one["answers"] is None:
+        return f"{wanted}, {ready}"
+    return f"{_answers(one['answers'])}; wanted: {wanted}"
+
+
+def _answers(versions: list[int]) -> str:
+    if not versions:
+        return "no version answers"
+    if len(versions) == 1:
+        return f"version {versions[0]} answers"
+    return f"versions {', '.join(map(str, versions))} answer"
 
 
 def _model(model: Mapping[str, Any]) -> dict[str, Any]:
@@ -149,16 +214,25 @@ def _model(model: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _graph(graph: Mapping[str, Any]) -> dict[str, Any]:
+def _graph(routers: Workloads, graph: Mapping[str, Any]) -> dict[str, Any]:
     from kfp_suite.kserve.manifests import is_ready
+    from kfp_suite.kserve.routing import missing_of_router
 
     steps = [step for node in graph["spec"]["nodes"].values() for step in node.get("steps", ())]
+    try:
+        missing = missing_of_router(routers, graph)
+        ready, why = not missing, f"waits for {missing}" if missing else ""
+    except TransientError:
+        raise
+    except StoreError as error:
+        ready, why = is_ready(graph), f"its router cannot be seen: {error}"
     return {
         "name": graph["metadata"]["name"],
         "kind": "graph",
         "services": sorted({step["serviceName"] for step in steps if step.get("serviceName")}),
-        "ready": is_ready(graph),
+        "ready": ready,
         "url": graph.get("status", {}).get("url", ""),
+        "why": [why] if why else [],
     }
 
 

@@ -42,7 +42,11 @@ def endpoints() -> None:
 @_NAMESPACE
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(namespace: str, as_json: bool) -> None:
-    """The endpoints that the suite deployed, and what each serves.
+    """The endpoints that the suite deployed, which versions answer, and which are wanted.
+
+    KServe calls an endpoint ready as long as anything of it answers, so its pods are looked at:
+    while another version than the wanted one answers, the list says why. In JSON `version` is
+    the one that is wanted, and `answers` are those that answer (null: they cannot be seen).
 
     Also servers that several models share, with their models; graphs; and trials of
     infra_validate, which a run that was killed may have left.
@@ -61,12 +65,19 @@ def list_(namespace: str, as_json: bool) -> None:
 @click.argument("name")
 @_NAMESPACE
 @_KIND
-def status(name: str, namespace: str, kind: str | None) -> None:
-    """What an endpoint, a model of a shared server or a graph serves and, if it does not, why."""
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(name: str, namespace: str, kind: str | None, as_json: bool) -> None:
+    """What an endpoint, a model of a shared server or a graph serves and, if it does not, why.
+
+    Of an endpoint: `version` is the one that is wanted, `answers` are those that answer.
+    """
     cluster = _cluster()
     told, reasons = explained(cluster, name, namespace, kind or kind_of(cluster, name, namespace))
+    if as_json:
+        click.echo(json.dumps(told | {"why": reasons}))
+        return
     for key, value in told.items():
-        click.echo(f"{key}: {', '.join(value) if isinstance(value, list) else value}")
+        click.echo(f"{key}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
     for reason in reasons:
         click.echo(f"why: {reason}")
 

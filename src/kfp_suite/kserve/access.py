@@ -23,6 +23,7 @@ _BY_HEADER = (
 _GRAPHS = ("serving.kserve.io", ("inferencegraphs",), ("list",))
 _DELETE = ("serving.kserve.io", _NAMED, ("delete",))
 _LIST = ("serving.kserve.io", _NAMED, ("list",))
+_LIST_REVISIONS = ("serving.knative.dev", ("revisions",), ("list",))
 _RBAC = "rbac.authorization.k8s.io"
 _KFP_NAMESPACE = "kubeflow"
 _INSTALLED = ("pipeline-runner", "default-editor")
@@ -63,6 +64,7 @@ def access(
         (graphs, _GRAPHS),
         (delete, _DELETE),
         (listing, _LIST),
+        (listing, _LIST_REVISIONS),
     )
     rules = [*_RULES, *(rule for given, rule in wanted if given)]
     metadata = {"name": service_account, "namespace": namespace, "labels": dict(OWNER)}

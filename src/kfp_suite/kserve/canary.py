@@ -85,6 +85,18 @@ def candidate_side(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return predictor if known else None
 
 
+def shares_of(manifest: Mapping[str, Any]) -> list[tuple[Mapping[str, Any], int]]:
+    """The predictors of a manifest, the stable one first, and percent of the requests of each."""
+    predictor, side = manifest["spec"]["predictor"], candidate_side(manifest)
+    if side is None:
+        return [(predictor, 100)]
+    if canaries := manifest["spec"].get("canary"):
+        percent = int(canaries[0]["trafficPercent"])
+        return [(predictor, 100 - percent), (side, percent)]
+    percent = int(side[_PERCENT])
+    return [(_replaced(side) or {}, 100 - percent), (side, percent)]
+
+
 def settled(manifest: Mapping[str, Any]) -> bool:
     """Whether one version serves, with no candidate and no rollback that was left half done."""
     spec = manifest["spec"]

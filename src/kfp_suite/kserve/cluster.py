@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -12,16 +11,11 @@ import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
 
-from kfp_suite.contracts.errors import (
-    AlreadyExistsError,
-    EndpointError,
-    MissingError,
-    StoreError,
-    TransientError,
-)
+from kfp_suite.contracts.errors import MissingError, StoreError, TransientError
 from kfp_suite.kserve.canary import Mode, check_mode, mode_of
 from kfp_suite.kserve.deletion import check_living
 from kfp_suite.kserve.manifests import DEPLOYMENT_MODE
+from kfp_suite.kserve.refusals import certificate_refused, is_transient, refused
 
 FIELD_MANAGER = "kfp-suite"
 SERVICES = ("serving.kserve.io", "v1beta1", "inferenceservices")
@@ -41,11 +35,6 @@ KINDS = {
     "TrainedModel": TRAINED_MODELS,
     "HTTPRoute": HTTP_ROUTES,
 }
-_TRANSIENT = (429, 500, 502, 503, 504)
-# A field that no schema knows, in a server-side apply, is a 500 (kubernetes#122480).
-_MISTYPED = "failed to create typed patch object"
-# KServe's own refusals are a 403, as those of rights are.
-_WEBHOOK = "admission webhook"
 _TRIES = 5
 _FIRST_PAUSE = 0.5
 _SECONDS_A_CALL = 30
@@ -231,23 +220,24 @@ class Cluster:
         return "Knative" if has_knative else "Standard"
 
     def deployments(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
-        """The Deployments of a service, or of what else a label names: Standard mode has one for
-        each side."""
+        """The Deployments of a service, or of what else a label names; without a name, of all
+        that have the label."""
         found = self._call(
             f"deployments of {namespace}/{name}",
             lambda: client.AppsV1Api(self._api).list_namespaced_deployment(
-                namespace, label_selector=f"{label}={name}", _request_timeout=_SECONDS_A_CALL
+                namespace, label_selector=_named(label, name), _request_timeout=_SECONDS_A_CALL
             ),
         )
         return list(found.items)
 
     def pods(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
-        """The pods of a service, or of what else a label names."""
+        """The pods of a service, or of what else a label names; without a name, of all that have
+        the label."""
         found = self._call(
             f"pods of {namespace}/{name}",
             lambda: self._core.list_namespaced_pod(
                 namespace,
-                label_selector=f"{label}={name}",
+                label_selector=_named(label, name),
                 _request_timeout=_SECONDS_A_CALL,
             ),
         )
@@ -311,19 +301,14 @@ class Cluster:
             try:
                 return call()
             except ApiException as error:
-                if error.status not in _TRANSIENT or _MISTYPED in str(error.body):
-                    raise _refused(error, where) from error
+                if not is_transient(error):
+                    raise refused(error, where) from error
                 reason: object = f"{error.status} {error.reason}"
                 after = (error.headers or {}).get("Retry-After", "")
                 wait = float(after) if str(after).isdigit() else pause
             except urllib3.exceptions.HTTPError as error:
-                if (untrusted := _certificate_error(error)) is not None:
-                    raise StoreError(
-                        "the certificate of the Kubernetes API does not verify",
-                        where=where,
-                        got=str(untrusted),
-                        fix="give the kubeconfig the certificate-authority-data of this cluster",
-                    ) from error
+                if (untrusted := certificate_refused(error, where)) is not None:
+                    raise untrusted from error
                 reason, wait = error, pause
             if tried < _TRIES:
                 self.sleep(wait)
@@ -336,13 +321,9 @@ class Cluster:
         )
 
 
-def _certificate_error(error: urllib3.exceptions.HTTPError) -> ssl.SSLError | None:
-    """Why a certificate does not verify, which no other try mends; None: it is another error."""
-    cause = getattr(error, "reason", error)
-    if isinstance(cause, urllib3.exceptions.SSLError):
-        (found, *_) = (*cause.args, None)
-        return found if isinstance(found, ssl.SSLCertVerificationError) else None
-    return None
+def _named(label: str, name: str) -> str:
+    """A selector: a label that is `name`; without a name, one that is there."""
+    return f"{label}={name}" if name else label
 
 
 def _probe(namespace: str) -> dict[str, Any]:
@@ -353,44 +334,6 @@ def _probe(namespace: str) -> dict[str, Any]:
         "metadata": {"name": "kfp-suite-mode", "namespace": namespace},
         "spec": {"predictor": {"model": {"modelFormat": {"name": "kfp-suite"}}}},
     }
-
-
-def _refused(error: ApiException, where: str) -> StoreError | MissingError | EndpointError:
-    try:
-        said = json.loads(error.body or "")
-    except ValueError:
-        said = {}
-    message = said.get("message") or f"{error.status} {error.reason}"
-    if error.status == 404:
-        return MissingError("not there", where=where, got=message)
-    if error.status == 409:
-        return AlreadyExistsError(
-            "somebody else set what this deploy would change",
-            where=where,
-            got=message,
-            fix="leave these fields out, or take them with force; of a pipeline that trains: "
-            "deploy_force",
-        )
-    if error.status in (401, 403) and _WEBHOOK not in message:
-        return StoreError(
-            "the Kubernetes API refused",
-            where=where,
-            got=message,
-            fix="give the step's service account what `kfp-suite endpoints access` prints",
-        )
-    if error.status in (400, 403, 422) or _MISTYPED in message:
-        return StoreError(
-            "the Kubernetes API does not take the manifest",
-            where=where,
-            got=message,
-            fix="mend settings or overlay; dry_run shows what would be applied",
-        )
-    return StoreError(
-        "the Kubernetes API refused",
-        where=where,
-        got=message,
-        fix="check that KServe is installed: kubectl get crd inferenceservices.serving.kserve.io",
-    )
 
 
 def _client() -> Any:

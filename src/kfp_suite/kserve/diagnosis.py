@@ -13,10 +13,10 @@ from typing import Any
 
 from kfp_suite.contracts.errors import KfpSuiteError
 from kfp_suite.kserve.cluster import Cluster
-from kfp_suite.kserve.manifests import SPEC_DIGEST
 from kfp_suite.kserve.restarts import pod_digests
 from kfp_suite.kserve.troubles import CRASH, Trouble, of_deployment, of_volumes, starts
 from kfp_suite.kserve.troubles import of_pod as troubles_of
+from kfp_suite.kserve.workloads import Workloads, digest_of, is_ending, pod_is_ready
 
 _LINES = 5
 _MAX_CHARACTERS = 300
@@ -36,30 +36,41 @@ _FAILED_MODEL = ("BlockedByFailedLoad", "InvalidSpec")
 NO_STATUS = "no status: KServe's controller does not run, or does not see the namespace"
 
 
-def reasons(cluster: Cluster, service: Mapping[str, Any]) -> list[str]:
-    """What is known, the most telling first; empty where nobody says anything."""
-    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    status = service.get("status", {})
+def reasons(workloads: Workloads, service: Mapping[str, Any]) -> list[str]:
+    """What is known, the most telling first; empty where nobody says anything.
+
+    Args:
+        workloads: Those of the endpoint.
+        service: The InferenceService as it is.
+    """
+    cluster, namespace = workloads.cluster, workloads.namespace
+    name, status = service["metadata"]["name"], service.get("status", {})
     found: list[str] = []
     try:
-        found += [one.said for one in _uncreated(cluster, service)]
-        for pod in _newest_first(cluster.pods(name, namespace), service):
+        found += [one.said for one in _uncreated(workloads, service)]
+        for pod in _newest_first(workloads.pods(name), service):
             found += of_pod(cluster, pod, namespace)
         # What KServe could not do at all, it says here alone.
         found += warnings(cluster, "InferenceService", name, namespace)
     except KfpSuiteError as error:
         found.append(f"the pods and events cannot be read: {error}")
     found += _of_model(status.get("modelStatus", {}), found)
-    found += [
-        in_words(c).rstrip(":")
-        for c in status.get("conditions", ())
+    found += of_conditions(service)
+    if not status:
+        found.append(NO_STATUS)
+    return list(dict.fromkeys(found))
+
+
+def of_conditions(service: Mapping[str, Any]) -> list[str]:
+    """What KServe's conditions say of an InferenceService, those with a message first."""
+    found = [
+        c
+        for c in service.get("status", {}).get("conditions", ())
         if c["status"] != "True"
         and (c.get("reason") or c.get("message"))
         and _CONFLICT not in c.get("message", "")
     ]
-    if not status:
-        found.append(NO_STATUS)
-    return list(dict.fromkeys(found))
+    return [in_words(c).rstrip(":") for c in sorted(found, key=lambda c: not c.get("message"))]
 
 
 def _of_model(model: Mapping[str, Any], told: list[str]) -> list[str]:
@@ -78,12 +89,7 @@ def _of_model(model: Mapping[str, Any], told: list[str]) -> list[str]:
 def _newest_first(pods: list[Any], service: Mapping[str, Any]) -> list[Any]:
     """Pods that are made of what the service says now, before those that are not."""
     digests = tuple(pod_digests(service).values())
-    return sorted(pods, key=lambda pod: _digest_of(pod) not in digests)
-
-
-def _digest_of(pod: Any) -> str:
-    digest: str = (pod.metadata.annotations or {}).get(SPEC_DIGEST, "")
-    return digest
+    return sorted(pods, key=lambda pod: digest_of(pod) not in digests)
 
 
 def in_words(condition: Mapping[str, Any]) -> str:
@@ -93,19 +99,18 @@ def in_words(condition: Mapping[str, Any]) -> str:
 
 
 def given_up(
-    cluster: Cluster, service: Mapping[str, Any], digests: Container[str], *, trusted: bool
+    workloads: Workloads, service: Mapping[str, Any], digests: Container[str], *, trusted: bool
 ) -> bool:
     """Whether waiting longer is of no use.
 
     Args:
-        cluster: Where.
+        workloads: Those of the endpoint.
         service: The InferenceService as it is.
         digests: Of the manifests whose servers count.
         trusted: Whether what KServe says of a manifest is of these, and not of one before.
     """
-    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    pods = cluster.pods(name, namespace)
-    ours = [pod for pod in pods if _digest_of(pod) in digests]
+    pods = workloads.pods(service["metadata"]["name"])
+    ours = [pod for pod in pods if digest_of(pod) in digests]
     transition = service.get("status", {}).get("modelStatus", {}).get("transitionStatus")
     if transition == "InvalidSpec":
         return trusted
@@ -117,46 +122,44 @@ def given_up(
 
 
 def troubles(
-    cluster: Cluster, service: Mapping[str, Any], digests: Container[str]
+    workloads: Workloads,
+    service: Mapping[str, Any],
+    digests: Container[str],
+    *,
+    with_events: bool = True,
 ) -> Iterator[tuple[str, Trouble]]:
     """What keeps the servers of some manifests from starting, each with where it is.
 
     Args:
-        cluster: Where.
+        workloads: Those of the endpoint.
         service: The InferenceService as it is.
         digests: Of the manifests whose servers count.
+        with_events: Whether the events of pods that do not start are read, a request for each:
+            they alone tell of volumes.
     """
-    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    for one in _uncreated(cluster, service):
+    for one in _uncreated(workloads, service):
         yield "", one
-    for pod in cluster.pods(name, namespace):
-        if _digest_of(pod) not in digests or pod_is_ready(pod):
+    for pod in workloads.pods(service["metadata"]["name"]):
+        if digest_of(pod) not in digests or pod_is_ready(pod):
             continue
         where = f"pod {pod.metadata.name}"
         for container, trouble in troubles_of(pod):
             yield f"{where}, {container}" if container else where, trouble
-        if pod.status is not None and starts(pod):
-            events = cluster.events("Pod", pod.metadata.name, namespace)
+        if with_events and pod.status is not None and starts(pod):
+            events = workloads.cluster.events("Pod", pod.metadata.name, workloads.namespace)
             for trouble in of_volumes(events):
                 yield where, trouble
 
 
-def _uncreated(cluster: Cluster, service: Mapping[str, Any]) -> Iterator[Trouble]:
+def _uncreated(workloads: Workloads, service: Mapping[str, Any]) -> Iterator[Trouble]:
     """Why pods cannot be made, by the Deployments, which Knative's revisions have, too."""
-    name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
-    for deployment in cluster.deployments(name, namespace):
+    for deployment in workloads.deployments(service["metadata"]["name"]):
         yield from of_deployment(deployment)
-
-
-def pod_is_ready(pod: Any) -> bool:
-    """Whether a pod says that it is ready."""
-    conditions = (pod.status and pod.status.conditions) or ()
-    return any(one.type == "Ready" and one.status == "True" for one in conditions)
 
 
 def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
     """What is known of one pod; empty where it serves, or is about to end."""
-    if pod.status is None or pod.metadata.deletion_timestamp is not None:
+    if pod.status is None or is_ending(pod):
         return []
     name, found = pod.metadata.name, []
     for container, said in _told(pod):

@@ -7,8 +7,9 @@ from typing import Any
 
 from kfp_suite.kserve.canary import Mode
 from kfp_suite.kserve.cluster import Cluster
-from kfp_suite.kserve.diagnosis import given_up, of_pod, pod_is_ready
+from kfp_suite.kserve.diagnosis import given_up, of_pod
 from kfp_suite.kserve.manifests import SPEC_DIGEST
+from kfp_suite.kserve.workloads import Workloads, digest_of, is_ending, pod_is_ready
 
 # A probe may miss once or twice.
 _LOOKS_WITHOUT = 3
@@ -32,17 +33,15 @@ class Health:
         """
         name, namespace = service["metadata"]["name"], service["metadata"]["namespace"]
         digest = side["annotations"][SPEC_DIGEST]
+        workloads = Workloads(self._cluster, namespace, name)
         pods = [
-            pod
-            for pod in self._cluster.pods(name, namespace)
-            if (pod.metadata.annotations or {}).get(SPEC_DIGEST) == digest
-            and pod.metadata.deletion_timestamp is None
+            pod for pod in workloads.pods(name) if digest_of(pod) == digest and not is_ending(pod)
         ]
         fallen = [pod for pod in pods if self._started_again(pod)]
         # In Knative mode no server may be what no request needs.
         there = any(map(pod_is_ready, pods)) or (self._mode == "Knative" and not pods)
         self._without = 0 if there else self._without + 1
-        if fallen or given_up(self._cluster, service, (digest,), trusted=False):
+        if fallen or given_up(workloads, service, (digest,), trusted=False):
             what = "a server ended and was started again"
         elif self._without >= _LOOKS_WITHOUT:
             what = "no server is ready"

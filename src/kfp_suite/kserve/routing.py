@@ -26,6 +26,7 @@ from kfp_suite.kserve.graphs import services_of
 from kfp_suite.kserve.manifests import DEPLOYMENT_MODE, SPEC_DIGEST, is_ready
 from kfp_suite.kserve.patience import Missing, wait_for
 from kfp_suite.kserve.smoke import address_of
+from kfp_suite.kserve.workloads import Workloads
 from kfp_suite.runtimes.http_client import ask
 from kfp_suite.runtimes.protocol import Question
 
@@ -85,6 +86,25 @@ def wait_until_routing(
             expected=f"ready within {timeout_seconds:g} s",
             fix=f"kubectl describe inferencegraph {name} -n {namespace}",
         ) from missing
+
+
+def missing_of_router(routers: Workloads, graph: Mapping[str, Any]) -> str:
+    """What a graph as it is now waits for, in words; empty: nothing. In Standard mode KServe
+    calls a graph ready whose newest router has never run.
+
+    Args:
+        routers: The workloads of the graph, or of every graph of its namespace.
+        graph: The InferenceGraph as the API gives it.
+    """
+    if not is_ready(graph):
+        return "Ready"
+    metadata, name = graph["metadata"], graph["metadata"]["name"]
+    named = [one for one in routers.deployments(name) if one.metadata.name == name]
+    digest = metadata.get("annotations", {}).get(SPEC_DIGEST)
+    if not named or digest is None:
+        return ""  # in Knative mode Deployments have other names, and Ready is of the newest
+    ours = [one for one in named if made_of(one) == digest]
+    return next(rolling(ours[0]), "") if ours else _CONTROLLER
 
 
 def _missing(cluster: Cluster, applied: Mapping[str, Any]) -> str:

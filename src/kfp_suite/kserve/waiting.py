@@ -13,13 +13,9 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from kfp_suite.contracts.errors import (
-    EndpointError,
-    MissingError,
-    SupersededError,
-)
+from kfp_suite.contracts.errors import EndpointError, SupersededError
 from kfp_suite.kserve.canary import Mode, silenced, with_mode, without_candidate
-from kfp_suite.kserve.cluster import REVISIONS, SERVICES, Cluster
+from kfp_suite.kserve.cluster import SERVICES, Cluster
 from kfp_suite.kserve.deletion import is_dying
 from kfp_suite.kserve.deployments import made_of, rolling
 from kfp_suite.kserve.diagnosis import given_up, reasons, troubles
@@ -28,6 +24,7 @@ from kfp_suite.kserve.patience import GivenUp, Missing, patiently, wait_for
 from kfp_suite.kserve.restarts import pod_digests, same_pods
 from kfp_suite.kserve.troubles import MAX_SECONDS, Trouble
 from kfp_suite.kserve.version_choice import end_choice
+from kfp_suite.kserve.workloads import Workloads
 
 _CONTROLLER = "the controller"
 _KINDS = ("predictor", "transformer")
@@ -65,11 +62,11 @@ def wait_until_serving(
 
     def look(passed: float) -> dict[str, Any]:
         nonlocal found
-        found = in_place(cluster, applied)
-        if missing := waiting_for(cluster, applied, found):
+        found, workloads = in_place(cluster, applied), Workloads(cluster, namespace, name)
+        if missing := waiting_for(workloads, applied, found):
             trusted = passed >= _STALE_SECONDS or _new(applied)
-            hopeless = given_up(cluster, found, _digests(applied), trusted=trusted)
-            if lasting.too_long(passed, troubles(cluster, found, _digests(applied))) or hopeless:
+            hopeless = given_up(workloads, found, _digests(applied), trusted=trusted)
+            if lasting.too_long(passed, troubles(workloads, found, _digests(applied))) or hopeless:
                 raise GivenUp(missing)
             raise Missing(missing)
         return found
@@ -79,8 +76,9 @@ def wait_until_serving(
     except Missing as missing:
         never = isinstance(missing, GivenUp)
         what = "KServe cannot serve the version" if never else "does not serve the version in time"
+        why = reasons(Workloads(cluster, namespace, name), found)
         raise EndpointError(
-            f"{what}: {'; '.join(reasons(cluster, found)) or f'waits for {missing}'}",
+            f"{what}: {'; '.join(why) or f'waits for {missing}'}",
             where=f"InferenceService {namespace}/{name}",
             expected=f"ready within {timeout_seconds:g} s",
             fix=f"kubectl describe inferenceservice {name} -n {namespace}",
@@ -217,33 +215,38 @@ def unserved(cluster: Cluster, service: Mapping[str, Any]) -> str:
         cluster: Where.
         service: As the API gives it.
     """
-    return waiting_for(cluster, service, service)
+    metadata = service["metadata"]
+    workloads = Workloads(cluster, metadata["namespace"], metadata["name"])
+    return waiting_for(workloads, service, service)
 
 
-def waiting_for(cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]) -> str:
+def waiting_for(
+    workloads: Workloads, applied: Mapping[str, Any], service: Mapping[str, Any]
+) -> str:
     """What is still missing, in words; empty where what was applied serves.
 
     Args:
-        cluster: Where.
+        workloads: Those of the endpoint.
         applied: What was applied.
         service: The InferenceService as it is.
     """
     if not service.get("status", {}).get("deploymentMode"):
         return _CONTROLLER
-    missing = _of_revisions if cluster.mode(service) == "Knative" else _of_deployments
-    if found := next(missing(cluster, applied, service), ""):
+    in_knative = workloads.cluster.mode(service) == "Knative"
+    missing = _of_revisions if in_knative else _of_deployments
+    if found := next(missing(workloads, applied, service), ""):
         return found
     conditions = {c["type"]: c["status"] for c in service["status"].get("conditions", ())}
     return "" if conditions.get("Ready") == "True" else "Ready"
 
 
 def _of_revisions(
-    cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
+    workloads: Workloads, applied: Mapping[str, Any], service: Mapping[str, Any]
 ) -> Iterator[str]:
     for kind, wanted in pod_digests(applied).items():
         status = service["status"].get("components", {}).get(kind, {})
         created = status.get("latestCreatedRevision", "")
-        if not created or _digest_of_revision(cluster, created, service) != wanted:
+        if not created or _digest_of_revision(workloads, created) != wanted:
             yield _CONTROLLER
         if created != status.get("latestReadyRevision"):
             yield f"revision {created}"
@@ -257,23 +260,21 @@ def _of_revisions(
             yield f"revision {created} to get {percent} % of the requests"
 
 
-def _digest_of_revision(cluster: Cluster, name: str, service: Mapping[str, Any]) -> str | None:
-    try:
-        revision = cluster.get(name, service["metadata"]["namespace"], REVISIONS)
-    except MissingError:
+def _digest_of_revision(workloads: Workloads, name: str) -> str | None:
+    revision = workloads.revision(name)
+    if revision is None:
         return None
     found: str = revision["metadata"].get("annotations", {}).get(SPEC_DIGEST, "")
     return found
 
 
 def _of_deployments(
-    cluster: Cluster, applied: Mapping[str, Any], service: Mapping[str, Any]
+    workloads: Workloads, applied: Mapping[str, Any], service: Mapping[str, Any]
 ) -> Iterator[str]:
-    metadata = service["metadata"]
     sides = [*pod_digests(applied).items(), *_canaries(applied)]
     found = {
         ((one.metadata.labels or {}).get("component", ""), made_of(one)): one
-        for one in cluster.deployments(metadata["name"], metadata["namespace"])
+        for one in workloads.deployments(service["metadata"]["name"])
     }
     for side in sides:
         if side not in found:

@@ -156,7 +156,7 @@ def pod_status(spec: Json, outcome: Outcome, phase: Phase, now: str) -> Json:
         }
         return {"phase": "Pending", "conditions": [condition]}
     if outcome == "no_volume":
-        return _starting(spec)
+        return _starting(spec, mounted=False)
     found = _running(spec, now, ready=False)
     if outcome == "storage_failed" and "initContainers" in spec:
         found = _starting(spec)
@@ -340,7 +340,8 @@ def _crashed(container: Json, reason: str, code: int, message: str, now: str) ->
     }
 
 
-def _starting(spec: Json) -> Json:
+def _starting(spec: Json, *, mounted: bool = True) -> Json:
+    """A pod whose containers are being made; none is as long as its volumes are not mounted."""
     found: Json = {
         "phase": "Pending",
         "conditions": [{"type": "Ready", "status": "False", "reason": "ContainersNotReady"}],
@@ -348,6 +349,8 @@ def _starting(spec: Json) -> Json:
     if "initContainers" in spec:
         found["initContainerStatuses"] = [
             {**_of(one), "state": {"running": {}}, "started": True}
+            if mounted
+            else {**_of(one), "state": _waiting("PodInitializing")}
             for one in spec["initContainers"]
         ]
     waiting = _waiting("PodInitializing" if "initContainers" in spec else "ContainerCreating")

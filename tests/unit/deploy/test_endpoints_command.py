@@ -17,7 +17,7 @@ from kfp_suite.kserve.canary import with_candidate, with_mode
 from kfp_suite.kserve.cluster import TRAINED_MODELS
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.graphs import inference_graph
-from kfp_suite.kserve.manifests import inference_service, own_part, server_image
+from kfp_suite.kserve.manifests import inference_service, is_ready, own_part, server_image
 from kfp_suite.kserve.multi_model import (
     shared_runtime,
     shared_service,
@@ -76,6 +76,133 @@ def test_list_and_status_tell_who_serves(
     assert "why:" not in status
 
 
+def test_the_version_that_answers_is_told_beside_the_one_that_is_wanted(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    """In Standard mode KServe says Ready as long as the version before answers."""
+    serve(cluster, models)
+    cluster.behave("*", Behaviour("image_pull"))
+    on(cluster).apply(manifest(models, 2))
+    service = cluster.get("inferenceservices", "models/wings")
+    assert is_ready(service) == (cluster.controller.mode == "Standard")
+    line, why = endpoints("list").output.splitlines()
+    assert line == f"wings: version 1 answers; wanted: version 2, {fleet.url}"
+    assert why.startswith("  why: pod wings-predictor-")
+    assert "kserve-container: ImagePullBackOff Back-off pulling image" in why
+    (found,) = json.loads(endpoints("list", "--json").output)
+    assert (found["version"], found["answers"], found["ready"]) == (2, [1], False)
+    assert [f"  why: {reason}" for reason in found["why"]] == [why]
+    told = endpoints("status", "wings").output
+    assert "version: 2\n" in told
+    assert "answers: 1\n" in told
+    assert "ready: False\n" in told
+    first = next(line for line in told.splitlines() if line.startswith("why:"))
+    assert "ImagePullBackOff" in first
+    found = json.loads(endpoints("status", "wings", "--json").output)
+    assert (found["version"], found["answers"], found["ready"]) == (2, [1], False)
+    assert "ImagePullBackOff" in found["why"][0]
+    cluster.behave("*", Behaviour())
+    assert endpoints("list").output == f"wings: version 2, ready, {fleet.url}\n"
+    assert "why" not in endpoints("status", "wings").output
+
+
+def test_a_first_version_that_does_not_start_leaves_none_that_answers(
+    cluster: KubernetesDouble, models: ModelStore
+) -> None:
+    cluster.behave("*", Behaviour("quota"))
+    on(cluster).apply(manifest(models, 1))
+    line, why = endpoints("list").output.splitlines()
+    assert line.startswith("wings: no version answers; wanted: version 1, ")
+    assert "exceeded quota" in why
+
+
+def test_a_candidate_that_does_not_start_is_told_beside_the_version_that_answers(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    serve(cluster, models)
+    cluster.behave("*", Behaviour("crash_loop"))
+    live, found = on(cluster).get("wings", "models"), on(cluster)
+    mode, side = found.mode(live), manifest(models, 2)["spec"]["predictor"]
+    found.apply(with_candidate(with_mode(own_part(live), mode), side, 20, mode))
+    line, why = endpoints("list").output.splitlines()
+    wanted = "version 1, version 2 gets 20 %"
+    assert line == f"wings: version 1 answers; wanted: {wanted}, {fleet.url}"
+    assert "CrashLoopBackOff" in why
+
+
+def test_a_candidate_without_a_share_does_not_answer(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    serve(cluster, models, 0)
+    (found,) = json.loads(endpoints("list", "--json").output)
+    assert (found["answers"], found["candidate"], found["ready"]) == ([1], 2, True)
+
+
+def test_the_list_asks_as_often_for_many_endpoints_as_for_one(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    def requests() -> int:
+        before = len(cluster.requests)
+        assert endpoints("list").exit_code == 0
+        return len(cluster.requests) - before
+
+    found = on(cluster)
+    for number in range(2):
+        one = manifest(models, 1)
+        one["metadata"]["name"] = f"good-{number}"
+        wait_until_serving(found, found.apply(one), 5)
+    cluster.behave("*", Behaviour("image_pull"))
+
+    def fail(name: str) -> None:
+        one = manifest(models, 2)
+        one["metadata"]["name"] = name
+        found.apply(one)
+
+    fail("good-0")
+    fail("bad-0")
+    few = requests()
+    fail("good-1")
+    for number in range(1, 4):
+        fail(f"bad-{number}")
+    assert requests() == few
+    assert len(endpoints("list").output.splitlines()) == 12
+
+
+def test_a_graph_whose_newest_router_does_not_run_is_not_ready(
+    cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
+) -> None:
+    """In Standard mode KServe says Ready of a graph as soon as it has a Deployment."""
+    serve(cluster, models)
+    nodes = {"root": {"routerType": "Sequence", "steps": [{"serviceName": "wings"}]}}
+    on(cluster).apply(inference_graph("chain", "models", nodes, {}))
+    assert "chain: graph of wings, ready" in endpoints("list").output
+    cluster.behave("models/chain", Behaviour("image_pull"))
+    nodes = {"root": {"routerType": "Ensemble", "steps": [{"serviceName": "wings"}]}}
+    on(cluster).apply(inference_graph("chain", "models", nodes, {}))
+    assert "chain: graph of wings, not ready" in endpoints("list").output
+    told = endpoints("status", "chain").output
+    assert "ready: False" in told
+    assert "ImagePullBackOff" in told
+
+
+def test_who_may_not_see_pods_is_told_what_kserve_says(
+    double: KubernetesDouble,
+    models: ModelStore,
+    fleet: Fleet,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    serve(double, models)
+    config = str(double.kubeconfig(tmp_path / "kubeconfig", "reader"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
+    rules = [{"apiGroups": ["serving.kserve.io"], "resources": ["*"], "verbs": ["get", "list"]}]
+    double.allow_only("reader", rules, "models")
+    line, why = endpoints("list").output.splitlines()
+    assert line == f"wings: version 1, ready, {fleet.url}"
+    assert "which versions answer cannot be seen" in why
+    assert json.loads(endpoints("list", "--json").output)[0]["answers"] is None
+
+
 def test_what_is_shared_tried_or_edited_hides_nothing(
     cluster: KubernetesDouble, models: ModelStore, fleet: Fleet
 ) -> None:
@@ -98,7 +225,8 @@ def test_what_is_shared_tried_or_edited_hides_nothing(
     del edited["spec"]["predictor"]["annotations"]
     found.apply(edited)
     assert endpoints("list").output.splitlines() == [
-        "edited: InferenceService edited: not an InferenceService of a published version; got "
+        f"edited: not a version's, ready, {fleet.url}",
+        "  why: InferenceService edited: not an InferenceService of a published version; got "
         "KeyError: 'annotations'; expected what the deploy step writes",
         f"wings: version 1, ready, {fleet.url}",
         "wings-1234abcd: trial of run run-7, ready",
