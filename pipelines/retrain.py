@@ -49,6 +49,7 @@ def retrain(
     force: bool = False,
     target: str = "",
     namespace: str = "default",
+    ingress: str = "",
     infra_place: str = "auto",
     infra_limits: dict = {},
     runtime: str = "kfp-suite",
@@ -98,6 +99,7 @@ def retrain(
         target: `local` writes the endpoint's manifest, `cluster` applies it; empty: `cluster`
             if the run is on one. See deploy.
         namespace: The Kubernetes namespace of the endpoint.
+        ingress: Address of the cluster's ingress, for runs outside the cluster; see deploy.
         infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
             see infra_validate.
         infra_limits: What serving the model may cost, for it to be published; see
@@ -186,6 +188,7 @@ def retrain(
                     model_name=model_name,
                     target=target,
                     namespace=namespace,
+                    ingress=ingress,
                     runtime=runtime,
                     runtime_options=runtime_options,
                     settings=endpoint,

@@ -47,6 +47,7 @@ def train_and_deploy_tensorflow(
     comparison: dict = {},
     target: str = "",
     namespace: str = "default",
+    ingress: str = "",
     infra_place: str = "auto",
     infra_limits: dict = {},
     runtime: str = "kfp-suite",
@@ -91,6 +92,7 @@ def train_and_deploy_tensorflow(
         target: `local` writes the endpoint's manifest, `cluster` applies it; empty: `cluster`
             if the run is on one. See deploy.
         namespace: The Kubernetes namespace of the endpoint.
+        ingress: Address of the cluster's ingress, for runs outside the cluster; see deploy.
         infra_place: Where it is tried before it is published: `auto`, `process` or `cluster`;
             see infra_validate.
         infra_limits: What serving the model may cost, for it to be published; see
@@ -163,6 +165,7 @@ def train_and_deploy_tensorflow(
                 model_name=model_name,
                 target=target,
                 namespace=namespace,
+                ingress=ingress,
                 runtime=runtime,
                 runtime_options=runtime_options,
                 settings=endpoint,

@@ -46,10 +46,11 @@ from kfp_suite.kserve.planning import changes
 from kfp_suite.kserve.restarts import pod_digests, restarts_of, same_pods, with_restarts
 from kfp_suite.kserve.served import ServedRecords
 from kfp_suite.kserve.settings import EndpointSettings
-from kfp_suite.kserve.smoke import address_of, smoke_test
+from kfp_suite.kserve.smoke import address_of, check_askable, smoke_test
 from kfp_suite.kserve.version_choice import end_choice
 from kfp_suite.kserve.waiting import in_place, unserved, wait_until_serving
 from kfp_suite.kserve.workloads import Workloads
+from kfp_suite.runtimes.http_client import UnknownHostError
 from kfp_suite.runtimes.runtime import SUITE
 from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import ModelStore
@@ -134,11 +135,15 @@ class Deployment:
         """Apply, wait, ask, and make it champion; the endpoint's URL.
 
         Raises:
+            ParameterError: it could not be asked from here; nothing is applied.
             EndpointError: it does not serve, or answers wrongly; with what became of what
-                served before. Or somebody deleted it.
+                served before. Or somebody deleted it. Or nobody here knows its name: then it
+                stays, for it may be good.
             SupersededError: another deployment took the endpoint over.
             BeingDeletedError: an object of that name is still being deleted when time is over.
         """
+        server = manifests[-1]["spec"].get("inferenceService", manifests[-1]["metadata"]["name"])
+        check_askable(self._cluster, self._living(server), self._parameters.ingress)
         before = self._before(manifests)
         if manifests[-1]["kind"] != _SHARED:
             # With `force`, it may end a rollout whose requests choose their version.
@@ -154,6 +159,9 @@ class Deployment:
             url = self._serving(applied, self._deployable, check_in_place)
         except SupersededError:
             raise
+        except UnknownHostError as error:
+            check_in_place()
+            raise self._unasked(error) from error
         except EndpointError as error:
             check_in_place()  # another version's answer may be another deployment's
             raise self._put_back(before, applied, error) from error
@@ -264,6 +272,18 @@ class Deployment:
             sleep=pause,
         )
         return str(service["status"].get("url", ""))
+
+    def _unasked(self, error: EndpointError) -> EndpointError:
+        """That a version serves, as the cluster tells, and nobody has asked it."""
+        version = self._deployable.served.version
+        return EndpointError(
+            f"version {version} runs and stays, but could not be asked, and is not champion: "
+            "its name is not known here",
+            where=error.where,
+            got=error.got,
+            expected="an answer of the endpoint",
+            fix="set ingress (http(s)://HOST of the cluster's ingress) and deploy it again",
+        )
 
     def _put_back(
         self, before: Manifests, applied: Mapping[str, Any], error: EndpointError

@@ -22,7 +22,7 @@ from kfp_suite.kserve.manifests import (
 )
 from kfp_suite.kserve.patience import patiently
 from kfp_suite.kserve.settings import parse_settings
-from kfp_suite.kserve.smoke import address_of
+from kfp_suite.kserve.smoke import address_of, check_askable
 from kfp_suite.kserve.trials import trial_labels
 from kfp_suite.kserve.waiting import wait_until_serving
 from kfp_suite.runtimes.http_client import Answer, ask
@@ -82,7 +82,8 @@ def on_cluster(parameters: Any, candidate: Candidate) -> Iterator[Service]:
         candidate: What is tried.
 
     Raises:
-        ParameterError: the cluster cannot read what the server loads.
+        ParameterError: the cluster cannot read what the server loads, or the server could not
+            be asked from here.
         StoreError: the cluster or the store refused.
     """
     settings = parse_settings(parameters.settings)
@@ -111,6 +112,7 @@ def on_cluster(parameters: Any, candidate: Candidate) -> Iterator[Service]:
         sklearn=manifest.recipe.environment.libraries.get("scikit-learn", ""),
     )
     cluster, namespace = Cluster(), parameters.namespace
+    check_askable(cluster, None, parameters.ingress)
     service = inference_service(
         served,
         namespace=namespace,

@@ -34,7 +34,7 @@ from kfp_suite.kserve.manifests import read_manifest, to_yaml
 from kfp_suite.kserve.ownership import applied_part
 from kfp_suite.kserve.patience import patiently
 from kfp_suite.kserve.served import ServedRecords
-from kfp_suite.kserve.smoke import address_of
+from kfp_suite.kserve.smoke import address_of, check_askable
 from kfp_suite.kserve.traffic_split import split_requests
 from kfp_suite.kserve.version_choice import end_choice, offer_choice, side_service
 from kfp_suite.kserve.waiting import roll_back, wait_until_serving
@@ -170,7 +170,9 @@ class ClusterTarget:
         self._timeout, self._force = timeout, force
         self._prometheus, self._ingress = prometheus, ingress
         self._by_header, self._clock = by_header, clock
-        self.mode = cluster.mode(cluster.find(name, namespace), namespace, deployment_mode)
+        found = cluster.find(name, namespace)
+        check_askable(cluster, found, ingress)
+        self.mode = cluster.mode(found, namespace, deployment_mode)
         self._health = Health(cluster, self.mode)
         if by_header and self.mode != "Standard":
             raise ParameterError(

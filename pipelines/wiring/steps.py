@@ -19,7 +19,7 @@ from kfp_suite.pipelines.wiring.retries import window
 Value = Any
 Task = Any
 # What of an endpoint its server is tried with.
-_OF_THE_SERVER = ("namespace", "runtime", "runtime_options", "settings")
+_OF_THE_SERVER = ("namespace", "ingress", "runtime", "runtime_options", "settings")
 # Before the first retry, in seconds, and between two.
 _PAUSE, _FACTOR = 10, 2.0
 

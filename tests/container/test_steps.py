@@ -59,7 +59,13 @@ class Place:
             self._client,
             component,
             self._folder / f"step-{self._steps}",
-            {"target": "cluster", "namespace": "models", "timeout_seconds": 30, **parameters},
+            {
+                "target": "cluster",
+                "namespace": "models",
+                "ingress": self.fleet.url,
+                "timeout_seconds": 30,
+                **parameters,
+            },
             artifacts,
             volumes={store: "rw", self._config: "ro"},
             environment={

@@ -80,6 +80,7 @@ def deploy_graph(
 
     Raises:
         MissingError: an endpoint that it asks is not on the cluster.
+        ParameterError: nobody knows what to ask it, or it could not be asked from here.
         EndpointError: it is not ready, or does not answer, in time; with the reasons.
         AlreadyExistsError: somebody else set fields that this would change.
         StoreError: the cluster refused.
@@ -117,7 +118,9 @@ def _apply(cluster: Any, parameters: GraphParameters, manifest: dict[str, Any]) 
     """Apply, wait, ask; the graph's URL."""
     from kfp_suite.kserve.patience import patiently
     from kfp_suite.kserve.routing import wait_until_routing
+    from kfp_suite.kserve.smoke import check_askable
 
+    check_askable(cluster, None, parameters.ingress)
     request = _request(cluster, parameters, manifest)
     applied = patiently(  # a graph of the name may be being deleted
         cluster,

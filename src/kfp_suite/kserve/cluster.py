@@ -47,13 +47,25 @@ class Cluster:
     Args:
         api: An `ApiClient`; None: in-cluster credentials, else the kubeconfig.
         sleep: What waits between tries.
+        is_outside: Whether whoever uses `api` is outside the cluster, where names that end in
+            `.svc.cluster.local` are usually unknown.
 
     Every method raises StoreError where the API refuses, with what to do, and
     TransientError where it did not answer after several tries.
     """
 
-    def __init__(self, api: Any = None, sleep: Callable[[float], None] = time.sleep) -> None:
-        self._api = api or _client()
+    def __init__(
+        self,
+        api: Any = None,
+        sleep: Callable[[float], None] = time.sleep,
+        *,
+        is_outside: bool = False,
+    ) -> None:
+        self.is_outside = is_outside
+        if api is None:
+            self.is_outside = not _configure()
+            api = _client()
+        self._api = api
         self._custom = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
         self.sleep = sleep
@@ -336,9 +348,11 @@ def _probe(namespace: str) -> dict[str, Any]:
     }
 
 
-def _client() -> Any:
+def _configure() -> bool:
+    """Take up the pod's own credentials, else the kubeconfig's; whether they are the pod's."""
     try:
         config.load_incluster_config()
+        return True
     except config.ConfigException:
         try:
             config.load_kube_config()
@@ -349,6 +363,10 @@ def _client() -> Any:
                 got=str(error),
                 fix="set target to local, or KUBECONFIG to a cluster's",
             ) from error
+    return False
+
+
+def _client() -> Any:
     found = client.ApiClient()
     # Python 3.13 refuses certificates that Go takes: of a CA without keyUsage, as many clusters
     # have. kubectl and this client are to trust the same clusters.

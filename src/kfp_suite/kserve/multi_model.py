@@ -42,6 +42,7 @@ from kfp_suite.kserve.secrecy import check_no_secrets
 from kfp_suite.kserve.settings import EndpointSettings
 from kfp_suite.kserve.smoke import address_of, smoke_test
 from kfp_suite.kserve.storage import on_cluster
+from kfp_suite.runtimes.http_client import UnknownHostError
 from kfp_suite.runtimes.protocol import Question
 
 
@@ -168,6 +169,7 @@ def wait_until_loaded(
         The address.
 
     Raises:
+        UnknownHostError: nobody here knows the server's name.
         EndpointError: it does not in time; with what KServe says of the TrainedModel.
     """
     name, namespace = model["metadata"]["name"], model["metadata"]["namespace"]
@@ -178,6 +180,8 @@ def wait_until_loaded(
         try:
             base, headers = address_of(service, ingress)
             smoke_test(base, headers, question, sample, version=version, sleep=cluster.sleep)
+        except UnknownHostError:
+            raise
         except EndpointError as error:
             raise Missing(str(error)) from error
         return base

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from kfp_suite.contracts.errors import EndpointError
+from kfp_suite.contracts.errors import EndpointError, ParameterError
 from kfp_suite.contracts.sample import Sample
+from kfp_suite.kserve.cluster import Cluster
 from kfp_suite.runtimes.http_client import Answer, ask
 from kfp_suite.runtimes.protocol import Question, difference
 
@@ -20,6 +22,8 @@ MAX_UNNAMED_SECONDS = 30.0
 """How long no answer may be for want of a route, and a wrong one that names no version may come
 from the servers before."""
 _PAUSE = 1.0
+_ANY_NAME = "kubernetes.default.svc"
+"""A name that is known in every cluster."""
 
 
 def address_of(service: Mapping[str, Any], ingress: str = "") -> tuple[str, dict[str, str]]:
@@ -37,6 +41,36 @@ def address_of(service: Mapping[str, Any], ingress: str = "") -> tuple[str, dict
     inside = str(status.get("address", {}).get("url", ""))
     parts = urlsplit(inside or url)
     return f"{parts.scheme}://{parts.netloc}", {}
+
+
+def check_askable(cluster: Cluster, service: Mapping[str, Any] | None, ingress: str) -> None:
+    """Raise ParameterError if an endpoint could not be asked from here, before it is changed.
+
+    Args:
+        cluster: Where it is, or will be.
+        service: The InferenceService as it is; None: it is not there yet.
+        ingress: As `address_of`.
+    """
+    if ingress or not cluster.is_outside:
+        return
+    base, _ = address_of(service or {})
+    host = urlsplit(base).hostname or _ANY_NAME
+    if not _has_address(host):
+        raise ParameterError(
+            "the endpoint could not be asked from here: its name is known inside the cluster alone",
+            where="ingress",
+            got=f"none, and {host} has no address here",
+            expected="http(s)://HOST[:PORT] of the cluster's ingress",
+            fix="set ingress (--param ingress=https://HOST), or run it on the cluster: "
+            "kfp-suite submit",
+        )
+
+
+def _has_address(host: str) -> bool:
+    try:
+        return bool(socket.getaddrinfo(host, None))
+    except OSError:
+        return False
 
 
 def smoke_test(
@@ -69,6 +103,7 @@ def smoke_test(
         The answer.
 
     Raises:
+        UnknownHostError: nobody here knows the endpoint's name: no version is to blame.
         EndpointError: no answer, another version's, or a wrong one.
     """
     seconds, waited = max(seconds, MIN_SECONDS), 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import time
 import urllib.error
 import urllib.request
@@ -18,6 +19,10 @@ VERSION_HEADER = "x-model-version"
 VERSION_CHOICE = "x-kfp-suite-version"
 """A request header: the number of the version that is to answer, for A/B tests by header."""
 _PART = 1 << 20
+
+
+class UnknownHostError(EndpointError):
+    """The name of an endpoint leads nowhere from here: nobody has been asked."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ def ask(
         timeout: Seconds until the answer is there, whole.
 
     Raises:
+        UnknownHostError: nobody here knows the server's name.
         EndpointError: no answer, half of one, not 200, or not JSON.
     """
     url = base.rstrip("/") + question.path
@@ -60,7 +66,9 @@ def ask(
     try:
         status, content, version = _answered(call, timeout)
     except (OSError, http.client.HTTPException) as error:
-        raise EndpointError("did not answer", where=url, got=str(error) or repr(error)) from error
+        cause = error.reason if isinstance(error, urllib.error.URLError) else error
+        kind = UnknownHostError if isinstance(cause, socket.gaierror) else EndpointError
+        raise kind("did not answer", where=url, got=str(error) or repr(error)) from error
     if status != 200:
         raise EndpointError(f"answered {status}", where=url, got=content.decode(errors="replace"))
     try:

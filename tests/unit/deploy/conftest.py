@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from kubernetes.config import load_kube_config
 
 from kfp_suite.kserve.canary import Mode
 from kfp_suite.kserve.cluster import Cluster
@@ -74,6 +76,14 @@ def served(double: KubernetesDouble, fleet: Fleet, models: ModelStore) -> Fleet:
     wait_until_serving(cluster, applied, 5)
     fleet.watch()
     return fleet
+
+
+def in_a_pod(monkeypatch: pytest.MonkeyPatch, credentials: Path) -> None:
+    """Let a pod's own credentials be those of a kubeconfig."""
+    monkeypatch.setattr(
+        "kubernetes.config.load_incluster_config",
+        lambda: load_kube_config(str(credentials)),
+    )
 
 
 def on(double: KubernetesDouble, token: str | None = None) -> Cluster:

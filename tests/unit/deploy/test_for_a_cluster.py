@@ -21,7 +21,7 @@ from kfp_suite.kserve.storage import STORE_VARIABLE
 from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS
-from tests.unit.deploy.conftest import IMAGE, on
+from tests.unit.deploy.conftest import IMAGE, in_a_pod, on
 from tests.unit.deploy.fleet import Fleet
 from tests.unit.deploy.test_deploy import parameters, pushed
 
@@ -80,8 +80,7 @@ def test_a_first_rollout_runs_in_the_mode_that_is_asked_for(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    config = str(double.kubeconfig(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
+    in_a_pod(monkeypatch, double.kubeconfig(tmp_path / "kubeconfig"))
     other = "Knative" if mode == "Standard" else "Standard"
 
     def rolls(wanted: str) -> None:

@@ -21,7 +21,7 @@ from kfp_suite.runtimes.runtime import SUITE
 from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble
 from tests.answers import answered_once
-from tests.unit.deploy.conftest import CLAIM, on
+from tests.unit.deploy.conftest import CLAIM, in_a_pod, on
 
 _TOKEN = "validator"
 _RUN = "0f3a/run of Monday"
@@ -70,8 +70,7 @@ def as_the_step(
     """With the credentials that a pod finds, and the Role's rights alone."""
     role = access("models", "validator", metrics=True, delete=True)[1]
     double.allow_only(_TOKEN, role["rules"], "models")
-    config = double.kubeconfig(tmp_path / "kubeconfig", _TOKEN)
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(config))
+    in_a_pod(monkeypatch, double.kubeconfig(tmp_path / "kubeconfig", _TOKEN))
     return double
 
 
