@@ -74,7 +74,8 @@ def rollout(
         attempt: Which try of this version on this endpoint it is, 1 or more. A version that was
             rolled back stays it, whoever runs the step again; the next number tries again.
         by_header: On a cluster in Standard mode with the Gateway API: a request that names a
-            version in the header `x-kfp-suite-version` gets it. `kfp-suite serve` always does.
+            version in the header `x-kfp-suite-version` gets it; in Knative mode, by its tags.
+            `kfp-suite serve` always does.
         runtime: The model server: on a cluster `kfp-suite`, which counts by version; behind
             `kfp-suite serve`, which counts itself, any that takes raw records.
         runtime_options: Its own options; see deploy.

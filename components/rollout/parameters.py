@@ -44,7 +44,8 @@ class RolloutParameters:
         label_tolerance: How far a number may be off.
         attempt: Which try of this version on this endpoint it is, 1 or more. One that was
             rolled back stays it; the next number rolls it out again.
-        by_header: On a cluster: a request with `x-kfp-suite-version` gets that version.
+        by_header: On a cluster: a request with `x-kfp-suite-version` gets that version; in
+            Knative mode, one with `Knative-Serving-Tag` the one that is tagged so.
         runtime, runtime_options, settings, force, ingress, timeout_seconds: As deploy's.
     """
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +18,6 @@ from kfp_suite.contracts.canonical import write_file
 from kfp_suite.contracts.digests import PREFIX, digest_bytes
 from kfp_suite.contracts.errors import (
     MissingError,
-    ParameterError,
     SupersededError,
     TransientError,
 )
@@ -35,6 +35,7 @@ from kfp_suite.kserve.ownership import applied_part
 from kfp_suite.kserve.patience import patiently
 from kfp_suite.kserve.served import ServedRecords
 from kfp_suite.kserve.smoke import address_of, check_askable
+from kfp_suite.kserve.tag_routing import HEADER, check_tag_routing
 from kfp_suite.kserve.traffic_split import split_requests
 from kfp_suite.kserve.version_choice import end_choice, offer_choice, side_service
 from kfp_suite.kserve.waiting import roll_back, wait_until_serving
@@ -45,6 +46,8 @@ _METRICS_PORT = 8080
 # Between the end of one gateway and the next one's taking over.
 _HANDOVER_SECONDS = 30.0
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 
 class Target(Protocol):
@@ -174,13 +177,8 @@ class ClusterTarget:
         check_askable(cluster, found, ingress)
         self.mode = cluster.mode(found, namespace, deployment_mode)
         self._health = Health(cluster, self.mode)
-        if by_header and self.mode != "Standard":
-            raise ParameterError(
-                "requests choose a version by header in Standard mode only",
-                where="by_header",
-                got=self.mode,
-                fix="Knative has tags: set the annotation serving.kserve.io/enable-tag-routing",
-            )
+        if by_header and self.mode == "Knative":
+            check_tag_routing(cluster, found)
 
     def served(self, models: ModelStore, model: str) -> None:
         """In the store, by the object's own identifier."""
@@ -210,7 +208,9 @@ class ClusterTarget:
         service = wait_until_serving(self._cluster, applied, self._timeout, self._clock)
         if self.mode == "Standard" and two:
             self._split(service)
-        if self._by_header and two:
+        if self._by_header and self.mode == "Knative" and candidate_side(wanted) is not None:
+            log.info("%s: latest chooses the candidate, prev the stable version", HEADER)
+        elif self._by_header and two:
             offer_choice(self._cluster, service, self._timeout, self._clock)
 
     def _split(self, service: dict[str, Any]) -> None:

@@ -192,6 +192,16 @@ class Cluster:
         )
         return sorted(found["items"], key=lambda item: str(item["metadata"]["name"]))
 
+    def config_map(self, name: str, namespace: str) -> dict[str, str]:
+        """The data of a ConfigMap. Raises MissingError."""
+        found = self._call(
+            f"configmap {namespace}/{name}",
+            lambda: self._core.read_namespaced_config_map(
+                name, namespace, _request_timeout=_SECONDS_A_CALL
+            ),
+        )
+        return dict(found.data or {})
+
     def delete(self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES) -> None:
         """Delete an object. Raises MissingError."""
         group, version, plural = kind

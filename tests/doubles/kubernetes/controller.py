@@ -31,6 +31,7 @@ from kfp_suite.testing.kubernetes.workloads import Behaviour, failure_message, p
 from kfp_suite.testing.kubernetes.writing import Writer
 
 _LABEL = f"{SERVING}/inferenceservice"
+_TAGS = f"{SERVING}/enable-tag-routing"
 _FINALIZER = "inferenceservice.finalizers"
 _MODEL_FINALIZER = "trainedmodel.finalizer"
 _COMPONENTS = ("predictor", "transformer", "explainer")
@@ -334,7 +335,8 @@ class Controller:
         found["latestCreatedRevision"] = newest.name
         if serving is not None:
             found["latestReadyRevision"] = serving.name
-        traffic = self._traffic(found, percent, serving, workload.name, namespace)
+        tagged = stored.content["metadata"].get("annotations", {}).get(_TAGS) == "true"
+        traffic = self._traffic(found, percent, serving, workload.name, namespace, tagged=tagged)
         if traffic:
             found["traffic"] = traffic
         self._rolled_out(found)
@@ -359,11 +361,15 @@ class Controller:
         serving: Rollout | None,
         name: str,
         namespace: str,
+        *,
+        tagged: bool,
     ) -> list[Json]:
         """How a Knative Service splits its requests."""
         if serving is None:
             return []
         latest: Json = {"latestRevision": True, "percent": 100, "revisionName": serving.name}
+        if tagged:
+            latest["tag"] = "latest"
         rolled_out = component.get("latestRolledoutRevision", "")
         if percent is None or not rolled_out:
             return [latest]

@@ -213,12 +213,64 @@ def test_a_request_may_name_its_version(
         double.get("httproutes", "models/wings-by-version")
 
 
+def features(value: str) -> dict[str, Any]:
+    """Knative's features, with header choice set to `value`."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "config-features", "namespace": "knative-serving"},
+        "data": {"tag-header-based-routing": value},
+    }
+
+
 @pytest.mark.parametrize("double", ["Knative"], indirect=True)
-def test_knative_has_no_header_for_a_version(
-    double: KubernetesDouble, models: ModelStore, served: Fleet, tmp_path: Path
+def test_in_knative_mode_header_choice_is_asked_of_the_cluster_first(
+    double: KubernetesDouble,
+    models: ModelStore,
+    served: Fleet,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    with pytest.raises(ParameterError, match=r"by_header.*in Standard mode only; got Knative"):
-        roll(models, double, tmp_path, by_header=True)
+    """It is off by default; and without KServe's annotation there is nothing to choose from."""
+    before = double.get("inferenceservices", "models/wings")
+
+    def refused(folder: str) -> str:
+        with pytest.raises(ParameterError, match=r"^by_header: ") as caught:
+            roll(models, double, tmp_path / folder, by_header=True)
+        assert double.get("inferenceservices", "models/wings") == before
+        return str(caught.value)
+
+    patch = "kubectl patch configmap config-features -n knative-serving --type merge"
+    assert patch in refused("absent")
+    double.add(features("disabled"))
+    said = refused("disabled")
+    assert "tag-header-based-routing: disabled in ConfigMap knative-serving/config" in said
+    assert patch in said
+    double.add(features("Enabled"))
+    assert 'annotations: {serving.kserve.io/enable-tag-routing: "true"}' in refused("untagged")
+
+    tags = {"metadata": {"annotations": {"serving.kserve.io/enable-tag-routing": "true"}}}
+    double.edit("inferenceservices", "models/wings", tags)
+    caplog.set_level("INFO")
+    roll(models, double, tmp_path / "half", steps=(10, 50), by_header=True)
+    live = double.get("inferenceservices", "models/wings")
+    traffic = live["status"]["components"]["predictor"]["traffic"]
+    assert {one["tag"]: one["percent"] for one in traffic} == {"latest": 50, "prev": 50}
+    assert "Knative-Serving-Tag: latest chooses the candidate" in caplog.text
+
+
+@pytest.mark.parametrize("double", ["Knative"], indirect=True)
+def test_who_may_not_read_knatives_features_is_told_what_to_look_at(
+    double: KubernetesDouble,
+    models: ModelStore,
+    served: Fleet,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    double.deny("get", "configmaps")
+    with pytest.raises(ParameterError, match="KServe does not tag the versions"):
+        ClusterTarget(on(double), "wings", "models", timeout=3, by_header=True)
+    assert "cannot see whether Knative routes by header" in caplog.text
+    assert "kubectl patch configmap config-features" in caplog.text
 
 
 def test_labelled_records_reach_both_sides(
