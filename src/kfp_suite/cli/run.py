@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +126,8 @@ def run(
         )
     check_runner = check_docker if runner == "docker" else check_libraries
     check_runner(images_of(loaded))
+    if arguments.get("target") == "cluster":
+        _check_askable(arguments)
     if port and not no_serve and "manifest" not in arguments:
         check_port(LOOPBACK, port)  # now, and not after the run
     console.print(f"[bold]{entry.name}[/]: {entry.summary}")
@@ -174,6 +176,18 @@ def run(
             got="; ".join(conclusion.reasons),
             fix=open_command(folder),
         )
+
+
+def _check_askable(arguments: Mapping[str, Any]) -> None:
+    """Raise ParameterError if the last step could not ask the endpoint from this machine."""
+    from kfp_suite.kserve.cluster import Cluster
+    from kfp_suite.kserve.settings import parse_settings
+    from kfp_suite.kserve.smoke import check_askable
+
+    cluster = Cluster()
+    name = parse_settings(arguments.get("endpoint", {})).name or arguments["model_name"]
+    live = cluster.find(name, str(arguments.get("namespace", "default")))
+    check_askable(cluster, live, str(arguments.get("ingress", "")))
 
 
 def _conclude(

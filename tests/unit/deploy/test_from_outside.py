@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from kfp_suite.cli.main import cli
 from kfp_suite.components.deploy.graph.executor import GraphParameters, deploy_graph
 from kfp_suite.components.rollout.targets import ClusterTarget
 from kfp_suite.contracts.errors import EndpointError, ParameterError
@@ -149,6 +151,28 @@ def test_who_has_a_kubeconfig_is_outside(
     monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
     assert Cluster().is_outside
     assert not Cluster(double.client()).is_outside
+
+
+@pytest.mark.parametrize("double", ["Standard"], indirect=True)
+def test_a_run_is_refused_before_its_first_step(
+    double: KubernetesDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = str(double.kubeconfig(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
+    (tmp_path / "rows.csv").write_text("length,kind\n1,a\n2,b\n")
+    given = {
+        "model_name": "wings",
+        "sources": f'{{"rows": "{tmp_path}/rows.csv"}}',
+        "label": "kind",
+        "target": "cluster",
+    }
+    named = [part for item in given.items() for part in ("--param", "=".join(item))]
+    root = tmp_path / "runs"
+    ended = CliRunner().invoke(cli, ["run", "train_and_deploy", "--root", str(root), *named])
+    assert isinstance(ended.exception, ParameterError)
+    assert str(ended.exception).startswith(_WHY)
+    assert not list(root.glob("*/*/record.json"))
+    assert "resolve" not in ended.output
 
 
 @pytest.mark.parametrize("pipeline", sorted(GOLDEN.glob("*.yaml")), ids=lambda one: one.stem)
