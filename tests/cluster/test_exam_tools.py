@@ -33,7 +33,7 @@ from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.cluster.installation import VARIABLES, Installation, require
 from tests.cluster.load import constant_load, wait_for_requests
 from tests.cluster.removal import remove_endpoints, remove_objects, remove_runs
-from tests.cluster.rows import labelled, write_rows
+from tests.cluster.rows import labelled, write_flights, write_rows
 from tests.cluster.table import Row, render
 from tests.cluster.test_api_server import manifest
 from tests.cluster.versions import UNKNOWN, read_versions
@@ -300,6 +300,12 @@ def test_labelled_records_are_those_of_the_rows(tmp_path: Path) -> None:
     assert len(records) == 50
     assert all((one["size"] > 5) == one["late"] for one in records)
     assert records[0]["id"] == 300_000 and records[0]["day"] == "2026-03-01"
+
+
+def test_flights_are_every_twentieth_of_the_example(tmp_path: Path) -> None:
+    header, *rows = write_flights(tmp_path / "flights.csv").read_text().splitlines()
+    assert header.startswith("year,month,day,dep_time")
+    assert len(rows) == -(-336_776 // 20)
 
 
 def test_a_row_shows_seconds_figures_and_reasons() -> None:
