@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,30 +86,57 @@ def print_summary(
         failed: Whether it failed, or its endpoint did: the error follows.
         console: Where to print.
     """
-    conclusion = conclude(run, folder)
     done = {step.name for step in run.steps}
     skipped = [name for name in all_steps if name not in done]
     if skipped:
         verb = "skipped" if run.record.status == SUCCEEDED else "not run"
         console.print(Text.assemble(("- ", "dim"), f"{verb}: {', '.join(skipped)}"))
+    rows = [("run", shorten_path(folder)), ("log", shorten_path(folder / LOG))]
+    if reports := collect_reports(folder):
+        rows.append(("reports", f"{open_command(folder, name='latest')}  ({', '.join(reports)})"))
+    print_result(rows, run, aliases_of(run), console)
+    conclusion = conclude(run, folder)
+    print_remarks(conclusion, console)
+    _print_endpoint(run.endpoint, console)
+    for notice in failed_notices(folder):
+        console.print(Text.assemble(("could not tell ", "yellow"), notice), soft_wrap=True)
+    if not failed:
+        print_conclusion(conclusion, console)
+
+
+def print_result(
+    place: Iterable[tuple[str, str]],
+    run: PastRun,
+    aliases: Sequence[str],
+    console: Console,
+) -> None:
+    """Print what a run made, wherever it was: metrics, versions, its endpoint.
+
+    Args:
+        place: Where the run and what it left is: names and values.
+        run: The run.
+        aliases: Of the version that it published.
+        console: Where to print.
+    """
     console.print()
-    rows = dict(_rows(run, folder))
-    width = max(map(len, rows))
-    for name, value in rows.items():
+    shown = dict([*place, *_list_results(run, aliases)])
+    width = max(map(len, shown))
+    for name, value in shown.items():
         line = Text.assemble((f"{name:>{width}}", "bold"), f"  {value}")
         console.print(line, soft_wrap=True)
+
+
+def print_remarks(conclusion: Conclusion, console: Console) -> None:
+    """Print what the steps of a run noticed.
+
+    Args:
+        conclusion: Of the run.
+        console: Where to print.
+    """
     if conclusion.remarks:
         console.print(Text("\nto look at:", "yellow"))
     for remark in conclusion.remarks:
         console.print(f"  - {remark}", soft_wrap=True, markup=False)
-    _print_endpoint(run.endpoint, console)
-    for notice in failed_notices(folder):
-        console.print(Text.assemble(("could not tell ", "yellow"), notice), soft_wrap=True)
-    if failed:
-        return
-    _print_conclusion(conclusion, console)
-    for purpose, step in conclusion.next_steps.items():
-        console.print(f"{purpose}:  {step}", soft_wrap=True, markup=False)
 
 
 def _serving_version(run: PastRun) -> dict[str, Any]:
@@ -169,28 +196,49 @@ def headline(run: PastRun, intervals: bool = True) -> list[str]:
     return found[:_MAX_METRICS]
 
 
-def _rows(run: PastRun, folder: Path) -> Iterable[tuple[str, str]]:
-    record = run.record
-    yield "run", shorten_path(folder)
-    yield "log", shorten_path(folder / LOG)
-    if reports := collect_reports(folder):
-        yield "reports", f"{open_command(folder, name='latest')}  ({', '.join(reports)})"
+def _list_results(run: PastRun, aliases: Sequence[str]) -> Iterator[tuple[str, str]]:
+    record, endpoint = run.record, run.record.endpoint or {}
     if metrics := headline(run):
         yield "metrics", ", ".join(metrics)
+    if champion := _champion(run):
+        yield "champion", champion
     for older in record.versions[:-1]:
         yield f"model {older['version']}", f"{older['model']} version {older['version']}"
     if record.version:
-        aliases = ", ".join(aliases_of(run)) or "no alias"
-        yield "model", f"{record.version['model']} version {record.version['version']}: {aliases}"
+        told = ", ".join(aliases) or "no alias"
+        yield "model", f"{record.version['model']} version {record.version['version']}: {told}"
         yield "stored at", shorten_path(record.version["uri"])
         yield "digest", record.version["digest"]
     if serving := _serving_version(run):
         yield "endpoint", f"{serving['model']} version {serving['version']}"
-    if record.endpoint and record.endpoint.get("manifest"):
-        yield "manifest", shorten_path(record.endpoint["manifest"])
+    if endpoint.get("url"):
+        yield "address", endpoint["url"]
+    if endpoint.get("manifest"):
+        yield "manifest", shorten_path(endpoint["manifest"])
 
 
-def _print_conclusion(conclusion: Conclusion, console: Console) -> None:
+def _champion(run: PastRun) -> str:
+    """How the model was compared with the champion; empty if it was not."""
+    champion = (run.record.evaluation or {}).get("champion") or {}
+    duel = champion.get("comparison")
+    if not duel:
+        return ""
+    difference = duel["difference"]
+    value, low, high = (difference.get(key) for key in ("value", "low", "high"))
+    better = "no difference" if not value else f"{'better' if value > 0 else 'worse'} by "
+    amount = number(abs(value)) if value else ""
+    shown = f" ({interval(low, high)})" if low is not None and high is not None else ""
+    known = f"version {champion['version']}: {duel['metric']} {number(duel['champion'])}"
+    return f"{known}; this one is {better}{amount}{shown}"
+
+
+def print_conclusion(conclusion: Conclusion, console: Console) -> None:
+    """Print the outcome of a run that went well, if it is not what the run is for, and what to do.
+
+    Args:
+        conclusion: Of the run.
+        console: Where to print.
+    """
     heads = {
         NOTHING_NEW: ("nothing was trained:", "cyan"),
         PROMOTED: ("promoted", "green"),
@@ -199,11 +247,12 @@ def _print_conclusion(conclusion: Conclusion, console: Console) -> None:
     head, style = heads.get(conclusion.outcome, (f"{conclusion.outcome}:", "yellow"))
     if conclusion.outcome == INTERRUPTED:
         console.print()
-    if not (conclusion.refused or conclusion.outcome in heads):
-        return
-    console.print(Text(f"\n{head}", style))
-    for reason in conclusion.reasons:
-        console.print(f"  - {reason}", soft_wrap=True, markup=False)
+    if conclusion.refused or conclusion.outcome in heads:
+        console.print(Text(f"\n{head}", style))
+        for reason in conclusion.reasons:
+            console.print(f"  - {reason}", soft_wrap=True, markup=False)
+    for purpose, step in conclusion.next_steps.items():
+        console.print(f"{purpose}:  {step}", soft_wrap=True, markup=False)
 
 
 def _print_endpoint(endpoint: dict[str, Any] | None, console: Console) -> None:

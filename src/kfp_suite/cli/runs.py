@@ -18,6 +18,7 @@ from kfp_suite.cli.connection import Connect, on_kubeflow
 from kfp_suite.cli.roots import past_runs_option
 from kfp_suite.cli.run_summary import headline, print_uses
 from kfp_suite.cli.tables import print_differences, print_folded, print_whole
+from kfp_suite.cli.trials import print_trials
 from kfp_suite.contracts.errors import InputError, MissingError, ParameterError
 from kfp_suite.local.comparing import OTHER_ROWS, compare, leaves, measured_alike
 from kfp_suite.local.conclusion import Conclusion, conclude
@@ -239,25 +240,28 @@ def _check_one(values: set[str], what: str, root: Path) -> None:
 @past_runs_option
 @_JSON
 def trials(name: str, root: Path, as_json: bool) -> None:
-    """The trials of a search, best first. NAME: a run of `tune`, a study's URI, or `latest`."""
-    from kfp_suite.components.train.tune.study import Study, rank_trials
+    """The trials of a search, best first. NAME: a run of `tune`, a study's URI, or `latest`.
+
+    Those of a run on Kubeflow: `kfp-suite runs cluster trials`.
+    """
+    from kfp_suite.components.train.tune.study import Study
 
     uri = name
     if "_studies/" not in name:
-        run_name, run = find_run(root, name)
+        run_name, run = _find_search(root, name)
         if run.record.study is None:
             raise MissingError("the run searched nothing", where=run_name, fix="name a run of tune")
         uri = run.record.study["uri"]
-    found = rank_trials(Study.open(uri).trials())
-    if as_json:
-        click.echo(json.dumps([asdict(trial) for trial in found]))
-        return
-    table = Table("trial", "state", "metric", "estimator", "hyperparameters", box=None)
-    for trial in found:
-        value = "-" if trial.value is None else f"{trial.metric} {trial.value:.6g}"
-        given = ", ".join(f"{key}={item}" for key, item in trial.hyperparameters.items())
-        table.add_row(trial.name, trial.state, value, trial.estimator, given)
-    print_whole(table)
+    print_trials(Study.open(uri).trials(), as_json)
+
+
+def _find_search(root: Path, name: str) -> tuple[str, PastRun]:
+    try:
+        return find_run(root, name)
+    except MissingError as error:
+        there = "one on Kubeflow: kfp-suite runs cluster trials"
+        error.fix = f"{error.fix}; {there}" if error.fix else there
+        raise
 
 
 @runs.command("watch")

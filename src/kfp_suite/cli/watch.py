@@ -9,8 +9,13 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
+from kfp_suite.cli.run_summary import print_conclusion, print_remarks, print_result
 from kfp_suite.contracts.errors import StoreError, TransientError
-from kfp_suite.kubeflow.watching import RunState, Task, check_succeeded, follow
+from kfp_suite.kubeflow.ending import Ending, ending_of
+from kfp_suite.kubeflow.listing import cluster_run
+from kfp_suite.kubeflow.run_state import RunState
+from kfp_suite.kubeflow.task import CACHED, Task
+from kfp_suite.kubeflow.watching import follow
 
 if TYPE_CHECKING:
     from kfp_suite.kubeflow.connection import Backend
@@ -20,6 +25,11 @@ _MARKS = {
     "FAILED": ("✗", "red"),
     "SKIPPED": ("-", "dim"),
     "CANCELED": ("✗", "yellow"),
+    CACHED: ("·", "cyan"),
+}
+_ORDINARY = {
+    "ContainerCreating": "its image is pulled, or a volume is mounted",
+    "PodInitializing": "its image is pulled, or a volume is mounted",
 }
 
 
@@ -35,7 +45,7 @@ def watch_run(
         command: Words of a command as one that reaches the same Kubeflow.
 
     Raises:
-        RunError: it did not succeed.
+        RunError, InputError: it did not succeed: the error of the step that failed.
         StoreError: it refuses, or could not be reached for ten minutes.
     """
     try:
@@ -46,7 +56,36 @@ def watch_run(
     except StoreError:
         _say_how_to_go_on("the watch is over", run_id, console, command)
         raise
-    check_succeeded(backend, run)
+    ending = ending_of(backend, cluster_run(backend, run.id))
+    print_ending(ending, console)
+    if ending.failure:
+        raise ending.failure
+
+
+def print_ending(ending: Ending, console: Console) -> None:
+    """Print the outcome of a run on Kubeflow, as that of one on this machine.
+
+    Args:
+        ending: Of the run.
+        console: Where to print.
+    """
+    run, conclusion = ending.state, ending.conclusion
+    if run.unseen:
+        told = f"- never seen, for KFP lost sight of them: {', '.join(run.unseen)}"
+        console.print(told, style="yellow", soft_wrap=True, markup=False)
+    place = [("run", ending.link)]
+    if ending.reports:
+        place.append(("reports", f"there, the artifacts {', '.join(ending.reports)}"))
+    if ending.past and conclusion:
+        print_result(place, ending.past, ending.aliases, console)
+        print_remarks(conclusion, console)
+    if ending.unread:
+        told = f"what it made is not known here: {ending.unread}"
+        console.print(told, style="yellow", soft_wrap=True, markup=False)
+    if not run.succeeded:
+        return
+    if conclusion:
+        print_conclusion(conclusion, console)
     console.print(f"[green]{run.name} succeeded[/]")
 
 
@@ -60,6 +99,8 @@ def _followed(backend: Backend, run_id: str, console: Console) -> RunState:
         for task in changed:
             if line := _line(task):
                 console.print(line, soft_wrap=True)
+            elif task.reason:
+                console.print(_waiting(task), soft_wrap=True)
             elif live is None and task.state == "RUNNING":
                 console.print(Text.assemble(("… ", "yellow"), task.name))
         if live is not None:
@@ -93,11 +134,20 @@ def _say_how_to_go_on(
     )
 
 
+def _waiting(task: Task) -> Text:
+    reason = task.reason
+    if more := _ORDINARY.get(reason):
+        reason = f"{reason}: {more}"
+    return Text.assemble(("… ", "yellow"), f"{task.name:24}", " waits: ", reason)
+
+
 def _line(task: Task) -> Text | None:
     """The line of a task that is over."""
     if task.state not in _MARKS:
         return None
     mark, style = _MARKS[task.state]
     seconds = f"{task.seconds:8.1f} s" if task.seconds is not None else ""
+    if task.state == CACHED:
+        seconds = "    cached"
     error = f"  {task.error}" if task.error else ""
     return Text.assemble((f"{mark} ", style), f"{task.name:24}", seconds, (error, "red"))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from kfp_suite.contracts.canonical import write_json
+from kfp_suite.contracts.errors import InputError, KfpSuiteError, RunError
 from kfp_suite.contracts.manifests import read_manifest
 
 FORMAT_VERSION = 1
@@ -95,6 +96,26 @@ class RunRecord:
             return []
         refusal = self.refusal
         return [] if refusal is None else [str(reason) for reason in refusal.get("reasons", ())]
+
+    def failure(self, run: str, see: str) -> KfpSuiteError | None:
+        """The error of the first step that failed: its own line, with its own exit code; None if
+        none left one.
+
+        Args:
+            run: Where it happened, if the error is of no step.
+            see: What to do if the step does not say.
+        """
+        if not self.errors:
+            return None
+        first = self.errors[0]
+        kind = InputError if first["exit_code"] == InputError.exit_code else RunError
+        return kind(
+            first["what"],
+            where=": ".join(filter(None, (first["step"], first["where"]))) or run,
+            got=first["got"],
+            expected=first["expected"],
+            fix=first["fix"] or see,
+        )
 
     @property
     def refusal(self) -> dict[str, Any] | None:

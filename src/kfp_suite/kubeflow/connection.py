@@ -35,6 +35,8 @@ OLDEST = (2, 14)
 ask how the run ended (the backend refuses `PipelineTaskFinalStatus`), and none is without."""
 _RELEASE = re.compile(r"v?(\d+)\.(\d+)")
 _INSTALLED_IN = "kubeflow"
+# Behind a kubeconfig, kfp's client goes through the Kubernetes API to a Service.
+_PROXIED_API, _PROXIED_UI = "/services/ml-pipeline:http/", "/services/ml-pipeline-ui:http/"
 _SECONDS_A_CALL = (10, 60)
 """To connect, and to answer."""
 _SECONDS_OF_HEALTH = (10, 10)
@@ -154,6 +156,35 @@ class Backend:
     def link(self, path: str) -> str:
         """An address in the UI: `path` is what follows `#/`."""
         return f"{self.client._get_url_prefix()}/#/{path}"
+
+    def read(self, path: str, of_ui: bool = False, **query: str) -> bytes:
+        """The body at a path of the API's server or of the UI's, asked for once.
+
+        Args:
+            path: As `/apis/v1beta1/…`.
+            of_ui: Whether it is the UI's. Its address is the API's, but behind a kubeconfig.
+            query: After the path.
+
+        Raises:
+            KfpSuiteError: see `faults`.
+        """
+        api = self.client._run_api.api_client
+        host = api.configuration.host
+        if of_ui:
+            host = host.replace(_PROXIED_API, _PROXIED_UI)
+        headers = dict(api.default_headers)
+        if api.cookie:
+            headers["Cookie"] = api.cookie
+        asked = list(query.items())
+        api.update_params_for_auth(headers, asked, ["Bearer"])
+        try:
+            with _quiet():
+                answer = api.rest_client.GET(f"{host}{path}", headers=headers, query_params=asked)
+        except FAULTS as error:
+            raise fault(error, path, self.host) from error
+        if answer.getheader("content-type", "").startswith("text/html"):
+            raise sign_in(self.host)
+        return bytes(answer.data)
 
     def call(self, what: str, ask: Callable[[], T]) -> T:
         """Ask for what may be asked for twice; what is transient is tried again.

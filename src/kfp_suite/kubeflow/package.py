@@ -137,4 +137,7 @@ def _package(content: str, where: str, made_by: str) -> Package:
 def _parameter(name: str, given: Mapping[str, Any]) -> Parameter:
     optional = given.get("isOptional", False) or "defaultValue" in given
     kind = TYPES.get(given["parameterType"], "Any")
-    return Parameter(name, kind, not optional, given.get("defaultValue"))
+    default = given.get("defaultValue")
+    if kind == "Integer" and default is not None:
+        default = int(default)  # the compiler writes 1.0
+    return Parameter(name, kind, not optional, default)

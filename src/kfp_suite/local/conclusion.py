@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from kfp_suite.contracts.run_record import CANCELLED, SUCCEEDED, RunRecord
 from kfp_suite.local.history import PARAMETERS, PastRun
@@ -49,18 +49,62 @@ class Conclusion:
         return self.outcome in _REFUSALS
 
 
-def conclude(run: PastRun, folder: Path) -> Conclusion:
+class Place(Protocol):
+    """Where a run was: the next steps name its reports and what runs a pipeline there."""
+
+    @property
+    def command(self) -> str:
+        """Of kfp-suite: `run`, or `submit`."""
+        ...
+
+    def show(self, step: str) -> str:
+        """How to see the report of a step."""
+        ...
+
+    def repeat(self, run: PastRun) -> dict[str, str]:
+        """How to go on with a run that was interrupted: a purpose and a command, or nothing."""
+        ...
+
+    def name_version(self, version: Mapping[str, Any]) -> str:
+        """A published version as commands take it, short if it can be."""
+        ...
+
+
+@dataclass(frozen=True)
+class Here:
+    """A run on this machine, in a folder."""
+
+    folder: Path
+    command: str = "run"
+
+    def show(self, step: str) -> str:
+        """See `Place`."""
+        return open_command(self.folder, step)
+
+    def repeat(self, run: PastRun) -> dict[str, str]:
+        """See `Place`."""
+        return {"go on from what is cached": _repeat_command(run, self.folder)}
+
+    def name_version(self, version: Mapping[str, Any]) -> str:
+        """See `Place`."""
+        root = self.folder.parent
+        usual = not root_option(root) and version["store"] == str(root / "models")
+        return f"{version['model']}/{version['version']}" if usual else str(version["uri"])
+
+
+def conclude(run: PastRun, place: Place | Path) -> Conclusion:
     """Draw the conclusion of a run.
 
     Args:
         run: The run.
-        folder: Its folder.
+        place: Where it was; a path: its folder on this machine.
     """
+    there = Here(place) if isinstance(place, Path) else place
     return Conclusion(
         _outcome(run),
         tuple(run.record.reasons),
-        _next_steps(run, folder),
-        tuple(_list_remarks(run, folder)),
+        _next_steps(run, there),
+        tuple(_list_remarks(run, there)),
     )
 
 
@@ -76,20 +120,21 @@ def open_command(folder: Path, step: str = "", name: str = "") -> str:
     return shlex.join([*words, *root_option(folder.parent)])
 
 
-def rollout_command(version: str, endpoint: Mapping[str, Any]) -> str:
+def rollout_command(version: str, endpoint: Mapping[str, Any], command: str = "run") -> str:
     """The command that rolls a version out to an endpoint.
 
     Args:
         version: A number, or an alias.
         endpoint: What is known of the endpoint: `store`, `model`, `target`, `namespace`,
             `manifest`.
+        command: Of kfp-suite: `run`, or `submit`.
     """
     given = {"model_name": endpoint["model"], "store": endpoint["store"], "version": version}
     if endpoint.get("target", "local") == "local":
         given["manifest"] = endpoint["manifest"]
     else:
         given |= {"target": endpoint["target"], "namespace": endpoint["namespace"]}
-    words = ["kfp-suite", "run", "progressive_delivery"]
+    words = ["kfp-suite", command, "progressive_delivery"]
     for name, value in given.items():
         words += ["--param", f"{name}={value}"]
     return shlex.join(words)
@@ -131,26 +176,26 @@ def _refusal(record: RunRecord) -> str:
     return ""
 
 
-def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
+def _next_steps(run: PastRun, place: Place) -> dict[str, str]:
     match _outcome(run):
         case "nothing new":
             found = {"train all the same": "--param force=true"}
         case "invalid data":
             found = {
-                "see what is wrong": open_command(folder, _step_of(run, "validate")),
+                "see what is wrong": place.show(_step_of(run, "validate")),
                 "allow it": "say what the data may be in `schema`, and what may change in "
                 "`validation`",
             }
         case "not blessed":
-            found = _after_evaluation(run, folder)
+            found = _after_evaluation(run, place)
         case "not servable":
-            found = {"see how it was tried": open_command(folder, "infra-validate")}
+            found = {"see how it was tried": place.show("infra-validate")}
             if (run.record.infra_validation or {}).get("figures"):  # none if nothing answered
                 found["allow more"] = "raise the limit in `infra_limits`"
         case "not promoted" if _serves_already(run):
             endpoint = run.record.endpoint or {}
             found = {
-                "roll out the champion": rollout_command("champion", endpoint),
+                "roll out the champion": rollout_command("champion", endpoint, place.command),
                 "make it the champion again": shlex.join(
                     [
                         *("kfp-suite", "models", "alias"),
@@ -162,13 +207,13 @@ def _next_steps(run: PastRun, folder: Path) -> dict[str, str]:
         case "not promoted":
             attempt = int(run.parameters.get("attempt", 1)) + 1
             found = {
-                "see how it was judged": open_command(folder, "rollout"),
+                "see how it was judged": place.show("rollout"),
                 "try this version again": f"--param attempt={attempt}",
             }
         case "published":
-            found = _after_publishing(run, folder)
+            found = _after_publishing(run, place)
         case "interrupted":
-            found = {"go on from what is cached": _repeat_command(run, folder)}
+            found = place.repeat(run)
         case _:
             found = {}
     return found
@@ -186,9 +231,9 @@ def _repeat_command(run: PastRun, folder: Path) -> str:
     return shlex.join([*words, *root_option(folder.parent)])
 
 
-def _after_evaluation(run: PastRun, folder: Path) -> dict[str, str]:
+def _after_evaluation(run: PastRun, place: Place) -> dict[str, str]:
     evaluation = run.record.evaluation or {}
-    steps = {"see how it was measured": open_command(folder, _step_of(run, "evaluate"))}
+    steps = {"see how it was measured": place.show(_step_of(run, "evaluate"))}
     for check in evaluation.get("thresholds") or ():
         if not check["passed"]:
             steps["ask for less"] = f"change `thresholds.{check['metric']}`"
@@ -206,24 +251,23 @@ def _after_evaluation(run: PastRun, folder: Path) -> dict[str, str]:
     return steps
 
 
-def _after_publishing(run: PastRun, folder: Path) -> dict[str, str]:
+def _after_publishing(run: PastRun, place: Place) -> dict[str, str]:
     version = run.record.version or {}
-    usual = not root_option(folder.parent) and version["store"] == str(folder.parent / "models")
-    reference = f"{version['model']}/{version['version']}" if usual else version["uri"]
+    reference = place.name_version(version)
     return {
         "serve this version": shlex.join(["kfp-suite", "serve", reference]),
         "make it the champion": shlex.join(["kfp-suite", "models", "alias", reference, "champion"]),
     }
 
 
-def _list_remarks(run: PastRun, folder: Path) -> Iterator[str]:
+def _list_remarks(run: PastRun, place: Place) -> Iterator[str]:
     validation = run.record.validation or {}
     severities = [anomaly["severity"] for anomaly in validation.get("anomalies", ())]
     found = {"warning": severities.count("warning"), "hint": len(validation.get("hints", ()))}
     counts = [f"{count} {what}{'s' * (count > 1)}" for what, count in found.items() if count]
     if counts:
         step = _step_of(run, "validate")
-        yield f"{' and '.join(counts)} about the data, in {step}.html: {open_command(folder, step)}"
+        yield f"{' and '.join(counts)} about the data, in the report of {step}: {place.show(step)}"
     yield from (run.record.evaluation or {}).get("warnings", ())
 
 

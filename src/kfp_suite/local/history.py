@@ -208,10 +208,10 @@ LOWER_IS_BETTER = frozenset(
 )
 
 
-def best_of(
+def rank(
     measured: Mapping[K, Mapping[str, float]], metric: str, lowest: bool | None = None
-) -> K:
-    """Which of several has the best value of `metric`; of equals, the first.
+) -> list[K]:
+    """Those that have a metric, the best first; of equals, in the order that they are given in.
 
     Args:
         measured: The metrics of each.
@@ -226,4 +226,11 @@ def best_of(
         known = {name for metrics in measured.values() for name in metrics}
         raise MissingError(f"nothing has the metric '{metric}'", fix=did_you_mean(metric, known))
     lower = metric in LOWER_IS_BETTER if lowest is None else lowest
-    return (min if lower else max)(values, key=lambda key: values[key])
+    return sorted(values, key=lambda key: values[key] if lower else -values[key])
+
+
+def best_of(
+    measured: Mapping[K, Mapping[str, float]], metric: str, lowest: bool | None = None
+) -> K:
+    """The first of `rank`. Raises as that does."""
+    return rank(measured, metric, lowest)[0]

@@ -20,7 +20,6 @@ from kfp_suite.contracts.canonical import write_json
 from kfp_suite.contracts.digests import PREFIX, digest_value
 from kfp_suite.contracts.environment import code_digest
 from kfp_suite.contracts.errors import (
-    InputError,
     KfpSuiteError,
     ParameterError,
     RunError,
@@ -72,20 +71,14 @@ class LocalRun:
         if self.succeeded:
             return None
         log, data = self.folder / LOG, Root(self.folder.parent).data
-        if not self.record.errors:
+        error = self.record.failure(str(self.folder), f"read {log}")
+        if error is None:
             failed = [step.name for step in self.steps if step.state == "failed"]
             what = f"step {', '.join(failed) or '?'} failed without a word"
             return RunError(what, fix=f"read {log}")
-        first = self.record.errors[0]
-        where = ": ".join(filter(None, (first["step"], first["where"]))) or str(self.folder)
-        kind = InputError if first["exit_code"] == InputError.exit_code else RunError
-        return kind(
-            first["what"],
-            where=with_originals(where, data),
-            got=None if first["got"] is None else with_originals(first["got"], data),
-            expected=first["expected"],
-            fix=first["fix"] or f"read {log}",
-        )
+        error.where = with_originals(error.where or "", data)
+        error.got = None if error.got is None else with_originals(error.got, data)
+        return error
 
     def keep(self, endpoint: dict[str, Any] | None) -> None:
         """Write `run.json` into its folder, with what came of the check of its endpoint."""

@@ -20,16 +20,20 @@ from kfp_suite.contracts.errors import TransientError
 from kfp_suite.image_builder.image_lock import adapted
 from kfp_suite.kubeflow.arguments import cluster_arguments
 from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.ending import Ending, ending_of
 from kfp_suite.kubeflow.launching import COPIES, Order, Recurrence, recur, run
+from kfp_suite.kubeflow.listing import cluster_run
 from kfp_suite.kubeflow.naming import renamed
 from kfp_suite.kubeflow.package import Package, check_images, is_file, open_package
 from kfp_suite.kubeflow.placing import both, placed
+from kfp_suite.kubeflow.run_state import RunState
 from kfp_suite.kubeflow.scheduling import FROM_NOW, schedules
 from kfp_suite.kubeflow.submitting import Submitted
+from kfp_suite.kubeflow.task import Task
 from kfp_suite.kubeflow.timing import coming, in_both_zones, timing
 from kfp_suite.kubeflow.timing import when as timing_of
 from kfp_suite.kubeflow.uploading import Uploaded, upload
-from kfp_suite.kubeflow.watching import RunState, Task, check_succeeded, follow
+from kfp_suite.kubeflow.watching import follow
 from kfp_suite.local.parameters import drop_nulls
 from kfp_suite.notebook import html
 from kfp_suite.notebook.live import Live
@@ -65,10 +69,15 @@ class Shown:
 class Ended:
     """A run that is over."""
 
-    state: RunState
+    ending: Ending
+
+    @property
+    def state(self) -> RunState:
+        """The run."""
+        return self.ending.state
 
     def _repr_html_(self) -> str:
-        return str(_shown(self.state))
+        return str(_shown(self.state) + _outcome(self.ending))
 
 
 class Kubeflow:
@@ -148,7 +157,7 @@ class Kubeflow:
         """Show a run until it is over; interrupting the cell leaves it running.
 
         Raises:
-            RunError: it did not succeed.
+            RunError, InputError: it did not succeed: the error of the step that failed.
         """
         live = Live()
 
@@ -170,8 +179,10 @@ class Kubeflow:
                     }
                 )
             )
-        check_succeeded(self.backend, state)
-        return Ended(state)
+        ending = ending_of(self.backend, cluster_run(self.backend, state.id))
+        if ending.failure:
+            raise ending.failure
+        return Ended(ending)
 
     def terminate(self, run: There) -> None:
         """End a run."""
@@ -265,5 +276,22 @@ def _run_id(run: There) -> str:
 
 
 def _shown(run: RunState) -> Markup:
-    rows = [(task.name, html.state(task.state), task.error or "") for task in run.tasks]
+    rows = [(task.name, html.state(task.state), task.error or task.reason) for task in run.tasks]
     return html.facts({"run": run.name, "state": html.state(run.state)}) + html.table(rows)
+
+
+def _outcome(ending: Ending) -> Markup:
+    past, conclusion = ending.past, ending.conclusion
+    if past is None or conclusion is None:
+        return html.facts({"what it made is not known here": ending.unread})
+    version, endpoint = past.record.version or {}, past.record.endpoint or {}
+    return html.facts(
+        {
+            "outcome": conclusion.outcome,
+            "because": "; ".join(conclusion.reasons),
+            "metrics": ", ".join(f"{name} {value:.6g}" for name, value in past.metrics.items()),
+            "version": version.get("uri"),
+            "endpoint": endpoint.get("url"),
+            **conclusion.next_steps,
+        }
+    )

@@ -25,6 +25,7 @@ from urllib.parse import parse_qsl, urlsplit
 from kfp_suite.testing.kfp_backend.definition import Definition
 from kfp_suite.testing.kfp_backend.routes import ROUTES
 from kfp_suite.testing.kfp_backend.state import Json, Refusal, State
+from kfp_suite.testing.kfp_backend.ui import first_api, handed_out
 from kfp_suite.testing.kfp_backend.workflow import Behaviour
 
 __all__ = ["Behaviour", "KfpDouble", "running"]
@@ -58,6 +59,7 @@ class KfpDouble:
         prefix: What stands before `/apis` in its address: a proxy's.
         tag: The version that it tells of itself.
         live: Time passes by itself; else only by `advance`.
+        ui: Whether it is at the UI's address, which hands out artifacts and logs.
 
     Attributes:
         state: What it keeps.
@@ -77,8 +79,9 @@ class KfpDouble:
         prefix: str = "",
         tag: str = "2.15.0",
         live: bool = False,
+        ui: bool = True,
     ) -> None:
-        self.state = State()
+        self.state, self.ui = State(), ui
         self.requests: list[tuple[str, str]] = []
         self.latency = 0.0
         self.wrong: list[str] = []
@@ -143,6 +146,8 @@ class KfpDouble:
             if self.cookie and headers.get("cookie", "") != self.cookie:
                 return 200, _SIGN_IN, {"content-type": "text/html"}
             try:
+                if (content := self._beside(parts.path, query)) is not None:
+                    return 200, content, {}
                 status, found = 200, self._routed(method, parts.path, query, headers, body)
             except Refusal as refusal:
                 status, found = refusal.status, refusal.body
@@ -155,6 +160,14 @@ class KfpDouble:
             except AssertionError as error:
                 self.wrong.append(str(error))
             return status, json.dumps(found).encode(), {"content-type": "application/json"}
+
+    def _beside(self, path: str, query: Mapping[str, str]) -> bytes | None:
+        """What is answered beside this API; None: nothing."""
+        if self.version != 2:
+            return None
+        if (run := first_api(self.state, path)) is not None:
+            return json.dumps(run).encode()
+        return handed_out(self.state, path, query, self.namespaces) if self.ui else None
 
     def _fault(self, method: str, path: str) -> _Fault | None:
         for fault in self._faults:

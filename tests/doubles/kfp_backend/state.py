@@ -35,7 +35,8 @@ class Refusal(Exception):
 
 @dataclass
 class State:
-    """Everything there is. Times come from `now`, which tests move."""
+    """Everything there is. Times come from `now`, which tests move; `objects`, by URI, are in the
+    store."""
 
     now: datetime = datetime(2026, 1, 5, 10, tzinfo=UTC)
     behaviour: Behaviour = field(default_factory=Behaviour)
@@ -44,6 +45,7 @@ class State:
     experiments: dict[str, Json] = field(default_factory=dict)
     runs: dict[str, Json] = field(default_factory=dict)
     recurring: dict[str, Json] = field(default_factory=dict)
+    objects: dict[str, bytes] = field(default_factory=dict)
     _last: dict[str, datetime] = field(default_factory=dict)
     _order: Any = field(default_factory=itertools.count)
 
@@ -158,14 +160,31 @@ class State:
         if shown["state"] in _OVER:
             return shown
         behaviour = kept["behaviour"]
-        workflow = Workflow(kept["spec"], run_id, behaviour, kept["began"], self.now)
-        shown["run_details"] = {"task_details": workflow.nodes}
+        root = shown.get("runtime_config", {}).get("pipeline_root", "")
+        workflow = Workflow(kept["spec"], run_id, behaviour, kept["began"], self.now, root)
         shown["state"] = workflow.state
         if kept["terminated"]:
             shown["state"] = behaviour.terminated
+            workflow.end()
+        shown["run_details"] = {"task_details": workflow.nodes}
+        kept["workflow"] = workflow
         if shown["state"] in _OVER:
             shown["finished_at"] = self.now.isoformat().replace("+00:00", "Z")
         return shown
+
+    def workflow(self, run_id: str) -> Workflow:
+        """The workflow of a run as it is at this time. Raises Refusal (404)."""
+        self.run_now(run_id)
+        found: Workflow = self.runs[run_id]["workflow"]
+        return found
+
+    def manifest(self, run_id: str) -> Json:
+        """A run as the first API tells it: with its workflow. Raises Refusal (404)."""
+        manifest = self.workflow(run_id).manifest(self.runs[run_id]["terminated"])
+        return {
+            "run": {"id": run_id, "name": self.runs[run_id]["shown"]["display_name"]},
+            "pipeline_runtime": {"workflow_manifest": json.dumps(manifest)},
+        }
 
     def terminate(self, run_id: str) -> None:
         """End a run: it is being cancelled, and over when it is next asked for."""

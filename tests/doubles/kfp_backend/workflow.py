@@ -2,20 +2,35 @@
 
 What runs in a container is a node that holds an `executor` (with retries, one a try), beside
 a `…-driver`; a condition, a loop and an exit handler are nodes with a driver, too, which fail
-with what is in them. A node tells no reason and no parent, as KFP's API tells none.
+with what is in them. A node tells no reason and no parent, as KFP's API tells none: the workflow
+itself has them, which KFP keeps as `manifest`.
 """
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 Json = dict[str, Any]
+_ROOT = "minio://mlpipeline/v2/artifacts"
+_EXECUTOR, _IMPL = "system-container-executor", "system-container-impl"
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _AT_THE_END = "ALL_UPSTREAM_TASKS_COMPLETED"
+_PHASES = {
+    "PENDING": "Pending",
+    "RUNNING": "Running",
+    "SUCCEEDED": "Succeeded",
+    "FAILED": "Failed",
+    "SKIPPED": "Skipped",
+    "RUNTIME_STATE_UNSPECIFIED": "Omitted",
+}
 
 
 @dataclass
@@ -26,22 +41,33 @@ class Behaviour:
         seconds: That each try of a task takes.
         fails: The task that fails, in each try; empty: none.
         message: Told of it; empty, as Kubeflow Pipelines up to 2.17 leaves it.
+        why: Of the pod that failed, as Argo tells it.
         hangs: The task that never ends.
+        waits: Tasks whose pod never starts, and why.
+        cached: Tasks that KFP takes from its cache.
         skips: Conditions that do not hold: `if-valid`.
         retried: How often a task fails before it goes well; its `backoffMaxDuration` ends the
             tries, as it does on Argo.
         iterations: Of each loop.
         terminated: How a run ends that was terminated: FAILED, or CANCELED.
+        compressed_after: The number of nodes from which on Argo compresses them, and KFP's API
+            shows no more of them; 0: never.
+        logs: The log of a task.
     """
 
     seconds: float = 1.0
     fails: str = ""
     message: str = ""
+    why: str = "Error (exit code 1)"
     hangs: str = ""
+    waits: Mapping[str, str] = field(default_factory=dict)
+    cached: tuple[str, ...] = ()
     skips: tuple[str, ...] = ()
     retried: Mapping[str, int] = field(default_factory=dict)
     iterations: int = 2
     terminated: str = "FAILED"
+    compressed_after: int = 0
+    logs: Mapping[str, str] = field(default_factory=dict)
 
 
 class Workflow:
@@ -53,6 +79,7 @@ class Workflow:
         behaviour: What becomes of it.
         began: When it began.
         now: The time.
+        root: The pipeline root; empty: the installation's.
 
     Attributes:
         nodes: As `task_details` has them.
@@ -60,15 +87,95 @@ class Workflow:
     """
 
     def __init__(
-        self, spec: Json, run_id: str, behaviour: Behaviour, began: datetime, now: datetime
+        self,
+        spec: Json,
+        run_id: str,
+        behaviour: Behaviour,
+        began: datetime,
+        now: datetime,
+        root: str = "",
     ) -> None:
         self._components, self._run_id, self._does = spec["components"], run_id, behaviour
         self._began, self._now, self._clock = began, now, began
-        self.nodes: list[Json] = []
-        whole = self._open(f"{spec['pipelineInfo']['name']}-{run_id[:5]}")
-        self._driver("root")
-        self.state = self._closed(self._open("root"), self._dag(spec["root"]["dag"]))
+        pipeline = spec["pipelineInfo"]["name"]
+        self._root = f"{root or _ROOT}/{pipeline}/{run_id}"
+        self._argo: dict[str, Json] = {}
+        self._path: list[str] = []
+        self._nodes: list[Json] = []
+        self.name = f"{pipeline}-{run_id[:5]}"
+        whole = self._open(self.name)
+        with self._within(self.name):
+            self._driver("root")
+            node = self._open("root")
+            with self._within("root"):
+                self.state = self._closed(node, self._dag(spec["root"]["dag"]))
         self._closed(whole, self.state)
+
+    @property
+    def nodes(self) -> list[Json]:
+        """As `task_details` has them: without those that it never saw, for Argo had compressed
+        them by then; what they are in goes on for ever."""
+        most = self._does.compressed_after
+        seen, unseen = self._nodes[:most], self._nodes[most:]
+        if not most or not unseen:
+            return self._nodes
+        paths = [self._argo_of(one)["name"] for one in unseen]
+        return [
+            {**one, "state": "RUNNING", "end_time": _told(_NEVER)}
+            if any(path.startswith(f"{self._argo_of(one)['name']}.") for path in paths)
+            else one
+            for one in seen
+        ]
+
+    def _argo_of(self, node: Json) -> Json:
+        return self._argo[self._key(node)]
+
+    def _key(self, node: Json) -> str:
+        return f"{self.name}-{node['task_id'][:8]}"
+
+    def manifest(self, terminated: bool) -> Json:
+        """The workflow as Argo has it.
+
+        Args:
+            terminated: Whether KFP's API server was told to end it.
+        """
+        nodes = {
+            self._key(one): {
+                **self._argo_of(one),
+                "id": self._key(one),
+                "displayName": one["display_name"],
+                "phase": _PHASES[one["state"]],
+                "startedAt": one["start_time"],
+                "finishedAt": None if one["end_time"] == _told(_NEVER) else one["end_time"],
+            }
+            for one in self._nodes
+        }
+        status: Json = {"nodes": nodes}
+        most = self._does.compressed_after
+        if most and len(nodes) > most:
+            packed = gzip.compress(json.dumps(nodes).encode())
+            status = {"compressedNodes": base64.b64encode(packed).decode()}
+        spec = {"activeDeadlineSeconds": 0} if terminated else {}
+        return {"metadata": {"name": self.name}, "spec": spec, "status": status}
+
+    def end(self) -> None:
+        """End what runs: the run was terminated."""
+        for node in self._nodes:
+            if node["state"] in ("RUNNING", "PENDING"):
+                self._closed(node, "FAILED")
+
+    def task_of(self, pod: str) -> str:
+        """The task that runs in a pod; empty: there is no such pod."""
+        name, _, number = pod.rpartition("-")
+        path = str(self._argo.get(f"{self.name}-{number}", {}).get("name", ""))
+        fits = name == f"{self.name}-{_IMPL}"
+        return path.split(".")[-2] if fits else ""
+
+    @contextmanager
+    def _within(self, name: str) -> Iterator[None]:
+        self._path.append(name)
+        yield
+        self._path.pop()
 
     def _dag(self, dag: Json) -> str:
         """Its tasks in their order; what waits for a failed one is left out."""
@@ -85,7 +192,8 @@ class Workflow:
                 states[name] = self._closed(self._open(name), "RUNTIME_STATE_UNSPECIFIED")
             elif name in last:
                 hook = self._open(f"{next(iter(_needed(task)))}.onExit")
-                states[name] = self._closed(hook, self._task(name, task))
+                with self._within(hook["display_name"]):
+                    states[name] = self._closed(hook, self._task(name, task))
             else:
                 states[name] = self._task(name, task)
         return _worst(states.values())
@@ -100,7 +208,8 @@ class Workflow:
         node = self._open(name)
         if name in self._does.skips:
             return self._closed(node, "SKIPPED")
-        return self._closed(node, self._dag(component["dag"]))
+        with self._within(name):
+            return self._closed(node, self._dag(component["dag"]))
 
     def _loop(self, name: str, dag: Json) -> str:
         whole = self._open(name)
@@ -113,20 +222,27 @@ class Workflow:
             one = self._open(f"iteration-iterations({number}:{number})")
             self._driver("iteration-item")
             item = self._open("iteration-item")
-            states.append(self._closed(one, self._closed(item, self._dag(dag))))
+            with self._within(f"{name}.{one['display_name']}"):
+                states.append(self._closed(one, self._closed(item, self._dag(dag))))
         return self._closed(whole, self._closed(group, _worst(states)))
 
     def _container(self, name: str, task: Json) -> str:
         self._driver(name)
-        node = self._open(name)
-        policy = task.get("retryPolicy", {})
+        node = self._open(name, inputs=self._inputs(name, task))
+        with self._within(name):
+            return self._executed(node, name, task.get("retryPolicy", {}))
+
+    def _executed(self, node: Json, name: str, policy: Json) -> str:
+        if name in self._does.cached:
+            self._closed(self._open("executor", type="Skipped"), "SKIPPED")
+            return self._closed(node, "SUCCEEDED")
         tries = 1 + int(policy.get("maxRetryCount", 0))
         if tries == 1:
             return self._closed(node, self._try(name, "executor", 0), self._does.message)
         # As Argo means it: from the first try on, and a later one is ended there.
         most = policy["backoffMaxDuration"].removesuffix("s")
         until = self._clock + timedelta(seconds=float(most))
-        whole, state = self._open("executor"), ""
+        whole, state = self._open("executor", type="Retry"), ""
         for number in range(tries):
             state = self._try(name, f"executor({number})", number, until if number else None)
             if state != "FAILED" or self._clock >= until:
@@ -134,20 +250,49 @@ class Workflow:
         return self._closed(node, self._closed(whole, state), self._does.message)
 
     def _try(self, name: str, shown: str, number: int, until: datetime | None = None) -> str:
-        node, end = self._open(shown), self._clock + timedelta(seconds=self._does.seconds)
+        node = self._open(shown, type="Pod", templateName=_IMPL)
+        if why := self._does.waits.get(name, ""):
+            self._told(node, why)
+            self._closed(node, "PENDING")
+            return "RUNNING"
+        end = self._clock + timedelta(seconds=self._does.seconds)
         cut = until is not None and until < end
         end = min(end, until or end)
         if self._now < end or name == self._does.hangs:
             return self._closed(node, "RUNNING")
         self._clock = end
         failed = cut or name == self._does.fails or number < self._does.retried.get(name, 0)
+        if failed:
+            self._told(node, self._does.why)
         return self._closed(node, "FAILED" if failed else "SUCCEEDED")
+
+    def _inputs(self, name: str, task: Json) -> Json:
+        """What the driver found out: whether the task is cached, and where its outputs go."""
+        outputs = self._components[task["componentRef"]["name"]].get("outputDefinitions", {})
+        number = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._run_id}/{name}/{len(self._nodes)}")
+        given = {
+            "outputs": {
+                "artifacts": {
+                    one: {"artifacts": [{"uri": f"{self._root}/{name}/{number}/{one}"}]}
+                    for one in outputs.get("artifacts", {})
+                }
+            }
+        }
+        command = ["/kfp-launcher/launch", "--executor_input", json.dumps(given), "--"]
+        cached = name in self._does.cached
+        patch = "" if cached else json.dumps({"containers": [{"command": command}]})
+        return {
+            "parameters": [
+                {"name": "pod-spec-patch", "value": patch},
+                {"name": "cached-decision", "value": "true" if cached else "false"},
+            ]
+        }
 
     def _driver(self, name: str) -> None:
         self._closed(self._open(f"{name}-driver"), "SUCCEEDED")
 
-    def _open(self, name: str) -> Json:
-        identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._run_id}/{len(self.nodes)}")
+    def _open(self, name: str, **argo: Any) -> Json:
+        identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._run_id}/{len(self._nodes)}")
         node = {
             "run_id": self._run_id,
             "task_id": str(identity),
@@ -157,12 +302,21 @@ class Workflow:
             "end_time": _told(_NEVER),
             "state": "RUNNING",
         }
-        self.nodes.append(node)
+        self._nodes.append(node)
+        self._argo[self._key(node)] = {
+            "name": ".".join([*self._path, name]),
+            "type": "DAG",
+            "templateName": _EXECUTOR,
+            **argo,
+        }
         return node
+
+    def _told(self, node: Json, why: str) -> None:
+        self._argo_of(node)["message"] = why
 
     def _closed(self, node: Json, state: str, message: str = "") -> str:
         node["state"] = state
-        if state != "RUNNING":
+        if state not in ("RUNNING", "PENDING"):
             node["end_time"] = _told(self._clock)
         if state == "FAILED" and message:
             node["error"] = {"code": 2, "message": message}

@@ -126,7 +126,7 @@ def test_what_the_steps_noticed_is_said_of_a_good_run(tmp_path: Path) -> None:
     (name,) = kept(tmp_path, run)
     opening = f"kfp-suite open {name} validate-tfdv --root {tmp_path}"
     assert conclude(run, tmp_path / name).remarks == (
-        f"1 warning and 2 hints about the data, in validate-tfdv.html: {opening}",
+        f"1 warning and 2 hints about the data, in the report of validate-tfdv: {opening}",
         "Nothing was asked of the model: set thresholds.",
     )
     shown = " ".join(asked("show", root=tmp_path).output.split())

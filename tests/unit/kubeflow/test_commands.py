@@ -141,7 +141,7 @@ def test_a_run_is_terminated(command: Command, kfp: KfpDouble) -> None:
     run = json.loads(command("submit", PIPELINE, *ARGUMENTS, "--json").output)["run_id"]
     assert command("runs", "terminate", run).exit_code == 0
     watched = command("runs", "watch", run)
-    assert "the run ended as failed" in str(watched.exception)
+    assert "the run was terminated" in str(watched.exception)
     assert isinstance(command("runs", "watch", "nobody").exception, MissingError)
 
 

@@ -16,7 +16,8 @@ from kfp import compiler
 from kfp_suite.contracts.errors import RunError, StoreError, TransientError
 from kfp_suite.kubeflow import watching
 from kfp_suite.kubeflow.connection import Backend, Connection
-from kfp_suite.kubeflow.watching import run_state, state_of
+from kfp_suite.kubeflow.run_state import state_of
+from kfp_suite.kubeflow.watching import run_state
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from tests.unit.kubeflow.conftest import Command
 from tests.unit.kubeflow.user_pipelines import looped
@@ -68,7 +69,7 @@ def test_one_failure_is_told_once(command: Command, kfp: KfpDouble) -> None:
     kfp.behave(Behaviour(seconds=0.0, fails="train"))
     done = command("submit", "retrain", *RETRAIN, "--watch")
     assert isinstance(done.exception, RunError)
-    assert "the run ended as failed; got train; see http" in str(done.exception)
+    assert "the run ended as failed; got train: Error (exit code 1); see" in str(done.exception)
     assert done.output.count("✗") == 1
     assert "- evaluate" in done.output  # left out
     assert "✓ record" in done.output
@@ -81,7 +82,7 @@ def test_tasks_of_loops_and_of_inner_pipelines_are_shown(
     compiler.Compiler().compile(looped, str(file))
     kfp.behave(Behaviour(seconds=0.0, fails="step"))
     done = command("submit", str(file), "--watch")
-    assert "got step; see" in str(done.exception)
+    assert "got step: Error (exit code 1); see" in str(done.exception)
     backend = Backend(Connection(host=kfp.url))
     assert {task.name for task in run_state(backend, the_run(kfp)).tasks} == {"step"}
 
