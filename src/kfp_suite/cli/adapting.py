@@ -12,22 +12,24 @@ import click
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+image_lock_option = click.option(
+    "--image-lock",
+    "lock_file",
+    type=click.Path(dir_okay=False, path_type=Path),
+    envvar="KFP_SUITE_IMAGE_LOCK",
+    show_envvar=True,
+    help="Name images by the digests in this file, which `images build --push` writes.",
+)
+
+
 def adapted_by_files(command: F) -> F:
     """Gives a command `lock_file` and `resources`."""
-    lock = click.option(
-        "--image-lock",
-        "lock_file",
-        type=click.Path(dir_okay=False, path_type=Path),
-        envvar="KFP_SUITE_IMAGE_LOCK",
-        show_envvar=True,
-        help="Name images by the digests in this file, which `images build --push` writes.",
-    )
     resources = click.option(
         "--resources",
         type=click.Path(dir_okay=False, path_type=Path),
         help="CPU, memory, accelerators, retries, nodes and secrets by task, from this file.",
     )
-    return lock(resources(command))
+    return image_lock_option(resources(command))
 
 
 def sent_to_kubeflow(command: F) -> F:
@@ -41,12 +43,12 @@ def sent_to_kubeflow(command: F) -> F:
         allow_local_images: bool,
         **given: Any,
     ) -> Any:
-        def package_of(pipeline: str) -> Any:
+        def package_of(pipeline: str, *, cache: bool = True) -> Any:
             from kfp_suite.kubeflow.package import check_images, is_file, open_package
 
             # A file names the images that it was compiled with, unless a lock is given for it.
             lock = None if is_file(pipeline) and _is_usual("lock_file") else lock_file
-            package = open_package(pipeline, adaptation(lock, resources))
+            package = open_package(pipeline, adaptation(lock, resources, cache=cache))
             if not allow_local_images:
                 check_images(package)
             return package
@@ -67,9 +69,10 @@ def _is_usual(option: str) -> bool:
     return source is not click.core.ParameterSource.COMMANDLINE
 
 
-def adaptation(lock_file: Path | None, resources: Path | None) -> Any:
-    """What these files change of a compiled pipeline, None where none is given."""
+def adaptation(lock_file: Path | None, resources: Path | None, *, cache: bool = True) -> Any:
+    """What these files change of a compiled pipeline, None where none is given; without `cache`,
+    no task is cached."""
     from kfp_suite.image_builder.image_lock import adapted
-    from kfp_suite.kubeflow.placing import both, placed
+    from kfp_suite.kubeflow.placing import both, placed, uncached
 
-    return both(adapted(lock_file), placed(resources))
+    return both(adapted(lock_file), placed(resources), None if cache else uncached)

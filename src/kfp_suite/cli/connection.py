@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 if TYPE_CHECKING:
-    from kfp_suite.kubeflow.connection import Backend
+    from kfp_suite.kubeflow.connection import Backend, Connection
 
 F = TypeVar("F", bound=Callable[..., Any])
 _OPTIONS = (
@@ -49,10 +49,17 @@ class Connect:
         ]
         return " ".join(["kfp-suite", words, *given])
 
-    def __call__(self) -> Backend:
-        from kfp_suite.kubeflow.connection import Backend, Connection
+    @property
+    def connection(self) -> Connection:
+        """What the options say."""
+        from kfp_suite.kubeflow.connection import Connection
 
-        backend = Backend(Connection(**self._options))
+        return Connection(**self._options)
+
+    def __call__(self) -> Backend:
+        from kfp_suite.kubeflow.connection import Backend
+
+        backend = Backend(self.connection)
         if skew := backend.health().skew:
             click.echo(f"warning: {skew}", err=True)
         return backend

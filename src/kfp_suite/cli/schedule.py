@@ -13,6 +13,7 @@ import click
 from kfp_suite.cli.adapting import sent_to_kubeflow
 from kfp_suite.cli.connection import Connect, on_kubeflow
 from kfp_suite.cli.parameter_options import assignments_option, params_option
+from kfp_suite.cli.run_options import check_option, pipeline_root_option
 
 if TYPE_CHECKING:
     from kfp_suite.kubeflow.connection import Backend
@@ -66,7 +67,8 @@ def schedule() -> None:
 )
 @click.option("--experiment", default="Default", show_default=True)
 @click.option("--service-account", default="", help="That the steps run as.")
-@click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
+@pipeline_root_option
+@check_option
 @sent_to_kubeflow
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
@@ -86,6 +88,7 @@ def add(
     experiment: str,
     service_account: str,
     pipeline_root: str,
+    check: bool,
     as_json: bool,
     package_of: Callable[[str], Any],
     connect: Connect,
@@ -105,7 +108,7 @@ def add(
     assigned = parse_assignments(assignments, package.parameters)
     arguments = cluster_arguments(package, params, assigned, origin)
     backend = connect()
-    order = Order(name, experiment, service_account, pipeline_root)
+    order = Order(name, experiment, service_account, pipeline_root, check)
     done, prepared = recur(backend, package, arguments, order, recurrence)
     if as_json:
         told_too = {"next": _coming(done.now), **prepared.to_json()}

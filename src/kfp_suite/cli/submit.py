@@ -13,6 +13,7 @@ from rich.console import Console
 from kfp_suite.cli.adapting import sent_to_kubeflow
 from kfp_suite.cli.connection import Connect, on_kubeflow
 from kfp_suite.cli.parameter_options import assignments_option, params_option
+from kfp_suite.cli.run_options import check_option, pipeline_root_option
 
 
 @click.command("submit")
@@ -25,7 +26,13 @@ from kfp_suite.cli.parameter_options import assignments_option, params_option
 @click.option("--experiment", default="Default", show_default=True)
 @click.option("--name", default="", help="Of the run.  [default: pipeline and time]")
 @click.option("--service-account", default="", help="That the steps run as.")
-@click.option("--pipeline-root", default="", help="Where artifacts go: gs://…, s3://…")
+@pipeline_root_option
+@check_option
+@click.option(
+    "--cache/--no-cache",
+    default=True,
+    help="Take from KFP's cache what it has, or run every task.  [cache]",
+)
 @sent_to_kubeflow
 @click.option("--watch", is_flag=True, help="Show its progress; the exit code follows the run.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -39,9 +46,11 @@ def submit(
     name: str,
     service_account: str,
     pipeline_root: str,
+    check: bool,
+    cache: bool,
     watch: bool,
     as_json: bool,
-    package_of: Callable[[str], Any],
+    package_of: Callable[..., Any],
     connect: Connect,
 ) -> None:
     """Run PIPELINE on Kubeflow; it is uploaded where this version of it is not there."""
@@ -51,11 +60,11 @@ def submit(
     from kfp_suite.kubeflow.workflow_size import tell_excess
     from kfp_suite.local.parameters import parse_assignments
 
-    package = package_of(pipeline)
+    package = package_of(pipeline, cache=cache)
     assigned = parse_assignments(assignments, package.parameters)
     arguments = cluster_arguments(package, params, assigned, origin)
     backend = connect()
-    order = Order(name, experiment, service_account, pipeline_root)
+    order = Order(name, experiment, service_account, pipeline_root, check)
     done, prepared = run(backend, package, arguments, order)
     if as_json:
         click.echo(json.dumps({**asdict(done), **prepared.to_json()}))

@@ -49,6 +49,8 @@ class Cluster:
         sleep: What waits between tries.
         is_outside: Whether whoever uses `api` is outside the cluster, where names that end in
             `.svc.cluster.local` are usually unknown.
+        context: Of the kubeconfig, without `api`; empty: in-cluster credentials, else the current
+            context.
 
     Every method raises StoreError where the API refuses, with what to do, and
     TransientError where it did not answer after several tries.
@@ -60,15 +62,25 @@ class Cluster:
         sleep: Callable[[float], None] = time.sleep,
         *,
         is_outside: bool = False,
+        context: str = "",
     ) -> None:
         self.is_outside = is_outside
         if api is None:
-            self.is_outside = not _configure()
+            self.is_outside = not _configure(context)
             api = _client()
         self._api = api
         self._custom = client.CustomObjectsApi(self._api)
         self._core = client.CoreV1Api(self._api)
         self.sleep = sleep
+
+    def ask(self, where: str, ask: Callable[[Any], T]) -> T:
+        """Ask by a method of the Kubernetes client.
+
+        Args:
+            where: What is asked for, for errors.
+            ask: Gets the `ApiClient`.
+        """
+        return self._call(where, lambda: ask(self._api))
 
     def apply(
         self, manifest: Mapping[str, Any], *, force: bool = False, dry_run: bool = False
@@ -358,14 +370,17 @@ def _probe(namespace: str) -> dict[str, Any]:
     }
 
 
-def _configure() -> bool:
-    """Take up the pod's own credentials, else the kubeconfig's; whether they are the pod's."""
+def _configure(context: str) -> bool:
+    """Take up the pod's own credentials, unless a context is named, else the kubeconfig's; whether
+    they are the pod's."""
     try:
+        if context:
+            raise config.ConfigException
         config.load_incluster_config()
         return True
     except config.ConfigException:
         try:
-            config.load_kube_config()
+            config.load_kube_config(context=context or None)
         except (config.ConfigException, OSError) as error:
             raise StoreError(
                 "no Kubernetes credentials",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from kfp_suite.contracts.errors import ParameterError
 
 LOCAL, CLUSTER = "local", "cluster"
 TARGETS = (LOCAL, CLUSTER)
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 def runs_on_cluster(artifact: str) -> bool:
@@ -35,4 +38,15 @@ def check_target(target: str) -> None:
     if target not in TARGETS:
         raise ParameterError(
             "not allowed", where="target", got=target, expected=" or ".join(TARGETS)
+        )
+
+
+def check_namespace(name: str) -> None:
+    """Raises ParameterError if Kubernetes takes no namespace of this name."""
+    if not _NAMESPACE.fullmatch(name):
+        raise ParameterError(
+            "not a namespace",
+            where="namespace",
+            got=name,
+            expected="at most 63 lower-case letters, digits and '-', not at an end",
         )

@@ -34,7 +34,7 @@ OLDEST = (2, 14)
 """The oldest Kubeflow Pipelines that these pipelines are for: before it, an exit handler cannot
 ask how the run ended (the backend refuses `PipelineTaskFinalStatus`), and none is without."""
 _RELEASE = re.compile(r"v?(\d+)\.(\d+)")
-_INSTALLED_IN = "kubeflow"
+INSTALLED_IN = "kubeflow"
 # Behind a kubeconfig, kfp's client goes through the Kubernetes API to a Service.
 _PROXIED_API, _PROXIED_UI = "/services/ml-pipeline:http/", "/services/ml-pipeline-ui:http/"
 _SECONDS_A_CALL = (10, 60)
@@ -66,6 +66,11 @@ class Connection:
     cookie_file: str = ""
     ca_file: str = ""
     kube_context: str = ""
+
+    @property
+    def address(self) -> str:
+        """The address that somebody gave; empty: it is found through the cluster."""
+        return self.host or os.environ.get(ENDPOINT, "")
 
 
 @dataclass(frozen=True)
@@ -104,7 +109,7 @@ class Backend:
 
     def __init__(self, connection: Connection, sleep: Callable[[float], None] = time.sleep) -> None:
         self.connection, self.sleep = connection, sleep
-        self._named = connection.host or os.environ.get(ENDPOINT, "") or _found(connection)
+        self._named = connection.address or _found(connection)
         self._health: Health | None = None
         self.client: Any = None
         self.client = self.call("healthz", lambda: _client(connection))
@@ -137,7 +142,14 @@ class Backend:
         text = self.call("healthz", self._healthz)
         try:
             told = json.loads(text)
-            version = str(told.get("tag_name", ""))
+            if told.get("apiServerReady") is False:
+                raise TransientError(
+                    "the UI answers, and Kubeflow Pipelines' API behind it does not",
+                    where=self.host,
+                    fix="kubectl get pods -n kubeflow -l app=ml-pipeline says why",
+                )
+            # The UI's server has its own names for what the API says.
+            version = str(told.get("tag_name") or told.get("apiServerTagName") or "")
             self._health = Health(bool(told["multi_user"]), version.replace("unknown", ""))
         except (ValueError, KeyError, AttributeError) as error:
             raise self._not_kfp() from error
@@ -310,8 +322,7 @@ def _client(connection: Connection) -> Any:
         given["ssl_ca_cert"] = str(_existing(connection.ca_file, "--ca-file"))
     if connection.kube_context:
         given["kube_context"] = connection.kube_context
-    host = connection.host or os.environ.get(ENDPOINT, "")
-    client = _Client(host=host or None, **given)
+    client = _Client(host=connection.address or None, **given)
     if connection.namespace:
         client.set_user_namespace(connection.namespace)
     _limit(client._run_api.api_client.rest_client)
@@ -332,7 +343,7 @@ def _found(connection: Connection) -> str:
     """Where kfp's client will look without a host; in words."""
     try:
         kubernetes_config.load_incluster_config()
-        return f"ml-pipeline.{_INSTALLED_IN}"
+        return f"ml-pipeline.{INSTALLED_IN}"
     except kubernetes_config.ConfigException:
         pass
     try:
@@ -344,7 +355,7 @@ def _found(connection: Connection) -> str:
             got=str(error),
             expected=f"--host, {ENDPOINT}, a pod of the cluster, or a kubeconfig",
         ) from error
-    return f"the kubeconfig's cluster, namespace {_INSTALLED_IN}"
+    return f"the kubeconfig's cluster, namespace {INSTALLED_IN}"
 
 
 def _existing(name: str, option: str) -> Path:

@@ -9,13 +9,16 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kfp_suite.kubeflow.arguments import filled_in, told
+from kfp_suite.kubeflow.cluster_checks import look_at_cluster, wanted_by
 from kfp_suite.kubeflow.connection import Backend
 from kfp_suite.kubeflow.local_files import Brought, bring
 from kfp_suite.kubeflow.package import Package
+from kfp_suite.kubeflow.run_checks import check_run
 from kfp_suite.kubeflow.scheduling import Change, Schedule, schedule
 from kfp_suite.kubeflow.submitting import Submitted, experiment_named, submit
 from kfp_suite.kubeflow.timing import Timing
 from kfp_suite.kubeflow.uploading import upload
+from kfp_suite.local.findings import Finding, refuse_errors
 
 COPIES = (
     "every run of the schedule reads these copies; for data that change, give an address that the "
@@ -33,12 +36,14 @@ class Order:
         experiment: Its name; it is made where it is not there.
         service_account: That the steps run as; empty: the installation's.
         pipeline_root: Where artifacts go; empty: the installation's.
+        check: Whether to look first for what would fail.
     """
 
     name: str = ""
     experiment: str = "Default"
     service_account: str = ""
     pipeline_root: str = ""
+    check: bool = True
 
 
 @dataclass(frozen=True)
@@ -59,36 +64,57 @@ class Prepared:
         arguments: All of them.
         filled: Those that nobody set, and that are others on a cluster.
         brought: The files of this machine that were brought to the store.
+        warnings: What may fail.
     """
 
     arguments: dict[str, Any]
     filled: dict[str, Any]
     brought: tuple[Brought, ...]
+    warnings: tuple[Finding, ...] = ()
 
     @property
     def lines(self) -> list[str]:
         """What a person is told of it."""
-        return [*map(str, self.brought), *filter(None, [told(self.filled)])]
+        warnings = [f"warning: {one}" for one in self.warnings]
+        return [*warnings, *map(str, self.brought), *filter(None, [told(self.filled)])]
 
     def to_json(self) -> dict[str, Any]:
         """The same for a program."""
-        return {"filled_in": self.filled, "brought": [asdict(one) for one in self.brought]}
+        return {
+            "filled_in": self.filled,
+            "brought": [asdict(one) for one in self.brought],
+            "warnings": [asdict(one) for one in self.warnings],
+        }
 
 
-def prepare(backend: Backend, package: Package, arguments: Mapping[str, Any]) -> Prepared:
-    """Fill in what nobody set, and bring what only this machine has.
+def prepare(
+    backend: Backend, package: Package, arguments: Mapping[str, Any], order: Order
+) -> Prepared:
+    """Fill in what nobody set, look for what would fail, and bring what only this machine has.
 
     Args:
         backend: Where it will run.
         package: The pipeline.
         arguments: As `cluster_arguments` gives them.
+        order: How it is asked for.
 
     Raises:
+        ParameterError: the run would fail, and why.
         KfpSuiteError: as `bring`.
     """
     filled = filled_in(package, arguments, backend)
-    everything, brought = bring({**arguments, **filled})
-    return Prepared(everything, filled, brought)
+    everything = {**arguments, **filled}
+    warnings: tuple[Finding, ...] = ()
+    if order.check:
+        wanted = wanted_by(package, everything, backend, order.service_account)
+        warnings = refuse_errors(
+            [
+                *check_run(package, everything, order.pipeline_root),
+                *look_at_cluster(backend.connection, wanted),
+            ]
+        )
+    everything, brought = bring(everything)
+    return Prepared(everything, filled, brought, warnings)
 
 
 def run(
@@ -105,7 +131,7 @@ def run(
     Raises:
         KfpSuiteError: see `Backend.call`.
     """
-    prepared = prepare(backend, package, arguments)
+    prepared = prepare(backend, package, arguments, order)
     now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
     done = submit(
         backend,
@@ -137,7 +163,7 @@ def recur(
         AlreadyExistsError: as `schedule`.
         KfpSuiteError: see `Backend.call`.
     """
-    prepared = prepare(backend, package, arguments)
+    prepared = prepare(backend, package, arguments, order)
     uploaded = upload(backend, package)
     wanted = Schedule(
         name=order.name or package.name,

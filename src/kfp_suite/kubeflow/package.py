@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -41,6 +41,8 @@ class Package:
         version: Of the package that made it and of its content: `0.1.0-3f2a…`.
         parameters: By name.
         images: What its steps run in.
+        spec: What `content` says.
+        platform: What Kubernetes alone knows of it; empty if there is nothing.
     """
 
     name: str
@@ -50,6 +52,8 @@ class Package:
     version: str
     parameters: Mapping[str, Parameter]
     images: tuple[str, ...]
+    spec: Mapping[str, Any] = field(repr=False)
+    platform: Mapping[str, Any] = field(repr=False)
 
 
 def open_package(pipeline: str, adapt: Adaptation | None = None) -> Package:
@@ -124,6 +128,8 @@ def _package(content: str, where: str, made_by: str) -> Package:
             version=made_by + digest.removeprefix(PREFIX)[:12],
             parameters={name: _parameter(name, one) for name, one in inputs.items()},
             images=_images(documents[0]),
+            spec=documents[0],
+            platform=documents[1] if len(documents) > 1 else {},
         )
     except (yaml.YAMLError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise ContractError(

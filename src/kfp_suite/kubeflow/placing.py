@@ -55,6 +55,12 @@ def placed(file: Path | None) -> Callable[[Json, Json], None] | None:
     return adapt
 
 
+def uncached(spec: Json, _platform: Json) -> None:
+    """Let no task of a compiled pipeline be taken from KFP's cache."""
+    for _, task in _tasks(spec):
+        task["cachingOptions"] = {}
+
+
 def _read(file: Path) -> tuple[Json, dict[str, Json]]:
     try:
         found = read_yaml(file.read_bytes()) or {}

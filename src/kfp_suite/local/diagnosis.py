@@ -1,4 +1,4 @@
-"""What this machine can run: on its own, in containers, on a cluster."""
+"""What this machine can run: on its own, and in containers."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from kfp_suite.contracts.environment import DISTRIBUTION, available_cpus
+from kfp_suite.local.findings import Finding, judged
 
 _LOCAL_MODULES = {
     "pipelines": ("kfp", "click", "rich"),
@@ -24,29 +24,15 @@ _LOCAL_MODULES = {
 _TIMEOUT_SECONDS = 10
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at.
-
-    `area` is local, docker or cluster; `fix` says what to do where it is not `ok`.
-    """
-
-    area: str
-    what: str
-    ok: bool
-    found: str
-    fix: str = ""
-
-
 def diagnose(root: Path) -> list[Finding]:
     """Look at everything; nothing is changed and no secret is read."""
-    return [*_local(root), *_docker(), *_cluster()]
+    return [*_local(root), *_docker()]
 
 
 def _local(root: Path) -> list[Finding]:
     version = platform.python_version()
     findings = [
-        Finding(
+        judged(
             "local",
             "Python",
             (3, 11) <= sys.version_info[:2] <= (3, 13),
@@ -57,7 +43,7 @@ def _local(root: Path) -> list[Finding]:
     for extra, modules in _LOCAL_MODULES.items():
         missing = [name for name in modules if not _installed(name)]
         findings.append(
-            Finding(
+            judged(
                 "local",
                 f"libraries of [{extra}]",
                 not missing,
@@ -70,10 +56,10 @@ def _local(root: Path) -> list[Finding]:
         folder = folder.parent
     free = shutil.disk_usage(folder).free / 2**30
     findings.append(
-        Finding("local", "disk", free > 2, f"{free:.0f} GiB free in {folder}", "free 2 GiB")
+        judged("local", "disk", free > 2, f"{free:.0f} GiB free in {folder}", "free 2 GiB")
     )
     findings.append(
-        Finding(
+        judged(
             "local",
             "runs folder",
             os.access(folder, os.W_OK) and "python3" not in str(root.absolute()),
@@ -83,7 +69,7 @@ def _local(root: Path) -> list[Finding]:
     )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     findings.append(
-        Finding(
+        judged(
             "local",
             "machine",
             memory > 2,
@@ -104,18 +90,18 @@ def _installed(module: str) -> bool:
 def _docker() -> list[Finding]:
     client = shutil.which("docker")
     if client is None:
-        return [Finding("docker", "client", False, "not on the path", "install Docker")]
+        return [judged("docker", "client", False, "not on the path", "install Docker")]
     daemon = _run([client, "version", "--format", "{{.Server.Version}}"])
     findings = [
-        Finding("docker", "client", True, client),
-        Finding(
+        judged("docker", "client", True, client),
+        judged(
             "docker",
             "daemon",
             daemon is not None,
             f"version {daemon}" if daemon else "does not answer",
             "start dockerd, or set DOCKER_HOST",
         ),
-        Finding(
+        judged(
             "docker",
             "Python client",
             _installed("docker"),
@@ -127,24 +113,9 @@ def _docker() -> list[Finding]:
         images = _run([client, "images", "--format", "{{.Repository}}:{{.Tag}}"]) or ""
         ours = sorted(name for name in images.split() if "kfp-suite-python-" in name)
         findings.append(
-            Finding("docker", "images", bool(ours), ", ".join(ours) or "none", "build the images")
+            judged("docker", "images", bool(ours), ", ".join(ours) or "none", "build the images")
         )
     return findings
-
-
-def _cluster() -> list[Finding]:
-    in_cluster = bool(os.environ.get("KUBERNETES_SERVICE_HOST"))
-    config = Path(os.environ.get("KUBECONFIG", Path.home() / ".kube" / "config"))
-    found = "in a pod" if in_cluster else str(config) if config.is_file() else "no kubeconfig"
-    return [
-        Finding(
-            "cluster",
-            "Kubernetes access",
-            in_cluster or config.is_file(),
-            found,
-            "set KUBECONFIG; deploy with target=cluster needs it",
-        )
-    ]
 
 
 def _run(command: list[str]) -> str | None:

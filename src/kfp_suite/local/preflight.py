@@ -346,6 +346,12 @@ def _check_target(values: Values) -> None:
     check_target(values["target"])
 
 
+def _check_namespace(values: Values) -> None:
+    from kfp_suite.kserve.target import check_namespace
+
+    check_namespace(values["namespace"])
+
+
 def _check_infra_limits(values: Values) -> None:
     from kfp_suite.components.infra_validate.limits import Limits
 
@@ -440,6 +446,7 @@ _CHECKS: Mapping[str, Callable[[Values], None]] = {
     "model_name": _check_model_name,
     "task": _check_task,
     "target": _check_target,
+    "namespace": _check_namespace,
     "sources": _check_sources,
     "start": _check_windows,
     "split": _check_split,

@@ -132,6 +132,7 @@ class Kubeflow:
         experiment: str = "Default",
         service_account: str = "",
         pipeline_root: str = "",
+        check: bool = True,
         **parameters: Any,
     ) -> There:
         """Run a pipeline; it is uploaded where it is not there.
@@ -144,11 +145,12 @@ class Kubeflow:
             experiment: Its name; it is made where it is not there.
             service_account: That the steps run as; empty: the installation's.
             pipeline_root: Where artifacts go; empty: the installation's.
+            check: Whether to look first for what would fail.
             parameters: Over those of the file.
         """
         package = self._package(pipeline)
         arguments = cluster_arguments(package, params or None, drop_nulls(parameters), origin)
-        order = Order(name, experiment, service_account, pipeline_root)
+        order = Order(name, experiment, service_account, pipeline_root, check)
         made, prepared = run(self.backend, package, arguments, order)
         said = "; ".join(prepared.lines)
         return There(made, f"{made.name} ({said})" if said else made.name)
@@ -202,6 +204,7 @@ class Kubeflow:
         experiment: str = "Default",
         service_account: str = "",
         pipeline_root: str = "",
+        check: bool = True,
         catchup: bool = True,
         max_concurrency: int = 1,
         pin: bool = True,
@@ -220,6 +223,7 @@ class Kubeflow:
             experiment: Of its runs; it is made where it is not there.
             service_account: That the steps run as; empty: the installation's.
             pipeline_root: Where artifacts go; empty: the installation's.
+            check: Whether to look first for what would fail.
             catchup: Whether times that were missed are made up for.
             max_concurrency: Runs at once, 1 to 10.
             pin: This version, or the latest at each start.
@@ -229,7 +233,7 @@ class Kubeflow:
         recurrence = Recurrence(timing(**how, start=start, end=end), max_concurrency, catchup, pin)
         package = self._package(pipeline)
         arguments = cluster_arguments(package, params or None, drop_nulls(parameters), origin)
-        order = Order(name, experiment, service_account, pipeline_root)
+        order = Order(name, experiment, service_account, pipeline_root, check)
         done, prepared = recur(self.backend, package, arguments, order, recurrence)
         wanted = done.now.schedule
         before = done.before.schedule if done.before else wanted

@@ -59,12 +59,14 @@ class KfpDouble:
         prefix: What stands before `/apis` in its address: a proxy's.
         tag: The version that it tells of itself.
         live: Time passes by itself; else only by `advance`.
-        ui: Whether it is at the UI's address, which hands out artifacts and logs.
+        ui: Whether it is at the UI's address, which hands out artifacts and logs, and answers for
+            the API's health.
 
     Attributes:
         state: What it keeps.
         requests: Method and path of each request, the oldest first.
         latency: Seconds that every answer takes.
+        api_is_ready: Whether the API behind the UI answers.
         wrong: What went wrong in the double itself: answers that the definition does not have.
     """
 
@@ -88,6 +90,7 @@ class KfpDouble:
         self.token, self.cookie, self.namespaces, self.version = token, cookie, namespaces, version
         self.tag, self._looked = tag, time.monotonic() if live else None
         self.prefix, self.url = prefix, ""
+        self.api_is_ready = True
         self._definition = Definition(definition)
         self._faults: list[_Fault] = []
         self._lock = threading.RLock()
@@ -155,6 +158,8 @@ class KfpDouble:
                 return 404, b"<html>not found</html>", {"content-type": "text/html"}
             if fault is not None:
                 return _failed(fault)
+            if self.ui and parts.path == f"{_PREFIX}healthz":
+                return status, json.dumps(found).encode(), {"content-type": "application/json"}
             try:
                 self._definition.check_answer(method, parts.path, status, _defined(found))
             except AssertionError as error:
@@ -192,6 +197,8 @@ class KfpDouble:
             raise Refusal(401, "User identity is empty in the request header")
         if not path.startswith(_PREFIX):
             raise Refusal(404, "Not Found")
+        if self.ui and path == f"{_PREFIX}healthz":
+            return self._health_of_ui()
         multipart = headers.get("content-type", "").startswith("multipart/")
         given = json.loads(body) if body and not multipart else None
         refused = self._definition.refuses(method, path, query, given)
@@ -205,6 +212,19 @@ class KfpDouble:
                 file = _uploaded(headers, body) if multipart else b""
                 return act(self.state, found.groups(), dict(query), given or {}, file, self)
         raise Refusal(404, f"no {method} {path}")
+
+    def _health_of_ui(self) -> Json:
+        """What the UI's server says of the API behind it."""
+        about = {"frontendTagName": self.tag, "apiServerReady": self.api_is_ready}
+        if not self.api_is_ready:
+            return about
+        several = self.namespaces is not None
+        return {
+            **about,
+            "apiServerTagName": self.tag,
+            "apiServerMultiUser": several,
+            "multi_user": several,
+        }
 
     def _check_namespace(
         self, method: str, resource: str, query: Mapping[str, str], given: Any

@@ -107,7 +107,11 @@ class Access:
             raise forbidden(self.user_of(token), action)
 
     def review(self, token: str, review: Json) -> Json:
-        """The answer to a SelfSubjectAccessReview."""
+        """The answer to a SelfSubjectAccessReview, or to a SubjectAccessReview of a user."""
+        user = review.get("spec", {}).get("user")
+        if user:
+            known = {account.user: token for token, account in self._accounts.items()}
+            token = known.get(user, token)
         wanted = review.get("spec", {}).get("resourceAttributes", {})
         resource = wanted.get("resource", "")
         if wanted.get("subresource"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 Json = dict[str, Any]
@@ -50,6 +50,7 @@ class Kind:
 
 
 NAMESPACE = Kind("", "v1", "namespaces", "Namespace", namespaced=False, status=True)
+NODE = Kind("", "v1", "nodes", "Node", namespaced=False, status=True)
 POD = Kind("", "v1", "pods", "Pod", status=True)
 EVENT = Kind("", "v1", "events", "Event")
 DEPLOYMENT = Kind("apps", "v1", "deployments", "Deployment", status=True)
@@ -71,6 +72,7 @@ ACCESS_REVIEW = Kind(
     "SelfSubjectAccessReview",
     namespaced=False,
 )
+USER_REVIEW = replace(ACCESS_REVIEW, plural="subjectaccessreviews", kind="SubjectAccessReview")
 
 KINDS: tuple[Kind, ...] = (
     NAMESPACE,
@@ -87,6 +89,8 @@ KINDS: tuple[Kind, ...] = (
     Kind(_RBAC, "v1", "clusterroles", "ClusterRole", namespaced=False),
     Kind(_RBAC, "v1", "clusterrolebindings", "ClusterRoleBinding", namespaced=False),
     ACCESS_REVIEW,
+    USER_REVIEW,
+    NODE,
     INFERENCE_SERVICE,
     INFERENCE_GRAPH,
     SERVING_RUNTIME,

@@ -32,6 +32,7 @@ from kfp_suite.testing.kubernetes.kinds import (
     INFERENCE_GRAPH,
     INFERENCE_SERVICE,
     NAMESPACE,
+    USER_REVIEW,
     Json,
     Kind,
     clone,
@@ -140,7 +141,7 @@ class Verbs:
     def create(self, asked: Asked) -> Answer:
         """POST."""
         content = self._body(asked)
-        if asked.kind is ACCESS_REVIEW:
+        if asked.kind in (ACCESS_REVIEW, USER_REVIEW):
             return Answer(201, self._access.review(asked.token, content))
         metadata = content.setdefault("metadata", {})
         if metadata.get("namespace", asked.namespace) != asked.namespace:

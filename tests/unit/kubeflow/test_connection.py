@@ -17,7 +17,7 @@ from kfp_suite.contracts.errors import (
     TransientError,
 )
 from kfp_suite.kubeflow import connection
-from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.connection import Backend, Connection, Health
 from kfp_suite.kubeflow.submitting import experiment_named
 from kfp_suite.kubeflow.uploading import find_pipeline_id
 from kfp_suite.runtimes.local import free_port
@@ -290,3 +290,18 @@ def test_nothing_is_printed_or_left_at_home(
     """kfp's client prints links and writes a file into the home folder."""
     connect(kfp, namespace="birds").client.set_user_namespace("fish")
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("ui", [False, True])
+def test_the_version_is_told_by_the_api_and_by_its_ui(ui: bool) -> None:
+    with running(KfpDouble(KFP_API, tag="2.17.0", ui=ui)) as kfp:
+        assert connect(kfp).health() == Health(multi_user=False, version="2.17.0")
+
+
+def test_a_ui_without_its_api_is_no_answer() -> None:
+    with running(KfpDouble(KFP_API, tag="2.17.0")) as kfp:
+        told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url]).output
+        assert "answers, version 2.17.0, of one user" in told
+        kfp.api_is_ready = False
+        told = CliRunner().invoke(cli, ["doctor", "--host", kfp.url]).output
+        assert "the UI answers, and Kubeflow Pipelines' API behind it does not" in told

@@ -11,6 +11,7 @@ from typing import Any
 import boto3
 import pytest
 
+from kfp_suite.contracts.digests import digest_file
 from kfp_suite.contracts.errors import (
     DataError,
     IntegrityError,
@@ -62,11 +63,11 @@ def train_and_deploy() -> Package:
     return open_package("train_and_deploy")
 
 
-def arguments(store: str, file: Path | None = None, **given: Any) -> dict[str, Any]:
+def arguments(store: str, **given: Any) -> dict[str, Any]:
     """Of a run whose one source, unless another is given, is in a bucket."""
     usual = {"model_name": "late", "label": "a", "store": store}
     values = {**usual, "sources": {"others": "gs://b/others.csv"}, **given}
-    return cluster_arguments(train_and_deploy(), str(file) if file else None, values)
+    return cluster_arguments(train_and_deploy(), None, values)
 
 
 def content(uri: str, folder: Path) -> list[bytes]:
@@ -190,10 +191,9 @@ def test_a_file_that_changes_meanwhile_is_not_brought(
     store: str, rows: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = arguments(store, sources={"rows": str(rows / "2026-01-01.csv")})
-    before = staging.digest_file
 
     def written_after(path: Path) -> str:
-        found = before(path)
+        found = digest_file(path)
         path.write_text("a\n4\n")
         return found
 

@@ -37,7 +37,7 @@ def test_a_run_on_a_cluster_deploys_to_it(command: Command, kfp: KfpDouble) -> N
 
 
 def test_what_somebody_set_stays(command: Command, kfp: KfpDouble) -> None:
-    said = ("--param", "target=local", "--param", "namespace=fish")
+    said = ("--param", "target=local", "--param", "namespace=fish", "--no-check")
     done = command("submit", PIPELINE, *ARGUMENTS, *said, "-n", "birds", "--json")
     assert json.loads(done.output)["filled_in"] == {}
     assert (sent(kfp)["target"], sent(kfp)["namespace"]) == ("local", "fish")

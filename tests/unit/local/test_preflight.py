@@ -60,6 +60,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"task": "multi", "thresholds": {"auc": {"min": 0.7}}}, "task: not allowed"),
     ({"model_name": "My Model"}, "model_name: not a model name; got My Model"),
     ({"target": "moon"}, "target: not allowed; got moon; expected local or cluster"),
+    ({"namespace": "My_Team"}, "namespace: not a namespace; got My_Team"),
     ({"on_bad_rows": "maybe"}, "on_bad_rows: not allowed; got maybe"),
     ({"max_bad_fraction": 4.0}, "max_bad_fraction: out of range; got 4.0"),
     ({"max_query_seconds": 0}, "max_query_seconds: "),
