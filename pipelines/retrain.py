@@ -2,16 +2,15 @@
 
 from kfp import dsl
 
-from kfp_suite.components.changed.component import changed
 from kfp_suite.components.evaluate.component import evaluate
 from kfp_suite.components.infra_validate.component import infra_validate
+from kfp_suite.components.resolve.changed.component import changed
 from kfp_suite.components.validate.component import validate
 from kfp_suite.pipelines.wiring.sklearn import trained
 from kfp_suite.pipelines.wiring.steps import (
     delivered,
     ingested,
     recorded,
-    resolved,
     small,
     validated,
 )
@@ -114,13 +113,11 @@ def retrain(
     """
     name = "retrain"
     with recorded(name, notify):
-        pinned = resolved(
-            sources=sources, module_file=module_file, store=store, model_name=model_name
-        )
-        news = changed(
-            sources=pinned.outputs["sources"],
-            module=pinned.outputs["module"],
-            champion=pinned.outputs["champion"],
+        pinned = changed(
+            sources=sources,
+            module_file=module_file,
+            store=store,
+            model_name=model_name,
             sql=sql,
             split=split,
             features=features,
@@ -136,8 +133,8 @@ def retrain(
             seed=seed,
             force=force,
         )
-        small(news).set_caching_options(False).set_display_name("Anything new?")
-        with dsl.If(news.outputs["Output"] == True, name="if-changed"):  # noqa: E712
+        small(pinned).set_caching_options(False).set_display_name("Resolve; is anything new?")
+        with dsl.If(pinned.outputs["Output"] == True, name="if-changed"):  # noqa: E712
             dataset = ingested(
                 pinned,
                 sql=sql,

@@ -16,6 +16,7 @@ from kfp_suite.components.deploy.graph.component import deploy_graph
 from kfp_suite.components.evaluate.component import evaluate
 from kfp_suite.components.ingest.component import ingest
 from kfp_suite.components.push.component import push
+from kfp_suite.components.resolve.changed.component import changed
 from kfp_suite.components.resolve.component import resolve
 from kfp_suite.components.train.component import train
 from kfp_suite.components.transform.component import transform
@@ -64,6 +65,16 @@ def test_resolve(root: Path, inputs: Path) -> None:
     assert json.loads(found.outputs["sources"])["rows"]["format"] == "csv"
     assert found.outputs["champion"] == ""
     assert found.outputs["sources"] == (inputs / "sources.json").read_text()
+
+
+def test_changed(root: Path, inputs: Path) -> None:
+    given = {"sources": {"rows": str(inputs / "rows.csv")}, "label": "late", "model_name": "rows"}
+    found = changed(**given, store=str(root / "models"))
+    assert found.outputs["Output"] is True
+    assert found.outputs["sources"] == (inputs / "sources.json").read_text()
+    reasons = json.loads((output(root, "changes") / "changes.json").read_text())["reasons"]
+    assert reasons == ["there is no champion yet"]
+    assert (output(root, "pins") / "pins.json").is_file()
 
 
 def test_ingest(root: Path, inputs: Path) -> None:

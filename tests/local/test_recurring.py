@@ -77,7 +77,7 @@ def test_only_what_is_new_is_trained_and_only_what_is_better_is_served(tmp_path:
     assert models.aliases("rows") == {"challenger": 1, "champion": 1}
 
     idle = run(tmp_path, "retrain")
-    assert list(idle["steps"]) == ["resolve", "changed", "record"]
+    assert list(idle["steps"]) == ["changed", "record"]
     assert idle["status"] == "SUCCEEDED"
     assert idle["reasons"] == [
         "nothing is new since version 1, the champion: the same sources, module and parameters"

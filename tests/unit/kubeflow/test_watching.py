@@ -46,7 +46,7 @@ def test_what_kubeflow_puts_around_tasks_is_not_shown(command: Command, kfp: Kfp
     assert done.exit_code == 0, done.exception
     lines = [line.split()[1] for line in done.output.splitlines() if line.startswith("✓")]
     assert sorted(lines) == sorted(
-        ["resolve", "changed", "ingest", "validate", "transform", "train", "evaluate", "record"]
+        ["changed", "ingest", "validate", "transform", "train", "evaluate", "record"]
     )
     around = {"executor", "executor(0)", "executor(1)", "if-blessed", "steps.onExit"}
     assert around <= set(shown_names(kfp))  # as a real backend tells them
@@ -96,7 +96,7 @@ def test_without_its_pipeline_a_run_is_read_by_how_the_engine_names_its_own(
     backend = Backend(Connection(host=kfp.url))
     names = {task.name for task in run_state(backend, the_run(kfp)).tasks}
     assert names - {"retrain-" + the_run(kfp)[:5]} == {
-        *("resolve", "changed", "ingest", "validate", "transform", "train", "evaluate"),
+        *("changed", "ingest", "validate", "transform", "train", "evaluate"),
         *("infra-validate", "push", "deploy", "record"),
     }
 
@@ -104,16 +104,15 @@ def test_without_its_pipeline_a_run_is_read_by_how_the_engine_names_its_own(
 def test_tasks_are_in_the_order_in_which_they_started(command: Command, kfp: KfpDouble) -> None:
     kfp.behave(Behaviour(seconds=10))
     command("submit", "retrain", *RETRAIN)
-    kfp.advance(35)
+    kfp.advance(25)
     backend = Backend(Connection(host=kfp.url))
     state = run_state(backend, the_run(kfp))
     assert [(task.name, task.state) for task in state.tasks] == [
-        ("resolve", "SUCCEEDED"),
         ("changed", "SUCCEEDED"),
         ("ingest", "SUCCEEDED"),
         ("validate", "RUNNING"),
     ]
-    assert [task.seconds for task in state.tasks] == [10, 10, 10, None]
+    assert [task.seconds for task in state.tasks] == [10, 10, None]
     raw = backend.client.get_run(the_run(kfp))
     assert state_of(raw).state == "RUNNING"
 

@@ -1,16 +1,20 @@
 """The KFP interface of changed."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Artifact, Output
 
 
 @dsl.component(base_image="kfp-suite-python-sklearn:0.1.0", install_kfp_package=False)
 def changed(
-    changes: Output[Artifact],
-    sources: str,
+    sources: dict,
     label: str,
-    module: str = "",
-    champion: str = "",
+    store: str,
+    model_name: str,
+    pins: Output[Artifact],
+    changes: Output[Artifact],
+    module_file: str = "",
     sql: str = "",
     split: dict = {},
     features: dict = {},
@@ -24,19 +28,24 @@ def changed(
     calibration: str = "",
     seed: int = 0,
     force: bool = False,
-) -> bool:
-    """Tell whether training now could make another model than the champion.
+) -> NamedTuple(
+    "Changed", [("Output", bool), ("sources", str), ("module", str), ("champion", str)]
+):
+    """Resolve as resolve does, and tell whether training could make another model now.
 
     It compares digests of the sources and of the user's module, and the parameters, with
-    those in the champion's manifest: no data is read. Where nothing is new, a run that is
-    scheduled every hour costs two small steps.
+    those in the champion's manifest: no data is read. If nothing is new, a run that is
+    scheduled every hour costs this one small step. It returns `Output`: whether anything is
+    new; and `sources`, `module` and `champion` as resolve does.
 
     Args:
-        changes: A folder with `changes.json`: the verdict and its reasons.
-        sources: The sources as resolve pinned them.
+        sources: As resolve's.
         label: The column to predict.
-        module: The user's module as resolve pinned it; empty for none.
-        champion: The champion as resolve pinned it; empty for none.
+        store: As resolve's.
+        model_name: As resolve's.
+        pins: As resolve's.
+        changes: A folder with `changes.json`: the verdict and its reasons.
+        module_file: As resolve's.
         sql: As ingest's.
         split: As ingest's.
         features: As transform's; empty: whatever the champion has.
@@ -50,22 +59,22 @@ def changed(
         calibration: As train's.
         seed: As train's.
         force: Say yes, whatever there is.
-
-    Returns:
-        Whether anything is new.
     """
     from pathlib import Path
+    from typing import NamedTuple
 
-    from kfp_suite.components.changed.executor import ChangedParameters
-    from kfp_suite.components.changed.executor import changed as execute
+    from kfp_suite.components.resolve.changed.executor import ChangedParameters
+    from kfp_suite.components.resolve.changed.executor import changed as execute
+    from kfp_suite.components.resolve.executor import resolve
     from kfp_suite.stores.step import step
 
     with step("changed", changes):
-        return execute(
+        pinned = resolve(sources, module_file, store, model_name, Path(pins.path), pins.uri)
+        found = execute(
             ChangedParameters(
-                sources=sources,
-                module=module,
-                champion=champion,
+                sources=pinned.sources,
+                module=pinned.module,
+                champion=pinned.champion,
                 ingest={"sql": sql, "split": split},
                 features=features,
                 train={
@@ -83,4 +92,14 @@ def changed(
                 force=force,
             ),
             Path(changes.path),
-        ).changed
+        )
+
+    # A condition of a local run sees an output of this name alone (kfp 2.17.0,
+    # enhanced_dag_orchestrator.py).
+    class Changed(NamedTuple):
+        Output: bool
+        sources: str
+        module: str
+        champion: str
+
+    return Changed(found.changed, pinned.sources, pinned.module, pinned.champion)

@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from kfp_suite.components.changed.executor import ChangedParameters, Changes, changed
+from kfp_suite.components.resolve.changed.component import changed as changed_component
+from kfp_suite.components.resolve.changed.executor import ChangedParameters, Changes, changed
+from kfp_suite.components.resolve.component import resolve as resolve_component
 from kfp_suite.components.resolve.executor import resolve
 from kfp_suite.contracts.errors import MissingError, ParameterError
 from kfp_suite.contracts.run_record import join_record
@@ -64,6 +67,26 @@ def compare(made: Path, tmp_path: Path) -> Compare:
         return changed(replace(parameters, **more), tmp_path / "changes")
 
     return run
+
+
+def test_it_resolves_as_resolve_does(made: Path, tmp_path: Path) -> None:
+    given = {
+        "sources": {"rows": str(made / "rows.csv")},
+        **{"store": str(made / "store"), "model_name": "rows"},
+    }
+
+    def output(name: str) -> SimpleNamespace:
+        uri = f"s3://bucket/runs/1/{name}"
+        return SimpleNamespace(path=str(tmp_path / name), uri=uri, metadata={})
+
+    told = changed_component.python_func(
+        **given, **SAME["ingest"], label="late", pins=output("pins"), changes=output("changes")
+    )
+    alone = resolve_component.python_func(**given, pins=output("pins"))
+    assert told[1:] == tuple(alone)
+    assert "_cached/" in told.sources  # where cached steps of this run note their outputs
+    assert not told.Output
+    assert (tmp_path / "pins" / "pins.json").is_file()
 
 
 def test_nothing_is_new(compare: Compare, tmp_path: Path) -> None:
