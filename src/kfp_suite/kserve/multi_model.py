@@ -26,7 +26,8 @@ from kfp_suite.kserve.manifests import (
     server_image,
     serving_runtime,
 )
-from kfp_suite.kserve.patience import Missing, wait_for
+from kfp_suite.kserve.model_agent import REGION, missing_annotations
+from kfp_suite.kserve.patience import GivenUp, Missing, wait_for
 from kfp_suite.kserve.pods import (
     answering_in,
     container_in,
@@ -170,10 +171,11 @@ def wait_until_loaded(
 
     Raises:
         UnknownHostError: nobody here knows the server's name.
-        EndpointError: it does not in time; with what KServe says of the TrainedModel.
+        EndpointError: it does not in time, or its agent cannot read the store; with what KServe
+            says of the TrainedModel, and what the Secret lacks.
     """
     name, namespace = model["metadata"]["name"], model["metadata"]["namespace"]
-    parent = model["spec"]["inferenceService"]
+    parent, uri = model["spec"]["inferenceService"], model["spec"]["model"]["storageUri"]
 
     def look(_: float) -> str:
         service = cluster.get(parent, namespace)
@@ -183,19 +185,26 @@ def wait_until_loaded(
         except UnknownHostError:
             raise
         except EndpointError as error:
+            if REGION in missing_annotations(cluster, parent, namespace, uri):
+                raise GivenUp(str(error)) from error
             raise Missing(str(error)) from error
         return base
 
     try:
         return wait_for(cluster, look, f"{namespace}/{name}", timeout_seconds, clock)
     except Missing as missing:
-        why = "; ".join(reasons(cluster, model))
+        why = reasons(cluster, model)
+        fix = f"kubectl describe trainedmodel {name} -n {namespace}"
+        if lacks := ", ".join(missing_annotations(cluster, parent, namespace, uri)):
+            why.append(f"KServe's agent reads S3 without {lacks}")
+            fix = f"annotate the Secret of its service account, and delete the pods of {parent}"
+        said = f": {'; '.join(why)}" if why else ""
         raise EndpointError(
-            f"the shared server does not serve the model in time{': ' if why else ''}{why}",
+            f"the shared server does not serve the model in time{said}",
             where=f"TrainedModel {namespace}/{name} of {parent}",
             got=str(missing),
             expected=f"loaded within {timeout_seconds:g} s",
-            fix=f"kubectl describe trainedmodel {name} -n {namespace}",
+            fix=fix,
         ) from missing
 
 
