@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+_PACKAGE = "kfp_suite.components"
 _TASK = "0f8e6b9c-1c9d-4ed5-8a5c-9b1d4a3a2f10"
 
 
@@ -40,7 +41,7 @@ def run_step(
     volumes: Mapping[Path, str] = {},
     environment: Mapping[str, str] = {},
 ) -> Ended:
-    """Run a component's own command in its own image.
+    """Run a component in its own image, by the command that compiled pipelines have.
 
     As in a pod: the image's user, no capabilities, no new privileges; only the folders of the
     launcher and `/tmp` can be written. It shares this machine's network, where the doubles are.
@@ -61,6 +62,8 @@ def run_step(
         How it ended.
     """
     container = component.component_spec.implementation.container
+    module = component.python_func.__module__.removeprefix(f"{_PACKAGE}.")
+    command = ["python3", "-m", _PACKAGE, module.removesuffix(".component")]
     outputs = component.component_spec.outputs or {}
     scheme, _, place = root.partition("://")
     task = f"{component.name}/{_TASK}"
@@ -109,7 +112,7 @@ def run_step(
     words = {"{{$}}": json.dumps(executor_input)}
     running = client.containers.run(
         container.image,
-        [*container.command, *(words.get(word, word) for word in container.args)],
+        [*command, *(words.get(word, word) for word in container.args)],
         entrypoint="",
         volumes=mounted,
         environment={"HOME": "/tmp", **environment},

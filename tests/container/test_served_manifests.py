@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from kfp_suite.image_builder.bases import Bases
+from kfp_suite.kserve.canary import Mode, mode_of
 from kfp_suite.kserve.cluster import Cluster
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.images import IMAGE_VARIABLES
@@ -21,7 +22,7 @@ from kfp_suite.kserve.manifests import inference_service, server_image, serving_
 from kfp_suite.kserve.multi_model import shared_runtime, shared_service
 from kfp_suite.kserve.settings import EndpointSettings, parse_settings
 from kfp_suite.kserve.storage import STORE_VARIABLE
-from kfp_suite.runtimes.runtime import SKLEARN, SUITE
+from kfp_suite.runtimes.runtime import MLSERVER, SKLEARN, SUITE, TRITON
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
@@ -29,6 +30,7 @@ from kfp_suite.testing.kubernetes.kinds import Json
 from kfp_suite.testing.kubernetes.kubelet import KubeletError, running_pod
 from tests.container.conftest import Image
 from tests.serving.conftest import publish
+from tests.tensorflow.training import NUMBERS, features, fit, write_dataset
 
 SECONDS = 240
 
@@ -43,9 +45,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> ModelStore:
 
 @pytest.fixture(scope="module")
 def models(store: ModelStore, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The version as KServe's storage initializer leaves it: nobody's own, to be read by all."""
-    folder = tmp_path_factory.mktemp("mounted")
-    store.fetch("wings", 1, folder / "model")
+    """Version 1 of `wings`."""
+    return mounted(store, "wings", tmp_path_factory.mktemp("mounted"))
+
+
+def mounted(store: ModelStore, name: str, folder: Path) -> Path:
+    """A version as KServe's storage initializer leaves it: nobody's own, to be read by all."""
+    store.fetch(name, 1, folder / "model")
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder / "model"
@@ -57,20 +63,37 @@ def in_the_cluster(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(STORE_VARIABLE, "pvc://claim/store")
 
 
-def pods_of(component: str, *manifests: Json) -> Json:
+@pytest.fixture(params=["Standard", "Knative"])
+def mode(request: pytest.FixtureRequest) -> Mode:
+    return mode_of(request.param)
+
+
+def pods_of(component: str, mode: Mode, *manifests: Json) -> Json:
     """The spec of the pods that a cluster makes of manifests, the InferenceService last."""
-    with running(KubernetesDouble(mode="Standard")) as double:
+    name = f"models/{manifests[-1]['metadata']['name']}-{component}"
+    with running(KubernetesDouble(mode=mode)) as double:
         cluster = Cluster(double.client())
         for manifest in manifests:
             cluster.apply(manifest)
-        name = f"{manifests[-1]['metadata']['name']}-{component}"
-        found = double.get("deployments", f"models/{name}")
-    spec: Json = found["spec"]["template"]["spec"]
+        if mode == "Knative":
+            spec: Json = double.get("revisions", f"{name}-00001")["spec"]
+        else:
+            spec = double.get("deployments", name)["spec"]["template"]["spec"]
     return spec
 
 
-def served(store: ModelStore, runtime: str = SUITE) -> Deployable:
-    return Deployable.find(store, "wings", 1, runtime=runtime)
+def predictor_of(found: Deployable, mode: Mode) -> Json:
+    settings = EndpointSettings()
+    return pods_of(
+        "predictor",
+        mode,
+        serving_runtime(server_image(found.served, settings), "models"),
+        inference_service(found.served, namespace="models", settings=settings, mode=mode),
+    )
+
+
+def served(store: ModelStore, runtime: str = SUITE, name: str = "wings") -> Deployable:
+    return Deployable.find(store, name, 1, runtime=runtime)
 
 
 def answer_of(models: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -81,21 +104,13 @@ def answer_of(models: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     )
 
 
-def test_the_predictor_starts_answers_and_ends(
-    client: Any, store: ModelStore, models: Path
-) -> None:
-    settings = EndpointSettings()
-    version = served(store).served
-    spec = pods_of(
-        "predictor",
-        serving_runtime(server_image(version, settings), "models"),
-        inference_service(version, namespace="models", settings=settings, mode="Standard"),
-    )
+def check_predictor(client: Any, spec: Json, models: Path, name: str) -> None:
+    """Start a predictor, ask it for the model's own sample, and end it."""
     with running_pod(spec, models, client) as pod:
         pod.wait_until_ready(SECONDS)
         assert pod.succeeds("livenessProbe")
         request, answer = answer_of(models)
-        found = httpx.post(pod.address(8080) + "/v1/models/wings:predict", json=request)
+        found = httpx.post(f"{pod.address(8080)}/v1/models/{name}:predict", json=request)
         assert found.status_code == 200, found.text
         assert found.json()["predictions"] == answer["predictions"]
         assert found.json()["model_version"] == "1"
@@ -103,15 +118,35 @@ def test_the_predictor_starts_answers_and_ends(
         assert "Traceback" not in pod.log()
 
 
+def test_the_predictor_starts_answers_and_ends(
+    client: Any, store: ModelStore, models: Path, mode: Mode
+) -> None:
+    check_predictor(client, predictor_of(served(store), mode), models, "wings")
+
+
+def test_a_network_is_served_by_its_own_image(
+    client: Any, image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(IMAGE_VARIABLES["tensorflow"], image("tensorflow"))
+    write_dataset(tmp_path)
+    fit(tmp_path, features(tmp_path, tmp_path, *NUMBERS), tmp_path / "trained")
+    store = ModelStore(FolderStore(tmp_path / "store"))
+    store.publish("net", tmp_path / "trained", evaluation={}, run={}, parameters={})
+    spec = predictor_of(served(store, name="net"), "Standard")
+    assert spec["containers"][0]["image"] == image("tensorflow")
+    check_predictor(client, spec, mounted(store, "net", tmp_path / "mounted"), "net")
+
+
 def test_the_shared_server_loads_what_the_agent_brings(
-    client: Any, store: ModelStore, models: Path
+    client: Any, store: ModelStore, models: Path, mode: Mode
 ) -> None:
     settings = parse_settings({"shared": "many"})
     version = served(store).served
     spec = pods_of(
         "predictor",
+        mode,
         shared_runtime(server_image(version, settings), "models"),
-        shared_service(version, "models", settings, "Standard"),
+        shared_service(version, "models", settings, mode),
     )
     with running_pod(spec, models.parent, client) as pod:
         pod.wait_until_ready(SECONDS)
@@ -125,16 +160,27 @@ def test_the_shared_server_loads_what_the_agent_brings(
         assert pod.stop() == 0
 
 
-def test_the_transformer_asks_the_predictor(client: Any, store: ModelStore, models: Path) -> None:
-    settings = parse_settings({"image": "kserve/sklearnserver:v0.20.0"})
-    deployable = served(store, SKLEARN)
+@pytest.mark.parametrize(
+    ("runtime", "stock", "mode"),
+    [
+        (SKLEARN, "kserve/sklearnserver:v0.20.0", "Standard"),
+        (SKLEARN, "kserve/sklearnserver:v0.20.0", "Knative"),
+        (MLSERVER, "registry.example.com/mlserver:1", "Standard"),
+        (TRITON, "registry.example.com/tritonserver:1", "Standard"),
+    ],
+)
+def test_the_transformer_asks_the_predictor(
+    client: Any, store: ModelStore, models: Path, runtime: str, stock: str, mode: Mode
+) -> None:
+    settings = parse_settings({"image": stock})
+    deployable = served(store, runtime)
     manifest = inference_service(
-        deployable.served, namespace="models", settings=settings, mode="Standard"
+        deployable.served, namespace="models", settings=settings, mode=mode
     )
-    spec = pods_of("transformer", manifest)
+    spec = pods_of("transformer", mode, manifest)
     request, _ = answer_of(models)
     rows = len(request["instances"])
-    with predictor(client, rows) as (host, asked):
+    with predictor(client, rows, is_binary=runtime == TRITON) as (host, asked):
         # KServe tells the transformer where its predictor is.
         server = spec["containers"][0]
         server["args"] = [*server["args"], f"--predictor_host={host}"]
@@ -144,9 +190,12 @@ def test_the_transformer_asks_the_predictor(client: Any, store: ModelStore, mode
             assert found.status_code == 200, found.text
             assert found.json()["probabilities"] == [[0.5, 0.5]] * rows
             assert pod.stop() == 0
-    (features,) = (one for body in asked for one in body["inputs"])
-    assert features["shape"][0] == rows
-    assert features["datatype"].startswith("FP")
+    (body,) = asked
+    (tensor,) = body["inputs"]
+    assert tensor["shape"][0] == rows
+    assert tensor["datatype"].startswith("FP")
+    wanted = [{"name": "predict_proba"}] if runtime == MLSERVER else None
+    assert body.get("outputs") == wanted
 
 
 def test_a_kubelet_refuses_an_image_that_is_root(client: Any, found_bases: Bases) -> None:
@@ -167,31 +216,50 @@ def test_a_kubelet_refuses_an_image_that_is_root(client: Any, found_bases: Bases
 
 
 def test_a_server_that_does_not_start_is_said(client: Any, store: ModelStore, models: Path) -> None:
-    settings = EndpointSettings()
-    version = served(store).served
-    spec = pods_of(
-        "predictor",
-        serving_runtime(server_image(version, settings), "models"),
-        inference_service(version, namespace="models", settings=settings, mode="Standard"),
-    )
+    spec = predictor_of(served(store), "Standard")
     del spec["containers"][0]["command"]
     with pytest.raises(KubeletError, match="StartError"), running_pod(spec, models, client):
         pass
 
 
+def test_a_probe_that_never_succeeds_is_said(client: Any, store: ModelStore, models: Path) -> None:
+    spec = predictor_of(served(store), "Standard")
+    spec["containers"][0]["startupProbe"]["httpGet"]["path"] = "/nowhere"
+    with (
+        running_pod(spec, models, client) as pod,
+        pytest.raises(KubeletError, match="Unhealthy: startupProbe failed"),
+    ):
+        pod.wait_until_ready(5)
+
+
 @contextmanager
-def predictor(client: Any, rows: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """A predictor that finds both classes as likely, and that containers can ask: its address,
-    and the bodies that it was sent."""
+def predictor(
+    client: Any, rows: int, *, is_binary: bool
+) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+    """A predictor that finds both classes as likely, and that containers can ask.
+
+    Args:
+        client: Of Docker's daemon.
+        rows: That it is asked for.
+        is_binary: Whether it says that it takes tensors as bytes, as Triton does.
+
+    Returns:
+        Its address, and the bodies that it was sent, without such bytes.
+    """
     scores = {"name": "output-0", "shape": [rows, 2], "datatype": "FP64", "data": [0.5] * 2 * rows}
+    extensions = ["binary_tensor_data"] if is_binary else []
     asked: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._answer({"status": "alive", "ready": True, "name": "wings"})
+            state = {"status": "alive", "ready": True, "name": "wings"}
+            self._answer({**state, "extensions": extensions})
 
         def do_POST(self) -> None:
-            asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            body = self.rfile.read(int(self.headers["content-length"]))
+            head = self.headers.get("inference-header-content-length")
+            assert (head is not None) == is_binary
+            asked.append(json.loads(body[: int(head)] if head else body))
             self._answer({"model_name": "wings", "id": "1", "outputs": [scores]})
 
         def _answer(self, content: dict[str, Any]) -> None:

@@ -138,7 +138,7 @@ def test_deploy_graph_routes_to_what_serves(place: Place) -> None:
 
     nodes["root"]["steps"] = [{"serviceName": "feet"}]
     refused = place.run(deploy_graph, {}, name="alone", nodes=nodes, ingress=place.fleet.url)
-    assert refused.code == 1
+    assert refused.code == 2
     assert "feet" in json.loads((refused.folder / ERROR).read_text())["message"]
 
 

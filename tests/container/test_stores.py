@@ -126,7 +126,7 @@ def test_resolve_and_ingest_read_a_bucket(place: Place, made: Path) -> None:
 
 def test_a_source_that_is_not_there_is_left_in_the_bucket(place: Place) -> None:
     failed = place.run(resolve, sources={"rows": f"s3://{BUCKET}/nowhere.csv"}, store=place.store)
-    assert failed.code == 1
+    assert failed.code == 2
     assert failed.log.strip().splitlines()[-1].startswith("error: sources.rows: no object matches")
     assert json.loads((failed.folder / ERROR).read_text())["step"] == "resolve"
     (left,) = place.bucket(f"v2/artifacts/train-and-deploy/{RUN}").list()

@@ -14,7 +14,7 @@ from kfp_suite.kserve.canary import Mode
 from kfp_suite.kserve.manifests import DEPLOYMENT_MODE, PREFIX, SCALING
 
 # Of a side, and not of its pods.
-_BESIDE = (*SCALING, "name", "canaryTrafficPercent")
+_BESIDE = (*SCALING, "name", "canaryTrafficPercent", "topologySpreadConstraints")
 # Of the endpoint, which a rollout does not move.
 _SAME = ("name", "namespace")
 

@@ -30,6 +30,7 @@ from kfp_suite.kserve.pods import (
     resources,
     scaled,
     served_securely,
+    spread_in,
     volumes,
 )
 from kfp_suite.kserve.scaling import check_scaling
@@ -201,6 +202,7 @@ def _predictor(
     return {
         "annotations": {**served.annotations, **({IMAGE: image} if image else {})},
         **placed(settings),
+        **spread_in(mode, settings, served.name, "predictor"),
         **scaled(settings),
         **ending,
         **listened_to(settings),
@@ -320,6 +322,7 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
     return {
         "annotations": {**served.annotations, IMAGE: image},
         **placed(settings),
+        **spread_in(mode, settings, served.name, "transformer"),
         **scaled(settings),
         **ending_in(mode, settings),
         "containers": [

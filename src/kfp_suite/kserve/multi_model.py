@@ -37,6 +37,7 @@ from kfp_suite.kserve.pods import (
     placed,
     resources,
     scaled,
+    spread_in,
 )
 from kfp_suite.kserve.scaling import check_scaling
 from kfp_suite.kserve.secrecy import check_no_secrets
@@ -104,6 +105,7 @@ def shared_service(
             "predictor": {
                 "annotations": {IMAGE: image},
                 **placed(settings),
+                **spread_in(mode, settings, settings.shared, "predictor"),
                 **scaled(settings),
                 **ending_in(mode, settings),
                 **listened_to(settings),

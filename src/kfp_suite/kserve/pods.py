@@ -118,6 +118,29 @@ def placed(settings: EndpointSettings) -> dict[str, Any]:
     return found
 
 
+def spread_in(
+    mode: str | None, settings: EndpointSettings, name: str, component: str
+) -> dict[str, Any]:
+    """Several pods on several nodes if there is room, so that one node's end leaves some.
+
+    Args:
+        mode: Knative takes this only with a feature flag, and gets none.
+        settings: Of the endpoint; one replica has nothing to spread.
+        name: Of the InferenceService.
+        component: Its `predictor` or `transformer`, as KServe labels the pods.
+    """
+    if mode != "Standard" or max(settings.min_replicas, settings.max_replicas) < 2:
+        return {}
+    labels = {"serving.kserve.io/inferenceservice": name, "component": component}
+    constraint = {
+        "maxSkew": 1,
+        "topologyKey": "kubernetes.io/hostname",
+        "whenUnsatisfiable": "ScheduleAnyway",
+        "labelSelector": {"matchLabels": labels},
+    }
+    return {"topologySpreadConstraints": [constraint]}
+
+
 def scaled(settings: EndpointSettings) -> dict[str, Any]:
     """How many, and how long each may take to answer."""
     found: dict[str, Any] = {"minReplicas": settings.min_replicas}

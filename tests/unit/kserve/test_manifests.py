@@ -115,6 +115,32 @@ class TestPods:
             start = one["startupProbe"]
             assert start["periodSeconds"] * start["failureThreshold"] == 600
 
+    def test_several_are_spread_over_nodes(self) -> None:
+        """By the labels of their own component, as KServe gives them to pods."""
+        stock = replace(SERVED, runtime="sklearn")
+        spec = made(stock, transformer_image="r/t:1", min_replicas=2)["spec"]
+        shared = shared_service(
+            SERVED,
+            "models",
+            parse_settings({**OWN, "shared": "many", "max_replicas": 3}),
+            "Standard",
+        )["spec"]
+        for name, component, side in (
+            (SERVED.name, "predictor", spec["predictor"]),
+            (SERVED.name, "transformer", spec["transformer"]),
+            ("many", "predictor", shared["predictor"]),
+        ):
+            (constraint,) = side["topologySpreadConstraints"]
+            assert constraint["labelSelector"]["matchLabels"] == {
+                "serving.kserve.io/inferenceservice": name,
+                "component": component,
+            }
+            assert constraint["whenUnsatisfiable"] == "ScheduleAnyway"
+
+    def test_one_is_not_spread_nor_what_knative_would_refuse(self) -> None:
+        for more in ({}, {"min_replicas": 2, "mode": "Knative"}, {"min_replicas": 2, "mode": None}):
+            assert "topologySpreadConstraints" not in made(**more)["spec"]["predictor"]
+
     def test_they_hold_no_token_of_the_kubernetes_api(self) -> None:
         sides = made(replace(SERVED, runtime="sklearn"), transformer_image="r/t:1")["spec"]
         shared = shared_service(
