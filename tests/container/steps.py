@@ -52,7 +52,7 @@ def run_step(
         folder: For the outputs; it is made.
         parameters: Of the component.
         artifacts: The folders, or files, of its input artifacts.
-        root: The folder of a run in a bucket, `s3://…`: artifacts have URIs below it, and lie
+        root: The folder of a run in a bucket, `s3://…`, say: artifacts have URIs below it, and lie
             where KFP's launcher downloads them to and uploads them from, which is not done.
             Empty: an artifact's URI is its path.
         volumes: More folders that it sees where they are, `ro` or `rw`.
@@ -66,8 +66,9 @@ def run_step(
     command = ["python3", "-m", _PACKAGE, module.removesuffix(".component")]
     outputs = component.component_spec.outputs or {}
     scheme, _, place = root.partition("://")
+    launched = {"gs": "gcs"}.get(scheme, scheme)
     task = f"{component.name}/{_TASK}"
-    left = folder / scheme / place / task if root else folder
+    left = folder / launched / place / task if root else folder
     left.mkdir(parents=True)
     if root:
         given = {name: left / name for name in artifacts}
@@ -107,8 +108,8 @@ def run_step(
         mounted[str(path)] = {"bind": str(path), "mode": mode}
     scratch = {"/tmp", "/gcs", "/s3", "/minio"}
     if root:
-        mounted[str(folder / scheme)] = {"bind": f"/{scheme}", "mode": "rw"}
-        scratch.remove(f"/{scheme}")
+        mounted[str(folder / launched)] = {"bind": f"/{launched}", "mode": "rw"}
+        scratch.remove(f"/{launched}")
     words = {"{{$}}": json.dumps(executor_input)}
     running = client.containers.run(
         container.image,

@@ -126,7 +126,8 @@ def test_deploy_and_rollout_serve_a_version(place: Place) -> None:
 
 
 def test_deploy_graph_routes_to_what_serves(place: Place) -> None:
-    assert place.deploy(1).code == 0
+    first = place.deploy(1)
+    assert first.code == 0, first.log
     nodes = {"root": {"routerType": "Sequence", "steps": [{"serviceName": "wings"}]}}
     done = place.run(
         deploy_graph, {}, name="alone", nodes=nodes, ingress=place.fleet.url, timeout_seconds=30

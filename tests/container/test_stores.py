@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,58 +13,76 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
 
 from kfp_suite.components.ingest.component import ingest
 from kfp_suite.components.push.component import push
 from kfp_suite.components.record.component import record
 from kfp_suite.components.resolve.component import resolve
 from kfp_suite.contracts.run_record import ERROR, EVALUATION
-from kfp_suite.stores.store import Store, open_store
+from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import CHALLENGER, ModelStore
 from tests.container.conftest import Image
 from tests.container.steps import Ended, run_step
 from tests.steps import STEPS, write_source
+from tests.storage.conftest import cloud_storage, s3
 
-BUCKET = "made-for-tests"
+__all__ = ["cloud_storage", "s3"]
 RUN = "0b9dd3ac-4b54-4e4c-8d35-e14e4d8e1d33"
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    found = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    found.start()
-    try:
-        _, port = found.get_host_and_port()
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        found.stop()
+@pytest.fixture(params=["s3", "minio", "gs"])
+def scheme(request: pytest.FixtureRequest) -> str:
+    """Of the store's URIs; KFP's own store is `minio`."""
+    return str(request.param)
 
 
 @pytest.fixture
-def credentials(server: str, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+def credentials(
+    scheme: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> dict[str, str]:
     """What a pod gets from a Secret; and an empty bucket."""
-    found = {
-        "AWS_ENDPOINT_URL": server,
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
+    if scheme == "gs":
+        found = {"STORAGE_EMULATOR_HOST": request.getfixturevalue("cloud_storage")}
+    else:
+        found = {
+            "AWS_ENDPOINT_URL": request.getfixturevalue("s3"),
+            "AWS_ACCESS_KEY_ID": "testing",
+            "AWS_SECRET_ACCESS_KEY": "testing",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
     for name, value in found.items():
         monkeypatch.setenv(name, value)
-    bucket = boto3.resource("s3").Bucket(BUCKET)
-    bucket.create()
-    bucket.objects.delete()
     return found
 
 
-class Place:
-    """A bucket, and the images."""
+@pytest.fixture
+def bucket(scheme: str, credentials: dict[str, str]) -> str:
+    """The URI of an empty bucket."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    if scheme == "gs":
+        client = storage.Client(project="emulator", credentials=AnonymousCredentials())  # type: ignore[no-untyped-call]
+        client.create_bucket(name)
+    else:
+        boto3.client("s3").create_bucket(Bucket=name)
+    return f"{scheme}://{name}"
 
-    def __init__(self, client: Any, folder: Path, credentials: dict[str, str]) -> None:
+
+class Place:
+    """A bucket, and the images.
+
+    Attributes:
+        bucket: Its URI.
+        root: The folder of the run in it.
+        store: Where versions live in it.
+    """
+
+    def __init__(self, client: Any, folder: Path, bucket: str, credentials: dict[str, str]) -> None:
         self._client, self._folder, self._environment = client, folder, credentials
-        self.root = f"s3://{BUCKET}/v2/artifacts/train-and-deploy/{RUN}"
-        self.store = f"s3://{BUCKET}/models"
+        self.bucket = bucket
+        self.root = f"{bucket}/v2/artifacts/train-and-deploy/{RUN}"
+        self.store = f"{bucket}/models"
         self._steps = 0
 
     def run(
@@ -84,15 +103,14 @@ class Place:
             environment={**self._environment, **environment},
         )
 
-    def bucket(self, below: str = "") -> Store:
-        return open_store(f"s3://{BUCKET}/{below}")
-
 
 @pytest.fixture
-def place(client: Any, image: Image, tmp_path: Path, credentials: dict[str, str]) -> Place:
+def place(
+    client: Any, image: Image, tmp_path: Path, bucket: str, credentials: dict[str, str]
+) -> Place:
     for family in ("sklearn", "deploy"):
         image(family)
-    return Place(client, tmp_path, credentials)
+    return Place(client, tmp_path, bucket, credentials)
 
 
 @pytest.fixture(scope="module")
@@ -107,10 +125,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_resolve_and_ingest_read_a_bucket(place: Place, made: Path) -> None:
-    place.bucket().create("data/rows.csv", made / "rows.csv")
-    resolved = place.run(
-        resolve, sources={"rows": f"s3://{BUCKET}/data/*.csv"}, store=place.store, model_name="rows"
-    )
+    open_store(place.bucket).create("data/rows.csv", made / "rows.csv")
+    sources = {"rows": f"{place.bucket}/data/*.csv"}
+    resolved = place.run(resolve, sources=sources, store=place.store, model_name="rows")
     assert resolved.code == 0, resolved.log
     assert resolved.outputs["champion"] == resolved.outputs["module"] == ""
     pins = json.loads((resolved.folder / "pins" / "pins.json").read_text())
@@ -119,17 +136,18 @@ def test_resolve_and_ingest_read_a_bucket(place: Place, made: Path) -> None:
     ingested = place.run(ingest, sources=resolved.outputs["sources"], split={"by": "hash"})
     assert ingested.code == 0, ingested.log
     assert (ingested.folder / "dataset" / "dataset.json").is_file()
-    (note,) = place.bucket("models/_cached").list()
-    noted = json.loads(place.bucket("models/_cached").read(note.name))
+    notes = open_store(f"{place.store}/_cached")
+    (note,) = notes.list()
+    noted = json.loads(notes.read(note.name))
     assert noted["uri"] == f"{place.root}/ingest/{ingested.folder.name}/dataset"
 
 
 def test_a_source_that_is_not_there_is_left_in_the_bucket(place: Place) -> None:
-    failed = place.run(resolve, sources={"rows": f"s3://{BUCKET}/nowhere.csv"}, store=place.store)
+    failed = place.run(resolve, sources={"rows": f"{place.bucket}/nowhere.csv"}, store=place.store)
     assert failed.code == 2
     assert failed.log.strip().splitlines()[-1].startswith("error: sources.rows: no object matches")
     assert json.loads((failed.folder / ERROR).read_text())["step"] == "resolve"
-    (left,) = place.bucket(f"v2/artifacts/train-and-deploy/{RUN}").list()
+    (left,) = open_store(place.root).list()
     assert left.name == f"resolve/{failed.folder.name}/error-1.json"
 
 
@@ -144,6 +162,7 @@ def test_push_publishes_to_a_bucket(place: Place, made: Path) -> None:
     assert models.manifest("rows", 1).digest == told["digest"]
 
 
+@pytest.mark.parametrize("scheme", ["s3"], indirect=True)
 @pytest.mark.parametrize("wrong", ["AWS_ACCESS_KEY_ID", "AWS_ENDPOINT_URL"])
 def test_push_says_what_it_lacks(place: Place, made: Path, wrong: str) -> None:
     given = {"model": made / "model", "evaluation": made / "evaluation"}
@@ -163,8 +182,8 @@ def test_push_says_what_it_lacks(place: Place, made: Path, wrong: str) -> None:
 
 
 def test_record_joins_what_a_bucket_holds_and_tells(place: Place, made: Path) -> None:
-    run = place.bucket(f"v2/artifacts/train-and-deploy/{RUN}")
-    run.create(f"evaluate/1/evaluation/{EVALUATION}", made / "evaluation" / EVALUATION)
+    evaluation = f"evaluate/1/evaluation/{EVALUATION}"
+    open_store(place.root).create(evaluation, made / "evaluation" / EVALUATION)
     with listener() as (url, heard):
         recorded = place.run(
             record,
