@@ -111,7 +111,7 @@ class Survey:
 
     def missing_rights(
         self, namespace: str, rules: Iterable[Mapping[str, Any]], user: str = ""
-    ) -> list[str]:
+    ) -> dict[str, list[str]]:
         """What somebody may not do in a namespace.
 
         Args:
@@ -120,9 +120,9 @@ class Survey:
             user: `system:serviceaccount:NAMESPACE:NAME`; empty: the one who asks.
 
         Returns:
-            Each missing right as `verb resource.group`.
+            The verbs of each resource, `resource.group`, that are missing.
         """
-        missing = []
+        missing: dict[str, list[str]] = {}
         for verb, group, resource in _actions(rules):
             plural, _, subresource = resource.partition("/")
             attributes = client.V1ResourceAttributes(
@@ -133,7 +133,7 @@ class Survey:
                 subresource=subresource or None,
             )
             if not self._may(attributes, user):
-                missing.append(f"{verb} {resource}" + (f".{group}" if group else ""))
+                missing.setdefault(f"{resource}.{group}" if group else resource, []).append(verb)
         return missing
 
     def nodes(self) -> list[Node]:

@@ -139,9 +139,6 @@ def runs_in(backend: Backend) -> str:
 def look_at_cluster(connection: Connection, wanted: Wanted) -> list[Finding]:
     """The findings of the cluster that credentials lead to; none without credentials.
 
-    The kubeconfig may be of another cluster than an address of Kubeflow: then nothing is an
-    `error`, unless its context is named, too.
-
     Args:
         connection: The way to Kubeflow Pipelines.
         wanted: What is to be run there.
@@ -150,7 +147,16 @@ def look_at_cluster(connection: Connection, wanted: Wanted) -> list[Finding]:
         cluster = Cluster(sleep=lambda _: None, context=connection.kube_context)
     except StoreError:
         return []
-    found = check_cluster(cluster, wanted)
+    return check_cluster(cluster, wanted)
+
+
+def look_at_cluster_of_run(connection: Connection, wanted: Wanted) -> list[Finding]:
+    """The same before a run is submitted.
+
+    The kubeconfig may be of another cluster than an address of Kubeflow: then nothing is an
+    `error`, unless its context is named, too.
+    """
+    found = look_at_cluster(connection, wanted)
     if connection.kube_context or not connection.address:
         return found
     return [replace(one, level="warning") if one.level == "error" else one for one in found]
@@ -276,11 +282,12 @@ class _Look:
         missing = self._seen(
             what, lambda: self._survey.missing_rights(wanted.namespace, rules, user)
         )
+        lacking = "; ".join(f"{', '.join(verbs)} {name}" for name, verbs in (missing or {}).items())
         self._judge(
             what,
             None if missing is None else not missing,
             "all that deploy needs",
-            f"may not {', '.join(missing or ())}",
+            f"may not {lacking}",
             self._grant,
         )
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from kfp_suite.kubeflow.arguments import filled_in, told
-from kfp_suite.kubeflow.cluster_checks import look_at_cluster, wanted_by
+from kfp_suite.kubeflow.cluster_checks import look_at_cluster_of_run, wanted_by
 from kfp_suite.kubeflow.connection import Backend
 from kfp_suite.kubeflow.local_files import Brought, bring
 from kfp_suite.kubeflow.package import Package
@@ -110,7 +110,7 @@ def prepare(
         warnings = refuse_errors(
             [
                 *check_run(package, everything, order.pipeline_root),
-                *look_at_cluster(backend.connection, wanted),
+                *look_at_cluster_of_run(backend.connection, wanted),
             ]
         )
     everything, brought = bring(everything)

@@ -52,6 +52,7 @@ def refuse_errors(findings: Iterable[Finding]) -> tuple[Finding, ...]:
         raise ParameterError(only.found, where=only.what, fix=only.remedy or None)
     if errors:
         raise ParameterError(
-            f"{len(errors)} things are not as the run needs them", fix=" | ".join(map(str, errors))
+            f"{len(errors)} things are not as the run needs them",
+            fix="; and ".join(map(str, errors)),
         )
     return tuple(one for one in found if one.level == "warning")

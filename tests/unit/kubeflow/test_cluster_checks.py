@@ -152,7 +152,7 @@ def test_rights_are_those_of_the_account_that_runs(make: Make) -> None:
     fewer = [rule for rule in role["rules"] if "pods" not in rule["resources"]]
     double.allow_only("runner", fewer, "models", ACCOUNT)
     level, told = found(double)[what]
-    assert (level, "may not list pods, list events" in told) == ("error", True)
+    assert (level, "may not list pods; list events" in told) == ("error", True)
     assert "--service-account pipeline-runner --runs-in kubeflow" in told
 
 
