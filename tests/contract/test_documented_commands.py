@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Iterator
+from itertools import takewhile
 from pathlib import Path
 
 import click
@@ -33,7 +34,8 @@ def commands() -> Iterator[tuple[str, str]]:
 
 @pytest.mark.parametrize(("document", "line"), sorted(set(commands())))
 def test_the_command_takes_it(document: str, line: str) -> None:
-    words = [word for word in shlex.split(line, comments=True) if not _SHELL.fullmatch(word)]
+    # The shell's part, to a file or to another program, is none of the command's.
+    words = takewhile(lambda word: not _SHELL.fullmatch(word), shlex.split(line, comments=True))
     command: click.Command = cli
     name, *rest = words
     context = click.Context(cli, info_name=name)
