@@ -11,10 +11,14 @@ import pytest
 
 from kfp_suite.components.deploy.component import deploy
 from kfp_suite.components.deploy.graph.component import deploy_graph
+from kfp_suite.components.infra_validate.component import infra_validate
 from kfp_suite.components.rollout.component import rollout
 from kfp_suite.contracts.run_record import ERROR
 from kfp_suite.kserve.images import IMAGE_VARIABLES
 from kfp_suite.kserve.storage import STORE_VARIABLE
+from kfp_suite.kserve.trials import trial_name
+from kfp_suite.runtimes.launching import Loaded, start
+from kfp_suite.runtimes.runtime import SUITE
 from kfp_suite.stores.folder import FolderStore
 from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import Behaviour, KubernetesDouble, running
@@ -47,25 +51,24 @@ class Place:
         folder: Path,
     ) -> None:
         self.models, self.double, self.fleet = models, double, fleet
-        self._client, self._folder = client, folder
+        self._client, self.folder = client, folder
         self._config = double.kubeconfig(folder / "kubeconfig")
         self._config.chmod(0o644)
         self._steps = 0
 
     def run(self, component: Any, artifacts: dict[str, Path], **parameters: Any) -> Ended:
+        """A step that changes the cluster, and asks the fleet."""
+        given = {"target": "cluster", "ingress": self.fleet.url, "timeout_seconds": 30}
+        return self.start(component, artifacts, **{**given, **parameters})
+
+    def start(self, component: Any, artifacts: dict[str, Path], **parameters: Any) -> Ended:
         self._steps += 1
         store = Path(self.models.store.uri)
         return run_step(
             self._client,
             component,
-            self._folder / f"step-{self._steps}",
-            {
-                "target": "cluster",
-                "namespace": "models",
-                "ingress": self.fleet.url,
-                "timeout_seconds": 30,
-                **parameters,
-            },
+            self.folder / f"step-{self._steps}",
+            {"namespace": "models", **parameters},
             artifacts,
             volumes={store: "rw", self._config: "ro"},
             environment={
@@ -76,7 +79,7 @@ class Place:
         )
 
     def deploy(self, number: int, **parameters: Any) -> Ended:
-        pushed = self._folder / f"version-{number}"
+        pushed = self.folder / f"version-{number}"
         pushed.mkdir(exist_ok=True)
         content = {"store": self.models.store.uri, "model": "wings", "version": number}
         (pushed / "pushed.json").write_text(json.dumps(content))
@@ -141,6 +144,30 @@ def test_deploy_graph_routes_to_what_serves(place: Place) -> None:
     refused = place.run(deploy_graph, {}, name="alone", nodes=nodes, ingress=place.fleet.url)
     assert refused.code == 2
     assert "feet" in json.loads((refused.folder / ERROR).read_text())["message"]
+
+
+def test_infra_validate_tries_a_candidate_on_the_cluster(place: Place, image: Image) -> None:
+    image("serving")
+    made = place.folder / "1"  # what version 1 was published from
+    trial = trial_name("wings", place.models.manifest("wings", 1).digest, "0f3a")
+    with start(SUITE, Loaded(trial, 1, made / "model")) as server:
+        server.wait(120)
+        place.double.endpoint = server.base
+        done = place.start(
+            infra_validate,
+            {"model": made / "model", "dataset": made / "dataset"},
+            name="wings",
+            place="cluster",
+            ingress=server.base,
+            store=place.models.store.uri,
+            run_id="0f3a",
+            rows=5,
+            limits={"start_seconds": 60},
+        )
+    assert done.code == 0, done.log
+    assert done.outputs == {"Output": True}, done.log
+    assert [one.method for one in place.double.requests].count("DELETE") == 1
+    assert place.double.objects("inferenceservices") == []
 
 
 def test_a_version_that_does_not_serve_is_taken_back(place: Place) -> None:
