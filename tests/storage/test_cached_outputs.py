@@ -18,7 +18,9 @@ from kfp_suite.components.resolve.component import resolve
 from kfp_suite.components.train.component import train
 from kfp_suite.components.transform.component import transform
 from kfp_suite.contracts.dataset import read_dataset
+from kfp_suite.contracts.errors import StoreError
 from kfp_suite.contracts.model import read_model
+from kfp_suite.stores.cached_outputs import choose_folder
 from kfp_suite.stores.store import Store, open_store
 from tests.steps import write_source
 
@@ -82,14 +84,14 @@ class Kfp:
             "dataset",
             (found.sources,),
             lambda made: ingest.python_func(
-                sources=found.sources, dataset=made, preview=page, split=split
+                sources=found.sources, dataset=made, data_preview=page, split=split
             ),
         )
         fitted = self.cached(
             "transform",
             (dataset.uri,),
             lambda made: transform.python_func(
-                dataset=dataset, transform=made, report=page, label="late"
+                dataset=dataset, transform=made, features_report=page, label="late"
             ),
         )
         model = self.cached(
@@ -99,7 +101,7 @@ class Kfp:
                 dataset=dataset,
                 transform=fitted,
                 model=made,
-                card=page,
+                model_card=page,
                 label="late",
                 estimator="logistic_regression",
             ),
@@ -180,3 +182,24 @@ def test_other_sources_are_other_outputs(kfp: Kfp, store: Store, source: Path) -
     delete(dataset.uri)  # of the sources before
     kfp.run(source, store.uri)
     assert kfp.ran == []
+
+
+@pytest.mark.parametrize("store", ["folder"], indirect=True)
+def test_steps_that_may_not_leave_notes_are_cached_all_the_same(
+    kfp: Kfp, store: Store, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kfp_suite.stores.step.leave_note", lambda *_: None)
+    kfp.run(source, store.uri)
+    kfp.run(source, store.uri)
+    assert kfp.ran == []
+
+
+@pytest.mark.parametrize("store", ["folder"], indirect=True)
+def test_a_store_that_may_only_be_read_changes_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise StoreError("permission denied")
+
+    monkeypatch.setattr("kfp_suite.stores.folder.FolderStore.create", refuse)
+    assert choose_folder("{}", store.uri, "s3://bucket/run/pins") == ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -44,11 +45,11 @@ def choose_folder(sources: str, store: str, run_output: str) -> str:
 
     Returns:
         The folder of an earlier run with these sources, the youngest whose outputs are all
-        there; else a new one. Empty if there is no store, or outputs are no objects of a
-        store: a runner that is not KFP looks itself.
+        there; else a new one. Empty if there is no store, nothing can be kept there, or outputs
+        are no objects of a store: a runner that is not KFP looks itself.
 
     Raises:
-        StoreError: the store refused.
+        StoreError: the store cannot be listed.
     """
     if not store or "://" not in run_output:
         return ""
@@ -60,7 +61,15 @@ def choose_folder(sources: str, store: str, run_output: str) -> str:
     }
     youngest_first = sorted(folders.items(), key=_age, reverse=True)
     whole = (folder for folder, notes in youngest_first if _are_there(kept, notes))
-    folder = next(whole, f"{base}/{_short(run_output)}")
+    folder = next(whole, "")
+    if not folder:
+        folder = f"{base}/{_short(run_output)}"
+        try:
+            # It is there from now on, though a step may have no right to leave a note in it.
+            _note(kept, f"{folder}/", run_output, files=0)
+        except StoreError as error:
+            log.warning("nobody will look whether KFP's cache still has its outputs: %s", error)
+            return ""
     return f"{kept.uri.rstrip('/')}/{folder}"
 
 
@@ -75,13 +84,15 @@ def leave_note(folder: str, uri: str, path: str) -> None:
     if not folder:
         return
     files = sum(1 for one in Path(path).rglob("*") if one.is_file())
-    content = canonical_json({"uri": uri, "files": files})
     try:
-        open_store(folder).create(f"{_short(uri)}.json", content)
-    except AlreadyExistsError:
-        return  # of an earlier try
+        _note(open_store(folder), "", uri, files)
     except KfpSuiteError as error:
-        log.warning("the next run does not take this step from KFP's cache: %s", error)
+        log.warning("nobody will look whether KFP's cache still has this output: %s", error)
+
+
+def _note(kept: Store, folder: str, uri: str, files: int) -> None:
+    with suppress(AlreadyExistsError):  # of an earlier try
+        kept.create(f"{folder}{_short(uri)}.json", canonical_json({"uri": uri, "files": files}))
 
 
 def _are_there(kept: Store, notes: Iterable[ObjectInfo]) -> bool:

@@ -123,4 +123,4 @@ def test_a_note_that_cannot_be_left_is_a_warning(
 ) -> None:
     with step("ingest", output(tmp_path, "dataset"), noted_in="nowhere://bucket/_cached/1"):
         pass
-    assert "does not take this step from KFP's cache" in caplog.text
+    assert "KFP's cache still has this output" in caplog.text
