@@ -257,6 +257,13 @@ def test_doctor_says_what_the_cluster_has(command: Command, make: Make, lock: Pa
     assert f"images: {lock}: of this code" in told
 
 
+def test_doctor_says_no_where_runs_may_not_deploy(command: Command, make: Make) -> None:
+    make().allow_only("runner", [], "models", ACCOUNT)
+    told = command("doctor", "-n", "models").output
+    assert "cluster: deploy to a cluster (target: cluster): no" in told
+    assert "✗ rights of pipeline-runner in models: may not get, create, patch" in told
+
+
 def test_doctor_does_not_take_a_kubeconfig_for_a_cluster(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
