@@ -10,6 +10,7 @@ import base64
 import gzip
 import json
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -57,17 +58,28 @@ class Workflow:
         Args:
             names: Of the pipeline's tasks; None if they are not known.
         """
-        found = [node for node in self._nodes if is_step(_shown(node), names)]
-        begun = {_path(node) for node in found}
-        coming = [
-            Task(id=node["id"], name=name, state="PENDING", seconds=None, reason=reason)
+        tasks = [self._task(node) for node in self._nodes if is_step(_shown(node), names)]
+        drivers = {
+            name: node
             for node in self._nodes
-            if (name := _shown(node).removesuffix(_DRIVER)) != _shown(node)
-            and is_step(name, names)
-            and _path(node).removesuffix(_DRIVER) not in begun
-            and (reason := _reason(node, _WAITS))
+            if (name := _shown(node).removesuffix(_DRIVER)) != _shown(node) and is_step(name, names)
+        }
+        told = [self._with_driver(task, drivers.get(task.name)) for task in tasks]
+        begun = {task.name for task in tasks}
+        coming = [
+            Task(node["id"], name, "PENDING", None, reason=reason)
+            for name, node in drivers.items()
+            if name not in begun and (reason := self._last_reason(node, _WAITS))
         ]
-        return (*map(self._task, found), *coming)
+        return (*told, *coming)
+
+    @property
+    def error(self) -> str:
+        """Why a pod of no task failed, as the driver of a condition; empty if none did."""
+        for node in self._nodes:
+            if _shown(node).endswith(_DRIVER) and (why := self._last_reason(node, _FAILED)):
+                return f"{_shown(node)}: {why}"
+        return ""
 
     def outputs(self) -> list[tuple[str, str, str]]:
         """What the tasks that ran gave, in the order in which they started: the task, the name of
@@ -81,14 +93,22 @@ class Workflow:
         return found
 
     def pods(self, task: str) -> list[str]:
-        """The names of the pods that a task ran in, the last try last."""
+        """The names of the pods of a task, that of its driver first and the last try last."""
         return [
             self._pod(pod)
+            for shown in (f"{task}{_DRIVER}", task)
             for node in self._nodes
-            if _shown(node) == task
+            if _shown(node) == shown
             for pod in self._inside(node)
             if pod.get("type") == "Pod"
         ]
+
+    def _with_driver(self, task: Task, driver: Node | None) -> Task:
+        """A task whose driver failed is left out; what failed is told as the task."""
+        why = self._last_reason(driver, _FAILED) if driver else ""
+        if task.state != "SKIPPED" or not why:
+            return task
+        return replace(task, state="FAILED", error=f"its driver: {why}")
 
     def _task(self, node: Node) -> Task:
         began, ended = _time(node, "startedAt"), _time(node, "finishedAt")
@@ -109,8 +129,14 @@ class Workflow:
         return next(filter(None, reversed(reasons)), "")
 
     def _inside(self, node: Node) -> Iterator[Node]:
+        """A node, its tries (`a(0)`), and what is in them."""
         # By their paths: the children of a node are also the tasks that come after it.
-        yield from (one for one in self._nodes if _path(one).startswith(f"{_path(node)}."))
+        path = _path(node)
+        yield from (
+            one
+            for one in self._nodes
+            if _path(one) == path or _path(one).startswith((f"{path}.", f"{path}("))
+        )
 
     def _pod(self, node: Node) -> str:
         if ".inline" in _path(node):
@@ -136,7 +162,7 @@ def _reason(node: Node, phases: tuple[str, ...]) -> str:
 
 def _executor_input(node: Node) -> Mapping[str, Any]:
     """What KFP's driver gives the launcher of a task, in the command of its pod."""
-    if node.get("type") != "DAG":  # of a task: its pod has it once more
+    if not is_step(_shown(node), None):  # its tries and its pod have it once more
         return {}
     try:
         words = json.loads(_input(node, "pod-spec-patch"))["containers"][0]["command"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +22,11 @@ from kfp_suite.local.history import PastRun, Step
 _RECORD = "record"
 _REPORT = "_report"
 _ERROR = "error: "
+_ARGO = re.compile(r"time=.* argo=true|Error: exit status \d+")
+_KFP = re.compile(r"[IWEF]\d{4} [\d:.]+ +\d+ [\w.]+:\d+\] ")
+_FATAL = re.compile(r"F\d{4} ")
+_EXITED = re.compile(r"exit status \d+$")  # the launcher of what a step's code printed before
+_MAX_WORDS = 150
 
 
 @dataclass(frozen=True)
@@ -156,10 +162,19 @@ def _last_words(backend: Backend, run: RunState, workflow: Workflow) -> dict[str
         if not pods:
             continue
         try:
-            lines = read_log(backend, run.id, pods[-1]).split("\n")
+            found[name] = _last_line(read_log(backend, run.id, pods[-1]))
         except KfpSuiteError:
             continue
-        printed = [line.strip() for line in lines if line.strip()]
-        errors = [line.removeprefix(_ERROR) for line in printed if line.startswith(_ERROR)]
-        found[name] = next(iter((errors or printed)[-1:]), "")
     return found
+
+
+def _last_line(log: str) -> str:
+    """The last error of a step of ours; else what KFP's driver or launcher died of; else the last
+    line of the step's own code. Argo writes after all of them."""
+    lines = [line.strip() for line in log.split("\n") if line.strip() and not _ARGO.match(line)]
+    errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
+    fatal = [line for line in lines if _FATAL.match(line) and not _EXITED.search(line)]
+    own = [line for line in lines if not _KFP.match(line)]
+    told = next(iter((errors or fatal or own or lines)[-1:]), "")
+    told = _KFP.sub("", told)
+    return told if len(told) <= _MAX_WORDS else f"…{told[-_MAX_WORDS:]}"

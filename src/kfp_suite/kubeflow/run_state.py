@@ -85,7 +85,7 @@ def state_of(
         state=state,
         tasks=tasks,
         seconds=_seconds(run.created_at, run.finished_at),
-        error=_message(run.error),
+        error=_message(run.error) or (workflow.error if workflow else ""),
         unseen=tuple(name for name in names or () if name not in seen) if lost else (),
     )
 

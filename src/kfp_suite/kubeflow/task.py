@@ -11,7 +11,7 @@ CACHED = "CACHED"
 ENDED = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED", CACHED)
 # What Kubeflow puts around tasks: conditions, loops, exit handlers, and what runs a container.
 _AROUND = re.compile(
-    r"root|.*-driver|executor(\(\d+\))?|.*\.onExit|iteration-(item|iterations(\(.*\))?)"
+    r"root|.*-driver|executor|.*\.onExit|iteration-(item|iterations(\(.*\))?)|.*\(\d+\)"
     r"|(condition(-branches)?|for-loop|exit-handler)-\d+|steps|(if|each)-[a-z-]+"
 )
 

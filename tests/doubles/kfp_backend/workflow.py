@@ -2,8 +2,9 @@
 
 What runs in a container is a node that holds an `executor` (with retries, one a try), beside
 a `…-driver`; a condition, a loop and an exit handler are nodes with a driver, too, which fail
-with what is in them. A node tells no reason and no parent, as KFP's API tells none: the workflow
-itself has them, which KFP keeps as `manifest`.
+with what is in them. As stock KFP 2.17 sets retries for everything, each is beside its try:
+`ingest` and `ingest(0)`. A node tells no reason and no parent, as KFP's API tells none: the
+workflow itself has them, which KFP keeps as `manifest`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any
 Json = dict[str, Any]
 _ROOT = "minio://mlpipeline/v2/artifacts"
 _EXECUTOR, _IMPL = "system-container-executor", "system-container-impl"
+_DRIVER = "system-container-driver"
+_OMITTED = "RUNTIME_STATE_UNSPECIFIED"
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
 _AT_THE_END = "ALL_UPSTREAM_TASKS_COMPLETED"
 _PHASES = {
@@ -29,7 +32,7 @@ _PHASES = {
     "SUCCEEDED": "Succeeded",
     "FAILED": "Failed",
     "SKIPPED": "Skipped",
-    "RUNTIME_STATE_UNSPECIFIED": "Omitted",
+    _OMITTED: "Omitted",
 }
 
 
@@ -41,6 +44,7 @@ class Behaviour:
         seconds: That each try of a task takes.
         fails: The task that fails, in each try; empty: none.
         message: Told of it; empty, as Kubeflow Pipelines up to 2.17 leaves it.
+        driver_fails: The task, or condition, whose driver fails; empty: none.
         why: Of the pod that failed, as Argo tells it.
         hangs: The task that never ends.
         waits: Tasks whose pod never starts, and why.
@@ -58,6 +62,7 @@ class Behaviour:
     seconds: float = 1.0
     fails: str = ""
     message: str = ""
+    driver_fails: str = ""
     why: str = "Error (exit code 1)"
     hangs: str = ""
     waits: Mapping[str, str] = field(default_factory=dict)
@@ -102,12 +107,13 @@ class Workflow:
         self._argo: dict[str, Json] = {}
         self._path: list[str] = []
         self._nodes: list[Json] = []
+        self._tries: dict[str, Json] = {}
         self.name = f"{pipeline}-{run_id[:5]}"
-        whole = self._open(self.name)
-        with self._within(self.name):
+        whole = self._open(self.name, is_retried=True)
+        with self._within(f"{self.name}(0)"):
             self._driver("root")
-            node = self._open("root")
-            with self._within("root"):
+            node = self._open("root", is_retried=True)
+            with self._within("root(0)"):
                 self.state = self._closed(node, self._dag(spec["root"]["dag"]))
         self._closed(whole, self.state)
 
@@ -122,10 +128,14 @@ class Workflow:
         paths = [self._argo_of(one)["name"] for one in unseen]
         return [
             {**one, "state": "RUNNING", "end_time": _told(_NEVER)}
-            if any(path.startswith(f"{self._argo_of(one)['name']}.") for path in paths)
+            if any(path.startswith(self._inner(one)) for path in paths)
             else one
             for one in seen
         ]
+
+    def _inner(self, node: Json) -> tuple[str, str]:
+        path = self._argo_of(node)["name"]
+        return f"{path}.", f"{path}("
 
     def _argo_of(self, node: Json) -> Json:
         return self._argo[self._key(node)]
@@ -169,7 +179,7 @@ class Workflow:
         name, _, number = pod.rpartition("-")
         path = str(self._argo.get(f"{self.name}-{number}", {}).get("name", ""))
         fits = name == f"{self.name}-{_IMPL}"
-        return path.split(".")[-2] if fits else ""
+        return path.split(".")[-2].removesuffix("(0)") if fits else ""
 
     @contextmanager
     def _within(self, name: str) -> Iterator[None]:
@@ -188,8 +198,8 @@ class Workflow:
             if "RUNNING" in states.values():
                 continue  # one after the other: it is not there yet
             if "FAILED" in states.values() and name not in last:
-                self._closed(self._open(f"{name}-driver"), "RUNTIME_STATE_UNSPECIFIED")
-                states[name] = self._closed(self._open(name), "RUNTIME_STATE_UNSPECIFIED")
+                self._left_out(f"{name}-driver")
+                states[name] = self._left_out(name)
             elif name in last:
                 hook = self._open(f"{next(iter(_needed(task)))}.onExit")
                 with self._within(hook["display_name"]):
@@ -204,11 +214,12 @@ class Workflow:
             return self._container(name, task)
         if "parameterIterator" in task:
             return self._loop(name, component["dag"])
-        self._driver(name)
-        node = self._open(name)
+        if self._driver(name) == "FAILED":
+            return self._left_out(name, "FAILED")
         if name in self._does.skips:
-            return self._closed(node, "SKIPPED")
-        with self._within(name):
+            return self._closed(self._open(name), "SKIPPED")
+        node = self._open(name, is_retried=True)
+        with self._within(f"{name}(0)"):
             return self._closed(node, self._dag(component["dag"]))
 
     def _loop(self, name: str, dag: Json) -> str:
@@ -227,10 +238,15 @@ class Workflow:
         return self._closed(whole, self._closed(group, _worst(states)))
 
     def _container(self, name: str, task: Json) -> str:
-        self._driver(name)
-        node = self._open(name, inputs=self._inputs(name, task))
-        with self._within(name):
+        if self._driver(name) == "FAILED":
+            return self._left_out(name, "FAILED")
+        node = self._open(name, is_retried=True, inputs=self._inputs(name, task))
+        with self._within(f"{name}(0)"):
             return self._executed(node, name, task.get("retryPolicy", {}))
+
+    def _left_out(self, name: str, state: str = _OMITTED) -> str:
+        self._closed(self._open(name, type="Skipped"), _OMITTED)
+        return state
 
     def _executed(self, node: Json, name: str, policy: Json) -> str:
         if name in self._does.cached:
@@ -288,10 +304,18 @@ class Workflow:
             ]
         }
 
-    def _driver(self, name: str) -> None:
-        self._closed(self._open(f"{name}-driver"), "SUCCEEDED")
+    def _driver(self, name: str) -> str:
+        node = self._open(f"{name}-driver", is_retried=True, type="Pod", templateName=_DRIVER)
+        if name != self._does.driver_fails:
+            return self._closed(node, "SUCCEEDED")
+        self._told(self._tries[node["task_id"]], self._does.why)
+        return self._closed(node, "FAILED")
 
-    def _open(self, name: str, **argo: Any) -> Json:
+    def _open(self, name: str, is_retried: bool = False, **argo: Any) -> Json:
+        if is_retried:
+            node = self._open(name, **{**argo, "type": "Retry"})
+            self._tries[node["task_id"]] = self._open(f"{name}(0)", **argo)
+            return node
         identity = uuid.uuid5(uuid.NAMESPACE_OID, f"{self._run_id}/{len(self._nodes)}")
         node = {
             "run_id": self._run_id,
@@ -315,6 +339,8 @@ class Workflow:
         self._argo_of(node)["message"] = why
 
     def _closed(self, node: Json, state: str, message: str = "") -> str:
+        if tried := self._tries.get(node["task_id"]):
+            self._closed(tried, state)
         node["state"] = state
         if state not in ("RUNNING", "PENDING"):
             node["end_time"] = _told(self._clock)

@@ -15,6 +15,7 @@ from kfp_suite.contracts.run_record import RECORD, TRIALS, RunRecord
 from kfp_suite.kubeflow import records, watching
 from kfp_suite.kubeflow.argo import workflow_of
 from kfp_suite.kubeflow.connection import Backend, Connection
+from kfp_suite.kubeflow.ending import _last_line
 from kfp_suite.notebook.cluster import Ended, Kubeflow
 from kfp_suite.stores.store import Store
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
@@ -168,7 +169,12 @@ def test_a_record_that_cannot_be_had_says_how_to_get_it(command: Command, kfp: K
 def test_without_a_record_a_failed_step_s_last_words_are_told(
     command: Command, kfp: KfpDouble
 ) -> None:
-    log = "loaded 3 rows\nerror: label: a value of one row alone; drop it\nI launcher: exit 1\n"
+    log = (
+        "loaded 3 rows\nerror: label: a value of one row alone; drop it\n"
+        "F1129 12:39:26.692194      15 main.go:127] failed to execute component: exit status 1\n"
+        'time=2026-11-29T12:39:27.486Z level=INFO msg="sub-process exited" argo=true\n'
+        "Error: exit status 1\n"
+    )
     kfp.behave(Behaviour(seconds=0.0, fails="train", logs={"train": log}))
     run = submitted(command)
     watched = command("runs", "watch", run)
@@ -177,11 +183,48 @@ def test_without_a_record_a_failed_step_s_last_words_are_told(
     assert words in str(watched.exception)
 
 
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        (
+            "{\n}\nF1129 12:39:26.692194      15 main.go:127] KFP driver failed: no execution\n"
+            "Error: exit status 1\n",
+            "KFP driver failed: no execution",
+        ),
+        (
+            "Traceback\nKeyError: 'late'\n"
+            "F1129 12:39:26.692194      15 main.go:127] failed to execute: exit status 1\n",
+            "KeyError: 'late'",
+        ),
+        ("", ""),
+        (f"{'x' * 150}the end\n", f"…{'x' * 143}the end"),
+    ],
+)
+def test_the_last_line_that_says_something_is_told(log: str, told: str) -> None:
+    assert _last_line(log) == told
+
+
 def test_a_step_that_was_killed_says_by_what(command: Command, kfp: KfpDouble) -> None:
     kfp.behave(Behaviour(seconds=0.0, fails="train", why=OUT_OF_MEMORY))
     run = submitted(command)
     assert f"got train: {OUT_OF_MEMORY}; see" in str(command("runs", "watch", run).exception)
     assert OUT_OF_MEMORY in command("runs", "cluster", "show", run).output
+
+
+@pytest.mark.parametrize(
+    ("driver", "told"),
+    [
+        ("ingest", "got ingest: its driver: Error (exit code 1); see"),
+        ("if-valid", "got if-valid-driver: Error (exit code 1); see"),
+    ],
+)
+def test_a_driver_that_failed_is_told(
+    command: Command, kfp: KfpDouble, driver: str, told: str
+) -> None:
+    """KFP says of its task that it was left out."""
+    kfp.behave(Behaviour(seconds=0.0, driver_fails=driver))
+    run = submitted(command)
+    assert told in str(command("runs", "watch", run).exception)
 
 
 def test_a_terminated_run_has_an_ending_of_its_own(command: Command, kfp: KfpDouble) -> None:
@@ -192,7 +235,7 @@ def test_a_terminated_run_has_an_ending_of_its_own(command: Command, kfp: KfpDou
     command("runs", "terminate", run)
     watched = command("runs", "watch", run)
     assert kfp.state.run_now(run)["state"] == "FAILED"
-    assert "mine: the run was terminated; got it was at changed; to start it" in str(
+    assert "mine: the run was terminated; got it was at ingest; to start it" in str(
         watched.exception
     )
     found = json.loads(command("runs", "cluster", "show", run, "--json").output)
