@@ -11,19 +11,18 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kubernetes import config
 
-from kfp_suite.contracts.errors import MissingError
 from kfp_suite.kserve.cluster import Cluster
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.cluster.exam import Exam
 from tests.cluster.installation import Installation, require
-from tests.cluster.removal import remove_endpoints, remove_objects, remove_runs
+from tests.cluster.removal import delete, remove_endpoints, remove_objects, remove_runs
 from tests.cluster.table import MARKER, Table
 from tests.schemas import CRDS, MISSING
 
@@ -66,8 +65,7 @@ def cluster(api: Any) -> Iterator[Cluster]:
     """A cluster whose endpoint `late` is gone afterwards."""
     found = Cluster(api, sleep=lambda _: None)
     yield found
-    with suppress(MissingError):
-        found.delete("late", NAMESPACE)
+    delete(found, "late", NAMESPACE)
 
 
 @pytest.fixture(scope="session")

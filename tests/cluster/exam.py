@@ -13,13 +13,16 @@ from typing import Any
 
 from kubernetes import client, config
 
+from kfp_suite.image_builder.families import family_of
 from kfp_suite.image_builder.image_lock import read_lock
 from kfp_suite.kserve.cluster import Cluster
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.kserve.images import IMAGE_VARIABLES
 from kfp_suite.kserve.smoke import address_of, smoke_test
 from kfp_suite.kubeflow.connection import Backend
+from kfp_suite.kubeflow.package import open_package
 from kfp_suite.kubeflow.submitting import experiment_named
+from kfp_suite.local.catalog import pipelines
 from kfp_suite.stores.store import open_store
 from kfp_suite.stores.versions import ModelStore
 from tests.cluster.installation import Installation
@@ -155,8 +158,14 @@ class Exam:
         return [*self.package, *_options({"experiment": self.prefix, "service_account": account})]
 
     def upload(self) -> list[dict[str, Any]]:
-        """Upload every pipeline, in versions with the session's name."""
-        words = ("upload", "--all", "--version", self.prefix, "--json")
+        """Upload every pipeline whose images there are, in versions with the session's name."""
+        names = [
+            name
+            for name in pipelines()
+            if self.images.keys() >= set(filter(None, map(family_of, open_package(name).images)))
+        ]
+        every = ["--all"] if len(names) == len(pipelines()) else names
+        words = ("upload", *every, "--version", self.prefix, "--json")
         told = self.kfp_suite(*words, *self.package, *self.connection)
         return [json.loads(line) for line in told.splitlines()]
 

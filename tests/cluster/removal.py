@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,8 +25,8 @@ from kfp_suite.stores.store import open_store
 PREFIX = "kfp-exam-"
 _OURS = re.compile(rf"{PREFIX}[0-9a-f]{{4}}(-.*)?")
 _OVER = ("SUCCEEDED", "FAILED", "CANCELED", "SKIPPED")
-_MAX_LOOKS = 120
-"""A second apart, at what KServe has still to let go of."""
+_GONE_SECONDS = 120
+"""How long KServe may take to let go of a deleted object."""
 
 
 def is_ours(name: str) -> bool:
@@ -43,7 +44,7 @@ def remove_endpoints(cluster: Cluster, namespace: str) -> list[str]:
     for kind in (GRAPHS, SERVICES):
         for name in _names(cluster.services(namespace, kind=kind)):
             if is_ours(name):
-                _delete(cluster, name, namespace, kind)
+                delete(cluster, name, namespace, kind)
                 gone.append(name)
     used = {
         one["spec"]["predictor"].get("model", {}).get("runtime")
@@ -53,7 +54,7 @@ def remove_endpoints(cluster: Cluster, namespace: str) -> list[str]:
     selector = ",".join(f"{key}={value}" for key, value in OWNER.items())
     for name in _names(cluster.services(namespace, selector, RUNTIMES)):
         if name not in used:
-            _delete(cluster, name, namespace, RUNTIMES)
+            delete(cluster, name, namespace, RUNTIMES)
             gone.append(name)
     return gone
 
@@ -134,16 +135,28 @@ def _names(objects: list[dict[str, Any]]) -> list[str]:
     return [str(one["metadata"]["name"]) for one in objects]
 
 
-def _delete(cluster: Cluster, name: str, namespace: str, kind: tuple[str, str, str]) -> None:
-    """Delete an object, and wait until KServe has let go of it."""
-    try:
+def delete(
+    cluster: Cluster, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
+) -> None:
+    """Delete an object if it is there, and wait until KServe has let go of it.
+
+    Raises:
+        KfpSuiteError: it is still there after two minutes.
+    """
+    with suppress(MissingError):
         cluster.delete(name, namespace, kind)
-        for _ in range(_MAX_LOOKS):
-            cluster.get(name, namespace, kind)
-            cluster.sleep(1)
-    except MissingError:
-        return
-    raise KfpSuiteError("still there after it was deleted", where=f"{namespace}/{name}")
+    wait_until_gone(cluster, name, namespace, kind)
+
+
+def wait_until_gone(
+    cluster: Cluster, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
+) -> None:
+    """Wait until KServe has let go of a deleted object. Raises as `delete`."""
+    deadline = time.monotonic() + _GONE_SECONDS
+    while cluster.find(name, namespace, kind) is not None:
+        if time.monotonic() > deadline:
+            raise KfpSuiteError("still there after it was deleted", where=f"{namespace}/{name}")
+        time.sleep(0.1)
 
 
 def _listed(backend: Backend, ask: Callable[..., Any], of: str, **more: Any) -> list[Any]:

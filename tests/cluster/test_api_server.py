@@ -67,7 +67,7 @@ def test_apply_creates_and_applying_again_changes_nothing(cluster: Cluster) -> N
     assert again["spec"] == first["spec"]
     changed = cluster.apply(manifest(4))
     assert changed["metadata"]["generation"] == 2
-    assert [one["metadata"]["name"] for one in cluster.services(NAMESPACE)] == ["late"]
+    assert "late" in [one["metadata"]["name"] for one in cluster.services(NAMESPACE)]
 
 
 def test_a_persons_own_edits_survive(cluster: Cluster, api: Any) -> None:

@@ -30,6 +30,7 @@ from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.cluster.exam import SMALL, Exam, assignments
 from tests.cluster.load import Load, asking, constant_load, wait_for_requests
+from tests.cluster.removal import delete
 from tests.local.command import COMMAND
 from tests.schemas import CRDS
 from tests.serving.conftest import publish
@@ -215,12 +216,9 @@ def test_killed_and_run_again(place: Place, load: Load, tmp_path: Path) -> None:
 
 
 @pytest.mark.entry("from this machine: rolled out and deleted")
-def test_rolled_out_and_deleted(place: Place, tmp_path: Path) -> None:
+def test_rolled_out_and_deleted(place: Place, load: Load, tmp_path: Path) -> None:
     with rolling_out(place, tmp_path / "rollout", 2) as rollout:
         rollout.finish()
     assert (place.stable, place.champion) == (2, 2)
-    place.cluster.delete(place.model, place.namespace)
-    deadline = time.monotonic() + place.timeout
-    while place.cluster.find(place.model, place.namespace) is not None:
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
+    assert load.failed == []
+    delete(place.cluster, place.model, place.namespace)

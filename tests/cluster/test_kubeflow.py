@@ -163,7 +163,7 @@ def test_runs_end_and_their_records_say_how(
         of = ("--name", f"{pipeline.stem} {kind}", "--experiment", "kfp-suite-test")
         account = ("--service-account", installation.account) if installation.account else ()
         done = command("submit", str(pipeline), *given, *lock, *of, *account, "--json")
-        assert done.exit_code == 0, done.exception
+        assert done.exit_code == 0, done.output or done.exception
         return str(json.loads(done.output)["run_id"])
 
     well, failing = submitted("well", "rows.csv"), submitted("failing", "not-there.csv")
