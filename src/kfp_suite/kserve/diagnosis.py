@@ -29,6 +29,8 @@ _WARNINGS = 2
 _PROXIES = ("queue-proxy", "istio-proxy")
 # A write of a controller that met another one and is tried again: nothing is wrong.
 _CONFLICT = "please apply your changes to the latest version"
+# KServe warns of this at each look, of every endpoint of a cluster without Istio.
+_ALWAYS = ("VirtualServiceCRDNotFound",)
 # Of a pull that fails there is one event that says why; these follow it.
 _EMPTY = ("Error: ErrImagePull", "Error: ImagePullBackOff", "Back-off pulling image")
 _PYTHON_ERROR = re.compile(r"([A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(Error|Exception|Exit|Refused)(:|$)")
@@ -177,6 +179,7 @@ def warnings(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str
         f"{event.reason}: {_short(event.message or '')}"
         for event in cluster.events(kind, name, namespace)
         if event.type == "Warning"
+        and event.reason not in _ALWAYS
         and _CONFLICT not in (event.message or "")
         and not (event.message or "").startswith(_EMPTY)
     ]

@@ -185,6 +185,19 @@ class TestReasons:
         assert "please apply your changes" not in str(told)
         assert "InternalError: fails to reconcile ingress: no gateway" in told
 
+    def test_what_kserve_warns_of_everywhere_is_no_reason(self, place: Passing) -> None:
+        """As in a cluster whose gateway is not Istio's."""
+        place.behave("never_ready")
+        place.apply(1)
+        place.double.add(
+            warned(
+                "VirtualServiceCRDNotFound",
+                "Istio VirtualService CRD not present; VirtualService reconciliation skipped. If "
+                "you do not use Istio, set ingress.disableIstioVirtualHost=true.",
+            )
+        )
+        assert "VirtualService" not in str(why(place))
+
     def test_of_the_storage_initializers_log_its_error_is_told(self, place: Passing) -> None:
         place.behave("storage_failed")
         place.apply(1)
