@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from kfp_suite.contracts.errors import (
     ContractError,
+    KfpSuiteError,
     MissingError,
     ParameterError,
     StoreError,
@@ -93,6 +94,8 @@ def explained(
         (told,) = _with_answers(workloads, [found])
     else:
         told = _model(found) if kind == "model" else _graph(workloads, found)
+    if told.get("answers") == []:
+        told["answered_last"] = _answered_last(found)
     said: list[str] = told.pop("why", [])
     if told["ready"]:
         return told, said
@@ -100,6 +103,23 @@ def explained(
         return told, diagnosis.reasons(workloads, found) or said
     why = {"model": multi_model.reasons, "graph": routing.reasons}[kind]
     return told, why(cluster, found) or said
+
+
+def _answered_last(service: Mapping[str, Any]) -> int | None:
+    """The version that a deployment or a rollout has last heard an answer of, by the records
+    beside the versions; None: nobody knows, or the store cannot be read from here."""
+    from kfp_suite.kserve.canary import split_of
+    from kfp_suite.kserve.served import ServedRecords
+    from kfp_suite.stores.store import open_store
+    from kfp_suite.stores.versions import ModelStore
+
+    try:
+        stable = split_of(service).stable
+        records = ServedRecords(ModelStore(open_store(stable.store)), stable.model, service)
+        last = records.newest()
+        return split_of(last).stable.version if last else None
+    except KfpSuiteError:
+        return None
 
 
 def _with_answers(workloads: Workloads, services: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

@@ -69,7 +69,8 @@ def list_(namespace: str, as_json: bool) -> None:
 def status(name: str, namespace: str, kind: str | None, as_json: bool) -> None:
     """What an endpoint, a model of a shared server or a graph serves and, if it does not, why.
 
-    Of an endpoint: `version` is the one that is wanted, `answers` are those that answer.
+    Of an endpoint: `version` is the one that is wanted, `answers` are those that answer; if none
+    does, `answered_last` is the one that did last, by the records in the store.
     """
     cluster = _cluster()
     told, reasons = explained(cluster, name, namespace, kind or kind_of(cluster, name, namespace))

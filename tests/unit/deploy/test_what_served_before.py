@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from kfp_suite.cli.main import cli
 from kfp_suite.components.deploy import on_cluster
 from kfp_suite.contracts.errors import EndpointError, StoreError, TransientError
 from kfp_suite.kserve.access import access
@@ -63,6 +66,39 @@ def test_a_deployment_that_was_killed_is_not_what_served_before(
     assert applied_version(double) == "1"
     assert fleet.split() == {"1": 100}
     assert models.aliases("wings")[CHAMPION] == 1
+
+
+@pytest.mark.parametrize("double", ["Standard"], indirect=True)
+def test_if_no_version_answers_the_status_tells_which_did_last(
+    double: KubernetesDouble,
+    fleet: Fleet,
+    deployer: Deployer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = str(double.kubeconfig(tmp_path / "kubeconfig"))
+    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
+
+    def status() -> dict[str, Any]:
+        ended = CliRunner().invoke(cli, ["endpoints", "status", "wings", "-n", "models", "--json"])
+        found: dict[str, Any] = json.loads(ended.output)
+        return found
+
+    double.behave("*", Behaviour("image_pull"))
+    with pytest.raises(EndpointError):
+        deployer.deploy(2)
+    assert status()["answered_last"] is None
+    double.behave("*", Behaviour())
+    deployer.deploy(1)
+    assert "answered_last" not in status()
+    double.behave("*", Behaviour("image_pull"))
+    with pytest.raises(EndpointError):
+        deployer.deploy(2, on_failure="keep")
+    for pod in double.objects("pods", "models"):
+        pod["status"]["conditions"] = [{"type": "Ready", "status": "False"}]
+        double.add(pod)
+    told = status()
+    assert (told["version"], told["answers"], told["answered_last"]) == (2, [], 1)
 
 
 def _kill(*_: Any, **__: Any) -> Any:
