@@ -145,6 +145,7 @@ def deploy(
         made = _deploy(parameters, models, pushed, output, cluster)
         if parameters.target == LOCAL and parameters.unattended:
             _make_champion(models, pushed, champion)
+            made[0]["unattended"] = True
     except SupersededError as error:
         log.warning("not deployed: %s", error)
         made = _not_deployed(parameters, pushed, str(error))

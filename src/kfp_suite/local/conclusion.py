@@ -254,10 +254,11 @@ def _after_evaluation(run: PastRun, place: Place) -> dict[str, str]:
 def _after_publishing(run: PastRun, place: Place) -> dict[str, str]:
     version = run.record.version or {}
     reference = place.name_version(version)
-    return {
-        "serve this version": shlex.join(["kfp-suite", "serve", reference]),
-        "make it the champion": shlex.join(["kfp-suite", "models", "alias", reference, "champion"]),
-    }
+    steps = {"serve this version": shlex.join(["kfp-suite", "serve", reference])}
+    if not (run.record.endpoint or {}).get("unattended"):  # the step has made it the champion
+        alias = ["kfp-suite", "models", "alias", reference, "champion"]
+        steps["make it the champion"] = shlex.join(alias)
+    return steps
 
 
 def _list_remarks(run: PastRun, place: Place) -> Iterator[str]:

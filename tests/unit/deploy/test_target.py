@@ -15,7 +15,10 @@ from kfp_suite.components.deploy.executor import deploy as execute
 from kfp_suite.components.deploy.graph.component import deploy_graph
 from kfp_suite.components.rollout.component import rollout
 from kfp_suite.contracts.errors import MissingError
+from kfp_suite.contracts.run_record import RunRecord
 from kfp_suite.kserve.target import target_of
+from kfp_suite.local.conclusion import conclude
+from kfp_suite.local.history import PastRun
 from kfp_suite.pipelines import (
     progressive_delivery,
     retrain,
@@ -24,6 +27,7 @@ from kfp_suite.pipelines import (
 )
 from kfp_suite.stores.versions import CHAMPION, ModelStore
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble
+from tests.unit.deploy.conftest import in_a_pod
 from tests.unit.deploy.fleet import Fleet
 from tests.unit.deploy.test_deploy import pushed
 
@@ -31,9 +35,8 @@ BUCKET = "minio://mlpipeline/v2/artifacts/run/endpoint"
 
 
 @pytest.fixture
-def kubeconfig(double: KubernetesDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = str(double.kubeconfig(tmp_path / "kubeconfig"))
-    monkeypatch.setattr("kubernetes.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", config)
+def credentials(double: KubernetesDouble, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    in_a_pod(monkeypatch, double.kubeconfig(tmp_path / "kubeconfig"))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
 
@@ -55,7 +58,7 @@ def deployed(version: Path, folder: Path, uri: str = "", **given: Any) -> dict[s
     return found
 
 
-@pytest.mark.usefixtures("kubeconfig", "fleet")
+@pytest.mark.usefixtures("credentials", "fleet")
 def test_a_step_on_a_cluster_deploys_to_it(
     double: KubernetesDouble, models: ModelStore, tmp_path: Path
 ) -> None:
@@ -66,7 +69,7 @@ def test_a_step_on_a_cluster_deploys_to_it(
     assert models.aliases("wings")[CHAMPION] == 1
 
 
-@pytest.mark.usefixtures("kubeconfig")
+@pytest.mark.usefixtures("credentials")
 def test_a_step_on_a_laptop_does_not(
     double: KubernetesDouble, models: ModelStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,6 +87,10 @@ def test_what_nobody_will_ask_is_the_champion_by_its_verdicts(
     assert (found["target"], found["champion"]) == ("local", 1)
     assert models.aliases("wings")[CHAMPION] == 2
     assert "nothing is served; wings version 2 is the champion" in caplog.text
+    version = {"model": "wings", "version": 2, "uri": f"{models.store.uri}/wings/2"}
+    record = RunRecord("r", "", "retrain", "SUCCEEDED", version=version, endpoint=found)
+    conclusion = conclude(PastRun(record, {}), tmp_path / "runs" / "r")
+    assert (conclusion.outcome, set(conclusion.next_steps)) == ("published", {"serve this version"})
 
 
 def test_another_champion_is_not_replaced_unseen(
@@ -100,7 +107,7 @@ def test_another_champion_is_not_replaced_unseen(
     assert models.aliases("wings")[CHAMPION] == 2
 
 
-@pytest.mark.usefixtures("kubeconfig")
+@pytest.mark.usefixtures("credentials")
 def test_graphs_and_rollouts_go_where_they_run(
     double: KubernetesDouble, fleet: Fleet, models: ModelStore, tmp_path: Path
 ) -> None:
@@ -115,7 +122,7 @@ def test_graphs_and_rollouts_go_where_they_run(
         model_name="wings",
         version="1",
         endpoint=artifact(tmp_path / "rollout", BUCKET),
-        summary=artifact(tmp_path / "summary.md", BUCKET),
+        rollout_report=artifact(tmp_path / "summary.md", BUCKET),
         namespace="models",
         timeout_seconds=20,
     )
