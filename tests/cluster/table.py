@@ -89,17 +89,22 @@ class Table:
             crash = getattr(report.longrepr, "reprcrash", None)
             message = crash.message if crash else report.longreprtext
             row.reasons.append(" ".join(message.split())[:_MAX_REASON])
+        if report.when == "teardown":
+            self._write()
 
     def pytest_terminal_summary(self, terminalreporter: Any) -> None:
-        """Print the table, and write it."""
-        versions = self._versions
-        if versions is None:
-            versions = read_versions(Installation.from_environment())
-        text = render(self._rows, versions, datetime.now(UTC))
-        self._file.write_text(text)
+        """Print the table."""
         terminalreporter.section("the exam")
-        terminalreporter.write_line(text)
+        terminalreporter.write_line(self._write())
         terminalreporter.write_line(f"written to {self._file}")
+
+    def _write(self) -> str:
+        """Write the table as it is now, for sessions that are killed, too."""
+        if self._versions is None:
+            self._versions = read_versions(Installation.from_environment())
+        text = render(self._rows, self._versions, datetime.now(UTC))
+        self._file.write_text(text)
+        return text
 
 
 def render(rows: Mapping[str, Row], versions: Mapping[str, str], at: datetime) -> str:

@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kfp import compiler, dsl
 
-from kfp_suite.components.deploy.graph.component import deploy_graph
 from kfp_suite.kserve.canary import split_of
 from kfp_suite.kserve.deployable import Deployable
 from kfp_suite.stores.versions import CHAMPION
 from tests.cluster.exam import Exam
+from tests.cluster.graph_pipeline import compile_graph_pipeline
 from tests.cluster.load import Load, asking, constant_load
 from tests.cluster.rows import labelled, write_rows
 from tests.serving.conftest import publish
@@ -104,12 +103,8 @@ def test_graph(exam: Exam, wings: str, record_property: Record, tmp_path: Path) 
     other, namespace = exam.name("feathers"), exam.installation.namespace
     roll_out(exam, wings, 1, endpoint={**exam.endpoint, "name": other})
 
-    def of_two(name: str, nodes: dict, namespace: str) -> None:  # type: ignore[type-arg]
-        deploy_graph(name=name, nodes=nodes, target="cluster", namespace=namespace)
-
     file = tmp_path / "graph.yaml"
-    pipeline = dsl.pipeline(name=exam.name("graph"))(of_two)
-    compiler.Compiler().compile(pipeline, str(file))
+    compile_graph_pipeline(exam.name("graph"), file)
     steps = [{"name": name, "serviceName": name} for name in (wings, other)]
     nodes = {"root": {"routerType": "Ensemble", "steps": steps}}
     parameters = {"name": exam.name("graph"), "nodes": nodes, "namespace": namespace}

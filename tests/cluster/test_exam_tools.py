@@ -30,6 +30,7 @@ from kfp_suite.stores.store import open_store
 from kfp_suite.testing.kfp_backend.backend import Behaviour, KfpDouble
 from kfp_suite.testing.kfp_backend.backend import running as running_kfp
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
+from tests.cluster.graph_pipeline import compile_graph_pipeline
 from tests.cluster.installation import VARIABLES, Installation, require
 from tests.cluster.load import constant_load, wait_for_requests
 from tests.cluster.removal import remove_endpoints, remove_objects, remove_runs
@@ -300,6 +301,12 @@ def test_labelled_records_are_those_of_the_rows(tmp_path: Path) -> None:
     assert len(records) == 50
     assert all((one["size"] > 5) == one["late"] for one in records)
     assert records[0]["id"] == 300_000 and records[0]["day"] == "2026-03-01"
+
+
+def test_the_graph_pipeline_compiles_with_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "graph.yaml"
+    compile_graph_pipeline(f"{OURS}-graph", file)
+    assert open_package(str(file)).name == f"{OURS}-graph"
 
 
 def test_flights_are_every_twentieth_of_the_example(tmp_path: Path) -> None:
