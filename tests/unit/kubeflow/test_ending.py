@@ -255,7 +255,7 @@ def test_a_step_that_waits_says_for_what(
 ) -> None:
     monkeypatch.setattr(watching, "CLOSER_SECONDS", 0.0)
     why = "Unschedulable: 0/3 nodes are available: 3 Insufficient cpu."
-    kfp.behave(Behaviour(seconds=0.0, waits={"ingest": why}))
+    kfp.behave(Behaviour(seconds=0.0, waits={"changed": why}))
     run = submitted(command)
     seen: list[str] = []
 
@@ -290,7 +290,7 @@ def test_steps_that_nobody_saw_are_named(command: Command, kfp: KfpDouble) -> No
     assert done.exit_code == 0, done.exception
     (line,) = [one for one in done.output.splitlines() if "never seen" in one]
     assert {"push", "deploy", "record"} <= set(line.replace(",", "").split())
-    assert "resolve" not in line
+    assert "changed" not in line
 
 
 def test_trials_of_all_shards_are_ranked(command: Command, kfp: KfpDouble) -> None:
