@@ -212,7 +212,7 @@ def _not_deployed(parameters: DeployParameters, pushed: Pushed, why: str) -> Mad
 def _deploy(
     parameters: DeployParameters, models: ModelStore, pushed: Pushed, output: Path, cluster: Any
 ) -> Made:
-    """What `endpoint.json` holds, and the manifests."""
+    """The content of `endpoint.json`, and the manifests."""
     settings = parse_settings(parameters.settings)
     if parameters.target == "cluster":
         on_cluster(pushed.store, pushed.store)

@@ -7,7 +7,7 @@ from kfp_suite.kserve.target import check_target
 
 
 def check_place(target: str, timeout_seconds: float) -> None:
-    """Raises ParameterError where `target` is none, or nothing can be done in that time."""
+    """Raises ParameterError if `target` is none, or nothing can be done in that time."""
     check_target(target)
     if timeout_seconds < 1:
         raise ParameterError(

@@ -40,7 +40,7 @@ class Container(LocalServer):
         self._name = name
 
     def peak_memory(self) -> int:
-        """Bytes that its processes hold at most, 0 where that cannot be told."""
+        """Bytes that its processes hold at most, 0 if that cannot be told."""
         # A process that has just gone makes cat fail, and changes nothing.
         said = _docker("exec", self._name, "sh", "-c", "cat /proc/[0-9]*/status")
         lines = [line.split() for line in said.splitlines() if line.startswith("VmHWM:")]

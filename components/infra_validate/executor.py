@@ -90,7 +90,7 @@ class InfraParameters:
 
 @dataclass(frozen=True)
 class InfraBlessing:
-    """What `infra_blessing.json` holds.
+    """The content of `infra_blessing.json`.
 
     `runtime` and `place` are those it was tried in; `note` says why, where that is not the
     server that it will be deployed on. `figures` None: it did not come so far.

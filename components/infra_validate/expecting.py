@@ -83,7 +83,7 @@ def _answers(job: Mapping[str, Any]) -> dict[str, Any]:
     """What the child tells: the rows and the model's answers, or why there are none.
 
     Raises:
-        Exception: of any kind, where the model cannot answer.
+        Exception: of any kind, if the model cannot answer.
     """
     from kfp_suite.models.loading import load_model
     from kfp_suite.models.sampling import sample_of

@@ -79,7 +79,7 @@ def percentile(values: Sequence[float], share: float) -> float:
 
 
 def reasons(figures: Figures, limits: Limits) -> list[str]:
-    """Why it is not blessed; empty where it is."""
+    """Why it is not blessed; empty if it is."""
     found = []
     if limits.memory_mb and figures.memory_mb is None:
         found.append(

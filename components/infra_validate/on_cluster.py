@@ -133,7 +133,7 @@ def on_cluster(parameters: Any, candidate: Candidate) -> Iterator[Service]:
 def _readable(parameters: Any, candidate: Candidate) -> tuple[str, str]:
     """Where the cluster reads the Model artifact, and what the server loads.
 
-    In the store, where there is one: what reads the versions reads it, too. A key says what a
+    In the store, if there is one: what reads the versions reads it, too. A key says what a
     layout is made of, and nothing of the run: every run that tries the candidate finds it there.
     """
     if not parameters.store:

@@ -47,7 +47,7 @@ class Place(Protocol):
         """One request."""
 
     def memory(self) -> int | None:
-        """Bytes that it held at most, None where that cannot be told."""
+        """Bytes that it held at most, None if that cannot be told."""
 
 
 @contextmanager

@@ -28,7 +28,7 @@ class Decision:
         self._name = f"{model}/_rollouts/{place}/{version}-{attempt}.json"
 
     def read(self) -> str:
-        """Why the version is to be rolled back, empty where nobody decided that."""
+        """Why the version is to be rolled back, empty if nobody decided that."""
         try:
             return str(json.loads(self._store.read(self._name))["why"])
         except MissingError:

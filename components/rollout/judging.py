@@ -171,7 +171,7 @@ def judge(
 
 def slow_from(stable: Observed, limits: Limits) -> float:
     """What is slow: the limit that was given, else the smallest bound that 99 % of the
-    stable version's answers keep, or the largest bound; 0 where there are too few to tell."""
+    stable version's answers keep, or the largest bound; 0 if there are too few to tell."""
     if limits.latency_seconds:
         return limits.latency_seconds
     answered = [b for b in stable.bounds if stable.slow[b].total >= _ANSWERS_FOR_P99]

@@ -150,7 +150,7 @@ def parse_metrics(text: str, model: str, where: str = "/metrics") -> Counters:
 
 
 def _series(name: str, labels: Mapping[str, str]) -> Series:
-    """Raises ValueError, KeyError where a label is missing or not a number."""
+    """Raises ValueError, KeyError if a label is missing or not a number."""
     said, _ = labels[_LABEL[name]], labels[_VERSION]
     if name != QUALITY:
         (int if name == REQUESTS else float)(said)

@@ -21,7 +21,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `rollout.json` holds. `before` is the version that served, 0 for none; `share`, the
+    """The content of `rollout.json`. `before` is the version that served, 0 for none; `share`, the
     percentage that the version is left with."""
 
     model: str

@@ -128,7 +128,7 @@ class Rolling:
         return self._promoted(before, f"version {self._version} promoted: {self._steps[-1].why}")
 
     def _climb(self, waiting: list[int], before: int) -> str:
-        """Step by step; why it must go back, empty where it need not."""
+        """Step by step; why it must go back, empty if it need not."""
         versions, name = (before, self._version), self._deployable.served.name
         watcher = Watcher(
             self._parameters, self._limits, self._target, name, versions, self._clock, self._sleep

@@ -29,7 +29,7 @@ class Counts:
 
     @property
     def rate(self) -> float:
-        """The share, 0 where there are none."""
+        """The share, 0 if there are none."""
         return self.bad / self.total if self.total else 0.0
 
     def __add__(self, other: Counts) -> Counts:

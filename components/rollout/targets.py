@@ -62,7 +62,7 @@ class Target(Protocol):
         """Write down that what is live has answered: a deployment that fails goes back to it."""
 
     def live(self) -> dict[str, Any] | None:
-        """Its InferenceService as we applied it, None where there is none."""
+        """Its InferenceService as we applied it, None if there is none."""
 
     def apply(self, manifest: dict[str, Any]) -> None:
         """Make it so, and wait until it serves."""
@@ -80,8 +80,8 @@ class Target(Protocol):
         """Its counters."""
 
     def ailing(self) -> str:
-        """Why the candidate's servers cannot serve any more, empty where they can. Raises
-        SupersededError where there is no candidate any more."""
+        """Why the candidate's servers cannot serve any more, empty if they can. Raises
+        SupersededError if there is no candidate any more."""
 
     def address(self) -> tuple[str, dict[str, str]]:
         """Where it is asked, and the headers that takes."""
@@ -109,7 +109,7 @@ class LocalTarget:
         return digest_bytes(str(self._path.resolve()).encode()).removeprefix(PREFIX)[:16]
 
     def live(self) -> dict[str, Any] | None:
-        """What the file says, None where it is not there."""
+        """What the file says, None if it is not there."""
         return read_manifest(self._path) if self._path.exists() else None
 
     def apply(self, manifest: dict[str, Any]) -> None:

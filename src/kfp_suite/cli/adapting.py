@@ -70,7 +70,7 @@ def _is_usual(option: str) -> bool:
 
 
 def adaptation(lock_file: Path | None, resources: Path | None, *, cache: bool = True) -> Any:
-    """What these files change of a compiled pipeline, None where none is given; without `cache`,
+    """What these files change of a compiled pipeline, None if none is given; without `cache`,
     no task is cached."""
     from kfp_suite.image_builder.image_lock import adapted
     from kfp_suite.kubeflow.placing import both, placed, uncached

@@ -79,7 +79,7 @@ def kind_of(cluster: Cluster, name: str, namespace: str) -> str:
 def explained(
     cluster: Cluster, name: str, namespace: str, kind: str
 ) -> tuple[dict[str, Any], list[str]]:
-    """One object, as it is listed, and why it is not ready; empty where it is.
+    """One object, as it is listed, and why it is not ready; empty if it is.
 
     Raises:
         MissingError: there is no such one.

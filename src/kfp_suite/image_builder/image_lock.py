@@ -128,7 +128,7 @@ def apply_lock(spec: dict[str, Any], lock: ImageLock, where: Path) -> None:
 
 
 def _function(container: Mapping[str, Any]) -> str:
-    """The component that a container runs; empty where it is another's."""
+    """The component that a container runs; empty if it is another's."""
     arguments = [*container.get("args", ()), ""]
     before = "--function_to_execute"
     return str(arguments[arguments.index(before) + 1]) if before in arguments else ""

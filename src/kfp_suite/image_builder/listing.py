@@ -14,7 +14,7 @@ from kfp_suite.image_builder.wheels import REQUIREMENTS, pinned
 
 @dataclass(frozen=True)
 class Listed:
-    """A family's image: `digest` and `bytes` are None where it is not built."""
+    """A family's image: `digest` and `bytes` are None if it is not built."""
 
     family: str
     steps: str
@@ -26,7 +26,7 @@ class Listed:
 
 
 def images() -> list[Listed]:
-    """Every family, with its image where there is one.
+    """Every family, with its image if there is one.
 
     Raises:
         MissingError: no Docker client answers.

@@ -1,4 +1,4 @@
-"""What deploy and rollout may do on a cluster, and nothing wider."""
+"""RBAC for the accounts of deploy and rollout, with no wider rights than they need."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def access(
     """A Role where endpoints are, and the account that runs pipelines bound to it.
 
     Args:
-        namespace: Where endpoints are.
-        service_account: What the pipeline's deploy and rollout steps run as.
+        namespace: The namespace of the endpoints.
+        service_account: The account of the pipeline's deploy and rollout steps.
         metrics: A rollout that reads the servers' own metrics, without a Prometheus.
         by_header: A rollout that lets requests choose a version by header.
-        graphs: A rollout that lets graphs know where a promoted version is asked.
+        graphs: A rollout that updates graphs with the address of a promoted version.
         delete: `kfp-suite endpoints delete`, and infra_validate on a cluster, too.
         listing: `kfp-suite endpoints list`, too.
-        runs_in: The namespace that pipelines run in, where the account belongs; empty: the
+        runs_in: The namespace that pipelines run in, which the account belongs to; empty: the
             endpoints' own, for an account that KFP's drivers do not run as.
 
     Returns:

@@ -1,7 +1,7 @@
-"""Which versions of an endpoint answer, and whether these are the ones that its spec wants.
+"""The versions that answer at an endpoint, and whether they are those of its spec.
 
-KServe's Ready is of the endpoint and not of its newest spec: in Standard mode it stays True as
-long as the servers before answer, whatever becomes of the new ones.
+KServe's Ready is about the endpoint and not its newest spec: in Standard mode it stays True as
+long as the former servers answer, even if the new ones never start.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _COMPONENT = "component"
 
 @dataclass(frozen=True)
 class Answering:
-    """What answers at an endpoint.
+    """The versions that answer at an endpoint.
 
     Attributes:
         versions: Of the predictors that answer, ascending; empty: none does.
-        as_wanted: Whether the spec as it is now answers, all of it, and nothing else.
+        as_wanted: Whether exactly the present spec answers.
     """
 
     versions: tuple[int, ...]
@@ -35,14 +35,14 @@ class Answering:
 
 
 def answering(workloads: Workloads, service: Mapping[str, Any]) -> Answering:
-    """What answers at an endpoint now.
+    """The versions that answer at an endpoint now.
 
     Args:
         workloads: Those of the endpoint, or of its namespace.
         service: The InferenceService as the API gives it.
 
     Raises:
-        StoreError: the API refuses to tell.
+        StoreError: the API refuses the request.
     """
     in_knative = workloads.cluster.mode(service) == "Knative"
     found = set((_of_traffic if in_knative else _of_pods)(workloads, service))
@@ -55,15 +55,15 @@ def answering(workloads: Workloads, service: Mapping[str, Any]) -> Answering:
 
 
 def why_not(workloads: Workloads, service: Mapping[str, Any]) -> str:
-    """The most telling reason for which what is wanted does not answer, by what is listed
-    already; `diagnosis.reasons` asks further.
+    """The best reason that the spec's version does not answer, from the objects listed so far;
+    `diagnosis.reasons` sends further requests.
 
     Args:
         workloads: Those of the endpoint, or of its namespace.
         service: The InferenceService as the API gives it.
 
     Raises:
-        StoreError: the API refuses to tell.
+        StoreError: the API refuses the request.
     """
     digests = [digest for _, digest in _wanted(service)]
     for where, trouble in troubles(workloads, service, digests, with_events=False):
@@ -75,7 +75,7 @@ def why_not(workloads: Workloads, service: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _Side:
-    """Servers of one component that are sent requests: what they are made of."""
+    """The servers of one component that get requests, by the digest of their manifest."""
 
     component: str
     digest: str
@@ -102,7 +102,7 @@ def _of_traffic(workloads: Workloads, service: Mapping[str, Any]) -> Iterator[_S
 
 
 def _wanted(service: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """The components that requests should reach, and what each is made of."""
+    """The components that requests should reach, with the digest of each one's manifest."""
     found = {one for one in pod_digests(service).items() if one[0] != PREDICTOR}
     return found | {(PREDICTOR, _digest(side)) for side, percent in shares_of(service) if percent}
 

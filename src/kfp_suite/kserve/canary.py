@@ -1,11 +1,11 @@
 """The two canary APIs of KServe as functions from manifest to manifest.
 
 Knative mode: `predictor.canaryTrafficPercent` splits between the revision that was rolled
-out last and the newest. Standard mode ignores that without a word (kserve#4074, #5335); from
-0.20 it has `spec.canary[]`, a predictor beside the stable one, named, with its share.
+out last and the newest. Standard mode silently ignores it (kserve#4074, #5335); from 0.20 it
+has `spec.canary[]`, a predictor beside the stable one, named, with its share.
 
-Every function takes what is live and gives what to apply next; none changes its argument,
-and applying the same twice changes nothing.
+Every function takes the live manifest and returns the next one to apply; none changes its
+argument, and applying the result twice changes nothing.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ _NAMES = ("blue", "green")
 
 @dataclass(frozen=True)
 class Split:
-    """Who serves: the stable version, and a candidate with its share, if there is one, or with
-    copies of some requests (`shadow`, in percent)."""
+    """The versions in service: the stable one, and the candidate, if there is one, with its share
+    of the requests or of copies of them (`shadow`, in percent)."""
 
     stable: Served
     candidate: Served | None = None
@@ -57,7 +57,7 @@ def mode_of(text: str) -> Mode:
 
 
 def split_of(manifest: Mapping[str, Any]) -> Split:
-    """Who serves, by a manifest.
+    """The versions in service, read from a manifest.
 
     Raises:
         ContractError: it is not one that the suite made.
@@ -76,7 +76,7 @@ def split_of(manifest: Mapping[str, Any]) -> Split:
 
 
 def candidate_side(manifest: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The predictor of the candidate, None where there is none."""
+    """The predictor of the candidate, None if there is none."""
     if canaries := manifest["spec"].get("canary"):
         side: Mapping[str, Any] = canaries[0]["predictor"]
         return side
@@ -109,7 +109,7 @@ def with_candidate(
     """`manifest` with a candidate that gets `percent` of the requests.
 
     Args:
-        manifest: What is live: with another candidate, with this one, or with none.
+        manifest: The live one: with another candidate, with this one, or with none.
         candidate: Its predictor.
         percent: Of the requests, 0 to 100.
         mode: How the cluster runs the endpoint.
@@ -130,7 +130,7 @@ def with_candidate(
     if percent == 0:
         side["minReplicas"] = servers
     side["name"] = _NAMES[1] if stable.get("name") == _NAMES[0] else _NAMES[0]
-    # The CRD asks for it here, and not in the stable predictor.
+    # The CRD requires it here, and not in the stable predictor.
     side["model"] = {"name": "kserve-container", **side["model"]}
     spec["canary"] = [{"trafficPercent": percent, "predictor": side}]
     return found
@@ -139,10 +139,10 @@ def with_candidate(
 def promoted(
     manifest: Mapping[str, Any], candidate: Mapping[str, Any], mode: Mode
 ) -> dict[str, Any]:
-    """`manifest` with its candidate as the stable version; without one, as it is.
+    """`manifest` with its candidate as the stable version; without one, unchanged.
 
     Args:
-        manifest: What is live.
+        manifest: The live one.
         candidate: The candidate's predictor, with its scaling.
         mode: How the cluster runs the endpoint.
     """
@@ -153,7 +153,7 @@ def promoted(
     spec, side = found["spec"], copy.deepcopy(dict(candidate))
     if mode == "Standard":
         del spec["canary"]
-        # The CRD asks for the container's name in a canary, KServe refuses it elsewhere.
+        # The CRD requires the container's name in a canary; elsewhere KServe refuses it.
         model = {key: value for key, value in live["model"].items() if key != "name"}
         side |= {"name": live["name"], "model": model}
     # The version before stays in its annotation, in case this one has to go back; and taking it
@@ -166,11 +166,11 @@ def promoted(
 
 
 def silenced(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """`manifest` whose candidate gets no request: what comes before it is taken away.
+    """`manifest` whose candidate gets no requests, to apply before the candidate is removed.
 
-    In Standard mode, so that none is on its way to a server that ends. In Knative mode the
-    stable predictor becomes a new revision, and until that is ready "the newest that is" is
-    the candidate: the revision before both has to serve.
+    In Standard mode this ensures that no request is on its way to a server that ends. In Knative
+    mode the stable predictor becomes a new revision; until it is ready, the newest ready one would
+    be the candidate, so the revision before both has to serve.
     """
     if mode == "Knative":
         found = without_candidate(manifest, mode)
@@ -196,7 +196,7 @@ def without_candidate(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]
 
 
 def version_before(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
-    """`manifest` with the version that its own was promoted in the place of; None where it was
+    """`manifest` with the version that its own was promoted in the place of; None if it was
     not promoted by a rollout."""
     before = _replaced(manifest["spec"]["predictor"])
     if before is None:
@@ -207,8 +207,8 @@ def version_before(manifest: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def check_no_candidate(live: Mapping[str, Any] | None) -> None:
-    """Raises AlreadyExistsError where what is live has a candidate: a deployment would end
-    somebody's rollout."""
+    """Raises AlreadyExistsError if the live manifest has a candidate: a deployment would end a
+    rollout in progress."""
     split = split_of(live) if live is not None else None
     if split is not None and split.candidate is not None:
         raise AlreadyExistsError(
@@ -221,8 +221,8 @@ def check_no_candidate(live: Mapping[str, Any] | None) -> None:
 
 
 def replacing(manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> dict[str, Any]:
-    """`manifest` for the place of what is live: under the same name, for KServe ends the
-    servers of a name that is gone before those of a new one serve."""
+    """`manifest` with the predictor name of the live one, since KServe ends the servers of a name
+    that is gone before those of a new name serve."""
     found = copy.deepcopy(dict(manifest))
     name = live["spec"]["predictor"].get("name") if live is not None else None
     if name:
@@ -231,7 +231,7 @@ def replacing(manifest: Mapping[str, Any], live: Mapping[str, Any] | None) -> di
 
 
 def check_mode(wanted: str, mode: Mode) -> None:
-    """Raises ParameterError where an endpoint is wanted in another mode than it runs in: KServe
+    """Raises ParameterError if an endpoint is wanted in another mode than it runs in: KServe
     does not change it."""
     if wanted and mode_of(wanted) != mode:
         raise ParameterError(
@@ -244,10 +244,10 @@ def check_mode(wanted: str, mode: Mode) -> None:
 
 
 def with_mode(manifest: Mapping[str, Any], mode: Mode) -> dict[str, Any]:
-    """`manifest` that says its mode itself in Standard mode, as KServe asks for canaries.
+    """`manifest` with the annotation of its mode in Standard mode, which KServe's canaries need.
 
     Raises:
-        ParameterError: it says another.
+        ParameterError: it has the annotation of another mode.
     """
     check_mode(manifest["metadata"].get("annotations", {}).get(DEPLOYMENT_MODE, ""), mode)
     found = copy.deepcopy(dict(manifest))
@@ -280,7 +280,7 @@ def _versions(predictor: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _kept(predictor: Mapping[str, Any]) -> str:
-    """A predictor as an annotation keeps it, without what it kept itself."""
+    """A predictor as it is kept in an annotation, without the annotation that it has itself."""
     annotations = {k: v for k, v in predictor.get("annotations", {}).items() if k != STABLE}
     return json.dumps({**predictor, "annotations": annotations}, sort_keys=True)
 

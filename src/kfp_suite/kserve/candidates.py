@@ -1,7 +1,8 @@
-"""What of a candidate a canary can be: it is a predictor, and in Standard mode one that KServe
-merges over the stable one (`buildCanaryPredictor`), so that what it leaves out it inherits.
+"""Checks that a candidate can be a canary.
 
-What would be lost without a word, or judged and then replaced by something else, is refused.
+A canary is a predictor, and in Standard mode KServe merges it over the stable one
+(`buildCanaryPredictor`), so that it inherits every field that it leaves out. Settings that would
+be lost silently, or tested and then replaced by others, are refused.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ _SAME = ("name", "namespace")
 
 
 def check_nothing_inherited(stable: Mapping[str, Any], candidate: Mapping[str, Any]) -> None:
-    """Raise ParameterError where pods of a canary in Standard mode would not be the candidate's.
+    """Raises ParameterError if the pods of a canary in Standard mode would differ from the
+    candidate's.
 
     Args:
         stable: The predictor that serves, as it was applied.
@@ -39,7 +41,7 @@ def check_nothing_inherited(stable: Mapping[str, Any], candidate: Mapping[str, A
 
 
 def check_nothing_dropped(live: Mapping[str, Any], wanted: Mapping[str, Any], mode: Mode) -> None:
-    """Raise ParameterError where a candidate asks for more than a predictor.
+    """Raises ParameterError if a candidate has more than a predictor.
 
     Args:
         live: The InferenceService that serves, as it was applied.
@@ -49,7 +51,7 @@ def check_nothing_dropped(live: Mapping[str, Any], wanted: Mapping[str, Any], mo
     metadata = {key: v for key, v in wanted["metadata"].items() if key not in _SAME}
     spec = {key: value for key, value in wanted["spec"].items() if key != "predictor"}
     here = {"metadata": dict(live["metadata"]), "spec": live["spec"]}
-    # It goes on as it runs, whether it says so or not.
+    # The mode of a live endpoint does not change, with or without the annotation.
     said = {DEPLOYMENT_MODE: mode, **here["metadata"].get("annotations", {})}
     here["metadata"]["annotations"] = said
     lost = list(_not_in({"metadata": metadata, "spec": spec}, here))

@@ -1,4 +1,4 @@
-"""A cluster with KServe: apply, look, delete; what is transient is tried again."""
+"""A cluster with KServe: apply, read and delete objects, retrying transient errors."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Cluster:
 
     Args:
         api: An `ApiClient`; None: in-cluster credentials, else the kubeconfig.
-        sleep: What waits between tries.
-        is_outside: Whether whoever uses `api` is outside the cluster, where names that end in
+        sleep: Waits between tries.
+        is_outside: Whether this process is outside the cluster, where names that end in
             `.svc.cluster.local` are usually unknown.
         context: Of the kubeconfig, without `api`; empty: in-cluster credentials, else the current
             context.
 
-    Every method raises StoreError where the API refuses, with what to do, and
-    TransientError where it did not answer after several tries.
+    Every method raises StoreError if the API refuses, with the remedy, and TransientError if
+    it did not answer after several tries.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Cluster:
         self.sleep = sleep
 
     def ask(self, where: str, ask: Callable[[Any], T]) -> T:
-        """Ask by a method of the Kubernetes client.
+        """Call a method of the Kubernetes client.
 
         Args:
-            where: What is asked for, for errors.
+            where: The object of the request, for errors.
             ask: Gets the `ApiClient`.
         """
         return self._call(where, lambda: ask(self._api))
@@ -97,8 +97,8 @@ class Cluster:
             The object as it is, or would be.
 
         Raises:
-            AlreadyExistsError: another manager set a field to another value; which and who.
-            BeingDeletedError: the object is being deleted: what was applied goes with it.
+            AlreadyExistsError: another manager set a field to another value; with both names.
+            BeingDeletedError: the object is being deleted, and the change would go with it.
         """
         name, namespace = manifest["metadata"]["name"], manifest["metadata"]["namespace"]
         group, version, plural = KINDS[manifest["kind"]]
@@ -170,7 +170,7 @@ class Cluster:
     def find(
         self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
     ) -> dict[str, Any] | None:
-        """One object, None where there is none."""
+        """One object, None if there is none."""
         try:
             return self.get(name, namespace, kind)
         except MissingError:
@@ -179,7 +179,7 @@ class Cluster:
     def living(
         self, name: str, namespace: str, kind: tuple[str, str, str] = SERVICES
     ) -> dict[str, Any] | None:
-        """One object, None where there is none. Raises BeingDeletedError while it is being
+        """One object, None if there is none. Raises BeingDeletedError while it is being
         deleted: neither can it be changed, nor made anew."""
         found = self.find(name, namespace, kind)
         if found is not None:
@@ -227,12 +227,12 @@ class Cluster:
     def mode(
         self, service: Mapping[str, Any] | None, namespace: str = "", wanted: str = ""
     ) -> Mode:
-        """How KServe runs a service, or would run a new one of a namespace: as it is wanted, by
-        the service's own word, or what KServe writes into a new one; else Knative where the
-        cluster has it.
+        """The mode in which KServe runs a service, or would run a new one of a namespace: the
+        wanted one, that of the live service, or KServe's default; else Knative if the cluster
+        has it.
 
         Raises:
-            ParameterError: it is there, and runs another way than it is wanted to.
+            ParameterError: the service is live in another mode than the wanted one.
         """
         found = mode_of(wanted) if service is None and wanted else self._mode(service, namespace)
         check_mode(wanted, found)
@@ -254,8 +254,8 @@ class Cluster:
         return "Knative" if has_knative else "Standard"
 
     def deployments(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
-        """The Deployments of a service, or of what else a label names; without a name, of all
-        that have the label."""
+        """The Deployments of a service, or with another label; without a name, of all that have
+        the label."""
         found = self._call(
             f"deployments of {namespace}/{name}",
             lambda: client.AppsV1Api(self._api).list_namespaced_deployment(
@@ -265,8 +265,8 @@ class Cluster:
         return list(found.items)
 
     def pods(self, name: str, namespace: str, label: str = OF_SERVICE) -> list[Any]:
-        """The pods of a service, or of what else a label names; without a name, of all that have
-        the label."""
+        """The pods of a service, or with another label; without a name, of all that have the
+        label."""
         found = self._call(
             f"pods of {namespace}/{name}",
             lambda: self._core.list_namespaced_pod(
@@ -290,7 +290,7 @@ class Cluster:
         return list(found.items)
 
     def log(self, pod: str, namespace: str, container: str, lines: int) -> str:
-        """The last lines that a container wrote; of its last life, where this one has none."""
+        """The last lines of a container's log; of its previous run, if this one has none."""
         where = f"log of {namespace}/{pod}/{container}"
 
         def read(*, previous: bool) -> str:
@@ -311,7 +311,7 @@ class Cluster:
         )
 
     def proxied(self, pod: str, namespace: str, port: int, path: str) -> str:
-        """What a pod answers to a GET, through the API server."""
+        """A pod's answer to a GET, through the API server."""
         where = f"/api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/{path.lstrip('/')}"
 
         def call() -> str:
@@ -361,7 +361,7 @@ def _named(label: str, name: str) -> str:
 
 
 def _probe(namespace: str) -> dict[str, Any]:
-    """An InferenceService that KServe writes its default mode into, where that is Standard."""
+    """An InferenceService that KServe writes its default mode into, if that is Standard."""
     return {
         "apiVersion": "serving.kserve.io/v1beta1",
         "kind": "InferenceService",

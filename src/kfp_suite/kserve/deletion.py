@@ -1,6 +1,6 @@
-"""Objects that are being deleted: there until their finalizers let them go, and lost to changes.
+"""Objects that are being deleted: they exist until their finalizers are done.
 
-An apply onto such an object succeeds, and what it said goes with the object a moment later.
+An apply onto such an object succeeds, and is lost with the object a moment later.
 """
 
 from __future__ import annotations

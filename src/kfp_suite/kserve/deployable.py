@@ -46,7 +46,7 @@ class Deployable:
         """A published version; laid out for another server than ours, once.
 
         Args:
-            models: Where versions are.
+            models: The store of versions.
             model: The model's name.
             version: The version.
             runtime: The server.
@@ -107,7 +107,7 @@ class Deployable:
 
         Args:
             reason: For the alias's history.
-            check_in_place: Raises SupersededError where the endpoint is of another version.
+            check_in_place: Raises SupersededError if the endpoint is of another version.
 
         Raises:
             SupersededError: from `check_in_place`.
@@ -126,7 +126,7 @@ class Deployable:
 
 @dataclass(frozen=True)
 class _Described:
-    """What of `model.json` a deployment needs."""
+    """The parts of `model.json` that a deployment needs."""
 
     framework: str
     signature: Signature

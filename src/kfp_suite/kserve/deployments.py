@@ -1,4 +1,4 @@
-"""A Deployment's rolling update: what it is made of, and what it still lacks."""
+"""The state of a Deployment's rolling update."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from kfp_suite.kserve.manifests import SPEC_DIGEST
 
 
 def made_of(deployment: Any) -> str:
-    """The digest of the manifest that its pods are made of; empty: nobody says."""
+    """The digest of the manifest that its pods are made of; empty if it has no annotation."""
     annotations = deployment.spec.template.metadata.annotations or {}
     digest: str = annotations.get(SPEC_DIGEST, "")
     return digest
 
 
 def rolling(deployment: Any) -> Iterator[str]:
-    """What its rolling update still lacks, in words, as `kubectl rollout status` tells it."""
+    """The missing parts of its rolling update, in the words of `kubectl rollout status`."""
     name, status = deployment.metadata.name, deployment.status
     wanted = deployment.spec.replicas if deployment.spec.replicas is not None else 1
     updated, available = status.updated_replicas or 0, status.available_replicas or 0

@@ -1,8 +1,7 @@
-"""Why an endpoint does not serve: conditions, pods, events and the last lines of a log.
+"""Reasons that an endpoint does not serve: conditions, pods, events and the end of a log.
 
-The most telling comes first: what the pods of the newest version say, then what KServe says,
-and nothing of what is past or says nothing (a failure that was mended, a write that met
-another and was tried again).
+The most specific comes first: those of the newest version's pods, then KServe's. Past failures,
+and KServe's messages about retried writes, are left out.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ _MAX_CHARACTERS = 300
 _READ_LINES = 80
 _INITIALIZER = "storage-initializer"
 _WARNINGS = 2
-# Containers that others put before a server. In Knative mode it is the first of them that asks
-# the server whether it is ready, and is not ready itself until then.
+# Containers that others put before a server. In Knative mode the first of them probes the
+# server, and is not ready itself until the server is.
 _PROXIES = ("queue-proxy", "istio-proxy")
 # A write of a controller that met another one and is tried again: nothing is wrong.
 _CONFLICT = "please apply your changes to the latest version"
 # KServe warns of this at each look, of every endpoint of a cluster without Istio.
 _ALWAYS = ("VirtualServiceCRDNotFound",)
-# Of a pull that fails there is one event that says why; these follow it.
+# A failed pull has one event with the reason; these follow it.
 _EMPTY = ("Error: ErrImagePull", "Error: ImagePullBackOff", "Back-off pulling image")
 _PYTHON_ERROR = re.compile(r"([A-Za-z_][\w.]*\.)?[A-Za-z_]\w*(Error|Exception|Exit|Refused)(:|$)")
 _FAILED_MODEL = ("BlockedByFailedLoad", "InvalidSpec")
@@ -39,7 +38,7 @@ NO_STATUS = "no status: KServe's controller does not run, or does not see the na
 
 
 def reasons(workloads: Workloads, service: Mapping[str, Any]) -> list[str]:
-    """What is known, the most telling first; empty where nobody says anything.
+    """The known reasons, the most specific first; empty if there are none.
 
     Args:
         workloads: Those of the endpoint.
@@ -52,7 +51,7 @@ def reasons(workloads: Workloads, service: Mapping[str, Any]) -> list[str]:
         found += [one.said for one in _uncreated(workloads, service)]
         for pod in _newest_first(workloads.pods(name), service):
             found += of_pod(cluster, pod, namespace)
-        # What KServe could not do at all, it says here alone.
+        # Failures of KServe itself are reported here alone.
         found += warnings(cluster, "InferenceService", name, namespace)
     except KfpSuiteError as error:
         found.append(f"the pods and events cannot be read: {error}")
@@ -64,7 +63,7 @@ def reasons(workloads: Workloads, service: Mapping[str, Any]) -> list[str]:
 
 
 def of_conditions(service: Mapping[str, Any]) -> list[str]:
-    """What KServe's conditions say of an InferenceService, those with a message first."""
+    """KServe's conditions of an InferenceService in words, those with a message first."""
     found = [
         c
         for c in service.get("status", {}).get("conditions", ())
@@ -76,9 +75,9 @@ def of_conditions(service: Mapping[str, Any]) -> list[str]:
 
 
 def _of_model(model: Mapping[str, Any], told: list[str]) -> list[str]:
-    """What KServe says of the failure of a model. It keeps that after the model has loaded, and
-    while another version loads: what it says counts only where it says "failed" of today's, and
-    adds nothing where a pod has said it."""
+    """KServe's report of a model's failure. KServe keeps it after the model has loaded, and while
+    another version loads, so it counts only if the present version is reported as failed, and is
+    left out if a pod reported the same."""
     failure = model.get("lastFailureInfo") or {}
     if not failure or model.get("transitionStatus") not in _FAILED_MODEL:
         return []
@@ -89,13 +88,13 @@ def _of_model(model: Mapping[str, Any], told: list[str]) -> list[str]:
 
 
 def _newest_first(pods: list[Any], service: Mapping[str, Any]) -> list[Any]:
-    """Pods that are made of what the service says now, before those that are not."""
+    """The pods of the service's present spec, before the others."""
     digests = tuple(pod_digests(service).values())
     return sorted(pods, key=lambda pod: digest_of(pod) not in digests)
 
 
 def in_words(condition: Mapping[str, Any]) -> str:
-    """A condition of any object: its type, and what KServe says of it."""
+    """A condition of any object: its type, and its reason and message."""
     said = f"{condition.get('reason', '')} {condition.get('message', '')}"
     return f"{condition['type']}: {said}".strip()
 
@@ -109,7 +108,7 @@ def given_up(
         workloads: Those of the endpoint.
         service: The InferenceService as it is.
         digests: Of the manifests whose servers count.
-        trusted: Whether what KServe says of a manifest is of these, and not of one before.
+        trusted: Whether KServe's status is about these manifests, and not about a former one.
     """
     pods = workloads.pods(service["metadata"]["name"])
     ours = [pod for pod in pods if digest_of(pod) in digests]
@@ -130,7 +129,7 @@ def troubles(
     *,
     with_events: bool = True,
 ) -> Iterator[tuple[str, Trouble]]:
-    """What keeps the servers of some manifests from starting, each with where it is.
+    """The troubles that keep the servers of some manifests from starting, with their places.
 
     Args:
         workloads: Those of the endpoint.
@@ -160,7 +159,7 @@ def _uncreated(workloads: Workloads, service: Mapping[str, Any]) -> Iterator[Tro
 
 
 def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
-    """What is known of one pod; empty where it serves, or is about to end."""
+    """The troubles of one pod; empty if it serves, or is about to end."""
     if pod.status is None or is_ending(pod):
         return []
     name, found = pod.metadata.name, []
@@ -174,7 +173,7 @@ def of_pod(cluster: Cluster, pod: Any, namespace: str) -> list[str]:
 
 
 def warnings(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str]:
-    """The last warnings among the events of an object that say something, each once."""
+    """The last telling warnings among the events of an object, each once."""
     said = [
         f"{event.reason}: {_short(event.message or '')}"
         for event in cluster.events(kind, name, namespace)
@@ -187,8 +186,7 @@ def warnings(cluster: Cluster, kind: str, name: str, namespace: str) -> list[str
 
 
 def _told(pod: Any) -> list[tuple[str, str]]:
-    """What its containers say by their states: of what keeps it from being ready, if nothing
-    failed, that it runs."""
+    """The states of its containers in words: the failures, else that the unready ones run."""
     before, servers = pod.status.init_container_statuses, pod.status.container_statuses
     failed = [(name, trouble.said) for name, trouble in troubles_of(pod) if name]
     if failed or pod_is_ready(pod):
@@ -205,7 +203,7 @@ def _runs(container: Any) -> bool:
 
 
 def last_error(text: str) -> str:
-    """The line of a log that says why: of Python's last error, else the last line."""
+    """The line of a log with the reason: Python's last error, else the last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line for line in lines if _PYTHON_ERROR.match(line)]
     return _short((errors or lines)[-1]) if lines else ""

@@ -32,9 +32,9 @@ _ANSWER_SECONDS = 2.0
 class GatewayStatus:
     """The state of one manifest.
 
-    `gateway` identifies the process, `url` is its address, `observed` the digest of the bytes of
-    the manifest that the rest is about. `versions` has one entry a version that serves:
-    `{version, percent}`. `error` says why the manifest is not served as it is.
+    `gateway` identifies the process, `url` is its address, `observed` the digest of the manifest
+    that the status is about. `versions` has one entry a version that serves: `{version, percent}`.
+    `error` is the reason that the manifest is not served.
     """
 
     gateway: str = ""
@@ -125,7 +125,7 @@ def wait_until_observed(
         sleep: Waits between two looks.
 
     Raises:
-        EndpointError: no gateway does in time, or it says why it cannot.
+        EndpointError: no gateway does in time, or it reports an error.
     """
     wanted = digest_bytes(manifest.read_bytes())
     status = _wait(manifest, timeout, sleep, lambda found: found.observed == wanted)

@@ -1,8 +1,8 @@
-"""Graphs learn where an endpoint is asked after a promotion has moved it.
+"""Update graphs after a promotion has moved an endpoint to another address.
 
-In Standard mode a promoted predictor has another name, and so another Service; the one before
-goes. KServe writes the addresses of a graph's endpoints into its router when it looks at the
-graph, and an InferenceService that changes is no reason to look: the graph has to change.
+In Standard mode a promoted predictor has another name, and so another Service; the former one
+goes. KServe writes the addresses of a graph's endpoints into its router when it reconciles the
+graph, and a changed InferenceService does not trigger that: the graph itself has to change.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def tell_graphs(
     timeout_seconds: float,
     clock: Callable[[], float],
 ) -> None:
-    """Let the graphs of a namespace ask an endpoint where it is. They fail from when KServe has
-    moved it until then: this is for at once, and not for when the servers before have ended.
+    """Make the graphs of a namespace use an endpoint's present address. They fail between KServe's
+    move and this update, so call it at once, not when the former servers have ended.
 
     Args:
         cluster: In Standard mode.

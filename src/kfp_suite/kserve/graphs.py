@@ -35,13 +35,13 @@ def inference_graph(
     """The InferenceGraph of some nodes.
 
     Args:
-        name: What it is called.
+        name: Its name.
         namespace: The Kubernetes namespace, of its endpoints, too.
         nodes: As KServe writes them; one is `root`.
         overlay: Merged over the manifest last.
 
     Raises:
-        ParameterError: KServe's router could not follow it, or there is a secret in it.
+        ParameterError: KServe's router cannot execute it, or it contains a secret.
     """
     manifest = {
         "apiVersion": "serving.kserve.io/v1alpha1",
@@ -58,7 +58,7 @@ def inference_graph(
 
 
 def check_nodes(nodes: Any) -> None:
-    """Raises ParameterError where KServe's router could not follow the nodes from `root`."""
+    """Raises ParameterError if KServe's router could not follow the nodes from `root`."""
     if not isinstance(nodes, Mapping):
         raise ParameterError("not nodes", where="nodes", got=nodes, expected="a mapping")
     for name, node in nodes.items():
@@ -139,7 +139,7 @@ def _check_way(nodes: Mapping[str, Any], name: str, above: tuple[str, ...]) -> N
 
 
 def services_of(graph: Mapping[str, Any]) -> list[str]:
-    """The endpoints that a graph asks, the first that it can ask first."""
+    """The endpoints of a graph, in the order in which it may send them requests."""
     nodes = graph["spec"]["nodes"]
 
     def below(name: str) -> list[str]:

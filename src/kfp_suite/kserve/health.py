@@ -16,8 +16,8 @@ _LOOKS_WITHOUT = 3
 
 
 class Health:
-    """Of the servers of one side, from the first look on: KServe says Ready of an endpoint as
-    long as anything of it serves."""
+    """The health of one side's servers since the first look; KServe's own Ready stays True as long
+    as any server of the endpoint serves."""
 
     def __init__(self, cluster: Cluster, mode: Mode) -> None:
         self._cluster, self._mode = cluster, mode
@@ -25,7 +25,7 @@ class Health:
         self._without = 0
 
     def look(self, service: Mapping[str, Any], side: Mapping[str, Any]) -> str:
-        """Why the side cannot serve, empty where it can.
+        """Why the side cannot serve, empty if it can.
 
         Args:
             service: The InferenceService as it is.
@@ -38,7 +38,7 @@ class Health:
             pod for pod in workloads.pods(name) if digest_of(pod) == digest and not is_ending(pod)
         ]
         fallen = [pod for pod in pods if self._started_again(pod)]
-        # In Knative mode no server may be what no request needs.
+        # In Knative mode there may be no server if there are no requests.
         there = any(map(pod_is_ready, pods)) or (self._mode == "Knative" and not pods)
         self._without = 0 if there else self._without + 1
         if fallen or given_up(workloads, service, (digest,), trusted=False):

@@ -18,7 +18,7 @@ def route_before(
         route: KServe's HTTPRoute for the InferenceService.
         service: The InferenceService: the route goes with it.
         name: Of the new route.
-        rules: What its requests must match, and where they lead.
+        rules: Matches of requests, and their backends.
 
     Returns:
         The manifest.

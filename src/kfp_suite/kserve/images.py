@@ -1,4 +1,4 @@
-"""The image of our server: said by the settings, or by the image lock of the pipeline. And what
+"""The image of our server, from the settings or the pipeline's image lock; and the models that
 KServe's own images cannot run."""
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def default_image(framework: str) -> str:
 
 
 def check_pullable(framework: str, chosen: str) -> None:
-    """Raises ParameterError where nobody says which registry a cluster pulls the image from.
+    """Raises ParameterError if the image of our server names no registry.
 
     Args:
         framework: Of the model.
@@ -50,7 +50,7 @@ def check_pullable(framework: str, chosen: str) -> None:
 
 
 def check_stock(runtime: str, options: Mapping[str, Any], sklearn: str, chosen: str) -> None:
-    """Raises ParameterError where KServe's own image cannot run what it would load.
+    """Raises ParameterError if KServe's own image cannot run the model.
 
     Args:
         runtime: The server.

@@ -1,7 +1,7 @@
-"""The objects of an endpoint: InferenceService, ServingRuntime, and what they serve.
+"""The objects of an endpoint: InferenceService and ServingRuntime.
 
-A predictor's annotations name the version it serves, so the pods' do, and each side of a
-canary says its own.
+The annotations of a predictor, and so of its pods, name the version that it serves, on each side
+of a canary.
 """
 
 from __future__ import annotations
@@ -75,9 +75,9 @@ _SERVING = "serving.kserve.io/v1beta1"
 class Served:
     """A version, and the server that serves it.
 
-    `model_uri` is the Model artifact, `storage_uri` what the server loads: the same, or the
-    version in the layout of `runtime`. `probabilities`: the model has some. `sklearn`: the
-    version of scikit-learn that trained it, empty where none did.
+    `model_uri` is the Model artifact, `storage_uri` the folder that the server loads: the same, or
+    the version in the layout of `runtime`. `probabilities`: the model has some. `sklearn`: the
+    version of scikit-learn that trained it, empty if none did.
     """
 
     name: str
@@ -95,7 +95,7 @@ class Served:
 
     @property
     def annotations(self) -> dict[str, str]:
-        """What says so in a manifest."""
+        """The annotations of a manifest that serves it."""
         return {
             MODEL: self.model,
             VERSION: str(self.version),
@@ -108,7 +108,7 @@ class Served:
 
 
 def artifact_version(digest: str) -> str:
-    """What a server of many models calls a version: it knows the artifact alone."""
+    """The name of a version in a server of many models, which knows only the artifact."""
     return digest.rpartition(":")[2][:12]
 
 
@@ -225,11 +225,11 @@ def inference_service(
         namespace: The Kubernetes namespace.
         settings: How it runs.
         options: The runtime's own.
-        mode: How the cluster runs endpoints, where this is for one: `Knative` or `Standard`,
-            unless the settings say.
+        mode: The cluster's mode, if it is for one: `Knative` or `Standard`; the settings
+            override it.
 
     Raises:
-        ParameterError: there is a secret in it; or it is for a cluster that could not pull its
+        ParameterError: it contains a secret; or it is for a cluster that could not pull its
             image, read its store, or scale it so.
     """
     settings, options = settings or EndpointSettings(), options or {}
@@ -264,8 +264,8 @@ def inference_service(
 
 
 def _check_images(served: Served, settings: EndpointSettings, options: Mapping[str, Any]) -> None:
-    """Raises ParameterError where a cluster could not pull our server's image, KServe's own could
-    not run what it loads, or nobody could ask it."""
+    """Raises ParameterError if a cluster could not pull our server's image, KServe's own image
+    could not run the model, or no client could send it requests."""
     check_stock(served.runtime, options, served.sklearn, settings.image)
     if served.runtime == TORCHSERVE and parse_options(TORCHSERVE, options).token_authentication:
         raise ParameterError(
@@ -282,12 +282,12 @@ def _check_images(served: Served, settings: EndpointSettings, options: Mapping[s
 
 
 def _read_by(uri: str, served: Served, mode: str | None) -> str:
-    """`uri` as the pods read it. Raises ParameterError where those of a cluster cannot."""
+    """`uri` as the pods read it. Raises ParameterError if those of a cluster cannot."""
     return uri if mode is None else on_cluster(uri, served.store)
 
 
 def _digested(manifest: dict[str, Any]) -> dict[str, Any]:
-    """`manifest` with a digest of what makes its pods, where they carry it."""
+    """`manifest` with a digest of its pods' spec in their annotations."""
     found = copy.deepcopy(manifest)
     sides = [found["spec"][key] for key in ("predictor", "transformer") if key in found["spec"]]
     made_of = {
@@ -355,13 +355,13 @@ def _transformer(served: Served, settings: EndpointSettings, mode: str | None) -
 
 
 def is_ready(found: Mapping[str, Any]) -> bool:
-    """Whether KServe says Ready of an object as the API gives it."""
+    """Whether an object from the API has KServe's condition Ready."""
     conditions = found.get("status", {}).get("conditions", ())
     return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
 
 def own_part(service: Mapping[str, Any]) -> dict[str, Any]:
-    """An InferenceService without what the cluster keeps of it: as it can be applied."""
+    """An InferenceService without the cluster's own fields, so that it can be applied."""
     found = {key: service[key] for key in ("apiVersion", "kind", "spec") if key in service}
     kept = ("name", "namespace", "labels", "annotations")
     found["metadata"] = {k: v for k, v in service["metadata"].items() if k in kept}
@@ -405,12 +405,12 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def served_by(manifest: Mapping[str, Any], side: Mapping[str, Any], where: object) -> Served:
-    """What a predictor of an InferenceService serves.
+    """The version that a predictor of an InferenceService serves.
 
     Args:
         manifest: The InferenceService.
         side: Its predictor, or the predictor of a canary.
-        where: What to name in an error.
+        where: The name of the manifest, for errors.
 
     Raises:
         ContractError: it is not one that the suite made.
@@ -438,7 +438,7 @@ def served_by(manifest: Mapping[str, Any], side: Mapping[str, Any], where: objec
 
 
 def read_served(path: Path) -> Served:
-    """What the InferenceService manifest in a file serves to everybody but a canary.
+    """The stable version of the InferenceService manifest in a file.
 
     Raises:
         MissingError, ContractError: as `read_manifest` and `served_by`.
@@ -448,7 +448,7 @@ def read_served(path: Path) -> Served:
 
 
 def check_canary(served: Served, options: Mapping[str, Any]) -> None:
-    """Raises ParameterError where a version cannot be one side of a canary."""
+    """Raises ParameterError if a version cannot be one side of a canary."""
     if takes_features(served, options):
         raise ParameterError(
             f"runtime '{served.runtime}' cannot be rolled out by a canary",

@@ -19,10 +19,10 @@ PATH_STYLE = 'serving.kserve.io/s3-usevirtualbucket: "false"'
 
 
 def missing_annotations(cluster: Cluster, server: str, namespace: str, uri: str) -> list[str]:
-    """What the Secret of a shared server's service account lacks.
+    """The annotations that the Secret of a shared server's service account lacks.
 
     Args:
-        cluster: Where.
+        cluster: The cluster.
         server: The InferenceService of the shared server.
         namespace: Its namespace.
         uri: Of a model that it loads.

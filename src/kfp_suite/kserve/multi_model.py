@@ -70,11 +70,11 @@ def shared_service(
         served: The first of them.
         namespace: The Kubernetes namespace.
         settings: How it runs.
-        mode: How the cluster runs endpoints: `Knative` or `Standard`, unless the settings say.
+        mode: The cluster's mode: `Knative` or `Standard`; the settings override it.
 
     Raises:
-        ParameterError: there is a secret in it, or the cluster could not pull its image, or
-            scale it so.
+        ParameterError: it contains a secret, or the cluster could not pull its image, or scale
+            it so.
     """
     check_pullable(served.framework, settings.image)
     image, mode = server_image(served, settings), settings.deployment_mode or mode
@@ -163,18 +163,18 @@ def wait_until_loaded(
         model: The TrainedModel, as it was applied.
         question: The sample as the server takes it.
         sample: With the model's own answers.
-        version: What the server calls it.
+        version: The version's name in the server.
         ingress: As `address_of`.
-        timeout_seconds: How long it may take.
+        timeout_seconds: The time limit.
         clock: Monotonic seconds.
 
     Returns:
         The address.
 
     Raises:
-        UnknownHostError: nobody here knows the server's name.
-        EndpointError: it does not in time, or its agent cannot read the store; with what KServe
-            says of the TrainedModel, and what the Secret lacks.
+        UnknownHostError: the server's name cannot be resolved here.
+        EndpointError: it does not in time, or its agent cannot read the store; with KServe's
+            conditions of the TrainedModel, and the missing annotations of the Secret.
     """
     name, namespace = model["metadata"]["name"], model["metadata"]["namespace"]
     parent, uri = model["spec"]["inferenceService"], model["spec"]["model"]["storageUri"]
@@ -211,8 +211,8 @@ def wait_until_loaded(
 
 
 def reasons(cluster: Cluster, model: Mapping[str, Any]) -> list[str]:
-    """Why a shared server does not serve a TrainedModel: what KServe says of it, and that the
-    server is not ready itself."""
+    """The reasons that a shared server does not serve a TrainedModel: KServe's conditions, and a
+    server that is not ready itself."""
     metadata, parent = model["metadata"], model["spec"]["inferenceService"]
     try:
         found = cluster.get(metadata["name"], metadata["namespace"], TRAINED_MODELS)

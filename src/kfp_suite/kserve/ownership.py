@@ -1,7 +1,7 @@
-"""Which fields of an object are ours: what server-side apply may say again.
+"""The fields of an object that are ours, which server-side apply may contain again.
 
-Whoever applies a field owns it, beside those who do already: its owner can then neither
-remove it nor change it without a conflict.
+Applying a field makes the applier one of its owners: the others can then neither remove it nor
+change it without a conflict.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from kfp_suite.kserve.manifests import own_part
 
 
 def applied_part(service: Mapping[str, Any]) -> dict[str, Any]:
-    """An InferenceService as we applied it: without what the cluster, and other field managers,
-    have added. One that others applied altogether is taken over as it is.
+    """An InferenceService as we applied it: without the fields that the cluster and other field
+    managers added. One that is wholly applied by others is returned unchanged.
 
     Args:
         service: As the API gives it, with `metadata.managedFields`.
@@ -42,7 +42,7 @@ def applied_part(service: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(value: Any, fields: Mapping[str, Any]) -> Any:
-    """What of a value the fields of FieldsV1 name; all of it where they name none within."""
+    """The part of a value that FieldsV1 names; all of it if FieldsV1 names no field within."""
     within = {key: below for key, below in fields.items() if key != "."}
     if not within:
         return value

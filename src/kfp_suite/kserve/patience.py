@@ -1,4 +1,4 @@
-"""Patience with a cluster: wait until it is as it should be, whatever its API does meanwhile."""
+"""Poll the cluster until a condition holds, tolerating transient API errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 class Missing(Exception):
-    """What is still waited for, in words."""
+    """The condition that does not hold yet, in words."""
 
 
 class GivenUp(Missing):
@@ -30,14 +30,14 @@ def wait_for(
     timeout_seconds: float,
     clock: Callable[[], float],
 ) -> T:
-    """Look until nothing is missing.
+    """Poll until a condition holds.
 
     Args:
-        cluster: Where.
-        look: Given the seconds that have passed, what is there; raises Missing where it is
-            not yet as it should be, GivenUp where it never will be.
-        where: What is looked at.
-        timeout_seconds: How long it may take; there is one look at least.
+        cluster: The cluster.
+        look: Gets the seconds that have passed and returns the result; raises Missing if the
+            condition does not hold yet, GivenUp if it never will.
+        where: The object, for errors.
+        timeout_seconds: The time limit; there is at least one look.
         clock: Monotonic seconds.
 
     Raises:
@@ -64,11 +64,11 @@ def wait_for(
 def patiently(
     cluster: Cluster, call: Callable[[], T], timeout_seconds: float, clock: Callable[[], float]
 ) -> T:
-    """What a call to the API gives, however long the API does not answer meanwhile, or the
-    object that was there before is on its way out.
+    """The result of a call to the API, repeated while the API does not answer, or while the former
+    object is being deleted.
 
     Raises:
-        TransientError: it has not answered for `timeout_seconds`, or the object is still there.
+        TransientError: no answer within `timeout_seconds`, or the former object is still there.
     """
     started, told = clock(), ""
     while True:

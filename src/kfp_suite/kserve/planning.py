@@ -1,4 +1,4 @@
-"""What applying a manifest would change."""
+"""The changes that applying a manifest would make."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from kfp_suite.kserve.manifests import to_yaml
 
 
 def changes(cluster: Cluster, manifest: Mapping[str, Any], *, force: bool) -> str:
-    """A unified diff of YAML, as the cluster itself would merge it; empty: nothing.
+    """A unified diff of YAML, as the cluster itself would merge it; empty: no change.
 
     Args:
-        cluster: Where.
-        manifest: What would be applied.
+        cluster: The cluster.
+        manifest: The manifest to apply.
         force: Take fields that others have set.
 
     Raises:
@@ -35,7 +35,7 @@ def changes(cluster: Cluster, manifest: Mapping[str, Any], *, force: bool) -> st
 
 
 def _told(found: Mapping[str, Any]) -> dict[str, Any]:
-    """An object without what the cluster keeps of it."""
+    """An object without the cluster's own fields."""
     metadata = {
         key: value
         for key, value in found["metadata"].items()

@@ -1,4 +1,4 @@
-"""The pods of an endpoint: where they run, as whom, what they may do, and how they end."""
+"""The pods of an endpoint: node selection, account, security context, and termination."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 
 from kfp_suite.kserve.settings import EndpointSettings, SecretKey
 
-# What Kubernetes' Pod Security Standard "restricted" asks for, and nothing to write to but what
-# is mounted for it. KServe gives its own containers beside ours the same.
+# The requirements of Kubernetes' Pod Security Standard "restricted", and a read-only root with
+# only the mounted folders writable. KServe gives its own containers beside ours the same.
 _SECURE = {
     "runAsNonRoot": True,
     "readOnlyRootFilesystem": True,
@@ -24,7 +24,7 @@ _SCRATCH = "1Gi"
 _START_SECONDS = 600
 # A pod that ends is still sent requests until every proxy knows.
 _UNLISTED_SECONDS = 5
-# What our server gives a prediction where nobody says, and what it needs to end after it.
+# Our server's default limit of a prediction, and the time it needs to end after that.
 _PREDICT_SECONDS = 60
 _END_SECONDS = 5
 
@@ -41,18 +41,18 @@ def served_securely() -> dict[str, Any]:
 
 
 def volumes() -> list[dict[str, Any]]:
-    """What `served_securely` mounts."""
+    """The volumes that `served_securely` mounts."""
     return [{"name": "tmp", "emptyDir": {"sizeLimit": _SCRATCH}}]
 
 
 def container_in(mode: str | None) -> dict[str, Any]:
-    """What a container with our server has in a mode of KServe.
+    """The parts of a container with our server that depend on KServe's mode.
 
     Knative allows one port, which it routes HTTP to, and ends pods by itself; it takes no
     `lifecycle`. In Standard mode the first port is the endpoint's, the second beside it.
 
     Args:
-        mode: None: nobody knows yet.
+        mode: None: not known yet.
     """
     if mode != "Standard":
         return {}
@@ -73,7 +73,7 @@ def port(name: str, number: int) -> dict[str, Any]:
 
 
 def ending_in(mode: str | None, settings: EndpointSettings) -> dict[str, Any]:
-    """How long a pod of ours may take to answer what it has, in a mode of KServe."""
+    """The time for a pod of ours to finish its requests, in a mode of KServe."""
     if mode != "Standard":
         return {}
     answer = (settings.timeout or _PREDICT_SECONDS) + _END_SECONDS
@@ -81,12 +81,12 @@ def ending_in(mode: str | None, settings: EndpointSettings) -> dict[str, Any]:
 
 
 def answering_in(settings: EndpointSettings) -> list[str]:
-    """The arguments of our server that say how long a prediction may take; none: its own."""
+    """The arguments of our server for the limit of a prediction; none: its default."""
     return [f"--predict-timeout={settings.timeout}"] if settings.timeout else []
 
 
 def resources(settings: EndpointSettings) -> dict[str, Any]:
-    """What the server's container asks for, and may use at most."""
+    """The requests and limits of the server's container."""
     return {"requests": dict(settings.requests), "limits": dict(settings.limits)}
 
 
@@ -103,7 +103,8 @@ def environment(settings: EndpointSettings) -> list[dict[str, Any]]:
 
 
 def placed(settings: EndpointSettings) -> dict[str, Any]:
-    """As whom, and on which nodes: with no token of the Kubernetes API, which no server asks."""
+    """The account and node selection; without a token of the Kubernetes API, which servers do not
+    use."""
     found: dict[str, Any] = {"automountServiceAccountToken": False}
     if settings.service_account:
         found["serviceAccountName"] = settings.service_account

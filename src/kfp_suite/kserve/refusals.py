@@ -1,4 +1,4 @@
-"""What the Kubernetes API refuses, in words, and whether another try may help."""
+"""Errors for refusals of the Kubernetes API, and whether another try may help."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ def is_transient(error: ApiException) -> bool:
 
 
 def refused(error: ApiException, where: str) -> KfpSuiteError:
-    """What a refusal means, and what mends it.
+    """The error for a refusal, with its remedy.
 
     Args:
         error: As the client raised it.
-        where: What was asked for.
+        where: The object of the request.
     """
     try:
         said = json.loads(error.body or "")
@@ -72,11 +72,11 @@ def refused(error: ApiException, where: str) -> KfpSuiteError:
 
 
 def certificate_refused(error: urllib3.exceptions.HTTPError, where: str) -> StoreError | None:
-    """That a certificate does not verify, which no other try mends; None: it is another error.
+    """The error for a certificate that does not verify, which is permanent; None for other errors.
 
     Args:
         error: Of the connection.
-        where: What was asked for.
+        where: The object of the request.
     """
     cause = getattr(error, "reason", error)
     if not isinstance(cause, urllib3.exceptions.SSLError):

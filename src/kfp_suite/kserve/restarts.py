@@ -1,8 +1,8 @@
-"""A version that fails is started anew if it is deployed again.
+"""Restart a version that fails if it is deployed again.
 
-Credentials and configuration are read when a pod is made: pods that failed for want of a Secret
-go on failing after it was mended. To KServe the same manifest is no change, so its pods get an
-annotation that says how often they were started anew, and a digest of their own.
+Credentials and configuration are read when a pod is created: pods that failed for want of a
+Secret go on failing after it is corrected. To KServe the same manifest is no change, so its pods
+get an annotation with the number of restarts, and a new digest.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def same_pods(manifest: Mapping[str, Any], service: Mapping[str, Any]) -> bool:
 
 
 def pod_digests(service: Mapping[str, Any]) -> dict[str, str]:
-    """What the pods of each component are made of."""
+    """The digest of each component's pods."""
     return {
         kind: service["spec"][kind].get("annotations", {}).get(SPEC_DIGEST, "")
         for kind in _SIDES

@@ -148,7 +148,7 @@ def _with_address(graph: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
-    """Why a graph does not answer: what is known, the most telling first; empty where nobody
+    """Why a graph does not answer: what is known, the most telling first; empty if nobody
     says anything."""
     namespace, name = graph["metadata"]["namespace"], graph["metadata"]["name"]
     found: list[str] = []

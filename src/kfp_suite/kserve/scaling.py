@@ -14,7 +14,7 @@ _OF_REQUESTS = ("concurrency", "rps")
 
 
 def check_scaling(manifest: Mapping[str, Any], mode: str) -> None:
-    """Raises ParameterError where an InferenceService asks for what its mode does not do.
+    """Raises ParameterError if an InferenceService asks for what its mode does not do.
 
     KServe itself refuses some of it, and takes some without doing it: in Standard mode a Horizontal
     Pod Autoscaler sees pods and not requests, and keeps one of them.

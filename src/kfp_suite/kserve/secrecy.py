@@ -42,7 +42,7 @@ _OWN = "kfp-suite.io/"
 
 
 def check_no_secrets(content: Mapping[str, Any], where: str) -> None:
-    """Raises ParameterError, naming the field and never its value, where there is a secret.
+    """Raises ParameterError, naming the field and never its value, if there is a secret.
 
     Args:
         content: A manifest, or a part of one.

@@ -16,7 +16,7 @@ def on_cluster(uri: str, store: str) -> str:
 
     Args:
         uri: Of a Model artifact or a layout.
-        store: The store that it is in, empty where it is in none.
+        store: The store that it is in, empty if it is in none.
 
     Raises:
         ParameterError: it is a folder, which no pod can see.

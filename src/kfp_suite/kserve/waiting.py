@@ -223,7 +223,7 @@ def unserved(cluster: Cluster, service: Mapping[str, Any]) -> str:
 def waiting_for(
     workloads: Workloads, applied: Mapping[str, Any], service: Mapping[str, Any]
 ) -> str:
-    """What is still missing, in words; empty where what was applied serves.
+    """What is still missing, in words; empty if what was applied serves.
 
     Args:
         workloads: Those of the endpoint.

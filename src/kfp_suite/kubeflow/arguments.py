@@ -90,7 +90,7 @@ def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) 
 
 
 def told(filled: Mapping[str, Any]) -> str:
-    """The line that says what was filled in; empty where nothing was."""
+    """The line that says what was filled in; empty if nothing was."""
     words = [
         f"notify.ui={value['ui']}" if name == "notify" else f"{name}={value}"
         for name, value in filled.items()

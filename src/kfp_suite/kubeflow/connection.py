@@ -52,7 +52,7 @@ class Connection:
     Attributes:
         host: `http(s)://host[:port][/pipeline]`; empty: KF_PIPELINES_ENDPOINT, else the API in
             this cluster, else the one behind the kubeconfig.
-        namespace: The profile's, on a Kubeflow of several users; empty where there is one.
+        namespace: The profile's, on a Kubeflow of several users; empty if there is one.
         token_file: A bearer token, read anew for each call; empty: as kfp's client finds one
             (a pod's own, or IAP by KF_PIPELINES_IAP_OAUTH2_CLIENT_ID).
         cookie_file: A browser's session: `authservice_session=…`.
@@ -75,14 +75,14 @@ class Connection:
 
 @dataclass(frozen=True)
 class Health:
-    """What a Kubeflow says of itself; `version` is empty where it does not say."""
+    """What a Kubeflow says of itself; `version` is empty if it does not say."""
 
     multi_user: bool
     version: str
 
     @property
     def skew(self) -> str:
-        """What is to be said of its version; empty where it is recent enough, or unknown."""
+        """What is to be said of its version; empty if it is recent enough, or unknown."""
         found = _RELEASE.match(self.version)
         if found is None or (int(found[1]), int(found[2])) >= OLDEST:
             return ""
@@ -121,7 +121,7 @@ class Backend:
 
     @property
     def namespace(self) -> str | None:
-        """The namespace of runs, None where there is only one user.
+        """The namespace of runs, None if there is only one user.
 
         Raises:
             ParameterError: there are several, and none is given.
@@ -161,7 +161,7 @@ class Backend:
 
     @property
     def ui(self) -> str:
-        """The address of the UI, empty where only the API's inside of the cluster is known."""
+        """The address of the UI, empty if only the API's inside of the cluster is known."""
         prefix: str = self.client._get_url_prefix()
         return prefix if prefix.startswith("http") else ""
 

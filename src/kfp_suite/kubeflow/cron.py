@@ -83,7 +83,7 @@ def parse_cron(expression: str) -> str:
 
 
 def next_times(cron: str, after: datetime, count: int) -> list[datetime]:
-    """The next times of six fields, in UTC; none where there is none within five years.
+    """The next times of six fields, in UTC; none if there is none within five years.
 
     Args:
         cron: As `parse_cron` gives it.

@@ -63,7 +63,7 @@ def sign_in(host: str) -> StoreError:
 
 
 def retry_after(error: Exception) -> float | None:
-    """How many seconds the server asks to wait, at most a minute; None where it does not say."""
+    """How many seconds the server asks to wait, at most a minute; None if it does not say."""
     headers = getattr(error, "headers", None) or {}
     said = str(headers.get("Retry-After", ""))
     return min(float(said), _MAX_PAUSE_SECONDS) if said.isdigit() else None

@@ -23,7 +23,7 @@ _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 class ClusterRun:
     """A run: how far it is, when it was created (ISO 8601), and what it was called with.
 
-    `root` is the folder of its artifacts, empty where its pipeline is there no more.
+    `root` is the folder of its artifacts, empty if its pipeline is there no more.
     """
 
     state: RunState

@@ -214,7 +214,7 @@ def _drop_empty(platform: Json) -> None:
 def both(
     *adaptations: Callable[[Json, Json], None] | None,
 ) -> Callable[[Json, Json], None] | None:
-    """One after the other; None where there is none."""
+    """One after the other; None if there is none."""
     given = [one for one in adaptations if one is not None]
 
     def adapt(spec: Json, platform: Json) -> None:

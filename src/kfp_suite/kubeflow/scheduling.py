@@ -76,7 +76,7 @@ class Change:
 
     Attributes:
         now: What is there.
-        before: What was there; None where it is new.
+        before: What was there; None if it is new.
         differences: By field, old and new.
         from_now: Its start is past, and the times since then do not come again.
         removed: What was there beside it under its name, and is deleted.
@@ -331,7 +331,7 @@ def _time(text: str) -> datetime | None:
 
 def _told(time: datetime | None) -> str:
     """The same instant in one spelling."""
-    # Some versions answer the year 1 where there is none.
+    # Some versions answer the year 1 if there is none.
     if time is None or time.year <= 1:
         return ""
     return time.astimezone(UTC).isoformat(timespec="seconds")

@@ -65,7 +65,7 @@ def upload(backend: Backend, package: Package, version: str = "") -> Uploaded:
 
 
 def find_pipeline_id(backend: Backend, name: str) -> str | None:
-    """The identifier of a pipeline by its name, None where there is none."""
+    """The identifier of a pipeline by its name, None if there is none."""
     found = backend.pages(
         f"pipeline '{name}'",
         lambda token: backend.client.pipelines.pipeline_service_list_pipelines(
@@ -77,13 +77,13 @@ def find_pipeline_id(backend: Backend, name: str) -> str | None:
 
 
 def version_named(backend: Backend, pipeline_id: str, name: str) -> Any:
-    """A version of a pipeline by its name, None where there is none."""
+    """A version of a pipeline by its name, None if there is none."""
     found = versions(backend, pipeline_id, filter=equal(name))
     return next((one for one in found if one.display_name == name), None)
 
 
 def _version_of(backend: Backend, pipeline_id: str, digest: str) -> Any:
-    """The newest version with a content, None where there is none."""
+    """The newest version with a content, None if there is none."""
     found = versions(backend, pipeline_id, sort_by="created_at desc")
     return next((one for one in found if (one.description or "").endswith(digest)), None)
 
