@@ -104,7 +104,7 @@ def test_of_two_runs_that_overlap_one_serves_and_the_other_waits_its_turn(tmp_pa
             processes.append(started(*arguments(tmp_path, "retrain", sources=source)))
             # Each has asked for the champion, and found none, before the other has one.
             deadline = time.monotonic() + 120
-            while len(list(tmp_path.glob("runs/*/changed"))) <= number:
+            while len(list(tmp_path.glob("runs/*/ingest"))) <= number:
                 assert processes[-1].poll() is None
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
