@@ -1,8 +1,8 @@
-"""Wait until KServe routes by a graph, and not by the one that was there before.
+"""Wait until KServe routes by the applied graph, and no longer by the former one.
 
-Ready says little of it: in Knative mode KServe copies what the Knative Service says, in
-Standard mode it is Ready as soon as there is a Deployment, and `observedGeneration` is the
-Deployment's, or is never set. So the router's own workload is asked, and then the graph.
+KServe's Ready does not show it: in Knative mode it is the Knative Service's, in Standard mode
+it is True as soon as there is a Deployment, and `observedGeneration` is the Deployment's, or is
+never set. So the router's own workload is checked, and then the graph gets a request.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ def wait_until_routing(
     timeout_seconds: float,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Wait until the router is made of what was applied, and has answered.
+    """Wait until the router runs the applied graph, and has answered a request.
 
     Args:
-        cluster: Where.
-        applied: The InferenceGraph as `Cluster.apply` gave it back.
-        request: What it is asked.
+        cluster: The cluster.
+        applied: The InferenceGraph as `Cluster.apply` returned it.
+        request: The body of the request.
         ingress: As `address_of`.
-        timeout_seconds: How long it may take.
+        timeout_seconds: The time limit.
         clock: Monotonic seconds.
 
     Returns:
@@ -89,8 +89,8 @@ def wait_until_routing(
 
 
 def missing_of_router(routers: Workloads, graph: Mapping[str, Any]) -> str:
-    """What a graph as it is now waits for, in words; empty: nothing. In Standard mode KServe
-    calls a graph ready whose newest router has never run.
+    """The condition that a graph waits for, in words; empty: none. In Standard mode KServe
+    reports a graph as ready even if its newest router has never run.
 
     Args:
         routers: The workloads of the graph, or of every graph of its namespace.
@@ -108,7 +108,7 @@ def missing_of_router(routers: Workloads, graph: Mapping[str, Any]) -> str:
 
 
 def _missing(cluster: Cluster, applied: Mapping[str, Any]) -> str:
-    """What the router's workload still lacks, in words; empty: nothing."""
+    """The condition that the router's workload waits for, in words; empty: none."""
     lacking = _of_service if _mode(cluster, applied) == "Knative" else _of_deployment
     metadata = applied["metadata"]
     digest = metadata["annotations"][SPEC_DIGEST]
@@ -140,16 +140,16 @@ def _of_deployment(cluster: Cluster, name: str, namespace: str, digest: str) -> 
 
 
 def _with_address(graph: Mapping[str, Any]) -> dict[str, Any]:
-    """A graph with its address inside the cluster, which KServe does not say: the same in
-    both modes. In Standard mode its `url` leads nowhere, unless somebody routes it."""
+    """A graph with its address inside the cluster, the same in both modes. KServe does not set
+    it, and in Standard mode its `url` leads nowhere without a route of your own."""
     name, namespace = graph["metadata"]["name"], graph["metadata"]["namespace"]
     inside = {"url": f"http://{name}.{namespace}.svc.cluster.local"}
     return {**graph, "status": {"address": inside, **graph["status"]}}
 
 
 def reasons(cluster: Cluster, graph: Mapping[str, Any]) -> list[str]:
-    """Why a graph does not answer: what is known, the most telling first; empty if nobody
-    says anything."""
+    """The reasons that a graph does not answer, the most specific first; empty if none is
+    known."""
     namespace, name = graph["metadata"]["namespace"], graph["metadata"]["name"]
     found: list[str] = []
     try:

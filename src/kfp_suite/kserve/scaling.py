@@ -1,4 +1,4 @@
-"""How many servers: what each of KServe's modes takes, and what it silently does not do."""
+"""Replicas and autoscaling: the settings that each of KServe's modes honours."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _OF_REQUESTS = ("concurrency", "rps")
 
 
 def check_scaling(manifest: Mapping[str, Any], mode: str) -> None:
-    """Raises ParameterError if an InferenceService asks for what its mode does not do.
+    """Raises ParameterError if an InferenceService has settings that its mode does not honour.
 
-    KServe itself refuses some of it, and takes some without doing it: in Standard mode a Horizontal
-    Pod Autoscaler sees pods and not requests, and keeps one of them.
+    KServe refuses some of them and silently ignores others: in Standard mode a Horizontal Pod
+    Autoscaler sees pods and not requests, and keeps at least one pod.
 
     Args:
         manifest: The InferenceService.

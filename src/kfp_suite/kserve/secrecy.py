@@ -1,8 +1,8 @@
-"""No secret in a manifest: who can read the run, or the endpoint, can read it.
+"""Detection of secrets in manifests, which everyone who can read the run or the endpoint sees.
 
 By name (`DB_PASS`, `--api-key`) and by value (`postgres://user:password@host`, a private key).
-What is referred to, by `secretKeyRef`, `$(VARIABLE)` or a file's path, is none, nor is a token of
-a text: `<pad>`.
+References (`secretKeyRef`, `$(VARIABLE)`, a file's path) are not secrets, nor are tokens of a
+text, such as `<pad>`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ _NAME = re.compile(
     r"PASSW(OR)?D|PASSPHRASE|SECRET|CREDENTIAL|(API|ACCESS|PRIVATE|SIGNING|ENCRYPTION)_?KEY"
     r"|(^|_)(PASS|PWD|PW|TOKEN|AUTH|AUTHORIZATION|BEARER|COOKIE)$"
 )
-# A name that ends so is of where a secret is, or of what is known about it.
+# Names with these endings hold the location or a property of a secret.
 _OF_ONE = re.compile(r"_(NAME|FILE|PATH|DIR|REF|KIND|TYPE|MODE|TTL|SECONDS|EXPIRATION|VERSION)$")
-# Tokens of a text, and not of somebody.
+# Tokens of a text, not credentials.
 _OF_TEXT = re.compile(r"(^|_)(PAD|BOS|EOS|UNK|SEP|CLS|MASK|STOP|START|END)_TOKEN$")
 _REFERENCE = r"\$\([\w.-]+\)"  # to another variable, which may be a Secret's
 _WORD = r"<[|/]?\w{1,24}\|?>|\[[A-Z]+\]"  # <pad>, </s>, <|endoftext|>, [MASK]
@@ -36,7 +36,7 @@ _VALUE = re.compile(
 _BASIC = re.compile(r"\bBasic ([A-Za-z0-9+/]{4,}={0,2})(?![\w+/=])")
 _NO_SECRET = re.compile(rf"|true|false|none|(/[\w.-]+){{2,}}|{_REFERENCE}|{_WORD}", re.IGNORECASE)
 _NAMED = ("annotations", "labels")
-# Vault's annotations name where in Vault a secret is.
+# Vault's annotations hold the path of a secret in Vault.
 _REFERRING = ("vault.hashicorp.com/",)
 _OWN = "kfp-suite.io/"
 
@@ -46,7 +46,7 @@ def check_no_secrets(content: Mapping[str, Any], where: str) -> None:
 
     Args:
         content: A manifest, or a part of one.
-        where: What to call it in the error.
+        where: The name of the manifest, for the error.
     """
     for field in _secrets(content, where):
         raise ParameterError(
@@ -59,7 +59,7 @@ def check_no_secrets(content: Mapping[str, Any], where: str) -> None:
 
 
 def is_secret(name: str, value: str) -> bool:
-    """Whether a value, called so, is one that nobody should read."""
+    """Whether a value of this name is a secret."""
     if _VALUE.search(value) or any(map(_is_user_and_password, _BASIC.findall(value))):
         return True
     words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name.rpartition("/")[2])

@@ -1,11 +1,11 @@
-"""What has answered on an endpoint, written down when it has.
+"""Records of the versions that have answered on an endpoint.
 
     <store>/<model>/_served/<uid of the InferenceService or TrainedModel>/<n>.json
 
-What was applied last is not what served: it may never have started, or have been refused. So
-what a deployment that fails goes back to is what has answered. It lies beside the versions and
-not on the endpoint, whose annotations KServe hands down to its pods: each note would start
-every server anew.
+The manifest that was applied last may never have started, or have been refused, so a failing
+deployment goes back to the last one that has answered. The records lie beside the versions and
+not on the endpoint, whose annotations KServe copies to its pods: each record would restart every
+server.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ log = logging.getLogger(__name__)
 
 
 class ServedRecords:
-    """What has answered on one endpoint, the newest last.
+    """The manifests that have answered on one endpoint, the newest last.
 
     Args:
-        models: The store of what was deployed there.
+        models: The store of the deployed model.
         model: The model's name.
         found: The InferenceService or TrainedModel as the API gives it.
     """
@@ -37,7 +37,7 @@ class ServedRecords:
         self._records = NumberedRecords(models.store, f"{model}/_served/{found['metadata']['uid']}")
 
     def newest(self) -> dict[str, Any] | None:
-        """What answered last, as it can be applied; None if nobody wrote anything down, or it
+        """The last manifest that answered, ready to apply; None if there is no record, or it
         cannot be read."""
         try:
             numbers = self._records.infos()
@@ -47,8 +47,8 @@ class ServedRecords:
             return None
 
     def add(self, found: Mapping[str, Any]) -> None:
-        """Write down that what an endpoint says has answered, unless that is what it says
-        already. A store that refuses holds no deployment up."""
+        """Record that the endpoint's present manifest has answered, unless it is the last record.
+        A store that refuses does not stop the deployment."""
         manifest = applied_part(found)
         try:
             while True:

@@ -20,7 +20,7 @@ _AFFINITIES = ("nodeAffinity", "podAffinity", "podAntiAffinity")
 
 @dataclass(frozen=True)
 class SecretKey:
-    """A key of a Kubernetes Secret: what an environment variable is taken from."""
+    """A key of a Kubernetes Secret, for an environment variable."""
 
     __pydantic_config__: ClassVar = {"extra": "forbid"}
 
@@ -63,14 +63,14 @@ class PayloadLogger:
 
 @dataclass(frozen=True)
 class EndpointSettings:
-    """The endpoint's name, its size, and where it runs.
+    """The endpoint's name, size and placement.
 
     Attributes:
         name: Of the endpoint; empty: the model's.
         image: Of the model server; empty: the suite's own for the model's framework, as the
             pipeline's image lock names it.
         transformer_image: Of the transformer; empty: as of the suite's own server.
-        service_account: What the servers run as: they read the store with it.
+        service_account: The account of the servers, with which they read the store.
         requests: CPU, memory and GPUs (`nvidia.com/gpu`) that the scheduler sets aside, as
             Kubernetes writes quantities.
         limits: CPU, memory and GPUs at most.
@@ -86,16 +86,16 @@ class EndpointSettings:
         batcher: KServe's request batcher; None: none (our server batches by itself).
         logger: KServe's payload logger; None: none.
         node_selector: Labels of the nodes it may run on.
-        affinity: Which nodes, and beside which pods, as Kubernetes writes it.
+        affinity: Affinity to nodes and pods, as Kubernetes writes it.
         tolerations: Taints it may run on, as Kubernetes writes them.
         priority_class: The PriorityClass of its pods.
-        env: Environment variables: text, or `{secret, key}` for what nobody should read.
+        env: Environment variables: text, or `{secret, key}` for secrets.
         labels: More labels of the endpoint.
         annotations: More annotations of the endpoint.
         deployment_mode: `Knative` or `Standard`; empty: the cluster's default.
         shared: An InferenceService that serves many models: the version becomes a TrainedModel
-            of it, and what is said of servers is said of that one, where it is not there yet.
-        model_memory: What a model of a shared server may hold there.
+            of it. If it does not exist yet, it is created with the settings of servers.
+        model_memory: The memory of a model in a shared server.
         transformer: Put our server before one that takes features, so that raw records
             are taken.
         overlay: Anything else, merged over the manifest last.

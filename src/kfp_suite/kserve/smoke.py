@@ -27,11 +27,11 @@ _ANY_NAME = "kubernetes.default.svc"
 
 
 def address_of(service: Mapping[str, Any], ingress: str = "") -> tuple[str, dict[str, str]]:
-    """Where an InferenceService is asked, and the headers that takes.
+    """The address of an InferenceService, and the headers of requests to it.
 
     Args:
         service: With its status.
-        ingress: `http(s)://host[:port]` of the ingress, for who is outside the cluster and
+        ingress: `http(s)://host[:port]` of the ingress, for clients outside the cluster that
             cannot resolve the endpoint's name; empty: the address inside the cluster.
     """
     status = service.get("status", {})
@@ -44,11 +44,13 @@ def address_of(service: Mapping[str, Any], ingress: str = "") -> tuple[str, dict
 
 
 def check_askable(cluster: Cluster, service: Mapping[str, Any] | None, ingress: str) -> None:
-    """Raise ParameterError if an endpoint could not be asked from here, before it is changed.
+    """Raises ParameterError if requests from here could not reach an endpoint.
+
+    Call it before the endpoint is changed.
 
     Args:
-        cluster: Where it is, or will be.
-        service: The InferenceService as it is; None: it is not there yet.
+        cluster: The cluster of the endpoint.
+        service: The InferenceService as it is; None: it does not exist yet.
         ingress: As `address_of`.
     """
     if ingress or not cluster.is_outside:
@@ -83,11 +85,11 @@ def smoke_test(
     seconds: float = MIN_SECONDS,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Answer:
-    """Ask for the sample and compare with the model's own answer.
+    """Send the sample request and compare the answer with the model's own.
 
-    An endpoint that has just become ready may not be reached at once, and the servers before
-    may answer a while longer: they end only when every proxy has stopped sending to them. So
-    the endpoint is asked again, except if the version itself answers wrongly.
+    An endpoint that has just become ready may not be reachable at once, and the former servers
+    may answer a while longer, until every proxy has stopped sending requests to them. So the
+    request is repeated, except if the version itself answers wrongly.
 
     Args:
         base: The address.
@@ -95,15 +97,15 @@ def smoke_test(
         question: The sample as this server takes it.
         sample: With the model's own answers; an older model has none.
         version: The version that must answer; empty: any.
-        seconds: How long another version may answer, at least `MIN_SECONDS`; no answer, and a
-            wrong one that names no version, are given up after `MAX_UNNAMED_SECONDS`.
+        seconds: The time that another version may answer, at least `MIN_SECONDS`; no answer, or
+            a wrong one that names no version, is final after `MAX_UNNAMED_SECONDS`.
         sleep: Waits between tries.
 
     Returns:
         The answer.
 
     Raises:
-        UnknownHostError: nobody here knows the endpoint's name: no version is to blame.
+        UnknownHostError: the endpoint's name cannot be resolved here: no version is at fault.
         EndpointError: no answer, another version's, or a wrong one.
     """
     seconds, waited = max(seconds, MIN_SECONDS), 0.0
@@ -128,7 +130,7 @@ class _WrongAnswerError(EndpointError):
 
 
 def _patience(error: EndpointError, seconds: float) -> float:
-    """How many seconds such an error is asked again, of `seconds` in all."""
+    """The seconds of repetition after such an error, of `seconds` in all."""
     if isinstance(error, _WrongAnswerError):
         return 0.0
     if isinstance(error, _OtherVersionError):

@@ -1,4 +1,4 @@
-"""What a pod of the cluster reads: a URI of the store as KServe's storage initializer knows it."""
+"""URIs of the store in the form of KServe's storage initializer."""
 
 from __future__ import annotations
 

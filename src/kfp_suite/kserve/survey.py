@@ -1,4 +1,4 @@
-"""What a cluster is and has, as far as the one who asks may see it; nothing is changed."""
+"""The capabilities of a cluster, as far as the present account may read them; read-only."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Controller:
 
 @dataclass(frozen=True)
 class Node:
-    """What pods can have of a node that takes them.
+    """The resources of a node that pods can use.
 
     Attributes:
         name: Of the node.
@@ -53,10 +53,10 @@ class Node:
 
 
 class Survey:
-    """What is asked of a cluster before something is run there.
+    """The questions about a cluster before a run.
 
-    Every method raises StoreError if one may not see it, and TransientError if the API does not
-    answer.
+    Every method raises StoreError if the account may not read the answer, and TransientError if
+    the API does not answer.
 
     Args:
         cluster: The cluster.
@@ -112,12 +112,12 @@ class Survey:
     def missing_rights(
         self, namespace: str, rules: Iterable[Mapping[str, Any]], user: str = ""
     ) -> dict[str, list[str]]:
-        """What somebody may not do in a namespace.
+        """The rights that an account lacks in a namespace.
 
         Args:
             namespace: The namespace.
             rules: As a Role has them.
-            user: `system:serviceaccount:NAMESPACE:NAME`; empty: the one who asks.
+            user: `system:serviceaccount:NAMESPACE:NAME`; empty: the present account.
 
         Returns:
             The verbs of each resource, `resource.group`, that are missing.

@@ -1,7 +1,7 @@
-"""A/B by header in Knative mode: whoever names a tag in a request gets that revision.
+"""A/B by header in Knative mode: a request with a tag in its header goes to that revision.
 
-KServe tags the newest revision `latest` and the one before `prev` if an InferenceService asks for
-it by an annotation; that a header chooses a tag is a feature of Knative that is off by default.
+KServe tags the newest revision `latest` and the former one `prev` if an InferenceService has an
+annotation for it; routing by a header with the tag is a feature of Knative that is off by default.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ log = logging.getLogger(__name__)
 
 
 def check_tag_routing(cluster: Cluster, service: Mapping[str, Any] | None) -> None:
-    """Raise ParameterError if requests to an endpoint could not choose a version by header.
+    """Raises ParameterError if requests to an endpoint could not choose a version by header.
 
     Args:
         cluster: In Knative mode.
-        service: The InferenceService as it is; None: it is not there yet, and nobody chooses.
+        service: The InferenceService as it is; None: it does not exist yet.
     """
     _check_feature(cluster)
     if service is None:

@@ -1,4 +1,4 @@
-"""Where a step deploys to: a manifest on this machine, or a cluster."""
+"""The target of a deployment: a manifest on this machine, or a cluster."""
 
 from __future__ import annotations
 

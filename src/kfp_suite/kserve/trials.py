@@ -1,4 +1,4 @@
-"""How a candidate on trial is told from an endpoint: by name and labels of its own."""
+"""Names and labels of candidates on trial, which tell them apart from endpoints."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def trial_name(model: str, digest: str, run_id: str) -> str:
 
 
 def trial_labels(run_id: str) -> dict[str, str]:
-    """What says that an InferenceService is a trial, and whose."""
+    """The labels of an InferenceService that is a trial of a run."""
     run = re.sub(r"[^A-Za-z0-9._-]", "-", run_id)[:_MAX_CHARS].strip("-_.")
     return {TRIAL: "true", **({RUN: run} if run else {})}
 

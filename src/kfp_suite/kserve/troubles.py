@@ -1,7 +1,7 @@
-"""What keeps the pods of an endpoint from starting, told by kind.
+"""Troubles that keep the pods of an endpoint from starting, by kind.
 
-Each kind has a time of its own. An image may still be pushed, a node may be added, a Secret be
-made, so none is final at once; and none is worth the whole time that a deployment has.
+Each kind has a time limit of its own. An image may still be pushed, a node added, a Secret
+created, so none is final at once; but none is worth the whole time of a deployment.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ class Trouble:
 
     Attributes:
         kind: One of this module's constants.
-        said: What the cluster says of it.
-        final: Whether no time will mend it.
+        said: The cluster's message.
+        final: Whether waiting cannot help.
     """
 
     kind: str
@@ -55,7 +55,7 @@ class Trouble:
 
 
 def of_container(container: Any) -> Trouble | None:
-    """What is wrong with a container by its status; None: nothing."""
+    """The trouble of a container by its status; None: none."""
     state, last = container.state, container.last_state
     waiting = state.waiting if state else None
     ended = (state and state.terminated) or (last and last.terminated)
@@ -73,8 +73,8 @@ def of_container(container: Any) -> Trouble | None:
 
 
 def of_pod(pod: Any) -> Iterator[tuple[str, Trouble]]:
-    """What is wrong with a pod by its status: the container, or nothing for the pod itself, and
-    the trouble. Nothing of a pod that is about to end."""
+    """The troubles of a pod by its status, with the container's name, empty for the pod itself.
+    None for a pod that is about to end."""
     if pod.status is None or pod.metadata.deletion_timestamp is not None:
         return
     for one in pod.status.conditions or ():
@@ -89,7 +89,7 @@ def of_pod(pod: Any) -> Iterator[tuple[str, Trouble]]:
 
 
 def of_volumes(events: list[Any]) -> Iterator[Trouble]:
-    """What the events of a pod that does not start say of its volumes and network."""
+    """The troubles with volumes and network in the events of a pod that does not start."""
     found = {one.reason: one for one in events if one.reason in _VOLUME}
     for reason, event in found.items():
         yield Trouble(VOLUME, f"{reason}: {event.message}")
@@ -104,7 +104,7 @@ def of_deployment(deployment: Any) -> Iterator[Trouble]:
 
 
 def starts(pod: Any) -> bool:
-    """Whether a pod waits for its containers to be made, about which only events tell more."""
+    """Whether a pod waits for the creation of its containers; only its events have reasons."""
     containers = [
         *(pod.status.init_container_statuses or ()),
         *(pod.status.container_statuses or ()),

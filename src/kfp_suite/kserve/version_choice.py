@@ -1,7 +1,7 @@
-"""A/B by header: whoever names a version in a request gets that version.
+"""A/B by header: a request that names a version in its header gets that version.
 
-In Standard mode KServe splits requests in an HTTPRoute of the Gateway API. A second one for
-the same hosts, which also asks for the header, goes before it: of two routes the one that
+In Standard mode KServe splits requests in an HTTPRoute of the Gateway API. A second route for
+the same hosts, which also matches the header, takes precedence: of two routes the one that
 matches more headers wins (Gateway API, HTTPRouteRule).
 """
 

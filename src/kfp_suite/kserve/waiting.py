@@ -1,9 +1,8 @@
-"""Wait until an endpoint serves what was applied, and not what was there before.
+"""Wait until an endpoint serves the applied manifest, and no longer the former one.
 
-KServe's own word is not enough. Ready, and the model's state, may belong to the servers
-before (kserve#1739, #4626), and `observedGeneration` is that of another object. So the
-workloads below it are asked whether they are made of what was applied, as
-`kubectl rollout status` asks.
+KServe's status is not enough: Ready, and the model's state, may belong to the former servers
+(kserve#1739, #4626), and `observedGeneration` is that of another object. So the workloads below
+it are checked, as in `kubectl rollout status`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from kfp_suite.kserve.workloads import Workloads
 
 _CONTROLLER = "the controller"
 _KINDS = ("predictor", "transformer")
-# Until then a refusal may be one of what was there before.
+# Until then a refusal may concern the former manifest.
 _STALE_SECONDS = 30.0
 
 log = logging.getLogger(__name__)
@@ -43,19 +42,18 @@ def wait_until_serving(
     """Wait until every server is made of `applied`, and ready.
 
     Args:
-        cluster: Where.
-        applied: The InferenceService as `Cluster.apply` gave it back.
-        timeout_seconds: How long it may take.
+        cluster: The cluster.
+        applied: The InferenceService as `Cluster.apply` returned it.
+        timeout_seconds: The time limit.
         clock: Monotonic seconds.
 
     Returns:
         The InferenceService when it serves.
 
     Raises:
-        EndpointError: it does not in time, its servers fail for good, or what keeps them from
-            starting lasts for longer than its kind may; with the reasons. Or somebody deleted
-            it.
-        SupersededError: somebody deployed another version there meanwhile, or this one again.
+        EndpointError: it does not in time, its servers fail for good, or a trouble lasts longer
+            than the limit of its kind; with the reasons. Or it was deleted.
+        SupersededError: another version was deployed there meanwhile, or this one again.
     """
     name, namespace = applied["metadata"]["name"], applied["metadata"]["namespace"]
     found, lasting = dict(applied), _Lasting(f"{namespace}/{name}")
@@ -86,7 +84,7 @@ def wait_until_serving(
 
 
 class _Lasting:
-    """What keeps servers from starting, told as soon as it is seen, and for how long."""
+    """The troubles that keep servers from starting, logged at once, and their durations."""
 
     def __init__(self, where: str) -> None:
         self._where = where
@@ -114,11 +112,11 @@ class _Lasting:
 def in_place(
     cluster: Cluster, applied: Mapping[str, Any], kind: tuple[str, str, str] = SERVICES
 ) -> dict[str, Any]:
-    """The object as it is now, if it is still what was applied.
+    """The object as it is now, if it is still the applied one.
 
     Args:
-        cluster: Where.
-        applied: The InferenceService or TrainedModel, as `Cluster.apply` gave it back.
+        cluster: The cluster.
+        applied: The InferenceService or TrainedModel, as `Cluster.apply` returned it.
         kind: Which of them.
 
     Raises:
@@ -162,13 +160,13 @@ def roll_back(
     force: bool = False,
     clock: Callable[[], float] = time.monotonic,
 ) -> dict[str, Any]:
-    """Take a candidate away without a lost request.
+    """Remove a candidate without losing a request.
 
     Args:
-        cluster: Where.
-        live: The InferenceService as it can be applied.
-        mode: How KServe runs it.
-        timeout_seconds: How long each of the two steps may take.
+        cluster: The cluster.
+        live: The InferenceService, ready to apply.
+        mode: KServe's mode of it.
+        timeout_seconds: The time limit of each of the two steps.
         force: Take fields that others have set.
         clock: Monotonic seconds.
 
@@ -208,11 +206,11 @@ def roll_back(
 
 
 def unserved(cluster: Cluster, service: Mapping[str, Any]) -> str:
-    """What keeps an InferenceService from serving what it says now, in words; empty: nothing.
-    KServe's Ready may be of the servers before.
+    """The condition that an InferenceService's present spec waits for, in words; empty: none.
+    KServe's Ready may belong to the former servers.
 
     Args:
-        cluster: Where.
+        cluster: The cluster.
         service: As the API gives it.
     """
     metadata = service["metadata"]
@@ -223,11 +221,11 @@ def unserved(cluster: Cluster, service: Mapping[str, Any]) -> str:
 def waiting_for(
     workloads: Workloads, applied: Mapping[str, Any], service: Mapping[str, Any]
 ) -> str:
-    """What is still missing, in words; empty if what was applied serves.
+    """The condition that does not hold yet, in words; empty if the applied manifest serves.
 
     Args:
         workloads: Those of the endpoint.
-        applied: What was applied.
+        applied: The applied manifest.
         service: The InferenceService as it is.
     """
     if not service.get("status", {}).get("deploymentMode"):
@@ -281,7 +279,7 @@ def _of_deployments(
             yield _CONTROLLER
             return
         yield from rolling(found[side])
-    # KServe ends the servers of a side that is gone; until then they may be asked.
+    # KServe ends the servers of a removed side; until then they may get requests.
     for (kind, digest), one in found.items():
         if kind in _KINDS and (kind, digest) not in sides:
             yield f"deployment {one.metadata.name} to go"

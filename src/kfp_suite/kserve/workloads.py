@@ -1,7 +1,7 @@
-"""What runs below endpoints at one moment: Deployments, pods and Knative revisions.
+"""The workloads of endpoints at one moment: Deployments, pods and Knative revisions.
 
-Each kind is listed once, when it is first asked for: a look at an endpoint is one listing of its
-pods, and so is a look at a whole namespace.
+Each kind is listed once, when it is first needed: a look at an endpoint costs one listing of its
+pods, and so does a look at a whole namespace.
 """
 
 from __future__ import annotations
@@ -18,13 +18,12 @@ class Workloads:
     """The workloads of one endpoint, or of every endpoint of a namespace.
 
     Args:
-        cluster: Where.
+        cluster: The cluster.
         namespace: The Kubernetes namespace.
         name: Of the InferenceService; empty: of all.
-        label: What says whose a workload is.
+        label: The label of workloads with the name of their object.
 
-    Every method raises StoreError where the API refuses, and TransientError where it does not
-    answer.
+    Every method raises StoreError if the API refuses, and TransientError if it does not answer.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Workloads:
 
 
 def digest_of(pod: Any) -> str:
-    """The digest of the manifest that a pod is made of; empty: nobody says."""
+    """The digest of the manifest that a pod is made of; empty if it has no annotation."""
     digest: str = (pod.metadata.annotations or {}).get(SPEC_DIGEST, "")
     return digest
 
