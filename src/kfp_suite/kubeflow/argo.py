@@ -1,7 +1,7 @@
-"""Argo's own view of a run: why a step waits or failed, what was cached, where outputs are.
+"""Argo's own view of a run: reasons for waiting and failure, cached tasks, URIs of outputs.
 
-KFP's second API tells a task's state and no reason, and loses sight of the tasks of a workflow
-that Argo compresses (above 1 MiB). Its first API keeps the workflow itself.
+KFP's second API has the states of tasks without reasons, and no tasks of a workflow that Argo
+compresses (above 1 MiB). Its first API keeps the workflow itself.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class Workflow:
         return ""
 
     def outputs(self) -> list[tuple[str, str, str]]:
-        """What the tasks that ran gave, in the order in which they started: the task, the name of
-        the output, and its URI. Without what is cached."""
+        """The outputs of the tasks that ran, in the order of their starts: the task, the name of
+        the output, and its URI. Without cached tasks."""
         found = []
         for node in self._nodes:
             outputs = _executor_input(node).get("outputs", {}).get("artifacts", {})
@@ -104,7 +104,7 @@ class Workflow:
         ]
 
     def _with_driver(self, task: Task, driver: Node | None) -> Task:
-        """A task whose driver failed is left out; what failed is told as the task."""
+        """The driver in place of its task, if the driver failed."""
         why = self._last_reason(driver, _FAILED) if driver else ""
         if task.state != "SKIPPED" or not why:
             return task
@@ -146,7 +146,7 @@ class Workflow:
 
 
 def workflow_of(backend: Backend, run_id: str) -> Workflow | None:
-    """The workflow of a run; None if this installation does not tell it."""
+    """The workflow of a run; None if this installation does not serve it."""
     try:
         told = json.loads(backend.read(f"/apis/v1beta1/runs/{run_id}"))
         return Workflow(json.loads(told["pipeline_runtime"]["workflow_manifest"]))
@@ -161,7 +161,7 @@ def _reason(node: Node, phases: tuple[str, ...]) -> str:
 
 
 def _executor_input(node: Node) -> Mapping[str, Any]:
-    """What KFP's driver gives the launcher of a task, in the command of its pod."""
+    """The input of a task's launcher from KFP's driver, in the command of its pod."""
     if not is_step(_shown(node), None):  # its tries and its pod have it once more
         return {}
     try:

@@ -61,16 +61,16 @@ def cluster_arguments(
 
 
 def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) -> dict[str, Any]:
-    """What nobody set, and is another on a cluster than on a laptop.
+    """The parameters that are not set, and whose defaults differ between a cluster and a laptop.
 
     `target` is `cluster`, so that a model is deployed and becomes the champion; `namespace` is
-    the profile's; and where somebody is notified, `notify.ui` leads to this Kubeflow. In a
+    the profile's; and with notifications, `notify.ui` is the address of this Kubeflow. In a
     pipeline without a step of the suite, such names mean something else, and nothing is set.
 
     Args:
         package: The pipeline.
-        arguments: As `cluster_arguments` gives them.
-        backend: Where it will run.
+        arguments: As `cluster_arguments` returns them.
+        backend: The Kubeflow that it will run on.
     """
     if not any(family_of(image) for image in package.images):
         return {}
@@ -90,7 +90,7 @@ def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) 
 
 
 def told(filled: Mapping[str, Any]) -> str:
-    """The line that says what was filled in; empty if nothing was."""
+    """The line with the values that were filled in; empty if there are none."""
     words = [
         f"notify.ui={value['ui']}" if name == "notify" else f"{name}={value}"
         for name, value in filled.items()

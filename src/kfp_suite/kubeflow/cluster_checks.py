@@ -1,4 +1,4 @@
-"""What of a cluster decides whether a model can be deployed there."""
+"""Checks that a cluster can run a pipeline and deploy its model."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Request:
-    """What one pod asks for.
+    """The requests of one pod.
 
     Attributes:
-        task: Whose pod it is.
+        task: The task of the pod.
         cpu: CPUs.
         memory: Bytes.
         devices: Accelerators by resource name.
@@ -58,15 +58,15 @@ class Request:
 
 @dataclass(frozen=True)
 class Wanted:
-    """What is to be run on a cluster.
+    """The requirements of a pipeline on a cluster.
 
     Attributes:
-        namespace: Where endpoints are.
+        namespace: The namespace of endpoints.
         runs_in: The namespace of runs; empty: nothing runs there.
         account: The service account of runs; empty: the installation's.
-        deploys: Whether endpoints are made.
-        rolls_out: Whether they are changed a share at a time.
-        requests: What pods ask for.
+        deploys: Whether endpoints are created.
+        rolls_out: Whether traffic is moved in steps.
+        requests: The requests of pods.
     """
 
     namespace: str = "default"
@@ -84,7 +84,7 @@ class Wanted:
 
 
 def requests_of(package: Package) -> tuple[Request, ...]:
-    """What the pods of a pipeline ask for."""
+    """The requests of a pipeline's pods."""
     platform = package.platform.get("platforms", {}).get("kubernetes", {})
     of_pods = platform.get("deploymentSpec", {}).get("executors", {})
     found = []
@@ -110,13 +110,13 @@ def requests_of(package: Package) -> tuple[Request, ...]:
 def wanted_by(
     package: Package, arguments: Mapping[str, Any], backend: Backend, account: str = ""
 ) -> Wanted:
-    """What a run wants of its cluster.
+    """The requirements of a run on its cluster.
 
     Args:
         package: The pipeline.
         arguments: As they are sent.
-        backend: Where it will run.
-        account: The service account that is asked for; empty: the installation's.
+        backend: The Kubeflow that it will run on.
+        account: The requested service account; empty: the installation's.
     """
     defaults = {name: one.default for name, one in package.parameters.items()}
     values = {**defaults, **arguments}
@@ -140,8 +140,8 @@ def look_at_cluster(connection: Connection, wanted: Wanted) -> list[Finding]:
     """The findings of the cluster that credentials lead to; none without credentials.
 
     Args:
-        connection: The way to Kubeflow Pipelines.
-        wanted: What is to be run there.
+        connection: The connection to Kubeflow Pipelines.
+        wanted: The requirements.
     """
     try:
         cluster = Cluster(sleep=lambda _: None, context=connection.kube_context)
@@ -163,11 +163,11 @@ def look_at_cluster_of_run(connection: Connection, wanted: Wanted) -> list[Findi
 
 
 def check_cluster(cluster: Cluster, wanted: Wanted) -> list[Finding]:
-    """The findings of a cluster; what one may not see is `unknown`.
+    """The findings of a cluster; facts that the account may not read are `unknown`.
 
     Args:
         cluster: The cluster.
-        wanted: What is to be run there.
+        wanted: The requirements.
     """
     look = _Look(cluster, wanted)
     look.at_everything()
@@ -175,7 +175,7 @@ def check_cluster(cluster: Cluster, wanted: Wanted) -> list[Finding]:
 
 
 class _Look:
-    """Looks at one thing after the other, and keeps what it finds."""
+    """Runs one check after the other, and collects the findings."""
 
     def __init__(self, cluster: Cluster, wanted: Wanted) -> None:
         self.findings: list[Finding] = []
@@ -321,7 +321,7 @@ class _Look:
         return " ".join([*words, "| kubectl apply -f -"])
 
     def _seen(self, what: str, look: Callable[[], T]) -> T | None:
-        """What is seen; None, with a finding, if one may not see it."""
+        """The result of a look; None, with a finding, if the account may not read it."""
         try:
             return look()
         except KfpSuiteError as error:

@@ -69,20 +69,20 @@ class Connection:
 
     @property
     def address(self) -> str:
-        """The address that somebody gave; empty: it is found through the cluster."""
+        """The given address; empty: it is found through the cluster."""
         return self.host or os.environ.get(ENDPOINT, "")
 
 
 @dataclass(frozen=True)
 class Health:
-    """What a Kubeflow says of itself; `version` is empty if it does not say."""
+    """A Kubeflow's answer about itself; `version` is empty if it has none."""
 
     multi_user: bool
     version: str
 
     @property
     def skew(self) -> str:
-        """What is to be said of its version; empty if it is recent enough, or unknown."""
+        """A warning about its version; empty if it is recent enough, or unknown."""
         found = _RELEASE.match(self.version)
         if found is None or (int(found[1]), int(found[2])) >= OLDEST:
             return ""
@@ -97,8 +97,8 @@ class Backend:
     """Kubeflow Pipelines' API.
 
     Args:
-        connection: Where, and who asks.
-        sleep: What waits between tries.
+        connection: Address and credentials.
+        sleep: Waits between tries.
 
     Raises:
         MissingError: a file of the connection is not there.
@@ -137,8 +137,8 @@ class Backend:
         return found
 
     def health(self) -> Health:
-        """What it says of itself. Raises as `call`."""
-        # As it is written: the client drops what the API's definition does not have.
+        """Its version and address. Raises as `call`."""
+        # The raw answer: the client drops fields that the API's definition lacks.
         text = self.call("healthz", self._healthz)
         try:
             told = json.loads(text)
@@ -148,7 +148,7 @@ class Backend:
                     where=self.host,
                     fix="kubectl get pods -n kubeflow -l app=ml-pipeline says why",
                 )
-            # The UI's server has its own names for what the API says.
+            # The UI's server has its own names for the API's fields.
             version = str(told.get("tag_name") or told.get("apiServerTagName") or "")
             self._health = Health(bool(told["multi_user"]), version.replace("unknown", ""))
         except (ValueError, KeyError, AttributeError) as error:
@@ -170,7 +170,7 @@ class Backend:
         return f"{self.client._get_url_prefix()}/#/{path}"
 
     def read(self, path: str, of_ui: bool = False, **query: str) -> bytes:
-        """The body at a path of the API's server or of the UI's, asked for once.
+        """The body at a path of the API's server or of the UI's, in one request.
 
         Args:
             path: As `/apis/v1beta1/…`.
@@ -199,11 +199,11 @@ class Backend:
         return bytes(answer.data)
 
     def call(self, what: str, ask: Callable[[], T]) -> T:
-        """Ask for what may be asked for twice; what is transient is tried again.
+        """Send an idempotent request, and retry it after transient errors.
 
         Args:
-            what: To stand in a message.
-            ask: Asks by the client.
+            what: The subject, for messages.
+            ask: Sends the request by the client.
 
         Raises:
             KfpSuiteError: see `faults`.
@@ -211,21 +211,21 @@ class Backend:
         return self._tried(what, ask, lambda: None)
 
     def create(self, what: str, send: Callable[[], T], find: Callable[[], T | None]) -> T:
-        """Make something once, even where the answer that it was made is lost.
+        """Create an object once, even if the answer to the first request is lost.
 
         Args:
-            what: To stand in a message.
-            send: Makes it.
-            find: Whether it is there.
+            what: The subject, for messages.
+            send: Creates it.
+            find: Finds it, if it exists.
         """
         return self._tried(what, send, find)
 
     def pages(self, what: str, ask: Callable[[str], Any], of: str) -> Iterator[Any]:
-        """Everything in a listing.
+        """All entries of a listing.
 
         Args:
-            what: To stand in a message.
-            ask: A page, by its token; empty for the first.
+            what: The subject, for messages.
+            ask: Requests a page by its token; empty for the first.
             of: The attribute of a page that holds its entries.
         """
         token = ""
@@ -256,7 +256,7 @@ class Backend:
         raise AssertionError("a loop that returns or raises")
 
     def _check_answer(self) -> None:
-        """A web page is not an answer, whatever its status."""
+        """Raise an error if the answer is a web page, with any status."""
         if self.client is None:
             return
         answer = self.client._run_api.api_client.last_response
@@ -265,7 +265,7 @@ class Backend:
             raise sign_in(self.host)
 
     def _clearer(self, met: Any) -> Any:
-        """Where even the health is not there: is it Kubeflow Pipelines at all?"""
+        """The error of a server without the health endpoint, which may not be Kubeflow's."""
         if isinstance(met, MissingError) and (met.where or "").startswith("healthz"):
             return self._not_kfp()
         return met
@@ -282,7 +282,7 @@ class Backend:
 
 
 class _Client(kfp.Client):  # type: ignore[misc]
-    """kfp's client, which asks once, and leaves nothing in the home folder."""
+    """kfp's client, without its own retries, and without files in the home folder."""
 
     def _load_config(self, *args: Any) -> Any:
         """The way through a kubeconfig's cluster, kept: renewing a token there forgets it.
@@ -340,7 +340,7 @@ def _limit(rest: Any) -> None:
 
 
 def _found(connection: Connection) -> str:
-    """Where kfp's client will look without a host; in words."""
+    """The place where kfp's client looks for a host, in words."""
     try:
         kubernetes_config.load_incluster_config()
         return f"ml-pipeline.{INSTALLED_IN}"
@@ -369,7 +369,7 @@ def _existing(name: str, option: str) -> Path:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what kfp's client prints; links are ours to show."""
+    """Suppress the output of kfp's client; our commands print the links."""
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         yield

@@ -1,7 +1,7 @@
 """Cron as Kubeflow Pipelines reads it: six fields, seconds first, in UTC.
 
-Days differ from the usual cron: where day of month or day of week begins with a star, `*/2`
-too, both have to fit; only where neither does is one of them enough.
+Days differ from the usual cron: if day of month or day of week begins with a star, such as
+`*/2`, both have to match; only if neither does is one of them enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GIVEN_UP_AFTER = timedelta(days=5 * 366)
 
 @dataclass(frozen=True)
 class _Field:
-    """One of the six: what it is called, its least and greatest value, and their names."""
+    """One of the six: its name, its least and greatest value, and the names of values."""
 
     name: str
     least: int

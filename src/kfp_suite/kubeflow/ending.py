@@ -114,7 +114,7 @@ def ending_of(backend: Backend, run: ClusterRun) -> Ending:
     """The end of a run that is over, as far as it can be known from here.
 
     Args:
-        backend: Where.
+        backend: The Kubeflow of the run.
         run: With its root.
     """
     past, unread = None, ""
@@ -169,8 +169,8 @@ def _last_words(backend: Backend, run: RunState, workflow: Workflow) -> dict[str
 
 
 def _last_line(log: str) -> str:
-    """The last error of a step of ours; else what KFP's driver or launcher died of; else the last
-    line of the step's own code. Argo writes after all of them."""
+    """The last error of a step of ours; else that of KFP's driver or launcher; else the last line
+    of the step's own code. Argo's own lines follow all of them."""
     lines = [line.strip() for line in log.split("\n") if line.strip() and not _ARGO.match(line)]
     errors = [line.removeprefix(_ERROR) for line in lines if line.startswith(_ERROR)]
     fatal = [line for line in lines if _FATAL.match(line) and not _EXITED.search(line)]

@@ -1,4 +1,4 @@
-"""What a call to Kubeflow Pipelines fails with, as our errors: each its own clear line."""
+"""Errors of calls to Kubeflow Pipelines, translated to ours."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kfp_suite.contracts.errors import (
 )
 
 _TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-# Nobody is told of a pause: a longer one looks like a hang.
+# Pauses are not shown: a longer one would look like a hang.
 _MAX_PAUSE_SECONDS = 60.0
 _NETWORK = (urllib3.exceptions.HTTPError, OSError)
 FAULTS = (ApiException, GoogleAuthError, *_NETWORK)
@@ -32,7 +32,7 @@ def fault(error: Exception, what: str, host: str) -> KfpSuiteError:
 
     Args:
         error: As it was raised.
-        what: What was asked for, to stand in the message.
+        what: The subject of the request, for the message.
         host: The address of the API.
     """
     if isinstance(error, ApiException) and error.status:
@@ -63,13 +63,13 @@ def sign_in(host: str) -> StoreError:
 
 
 def retry_after(error: Exception) -> float | None:
-    """How many seconds the server asks to wait, at most a minute; None if it does not say."""
+    """The server's Retry-After in seconds, at most a minute; None if there is none."""
     headers = getattr(error, "headers", None) or {}
     said = str(headers.get("Retry-After", ""))
     return min(float(said), _MAX_PAUSE_SECONDS) if said.isdigit() else None
 
 
-# By status: the class, what it means, and what to do.
+# By status: the class, the meaning, and the remedy.
 _REFUSALS: dict[int, tuple[type[KfpSuiteError], str, str | None]] = {
     400: (ParameterError, "Kubeflow Pipelines does not take this", None),
     401: (

@@ -1,4 +1,4 @@
-"""A run, or a schedule, as somebody asks for it: by a command, or in a notebook."""
+"""Requests for runs and schedules, from a command or a notebook."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ COPIES = (
 
 @dataclass(frozen=True)
 class Order:
-    """How runs are asked for.
+    """The options of a run or schedule.
 
     Attributes:
         name: Of the run or of the schedule; empty: pipeline and time, or the pipeline's.
-        experiment: Its name; it is made where it is not there.
-        service_account: That the steps run as; empty: the installation's.
-        pipeline_root: Where artifacts go; empty: the installation's.
-        check: Whether to look first for what would fail.
+        experiment: Its name; it is created if missing.
+        service_account: The account of the steps; empty: the installation's.
+        pipeline_root: The root of artifacts; empty: the installation's.
+        check: Whether to check first for errors that would occur later.
     """
 
     name: str = ""
@@ -62,9 +62,9 @@ class Prepared:
 
     Attributes:
         arguments: All of them.
-        filled: Those that nobody set, and that are others on a cluster.
-        brought: The files of this machine that were brought to the store.
-        warnings: What may fail.
+        filled: Those that were not set, and whose defaults differ on a cluster.
+        brought: The files of this machine that were copied to the store.
+        warnings: Possible failures.
     """
 
     arguments: dict[str, Any]
@@ -74,7 +74,7 @@ class Prepared:
 
     @property
     def lines(self) -> list[str]:
-        """What a person is told of it."""
+        """The lines to print about it."""
         warnings = [f"warning: {one}" for one in self.warnings]
         return [*warnings, *map(str, self.brought), *filter(None, [told(self.filled)])]
 
@@ -90,16 +90,16 @@ class Prepared:
 def prepare(
     backend: Backend, package: Package, arguments: Mapping[str, Any], order: Order
 ) -> Prepared:
-    """Fill in what nobody set, look for what would fail, and bring what only this machine has.
+    """Fill in defaults, check for errors, and copy local files to the store.
 
     Args:
-        backend: Where it will run.
+        backend: The Kubeflow that it will run on.
         package: The pipeline.
-        arguments: As `cluster_arguments` gives them.
-        order: How it is asked for.
+        arguments: As `cluster_arguments` returns them.
+        order: The options of the run.
 
     Raises:
-        ParameterError: the run would fail, and why.
+        ParameterError: the run would fail, with the reasons.
         KfpSuiteError: as `bring`.
     """
     filled = filled_in(package, arguments, backend)
@@ -120,13 +120,13 @@ def prepare(
 def run(
     backend: Backend, package: Package, arguments: Mapping[str, Any], order: Order
 ) -> tuple[Submitted, Prepared]:
-    """Start a run, and say what was sent.
+    """Start a run, and return what was sent.
 
     Args:
-        backend: Where.
-        package: The pipeline; it is uploaded where it is not there.
-        arguments: As `cluster_arguments` gives them.
-        order: How.
+        backend: The Kubeflow.
+        package: The pipeline; it is uploaded if missing.
+        arguments: As `cluster_arguments` returns them.
+        order: The options of the run.
 
     Raises:
         KfpSuiteError: see `Backend.call`.
@@ -153,11 +153,11 @@ def recur(
     order: Order,
     recurrence: Recurrence,
 ) -> tuple[Change, Prepared]:
-    """Make or change the schedule of its name, and say what was sent.
+    """Create or change the schedule of that name, and return what was sent.
 
     Args:
         backend, package, arguments, order: As for `run`.
-        recurrence: When, and how many at once.
+        recurrence: Times, and the number of concurrent runs.
 
     Raises:
         AlreadyExistsError: as `schedule`.

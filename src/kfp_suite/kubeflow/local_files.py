@@ -1,9 +1,9 @@
-"""Files that this machine has, and a cluster does not: brought to the store before a run.
+"""Files of this machine, which are copied to the store before a run on a cluster.
 
 The examples' data are in installed packages, and a first data set is a file in a folder. Each is
 copied to `<store>/_sources/<digest>/…`, by the digest of the files' names and content, and the
-parameter becomes that address: the same content is brought once, and what a run reads never
-changes. Objects are created whole, and the run is submitted after the last.
+parameter becomes that address: the same content is copied once, and the data of a run never
+change. Objects are created whole, and the run is submitted after the last.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ FILES = ("module_file", "labelled", "baseline_statistics")
 
 @dataclass(frozen=True)
 class Brought:
-    """Files that were brought to the store.
+    """Files that were copied to the store.
 
     Attributes:
-        parameter: What named them: `sources.flights`.
-        given: How.
-        uri: Where they are now.
-        files: How many.
+        parameter: The parameter that named them: `sources.flights`.
+        given: Its value.
+        uri: Their address in the store.
+        files: Their number.
         bytes: Of all of them.
-        new: Whether any of them was not there before.
+        new: Whether any of them is new in the store.
     """
 
     parameter: str
@@ -108,13 +108,13 @@ def find_local_files(
 
 
 def bring(values: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[Brought, ...]]:
-    """Copy what only this machine has to the store.
+    """Copy the files of this machine to the store.
 
     Args:
         values: As `find_local_files` returns them.
 
     Returns:
-        The values with the files' addresses in the store, and what was brought.
+        The values with the files' addresses in the store, and the copied files.
 
     Raises:
         DataError: a file changes while it is read.
@@ -190,7 +190,7 @@ def _bring(store: Store, name: str, uri: str, selected: Selection) -> Brought:
 
 
 def _create(store: Store, target: str, path: Path, digest: str, scratch: Path) -> None:
-    """Create an object with the content that its address names, whoever writes the file
+    """Create an object with exactly the content of its address, even if the file changes
     meanwhile."""
     copy_file(path, scratch, digest)
     try:

@@ -1,4 +1,4 @@
-"""What identifiers are called."""
+"""Names of identifiers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from kfp_suite.kubeflow.scheduling import Schedule
 def named(backend: Backend, schedule: Schedule) -> dict[str, str]:
     """The pipeline, the version (or `latest`) and the experiment of a schedule, by name.
 
-    What is there no more is called by its identifier.
+    An object that no longer exists is named by its identifier.
     """
     client = backend.client
     version = schedule.version_id

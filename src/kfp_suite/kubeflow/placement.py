@@ -1,4 +1,4 @@
-"""What may be said of a task in a resources file."""
+"""The schema of a task in a resources file."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Toleration:
 
 @dataclass(frozen=True)
 class Placement:
-    """What a task may use; what is None, empty or 0 stays as it was compiled.
+    """The resources of a task; values that are None, empty or 0 stay as compiled.
 
     Attributes:
         cpu, memory: Requested: `500m`, `4Gi`.

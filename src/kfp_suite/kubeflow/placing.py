@@ -1,12 +1,12 @@
-"""What each task of a compiled pipeline may use, and where it may run.
+"""Resources and nodes of the tasks in a compiled pipeline.
 
-A file says it, at compile time: of every task under `defaults`, of one under `tasks`.
+They come from a file, at compile time: for every task under `defaults`, for one under `tasks`.
 
     defaults: {retries: 3, node_selector: {pool: ml}}
     tasks:
       train: {cpu: "8", memory: 32Gi, accelerator: nvidia.com/gpu, timeout: 2h}
 
-What Kubernetes alone knows is written by kfp-kubernetes.
+Settings that only Kubernetes knows are written by kfp-kubernetes.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 def placed(file: Path | None) -> Callable[[Json, Json], None] | None:
-    """What puts the placements of a file into a compiled pipeline; None without one.
+    """The function that puts the resources of a file into a compiled pipeline; None without one.
 
     Raises:
         MissingError: there is no such file.

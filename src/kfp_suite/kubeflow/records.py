@@ -1,4 +1,4 @@
-"""What the steps of a run on a cluster left, by the UI of its Kubeflow or from the store."""
+"""Run records and trials of a run on a cluster, through its Kubeflow's UI or from the store."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kfp_suite.stores.store import open_store
 
 
 def record_of(backend: Backend, run: ClusterRun) -> RunRecord:
-    """The record that the task `record` left.
+    """The run record, an output of the task `record`.
 
     Args:
-        backend: Where the run is.
+        backend: The Kubeflow of the run.
         run: With its root.
 
     Raises:
-        MissingError: it left none, or the run's pipeline is gone.
+        MissingError: there is none, or the run's pipeline is gone.
         StoreError: neither the UI hands it out, nor can the root be read from here.
     """
     with tempfile.TemporaryDirectory(prefix="kfp-suite-record-") as folder:

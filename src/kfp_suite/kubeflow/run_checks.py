@@ -1,4 +1,4 @@
-"""What of a run on a cluster fails after it is submitted, and can be seen before."""
+"""Checks for errors of a run on a cluster that can be found before it is submitted."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def _check_target(package: Package, arguments: Mapping[str, Any]) -> Iterator[Fi
 
 
 def _addresses(arguments: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What steps read, by parameter."""
+    """The addresses that steps read, by parameter."""
     for name in ("store", *FILES):
         if isinstance(arguments.get(name), str):
             yield name, arguments[name]

@@ -1,4 +1,4 @@
-"""A run on a cluster at one time: its state, its tasks, and which of them nobody has seen."""
+"""A run on a cluster at one time: its state, its tasks, and those that were never seen."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _state(run: Any, workflow: Workflow | None) -> str:
 
 
 def _tasks(details: Any, names: tuple[str, ...] | None) -> tuple[Task, ...]:
-    """The API tells each node of the engine's, most of which are none of the pipeline's tasks."""
+    """The pipeline's tasks among the API's nodes, most of which belong to the engine."""
     steps = [one for one in details if is_step(one.display_name or "", names)]
     # All nodes are created with the run.
     steps.sort(key=lambda one: (one.start_time is None, one.start_time or 0, one.task_id))

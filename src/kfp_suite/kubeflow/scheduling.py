@@ -1,4 +1,4 @@
-"""Recurring runs: one by name, made anew where it changes, and never lost in between."""
+"""Recurring runs: one by name, replaced when it changes, and never lost in between."""
 
 from __future__ import annotations
 
@@ -90,16 +90,16 @@ class Change:
 
 
 def schedule(backend: Backend, wanted: Schedule) -> Change:
-    """Make a recurring run, or change the one of its name.
+    """Create a recurring run, or change the one of its name.
 
-    The API cannot change one (kubeflow/pipelines#6001). So another is made, switched off;
-    then the old one goes, and the new one is switched on: killed at any point, one is left,
-    and the next call finishes. A new one would catch up with all times since its start: where
-    that is past, one that takes the place of another starts when it is made.
+    The API cannot change one (kubeflow/pipelines#6001). So a new one is created, disabled; then
+    the old one is deleted, and the new one is enabled: if this is killed at any point, one is
+    left, and the next call finishes. A new one would catch up with all times since its start: if
+    that is past, a replacement starts at its creation.
 
     Args:
-        backend: Where.
-        wanted: How it should be.
+        backend: The Kubeflow.
+        wanted: The schedule.
 
     Raises:
         AlreadyExistsError: one of this name is of another pipeline or model, or several are, and
@@ -214,10 +214,10 @@ def _model(one: Schedule) -> Any:
 
 
 def _meant(found: list[Scheduled], same: Sequence[Scheduled] = ()) -> Scheduled | None:
-    """What is meant by a name: the one that is on.
+    """The schedule of a name: the enabled one.
 
-    A change that was killed leaves its new one beside the old one, switched off. Any others that
-    differ are somebody's, who made them by hand.
+    A change that was killed leaves its new one, disabled, beside the old one. Others that differ
+    were created by hand.
 
     Args:
         found: All of the name.

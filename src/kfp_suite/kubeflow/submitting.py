@@ -42,9 +42,9 @@ def submit(
         package: The pipeline; it is uploaded where it is not there.
         arguments: By parameter.
         name: The run's; others may have had it before.
-        experiment: Its name; it is made where it is not there.
-        service_account: That the steps run as; empty: the installation's.
-        pipeline_root: Where artifacts go; empty: the installation's.
+        experiment: Its name; it is created if missing.
+        service_account: The account of the steps; empty: the installation's.
+        pipeline_root: The root of artifacts; empty: the installation's.
 
     Raises:
         KfpSuiteError: see `Backend.call`.
@@ -100,7 +100,7 @@ def run_link(backend: Backend, run_id: str) -> str:
 
 
 def experiment_named(backend: Backend, name: str) -> str:
-    """The identifier of an experiment, made where it is not there."""
+    """The identifier of an experiment, which is created if missing."""
 
     def find() -> str | None:
         found = backend.pages(

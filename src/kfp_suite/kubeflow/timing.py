@@ -1,4 +1,4 @@
-"""When a schedule starts runs: as it is said, and as it comes."""
+"""Start times of schedules: their settings, and the resulting times."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Timing:
 
 
 def timing(cron: str = "", every: str = "", start: str = "", end: str = "") -> Timing:
-    """When runs start, as somebody says it.
+    """The start times of runs, from their settings.
 
     Args:
         cron: Five fields, or six with seconds first; or

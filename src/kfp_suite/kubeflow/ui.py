@@ -1,7 +1,7 @@
-"""What Kubeflow Pipelines hands out of a run: objects of its store, and logs of pods.
+"""Objects of a run's store and logs of its pods, through the server of Kubeflow Pipelines' UI.
 
 The store's address is often one inside the cluster. The UI's server reads from it with its own
-credentials; the API's server alone does not.
+credentials; the API's server does not.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def hands_out(uri: str) -> bool:
 def read_files(backend: Backend, uri: str, name: str) -> list[bytes]:
     """The files of a name below a URI.
 
-    The file itself is asked for first. If users are kept apart, the UI knows the outputs of tasks
-    and no files in them, and gives an output that is a folder as a gzipped tar.
+    The file itself is requested first. In multi-user mode the UI serves only whole outputs of
+    tasks, and an output that is a folder as a gzipped tar.
 
     Args:
         backend: Where.
