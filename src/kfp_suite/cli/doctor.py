@@ -41,16 +41,24 @@ _MARKS = {
     help="The folder that runs would use.",
 )
 @image_lock_option
+@click.option(
+    "--service-account",
+    default="",
+    help="That runs will have.  [default: the installation's]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @on_kubeflow
-def doctor(root: Path, lock_file: Path | None, as_json: bool, connect: Connect) -> None:
+def doctor(
+    root: Path, lock_file: Path | None, service_account: str, as_json: bool, connect: Connect
+) -> None:
     """Say what this machine can run, and what is missing. Exit 0 if it can run locally.
 
     With --host or --kube-context also whether Kubeflow answers, and what its cluster has for
     endpoints: KServe, rights, nodes. -n is the namespace of runs, and of endpoints.
     """
     backend, kubeflow = _kubeflow(connect)
-    findings = [*diagnose(root), *_cluster(connect, backend), *kubeflow, *_images(lock_file)]
+    cluster = _cluster(connect, backend, service_account)
+    findings = [*diagnose(root), *cluster, *kubeflow, *_images(lock_file)]
     able = {area: all(f.level != "error" for f in findings if f.area == area) for area in _AREAS}
     if as_json:
         click.echo(json.dumps({"able": able, "findings": [asdict(f) for f in findings]}))
@@ -89,13 +97,15 @@ def _kubeflow(connect: Connect) -> tuple[Any, list[Finding]]:
     return backend, findings
 
 
-def _cluster(connect: Connect, backend: Any) -> list[Finding]:
+def _cluster(connect: Connect, backend: Any, account: str) -> list[Finding]:
     """What the cluster of the credentials has for endpoints, and for runs if Kubeflow answers."""
     from kfp_suite.kubeflow.cluster_checks import AREA, Wanted, look_at_cluster, runs_in
 
     connection = connect.connection
     wanted = Wanted(
-        namespace=connection.namespace or "default", runs_in=runs_in(backend) if backend else ""
+        namespace=connection.namespace or "default",
+        runs_in=runs_in(backend) if backend else "",
+        account=account,
     )
     return look_at_cluster(connection, wanted) or [
         judged(AREA, "Kubernetes", False, "no kubeconfig, and no pod", "set KUBECONFIG")

@@ -264,6 +264,20 @@ def test_doctor_says_no_where_runs_may_not_deploy(command: Command, make: Make) 
     assert "✗ rights of pipeline-runner in models: may not get, create, patch" in told
 
 
+def test_doctor_looks_at_the_account_that_runs_will_have(command: Command, make: Make) -> None:
+    cluster = make()
+    cluster.allow_only("runner", [], "models", ACCOUNT)
+    options = ("-n", "models", "--service-account", "deployer")
+    told = command("doctor", *options).output
+    assert "✗ service account kubeflow/deployer: is not there" in told
+    assert "-n models --service-account deployer --runs-in kubeflow | kubectl apply" in told
+    metadata = {"name": "deployer", "namespace": "kubeflow"}
+    cluster.add({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata})
+    told = command("doctor", *options).output
+    assert "rights of deployer in models: all that deploy needs" in told
+    assert "cluster: deploy to a cluster (target: cluster): yes" in told
+
+
 def test_doctor_does_not_take_a_kubeconfig_for_a_cluster(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
