@@ -34,6 +34,8 @@ from kfp_suite.stores.versions import ModelStore
 
 HEADLINES = ("roc_auc", "f1_macro", "accuracy", "rmse", "mae", "r2")
 _MAX_METRICS = 3
+# Where KFP's launcher mounts each kind of store in a step's pod.
+_MOUNTS = {"/minio/": "minio://", "/s3/": "s3://", "/gcs/": "gs://"}
 
 
 def summary_json(run: PastRun, folder: Path, failure: KfpSuiteError | None) -> dict[str, Any]:
@@ -214,7 +216,15 @@ def _list_results(run: PastRun, aliases: Sequence[str]) -> Iterator[tuple[str, s
     if endpoint.get("url"):
         yield "address", endpoint["url"]
     if endpoint.get("manifest"):
-        yield "manifest", shorten_path(endpoint["manifest"])
+        yield "manifest", shorten_path(_artifact_address(endpoint["manifest"]))
+
+
+def _artifact_address(path: str) -> str:
+    """The address of an artifact that a step on Kubeflow names by its path; else the path."""
+    for mount, scheme in _MOUNTS.items():
+        if path.startswith(mount):
+            return scheme + path.removeprefix(mount)
+    return path
 
 
 def _champion(run: PastRun) -> str:

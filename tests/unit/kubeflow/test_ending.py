@@ -118,6 +118,25 @@ def test_a_run_that_served_says_what_it_made(command: Command, kfp: KfpDouble) -
     assert watched.output.rstrip().endswith("mine succeeded")
 
 
+@pytest.mark.parametrize(
+    ("path", "address"),
+    [
+        ("/minio/mlpipeline/v2/isvc.yaml", "minio://mlpipeline/v2/isvc.yaml"),
+        ("/s3/b/root/isvc.yaml", "s3://b/root/isvc.yaml"),
+        ("/gcs/b/root/isvc.yaml", "gs://b/root/isvc.yaml"),
+    ],
+)
+def test_the_manifest_is_named_by_its_address(
+    command: Command, kfp: KfpDouble, path: str, address: str
+) -> None:
+    """Not by its path in the pod of the step, which is nowhere else."""
+    kfp.behave(Behaviour(seconds=0.0))
+    run = submitted(command)
+    leave_record(kfp, run, version=VERSION, endpoint={**ENDPOINT, "manifest": path})
+    told = [line.split(maxsplit=1) for line in command("runs", "watch", run).output.splitlines()]
+    assert ["manifest", address] in told
+
+
 def test_a_model_that_was_refused_says_why_and_what_to_do(command: Command, kfp: KfpDouble) -> None:
     kfp.behave(Behaviour(seconds=0.0, skips=("if-blessed",)))
     run = submitted(command)
