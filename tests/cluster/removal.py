@@ -77,12 +77,14 @@ def remove_runs(backend: Backend) -> list[str]:
         key = experiment.experiment_id
         for run in _listed(backend, client.list_runs, "runs", experiment_id=key):
             if run.state not in _OVER:
-                backend.call(run.display_name, partial(client.terminate_run, run.run_id))
+                with suppress(KfpSuiteError):  # its workflow may be gone
+                    backend.call(run.display_name, partial(client.terminate_run, run.run_id))
             backend.call(run.display_name, partial(client.delete_run, run.run_id))
         backend.call(experiment.display_name, partial(client.delete_experiment, key))
         gone.append(experiment.display_name)
     for pipeline in _listed(backend, client.list_pipelines, "pipelines"):
-        gone += _remove_versions(backend, pipeline)
+        with suppress(MissingError):  # somebody deleted it meanwhile
+            gone += _remove_versions(backend, pipeline)
     return gone
 
 

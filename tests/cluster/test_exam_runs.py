@@ -113,8 +113,10 @@ def run_by_schedule(exam: Exam, name: str, parameters: dict[str, Any]) -> str:
     while not (found := exam.runs_of(schedule.id)):
         assert time.monotonic() < deadline, f"no run of {name} after {_SCHEDULE_SECONDS} s"
         time.sleep(3)
-    exam.kfp_suite("schedule", "delete", name, "--yes", *exam.connection)
+    exam.kfp_suite("schedule", "pause", name, *exam.connection)
     states = [follow(exam.backend, run, lambda *_: None) for run in found]
+    # Kubernetes takes a run's workflow with its schedule.
+    exam.kfp_suite("schedule", "delete", name, "--yes", *exam.connection)
     assert all(state.succeeded for state in states), states
     return found[0]
 
