@@ -45,6 +45,8 @@ ELSEWHERE = {
     r"kfp-suite run backfill": "tests/local/test_recurring.py",
     r"kfp-suite serve dog\.yaml": "tests/unit/gateway/test_graph.py",
     r"curl localhost:8080/graphs/": "tests/unit/gateway/test_graph.py",
+    r"kubectl ": "of a cluster: tests/cluster",
+    r"kfp-suite runs cluster trials": "tests/unit/kubeflow/test_ending.py",
 }
 """Commands that are not run here: a pattern, and where they are."""
 
@@ -95,6 +97,8 @@ class Reader:
 
     def _words(self, line: str) -> list[str]:
         words = [word for word in shlex.split(line, comments=True) if word != "&"]
+        if ">" in words:
+            words = words[: words.index(">")]
         to_cluster = words[1:2] in (["submit"], ["schedule"])
         text = "\0".join(words)
         for said, meant in INSTEAD.items():
@@ -139,7 +143,11 @@ def files_of(folder: Path) -> None:
     readme, kubeflow = ROOT / "README.md", ROOT / "docs" / "kubeflow.md"
     data = next(text for text in yaml_blocks(readme) if "model_name:" in text)
     (folder / "my-data.yaml").write_text(data)
-    on_a_cluster = {**yaml.safe_load(data), "store": "gs://bucket/models"}
+    on_a_cluster = {
+        **yaml.safe_load(data),
+        "store": "gs://bucket/models",
+        "sources": {"penguins": "gs://bucket/penguins.csv"},
+    }
     (folder / "cluster-data.yaml").write_text(yaml.safe_dump(on_a_cluster))
     resources = next(text for text in yaml_blocks(kubeflow) if text.startswith("defaults:"))
     (folder / "resources.yaml").write_text(resources)
