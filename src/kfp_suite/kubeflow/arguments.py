@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from kfp_suite.image_builder.families import family_of
 from kfp_suite.kubeflow.connection import Backend
 from kfp_suite.kubeflow.local_files import find_local_files
 from kfp_suite.kubeflow.package import Package
@@ -50,6 +49,8 @@ def cluster_arguments(
         defaults = {name: known.default for name, known in package.parameters.items()}
         check_values(defaults | values)
     check_for_cluster(values, where, assigned)
+    if not package.has_our_steps:
+        return values
 
     def base_of(name: str) -> Path:
         """As a local run has it."""
@@ -72,7 +73,7 @@ def filled_in(package: Package, arguments: Mapping[str, Any], backend: Backend) 
         arguments: As `cluster_arguments` returns them.
         backend: The Kubeflow that it will run on.
     """
-    if not any(family_of(image) for image in package.images):
+    if not package.has_our_steps:
         return {}
     on_a_cluster = {"target": "cluster", "namespace": backend.namespace}
     found: dict[str, Any] = {

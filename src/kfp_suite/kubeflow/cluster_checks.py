@@ -124,7 +124,7 @@ def wanted_by(
         namespace=str(values.get("namespace") or "default"),
         runs_in=runs_in(backend),
         account=account,
-        deploys=values.get("target") == CLUSTER,
+        deploys=package.has_our_steps and values.get("target") == CLUSTER,
         rolls_out="exec-rollout" in package.spec["deploymentSpec"]["executors"],
         requests=requests_of(package),
     )

@@ -113,7 +113,9 @@ def prepare(
                 *look_at_cluster_of_run(backend.connection, wanted),
             ]
         )
-    everything, brought = bring(everything)
+    brought: tuple[Brought, ...] = ()
+    if package.has_our_steps:
+        everything, brought = bring(everything)
     return Prepared(everything, filled, brought, warnings)
 
 

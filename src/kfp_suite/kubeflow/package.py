@@ -55,6 +55,12 @@ class Package:
     spec: Mapping[str, Any] = field(repr=False)
     platform: Mapping[str, Any] = field(repr=False)
 
+    @property
+    def has_our_steps(self) -> bool:
+        """Whether a step runs in an image of the suite. Without one, a parameter called `store`,
+        `sources` or `target` has a meaning of its own."""
+        return any(family_of(image) for image in self.images)
+
 
 def open_package(pipeline: str, adapt: Adaptation | None = None) -> Package:
     """A pipeline of the suite by name, or a compiled one by the path of its file.

@@ -46,7 +46,7 @@ def check_run(
         arguments: As they are sent.
         pipeline_root: Where artifacts go; empty: the installation's.
     """
-    if not any(family_of(image) for image in package.images):
+    if not package.has_our_steps:
         return
     variables = _variables(package)
     yield from _check_reach(arguments, variables)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from click.testing import CliRunner
+from kfp import compiler
 
 from kfp_suite.cli.main import cli
 from kfp_suite.contracts.errors import ParameterError
@@ -23,6 +24,7 @@ from kfp_suite.testing.kfp_backend.backend import KfpDouble
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS
 from tests.unit.kubeflow.conftest import KUBECONFIG, Command
+from tests.unit.kubeflow.user_pipelines import stranger
 
 GIVEN = ("--param", "model_name=late", "--param", "store=gs://b/models")
 ACCOUNT = "system:serviceaccount:kubeflow:pipeline-runner"
@@ -235,6 +237,18 @@ def test_a_run_is_refused_by_its_cluster(
     assert (
         command("submit", rollouts, *GIVEN, "--kube-context", "double", "--no-check").exit_code == 0
     )
+
+
+def test_a_pipeline_of_somebody_else_s_deploys_nothing(
+    command: Command, kfp: KfpDouble, make: Make, tmp_path: Path
+) -> None:
+    make(kserve=False, knative=False, controller="")
+    file = tmp_path / "stranger.yaml"
+    compiler.Compiler().compile(stranger, str(file))
+    own = ("--param", "target=cluster", "--kube-context", "double")
+    done = command("submit", str(file), *own)
+    assert done.exit_code == 0, done.exception
+    assert "KServe" not in done.output
 
 
 def test_the_kubeconfig_may_be_of_another_cluster(

@@ -60,13 +60,15 @@ def test_a_scheduled_retrain_deploys_to_the_cluster(
 def test_a_pipeline_of_somebody_else_s_is_called_as_it_is(
     command: Command, kfp: KfpDouble, tmp_path: Path
 ) -> None:
-    """`target` and `namespace` are its own words."""
+    """`target`, `namespace`, `store` and `sources` are its own words."""
     file = tmp_path / "stranger.yaml"
     compiler.Compiler().compile(stranger, str(file))
-    done = command("submit", str(file), "-n", "birds", "--json")
+    own = ("--param", "store=north", "--param", "sources.hill=spring")
+    done = command("submit", str(file), *own, "-n", "birds", "--json")
     assert done.exit_code == 0, done.exception
-    assert json.loads(done.output)["filled_in"] == {}
-    assert sent(kfp) == {}
+    told = json.loads(done.output)
+    assert (told["filled_in"], told["brought"]) == ({}, [])
+    assert sent(kfp) == {"store": "north", "sources": {"hill": "spring"}}
 
 
 def test_a_notice_leads_to_this_kubeflow(command: Command, kfp: KfpDouble) -> None:

@@ -36,7 +36,13 @@ def worked() -> None:
 
 
 @dsl.pipeline(name="stranger")
-def stranger(target: str = "local", namespace: str = "default", of: int = 1) -> None:
+def stranger(
+    target: str = "local",
+    namespace: str = "default",
+    store: str = "south",
+    sources: dict[str, str] = {},  # noqa: B006 - as kfp has it
+    of: int = 1,
+) -> None:
     """Parameters that are called as the suite's, of something else."""
     step(of=of)
 
