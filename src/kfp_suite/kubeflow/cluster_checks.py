@@ -20,6 +20,8 @@ from kfp_suite.local.findings import Finding, Level
 AREA = "cluster"
 _KSERVE = "serving.kserve.io"
 _GATEWAY = "gateway.networking.k8s.io"
+_PLACEHOLDER = "{{$"
+"""The beginning of a value that KFP's driver fills in."""
 T = TypeVar("T")
 
 
@@ -92,19 +94,25 @@ def requests_of(package: Package) -> tuple[Request, ...]:
         given = executor.get("container", {}).get("resources", {})
         accelerator = given.get("accelerator", {})
         devices = {}
-        if kind := accelerator.get("resourceType", accelerator.get("type")):
+        kind = str(accelerator.get("resourceType", accelerator.get("type", "")))
+        if kind and not kind.startswith(_PLACEHOLDER):
             count = accelerator.get("resourceCount", accelerator.get("count", 1))
-            devices[str(kind)] = float(count)
+            devices[kind] = _amount(str(count))
         found.append(
             Request(
                 label.removeprefix("exec-"),
-                float(parse_quantity(given.get("resourceCpuRequest", "0"))),
-                float(parse_quantity(given.get("resourceMemoryRequest", "0"))),
+                _amount(given.get("resourceCpuRequest", "0")),
+                _amount(given.get("resourceMemoryRequest", "0")),
                 devices,
                 of_pods.get(label, {}).get("nodeSelector", {}).get("labels", {}),
             )
         )
     return tuple(found)
+
+
+def _amount(quantity: str) -> float:
+    """A quantity as a number; 0 for one that a parameter or a task of the run decides."""
+    return 0.0 if quantity.startswith(_PLACEHOLDER) else float(parse_quantity(quantity))
 
 
 def wanted_by(

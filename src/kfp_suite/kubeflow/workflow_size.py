@@ -161,8 +161,10 @@ class _Workflow:
         lines: list[Json] = []
         for key, task in component["dag"]["tasks"].items():
             place = path
-            if task.get("triggerPolicy", {}).get("strategy") == _AT_THE_END:
-                place = self.add_node(f"{path}.{task['dependentTasks'][0]}.onExit", "DAG", _BELOW)
+            at_the_end = task.get("triggerPolicy", {}).get("strategy") == _AT_THE_END
+            # A task that ignores failures has the same policy, and may come after no other.
+            if at_the_end and (before := task.get("dependentTasks")):
+                place = self.add_node(f"{path}.{before[0]}.onExit", "DAG", _BELOW)
             inner = self.spec["components"][task["componentRef"]["name"]]
             given = dict(_values(self.spec["components"], component, task, values))
             if "dag" not in inner:

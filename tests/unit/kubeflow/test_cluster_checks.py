@@ -24,7 +24,7 @@ from kfp_suite.testing.kfp_backend.backend import KfpDouble
 from kfp_suite.testing.kubernetes.cluster import KubernetesDouble, running
 from tests.schemas import CRDS
 from tests.unit.kubeflow.conftest import KUBECONFIG, Command
-from tests.unit.kubeflow.user_pipelines import stranger
+from tests.unit.kubeflow.user_pipelines import sized, stranger
 
 GIVEN = ("--param", "model_name=late", "--param", "store=gs://b/models")
 ACCOUNT = "system:serviceaccount:kubeflow:pipeline-runner"
@@ -237,6 +237,20 @@ def test_a_run_is_refused_by_its_cluster(
     assert (
         command("submit", rollouts, *GIVEN, "--kube-context", "double", "--no-check").exit_code == 0
     )
+
+
+def test_requests_may_be_parameters(
+    command: Command, kfp: KfpDouble, make: Make, tmp_path: Path
+) -> None:
+    make()
+    file = tmp_path / "sized.yaml"
+    compiler.Compiler().compile(sized, str(file))
+    first, second = requests_of(open_package(str(file)))
+    assert (first.cpu, first.memory, first.devices) == (0.0, 0.0, {"nvidia.com/gpu": 0.0})
+    assert second.devices == {}
+    done = command("submit", str(file), "--kube-context", "double")
+    assert done.exit_code == 0, done.exception
+    assert "watch it:" in done.output
 
 
 def test_a_pipeline_of_somebody_else_s_deploys_nothing(

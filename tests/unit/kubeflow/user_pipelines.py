@@ -56,3 +56,12 @@ def take(values: dict[str, Any], share: float) -> None:
 def given(values: dict[str, Any] = {}, share: float = 0.5) -> None:  # noqa: B006 - as kfp has it
     """Parameters of the kinds that KFP changes."""
     take(values=values, share=share)
+
+
+@dsl.pipeline(name="sized")
+def sized(cpu: str = "2", memory: str = "1Gi", devices: str = "1", kind: str = "tpu") -> None:
+    """Tasks whose requests are parameters, and one that ignores failures and has none before it."""
+    first, second = step(of=1), step(of=2)
+    first.set_cpu_request(cpu).set_memory_request(memory)
+    first.set_accelerator_type("nvidia.com/gpu").set_accelerator_limit(devices)
+    second.set_accelerator_type(kind).set_accelerator_limit(1).ignore_upstream_failure()
