@@ -94,14 +94,27 @@ def snapshot(uri: str, query: str, store: str, where: str) -> SourceObject:
     return SourceObject(f"{kept.uri}/{name}", info.bytes, digest, info.generation)
 
 
-def _check(uri: str, query: str, store: str, where: str) -> None:
-    parts = urlsplit(uri)
+def check_no_password(uri: str, where: str) -> None:
+    """Raises ParameterError, which never shows the URI, if it contains a password.
+
+    Args:
+        uri: Of any scheme.
+        where: The parameter, for errors.
+    """
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:  # such as an open bracket in the host
+        raise ParameterError(f"not a URI: {error}", where=where) from error
     if parts.password or any(key == "password" for key, _ in parse_qsl(parts.query)):
         raise ParameterError(
             "a password in a parameter is recorded with the run",
-            where=f"{where}.uri",
+            where=where,
             fix="leave it out, and set PGPASSWORD or PGPASSFILE in the step's environment",
         )
+
+
+def _check(uri: str, query: str, store: str, where: str) -> None:
+    check_no_password(uri, f"{where}.uri")
     if not query.strip():
         raise ParameterError(
             "a database needs a query", where=f"{where}.query", expected="one SELECT"

@@ -25,7 +25,7 @@ from kfp_suite.contracts.errors import (
 )
 from kfp_suite.contracts.parameters import parse
 from kfp_suite.contracts.sources import Source, SourceObject
-from kfp_suite.stores.databases import is_database, snapshot
+from kfp_suite.stores.databases import check_no_password, is_database, snapshot
 from kfp_suite.stores.matching import (
     EVERYTHING,
     check_link,
@@ -164,7 +164,8 @@ def parse_sources(sources: Mapping[str, Any]) -> dict[str, SourceSpec]:
     """The sources parameter: a name to a URI, or to a mapping with a `uri`.
 
     Raises:
-        ParameterError: a name that SQL cannot use, or a key nobody reads.
+        ParameterError: a name that SQL cannot use, an unknown key, or a password in a URI, which
+            the run's record and Kubeflow would show.
     """
     if not sources:
         raise ParameterError("no source", where="sources", expected="a name and a URI")
@@ -191,6 +192,8 @@ def parse_sources(sources: Mapping[str, Any]) -> dict[str, SourceSpec]:
                 where=f"sources.{name}.uri",
                 expected="a path, gs://…, s3://… or a database",
             )
+        if "://" in parsed[name].uri:
+            check_no_password(parsed[name].uri, f"sources.{name}.uri")
     return parsed
 
 

@@ -199,3 +199,24 @@ def test_capital_letters_in_a_suffix_tell_the_format(tmp_path: Path) -> None:
         IngestParameters(split=split), pinned, tmp_path / "out" / "d", tmp_path / "out" / "p"
     )
     assert dataset.table("train")["i"].to_pylist() == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "postgresql://reader:hunter2@db/shop",
+        "postgresql://db/shop?user=reader&password=hunter2",
+        "mysql://reader:hunter2@db/shop",
+        "s3://key:hunter2@bucket/rows.csv",
+    ],
+)
+def test_a_password_in_a_source_is_refused_before_anything_is_sent(uri: str) -> None:
+    """Kubeflow shows and keeps every parameter of a run, so resolve would refuse it too late."""
+    with pytest.raises(InputError, match=r"^sources\.rows\.uri: a password in a") as refused:
+        parse_sources({"rows": {"uri": uri, "query": "SELECT 1"}})
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_source_that_is_no_uri_is_an_error_of_ours() -> None:
+    with pytest.raises(InputError, match=r"^sources\.rows\.uri: not a URI: Invalid IPv6 URL$"):
+        parse_sources({"rows": "https://[::1"})
