@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import urllib3
 from kubernetes import client, config
 from kubernetes.client.exceptions import ApiException
+from yaml import YAMLError
 
 from kfp_suite.contracts.errors import MissingError, StoreError, TransientError
 from kfp_suite.kserve.canary import Mode, check_mode, mode_of
@@ -381,7 +382,8 @@ def _configure(context: str) -> bool:
     except config.ConfigException:
         try:
             config.load_kube_config(context=context or None)
-        except (config.ConfigException, OSError) as error:
+        # A kubeconfig that is not YAML, or not of its form, raises what the client falls over.
+        except (config.ConfigException, OSError, YAMLError, TypeError, AttributeError) as error:
             raise StoreError(
                 "no Kubernetes credentials",
                 where="cluster",

@@ -72,7 +72,13 @@ def _check_reach(
     urls = {name: arguments[name] for name in _URLS if isinstance(arguments.get(name), str)}
     databases = {name: uri for name, uri in _addresses(arguments) if is_database(uri)}
     for name, url in {**databases, **urls, **servers}.items():
-        host = urlsplit(url).hostname or ""
+        try:
+            host = urlsplit(url).hostname or ""
+        except ValueError as error:  # such as an open bracket
+            yield Finding(
+                AREA, name, "error", f"not an address: {error}", "write http(s)://host[:port]"
+            )
+            continue
         if host == "localhost" or host.startswith("127.") or host == "::1":
             yield Finding(
                 AREA,

@@ -128,6 +128,7 @@ def test_a_server_that_this_machine_alone_asks_is_warned_of(
     [
         ("prometheus", "http://localhost:9090", "localhost is this machine"),
         ("ingress", "http://127.0.0.1:8080", "127.0.0.1 is this machine"),
+        ("ingress", "http://[::1", "not an address: Invalid IPv6 URL"),
         ("store", "hdfs://names/models", "no step reads hdfs://names/models"),
     ],
 )
