@@ -145,7 +145,8 @@ def runs_in(backend: Backend) -> str:
 
 
 def look_at_cluster(connection: Connection, wanted: Wanted) -> list[Finding]:
-    """The findings of the cluster that credentials lead to; none without credentials.
+    """The findings of the cluster that credentials lead to; none without credentials, except for
+    a context that was named and cannot be used.
 
     Args:
         connection: The connection to Kubeflow Pipelines.
@@ -153,8 +154,11 @@ def look_at_cluster(connection: Connection, wanted: Wanted) -> list[Finding]:
     """
     try:
         cluster = Cluster(sleep=lambda _: None, context=connection.kube_context)
-    except StoreError:
-        return []
+    except StoreError as error:
+        if not connection.kube_context:
+            return []
+        why = f"context '{connection.kube_context}' cannot be used: {error.got}"
+        return [Finding(AREA, "Kubernetes", "error", why, "see kubectl config get-contexts")]
     return check_cluster(cluster, wanted)
 
 

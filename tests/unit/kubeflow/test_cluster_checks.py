@@ -265,6 +265,18 @@ def test_a_pipeline_of_somebody_else_s_deploys_nothing(
     assert "KServe" not in done.output
 
 
+def test_a_context_that_is_not_in_the_kubeconfig_is_refused(
+    command: Command, rollouts: str, kfp: KfpDouble, make: Make
+) -> None:
+    """Without its cluster nothing would be checked, and nothing said."""
+    make()
+    refused = command("submit", rollouts, *GIVEN, "--kube-context", "dubble").exception
+    assert isinstance(refused, ParameterError)
+    assert "context 'dubble' cannot be used" in str(refused)
+    assert not kfp.state.versions
+    assert "context 'dubble' cannot be used" in command("doctor", "--kube-context", "dubble").output
+
+
 def test_the_kubeconfig_may_be_of_another_cluster(
     command: Command, rollouts: str, kfp: KfpDouble, make: Make
 ) -> None:
