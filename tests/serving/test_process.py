@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import grpc
 import httpx
@@ -129,7 +129,7 @@ def test_the_log_is_of_requests_and_not_of_probes(server: LocalServer) -> None:
         assert httpx.get(server.base + path).status_code == 200
     assert post(server, 1).status_code == 200
     server._log.seek(0)
-    _, *others = server._log.read().splitlines()
+    _, *others = unquote(server._log.read()).splitlines()  # the access log quotes ':'
     assert [line for line in others if V1 not in line] == []
     assert any(V1 in line for line in others)
 
