@@ -12,9 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from kfp_suite.contracts.errors import KfpSuiteError, MissingError
-from kfp_suite.kubeflow.connection import Backend
+from kfp_suite.kubeflow.connection import INSTALLED_IN, Backend
 
-_INSTALLED_IN = "kubeflow"
 _SOURCES = {"minio": "minio", "s3": "s3", "gs": "gcs"}
 _GZIP = b"\x1f\x8b"
 
@@ -63,7 +62,7 @@ def read_log(backend: Backend, run_id: str, pod: str) -> str:
     Raises:
         KfpSuiteError: see `Backend.read`.
     """
-    namespace = backend.connection.namespace or _INSTALLED_IN
+    namespace = backend.connection.namespace or INSTALLED_IN
     given = {"podname": pod, "runid": run_id, "podnamespace": namespace}
     try:
         found = backend.read("/k8s/pod/logs", of_ui=True, **given)
