@@ -118,17 +118,24 @@ class RunRecord:
         )
 
     @property
-    def refusal(self) -> dict[str, Any] | None:
-        """The verdict that ended it early: nothing new, not valid or not blessed."""
-        for verdict, good in (
-            (self.changes, "changed"),
-            (self.validation, "valid"),
-            (self.evaluation, "blessed"),
-            (self.infra_validation, "blessed"),
+    def refused_by(self) -> str:
+        """The name of the verdict that ended it early: nothing new, not valid or not blessed;
+        empty if none did."""
+        for name, good in (
+            ("changes", "changed"),
+            ("validation", "valid"),
+            ("evaluation", "blessed"),
+            ("infra_validation", "blessed"),
         ):
+            verdict = getattr(self, name)
             if verdict is not None and not verdict.get(good):
-                return verdict
-        return None
+                return name
+        return ""
+
+    @property
+    def refusal(self) -> dict[str, Any] | None:
+        """The verdict that ended it early; None if none did."""
+        return getattr(self, self.refused_by) if self.refused_by else None
 
 
 def _name_step(error: Mapping[str, Any]) -> str:

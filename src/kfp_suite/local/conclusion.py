@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from kfp_suite.contracts.run_record import CANCELLED, SUCCEEDED, RunRecord
+from kfp_suite.contracts.run_record import CANCELLED, SUCCEEDED
 from kfp_suite.local.history import PARAMETERS, PastRun
 
 DEFAULT_ROOT = Path("kfp-suite-runs")
@@ -24,6 +24,13 @@ SERVED = "served"
 PUBLISHED = "published"
 DEPLOYED = "deployed"
 _REFUSALS = (INVALID, NOT_BLESSED, NOT_SERVABLE, NOT_PROMOTED)
+_BY_VERDICT = {
+    "changes": NOTHING_NEW,
+    "validation": INVALID,
+    "evaluation": NOT_BLESSED,
+    "infra_validation": NOT_SERVABLE,
+}
+"""The outcome of a run by the verdict that ended it early."""
 
 
 @dataclass(frozen=True)
@@ -161,19 +168,7 @@ def _outcome(run: PastRun) -> str:
     if record.version is not None:
         on_cluster = endpoint.get("target") == "cluster" and not endpoint.get("dry_run")
         return SERVED if run.endpoint or on_cluster else PUBLISHED
-    return _refusal(record) or (DEPLOYED if endpoint else record.status.lower())
-
-
-def _refusal(record: RunRecord) -> str:
-    for verdict, good, outcome in (
-        (record.changes, "changed", NOTHING_NEW),
-        (record.validation, "valid", INVALID),
-        (record.evaluation, "blessed", NOT_BLESSED),
-        (record.infra_validation, "blessed", NOT_SERVABLE),
-    ):
-        if verdict is not None and not verdict.get(good):
-            return outcome
-    return ""
+    return _BY_VERDICT.get(record.refused_by) or (DEPLOYED if endpoint else record.status.lower())
 
 
 def _next_steps(run: PastRun, place: Place) -> dict[str, str]:
